@@ -1,0 +1,124 @@
+"""The wire format, version 1: how a header, messages and a beacon become bytes and come back (docs/wire.md).
+
+Decoding any bytes whatsoever never raises and never allocates in proportion to a number read from the wire (R3).
+Pure functions, safe from any thread.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Any, Final
+
+import msgspec
+
+from atmost.core.events import Message
+from atmost.core.limits import HEADER, MAGIC, MAX_NAME, TAG, VERSION
+
+HEADER_LAYOUT: Final = struct.Struct(">BBHQQQQQHH")
+"""magic, version and type, key_id, start_us, random64, sequence, prior, sent_us, count, flags."""
+ARRAY_LAYOUT: Final = struct.Struct(">BH")
+PADDING_LAYOUT: Final = struct.Struct(">H")
+_ARRAY16: Final = 0xDC
+
+FLAG_ENCRYPTED: Final = 1
+FLAG_PADDED: Final = 2
+_FLAGS_KNOWN: Final = FLAG_ENCRYPTED | FLAG_PADDED
+
+
+class Kind(IntEnum):
+    """The type of a datagram, the low nibble of its second byte."""
+
+    DATA = 1
+    BEACON = 2
+    GOODBYE = 3
+
+
+_DATA: Final = VERSION << 4 | Kind.DATA
+_BEACON: Final = VERSION << 4 | Kind.BEACON
+_GOODBYE: Final = VERSION << 4 | Kind.GOODBYE
+
+Header = tuple[int, int, int, int, int, int, int, int, int, int]
+"""As `HEADER_LAYOUT` lists them; a plain tuple, for this is built once a datagram."""
+
+
+class BeaconBody(msgspec.Struct, frozen=True, gc=False):
+    """What a sender says of itself in BEACON and GOODBYE; counts are messages, cumulative in this session."""
+
+    name: str
+    host: str
+    pid: int
+    offered: int
+    dropped: dict[str, int]
+    refused: dict[str, int]
+    next: float
+    """Within this time another beacon comes, seconds; 0 in a goodbye."""
+
+
+_encode_any: Final = msgspec.msgpack.Encoder().encode
+_decode_messages: Final = msgspec.msgpack.Decoder(list[Message]).decode
+_decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
+
+
+def encode_message(subject: str, payload: Any) -> bytes:
+    """The pair `[subject, payload]` as it travels; raises what msgspec raises for a payload it cannot carry."""
+    return _encode_any((subject, payload))
+
+
+def read_header(datagram: bytes) -> Header | None:
+    """Reads the first 48 bytes; None when they are not ours (R11.1)."""
+    if len(datagram) < HEADER + TAG:
+        return None
+    header: Header = HEADER_LAYOUT.unpack_from(datagram)  # type: ignore[assignment]
+    if header[0] != MAGIC or header[9] & ~_FLAGS_KNOWN:
+        return None
+    kind = header[1]
+    if kind == _DATA:
+        return header if header[8] else None
+    if kind in (_BEACON, _GOODBYE):
+        return None if header[8] else header
+    return None
+
+
+def pack_messages(items: list[bytes]) -> bytes:
+    """The body of a DATA datagram: one array of already encoded pairs."""
+    return ARRAY_LAYOUT.pack(_ARRAY16, len(items)) + b"".join(items)
+
+
+def unpack_messages(body: bytes | memoryview, count: int) -> list[Message] | None:
+    """The messages of a DATA body, or None when it is not exactly an array of `count` pairs."""
+    if len(body) < ARRAY_LAYOUT.size or ARRAY_LAYOUT.unpack_from(body) != (_ARRAY16, count):
+        return None
+    try:
+        return _decode_messages(body)
+    except Exception:  # noqa: BLE001  hostile bytes raise DecodeError, UnicodeDecodeError, RecursionError and more
+        return None
+
+
+def pack_beacon(beacon: BeaconBody) -> bytes:
+    """The body of a BEACON or GOODBYE datagram."""
+    return _encode_any(beacon)
+
+
+def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
+    """A sender's report, or None when it is malformed; names are cut to their limit."""
+    try:
+        beacon = _decode_beacon(body)
+    except Exception:  # noqa: BLE001  as above
+        return None
+    counts = (beacon.pid, beacon.offered, *beacon.dropped.values(), *beacon.refused.values())
+    if min(counts) < 0 or not 0 <= beacon.next < 1e6:  # NaN fails the comparison too
+        return None
+    if len(beacon.name) > MAX_NAME or len(beacon.host) > MAX_NAME:
+        return None
+    return beacon
+
+
+def strip_padding(body: bytes | memoryview) -> bytes | memoryview | None:
+    """The body without its padding, whose length (these two bytes included) is the body's last u16."""
+    if len(body) < PADDING_LAYOUT.size:
+        return None
+    (length,) = PADDING_LAYOUT.unpack_from(body, len(body) - PADDING_LAYOUT.size)
+    if not PADDING_LAYOUT.size <= length <= len(body):
+        return None
+    return body[: len(body) - length]

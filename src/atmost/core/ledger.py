@@ -1,0 +1,167 @@
+"""The account: how many messages arrived, how many did not, and what can be said of the difference (R19–R21).
+
+The identities, exact at every moment:
+per session `E − O = delivered + queued + overflow + discarded + pending + lost` in messages,
+and for the receiver `datagrams_in = accepted + Σ refused` in datagrams.
+Unknown is reported as unknown (`tail_unknown`), never as 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from atmost.core.events import Place, Tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What every level of the account has; messages, unless the field says otherwise."""
+
+    delivered: int = 0
+    """Handed to the handler or the iteration."""
+    lost: int = 0
+    """Numbered, and not arrived within the grace; late arrivals are taken off again."""
+    lost_by_place: dict[str, int] = field(default_factory=dict)
+    """`lost` divided: `sender_socket` as the sender's beacons report it, `in_flight` the rest (network and kernels)."""
+    late: int = 0
+    """Arrived after they had been booked as lost; delivered."""
+    pending: int = 0
+    """Missing, and still within the grace."""
+    queued: int = 0
+    """Accepted, and waiting for the handler."""
+    overflow: int = 0
+    """Accepted, and dropped because the queue was full (R14)."""
+    discarded: int = 0
+    """Queued when the receiver was closed."""
+    before_join: int = 0
+    """Sent before this receiver could remember: neither lost nor delivered."""
+    tail_unknown: int = 0
+    """Sessions that fell silent without a goodbye: they may have sent more (R21)."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Datagrams refused, by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLedger(Account):
+    """The account of one session."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    tail: Tail
+    sent: int
+    """E: messages the sender is known to have numbered."""
+    datagrams: int
+    """Datagrams accepted."""
+    last_seen: float
+    """Seconds since the last accepted datagram."""
+    sender_offered: int = 0
+    """Messages given to the sender, as its last beacon says."""
+    sender_dropped: dict[str, int] = field(default_factory=dict)
+    """Messages the sender dropped before numbering them, by reason, as its last beacon says."""
+    sender_refused: dict[str, int] = field(default_factory=dict)
+    """Messages the sender's socket refused, by errno, as its last beacon says."""
+
+    def balanced(self) -> bool:
+        """R20 for one session."""
+        known = self.delivered + self.queued + self.overflow + self.discarded + self.pending + self.lost
+        return self.sent - self.before_join == known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger(Account):
+    """The account of one receiver incarnation: totals, forgotten sessions included, and the sessions remembered."""
+
+    sent: int = 0
+    """Σ E."""
+    datagrams_in: int = 0
+    accepted: int = 0
+    """Datagrams accepted."""
+    evicted: int = 0
+    """Sessions forgotten because the table was full."""
+    handler_errors: int = 0
+    """Messages whose handler raised or was cancelled; they are in `delivered` and never redelivered."""
+    kernel_drops: int | None = None
+    """Datagrams the kernel dropped at this socket (R22): they are in `lost` too; None where the system does not tell."""
+    clock_troubles: dict[str, int] = field(default_factory=dict)
+    """Occurrences of clock trouble, by kind (R18)."""
+    sessions: list[SessionLedger] = field(default_factory=list)
+
+    def balanced(self) -> bool:
+        """R20 for the receiver and each of its sessions."""
+        known = self.delivered + self.queued + self.overflow + self.discarded + self.pending + self.lost
+        return (
+            self.datagrams_in == self.accepted + sum(self.refused.values())
+            and self.sent - self.before_join == known
+            and all(session.balanced() for session in self.sessions)
+        )
+
+
+class SessionAccount:
+    """The running account of one session (GUARANTEE §6): O, E, D and what was booked as lost.
+
+    Mutable, for the receiver updates it at every datagram; `missing = end − origin − accepted` never falls below 0.
+    """
+
+    __slots__ = (
+        "accepted",
+        "discarded",
+        "end",
+        "late_total",
+        "lost_total",
+        "origin",
+        "overflow",
+        "refused",
+        "sender_socket_base",
+        "sender_socket_booked",
+    )
+
+    def __init__(self, origin: int) -> None:
+        """Args: origin: O, the first message number this receiver answers for."""
+        self.origin = origin
+        self.end = origin
+        self.accepted = 0
+        self.lost_total = 0
+        self.late_total = 0
+        self.overflow = 0
+        self.discarded = 0
+        self.refused: dict[str, int] | None = None
+        self.sender_socket_base = 0
+        self.sender_socket_booked = 0
+
+    @property
+    def missing(self) -> int:
+        """Messages numbered and not arrived, pending or lost."""
+        return self.end - self.origin - self.accepted
+
+    @property
+    def lost(self) -> int:
+        """Messages booked as lost that have not come since."""
+        return self.lost_total - self.late_total
+
+    def at_sender(self, reported: int) -> int:
+        """Of the lost messages, those the sender's socket refused, given the refusals its beacons report."""
+        return min(self.lost, max(0, reported - self.sender_socket_base))
+
+    def figures(self, queued: int, reported: int) -> dict[str, Any]:
+        """The fields of `Account` in messages.
+
+        Args:
+            queued: this session's messages waiting for the handler.
+            reported: messages the sender's socket refused, cumulative, as its last beacon says.
+        """
+        at_sender = self.at_sender(reported)
+        return {
+            "delivered": self.accepted - queued - self.overflow - self.discarded,
+            "lost": self.lost,
+            "lost_by_place": {Place.SENDER_SOCKET.value: at_sender, Place.IN_FLIGHT.value: self.lost - at_sender},
+            "late": self.late_total,
+            "pending": self.missing - self.lost,
+            "queued": queued,
+            "overflow": self.overflow,
+            "discarded": self.discarded,
+            "before_join": self.origin,
+            "refused": dict(self.refused or {}),
+        }

@@ -1,0 +1,72 @@
+"""The numbers of the protocol, and apart from them the numbers of this implementation.
+
+The first group is the wire format and may not change within version 1.
+The second group are choices; each has its reason and can be overridden where an option names it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- the protocol, version 1 (docs/wire.md) -------------------------------------------------------------------------
+
+MAGIC: Final = 0xA5
+VERSION: Final = 1
+HEADER: Final = 48
+"""Bytes before the body."""
+TAG: Final = 16
+"""Bytes after the body."""
+ARRAY_HEADER: Final = 3
+"""Bytes of the MessagePack array header (0xdc and a u16) in front of the messages."""
+OVERHEAD: Final = HEADER + ARRAY_HEADER + TAG
+"""What a DATA datagram costs besides its messages, bytes."""
+MAX_COUNT: Final = 0xFFFF
+"""Messages in one datagram: a u16."""
+MAX_MESSAGES: Final = 1 << 63
+"""`prior + count` stays below this (R11.7), so that signed 64-bit arithmetic elsewhere is safe."""
+
+# --- the sender -----------------------------------------------------------------------------------------------------
+
+BEACON_UNDER_LOAD: Final = 1.0
+"""At least one beacon in this time while data flows (R7), seconds."""
+BEACON_AFTER_DATA: Final = 0.05
+"""From the last data to the beacon that reveals a lost tail (R7), seconds."""
+BEACON_GROWTH: Final = 4
+"""Idle beacons are spaced by this factor (R7)."""
+BEACON_IDLE: Final = 5.0
+"""The longest time between two beacons (R7), seconds."""
+GOODBYES: Final = 3
+"""Datagrams that say goodbye (R7): three back to back die together in a full buffer, so they are spaced."""
+MIN_DATAGRAM: Final = 508
+"""The smallest datagram size that can be asked for: what every IPv4 host must take (RFC 791: 576, less headers), bytes."""
+MAX_DATAGRAM: Final = 65_507
+"""The largest UDP payload over IPv4, bytes."""
+MAX_NAME: Final = 128
+"""A sender's or a host's name, characters."""
+
+# --- the receiver ---------------------------------------------------------------------------------------------------
+
+WINDOW: Final = 4096
+"""W: how far behind the highest number of its session a datagram may arrive (R11.4), datagrams."""
+MAX_SESSIONS: Final = 4096
+"""N: sessions remembered (R11.8)."""
+GRACE: Final = 1.0
+"""Missing becomes lost after one to two of these (R19), seconds."""
+MAX_QUEUE: Final = 131_072
+"""Messages between the core and the handler (R14)."""
+MAX_GAPS: Final = 1024
+"""Gaps remembered for one session; beyond it the oldest two are joined."""
+MAX_GAPS_TOTAL: Final = 65_536
+"""Gaps remembered for all sessions together, about 15 MB."""
+IMPLAUSIBLE_JUMP: Final = 1_000_000
+"""Without a key, a sequence number or `prior` that jumps further must be confirmed (R16)."""
+SILENT_INTERVALS: Final = 3
+"""Announced intervals without a sign of life after which a tail is unknown (R21)."""
+VICTIM_SILENCE: Final = 60.0
+"""A session silent for this long is the first to be evicted (R11.8), seconds."""
+VICTIM_DATAGRAMS: Final = 3
+"""A session with fewer datagrams than this is the next to be evicted (R11.8)."""
+EPISODE: Final = 10.0
+"""Events of one kind are reported at once, then at most this often with their count (R23), seconds."""
+MAX_EPISODES: Final = 1024
+"""Kinds of trouble whose reporting is remembered at once (R23)."""

@@ -1,0 +1,1 @@
+"""Joins the core, a transport, clocks and threads into what users hold."""

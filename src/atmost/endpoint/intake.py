@@ -1,0 +1,240 @@
+"""What both receivers have in common: an inlet, the core, and the bounded queue between core and handler (R14).
+
+Datagrams are read by the caller's own thread: no hand-over between threads, and a late reader finds them in the kernel's buffer.
+One thread consumes; `ledger`, `wake` and `close` may be called from any.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from atmost.core.events import Event, Message
+from atmost.core.ledger import Ledger
+from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
+from atmost.core.seal import no_keys
+from atmost.endpoint.presets import preset
+from atmost.errors import OptionError
+from atmost.transport.connect import open_inlet
+from atmost.transport.url import DEFAULT_URL
+
+logger = logging.getLogger("atmost")
+
+_DATAGRAMS_A_TURN: Final = 64
+_MESSAGES_A_TURN: Final = 2048
+"""Enough to keep the handler busy; what is not read waits in the kernel's buffer."""
+_SLOW_HANDLER: Final = 0.005
+"""When the handler has not come back for this long, the socket is emptied into the queue, seconds."""
+_BOOT_MARGIN: Final = 1.0
+"""The longest wait beyond F + G for a clock that was set back during the start (R10), seconds."""
+
+_intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+class Intake:
+    """One incarnation at one address: reads, lets the core decide, queues."""
+
+    def __init__(  # noqa: PLR0913  the public options
+        self,
+        url: str | None = None,
+        *,
+        audience: str = "",
+        grace: float = GRACE,
+        window: int = WINDOW,
+        max_sessions: int = MAX_SESSIONS,
+        future_bound: float | None = None,
+        clock_guard: float | None = None,
+        max_age: float | None = None,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
+        """Binds, then starts an incarnation; the arguments are those of `Receiver`."""
+        if not isinstance(audience, str):
+            raise OptionError("audience", audience, "text")
+        if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
+            raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
+        self.inlet = open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
+        try:
+            usual = preset(same_host=self.inlet.same_host, memory=self.inlet.url.startswith("memory:"))
+            options = ReceiverOptions(
+                future_bound=usual.future_bound if future_bound is None else future_bound,
+                clock_guard=usual.clock_guard if clock_guard is None else clock_guard,
+                window=window,
+                max_sessions=max_sessions,
+                grace=grace,
+                max_age=max_age,
+            )
+        except BaseException:
+            self.inlet.close()
+            raise
+        if self.inlet.warning:
+            logger.warning("%s: %s", self.inlet.url, self.inlet.warning)
+        self._core = ReceiverCore(options, self.inlet.clock(), no_keys(audience))  # R10: the clock after the bind
+        self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
+        self._max_queue = max_queue
+        self._queue: deque[Sequence[Event]] = deque()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._last_pump = 0.0
+        self._handler_error_at = float("-inf")
+        self._pid = os.getpid()
+        self.current: Iterator[Event] = iter(())
+        self._current_messages: Sequence[Event] = ()
+        self.wants_events = False
+        self.closed = False
+        _intakes.add(self)
+
+    def boot_wait(self) -> float:
+        """Seconds until this receiver is ready (R10); 0 when it is."""
+        wall_us = self.inlet.clock()
+        if self._core.is_ready(wall_us):
+            return 0.0
+        left = (self._core.floor_us - wall_us) / 1e6 + 0.000_1
+        return max(0.0, min(left, self._ready_by - time.monotonic()))
+
+    def next_batch(self) -> bool:
+        """Makes the next queued datagram's messages (or events) `current`; False when nothing is queued."""
+        if time.monotonic() - self._last_pump > _SLOW_HANDLER:
+            self.pump(messages=self._max_queue)
+        if not self._queue:
+            return False
+        batch = self._queue.popleft()
+        self._waiting -= _messages_in(batch)
+        self._current_messages = batch
+        self.current = iter(batch)
+        return True
+
+    def pump(self, messages: int = _MESSAGES_A_TURN) -> None:
+        """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due."""
+        if os.getpid() != self._pid:
+            self.abandon()
+        with self._lock:
+            if self.closed:
+                return
+            receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
+            goal = self._waiting + messages
+            for _ in range(_DATAGRAMS_A_TURN):
+                datagram = receive()
+                if datagram is None:
+                    break
+                events = take(datagram, time.monotonic(), clock())
+                if events:
+                    self._put(events)
+                    if self._waiting >= goal:
+                        break
+            now = self._last_pump = time.monotonic()
+            self._handle_deadlines(now)
+
+    def next_wait(self, timeout: float | None) -> float | None:
+        """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""
+        deadline = self._core.next_deadline()
+        if deadline is None:
+            return timeout
+        left = max(0.0, deadline - time.monotonic())
+        return left if timeout is None else min(left, timeout)
+
+    def handle(self, handler: Callable[[Message], object], message: Message) -> None:
+        """Starts the handler once; what it raises is counted, reported now and then, and never redelivered (R14)."""
+        try:
+            handler(message)
+        except Exception:  # noqa: BLE001  the handler's own affair
+            self.handler_failed(message)
+
+    def handler_failed(self, message: Message) -> None:
+        """Counts a handler that raised or was cancelled; call it while handling the exception."""
+        self._core.handler_failed()
+        now = time.monotonic()
+        if now - self._handler_error_at >= 10:
+            self._handler_error_at = now
+            logger.exception("the handler failed on %s; counted, never redelivered", message.subject)
+
+    def ledger(self) -> Ledger:
+        """The account at this moment."""
+        with self._lock:
+            now = time.monotonic()
+            if not self.closed:
+                self._handle_deadlines(now)
+            return self._core.ledger(now, self._queued(), self.inlet.kernel_drops())
+
+    def close(self) -> None:
+        """Ends the incarnation: what is queued is discarded and counted, the address is free."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            self.inlet.wake()
+            for key, count in self._queued().items():
+                self._core.discarded(key, count)
+            self._queue.clear()
+            self._waiting = 0
+            for _ in self.current:
+                pass
+            self.inlet.close()
+        _intakes.discard(self)
+
+    def abandon(self) -> None:
+        """A forked child lets go: two processes reading one socket could each process the same message (H2)."""
+        if not self.closed:
+            self.closed = True
+            self._lock = threading.Lock()
+            self._queue.clear()
+            self.current = iter(())
+            self.inlet.abandon()
+
+    def _handle_deadlines(self, now: float) -> None:
+        deadline = self._core.next_deadline()
+        if deadline is not None and deadline <= now:
+            events = self._core.handle_deadline(now)
+            if events:
+                self._put(events)
+
+    def _put(self, events: Sequence[Event]) -> None:
+        if events[0].__class__ is not Message:
+            if self.wants_events:
+                if len(self._queue) < self._max_queue:
+                    self._queue.append([event for event in events if event.__class__ is not Message])
+            events = [event for event in events if event.__class__ is Message]
+        count = len(events)
+        if not count:
+            return
+        room = self._max_queue - self._waiting
+        if count > room:
+            session = events[0].session  # type: ignore[union-attr]  all of one datagram, all messages
+            trouble = self._core.overflowed(session, count - room, time.monotonic())
+            if trouble and self.wants_events:
+                self._queue.append(trouble)
+            events = events[:room]
+            count = room
+        if count:
+            self._waiting += count
+            self._queue.append(events)
+
+    def _queued(self) -> dict[bytes, int]:
+        """Messages waiting for the handler, by session key."""
+        queued: Counter[bytes] = Counter()
+        for batch in list(self._queue):
+            if batch[0].__class__ is Message:
+                queued[batch[0].session.key] += len(batch)  # type: ignore[union-attr]
+        rest = self.current.__length_hint__()  # type: ignore[attr-defined]  list iterators know what is left
+        if rest and self._current_messages[0].__class__ is Message:
+            queued[self._current_messages[0].session.key] += rest  # type: ignore[union-attr]
+        return queued
+
+
+def _messages_in(batch: Sequence[Event]) -> int:
+    return len(batch) if batch[0].__class__ is Message else 0
+
+
+def _abandon_after_fork() -> None:
+    for intake in list(_intakes):
+        intake.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)

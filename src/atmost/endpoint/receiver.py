@@ -1,0 +1,179 @@
+"""`Receiver`: messages one by one, by iteration, with events, or into a handler; for threads.
+
+One thread consumes a receiver; `ledger()` and `close()` may be called from any, `close()` also from a handler.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from atmost.core.events import Event, Message
+from atmost.core.ledger import Ledger
+from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
+from atmost.core.names import matcher
+from atmost.endpoint.intake import Intake
+
+
+class Receiver:
+    """Receives at one address, alone; every message at most once, every loss counted."""
+
+    def __init__(  # noqa: PLR0913  the public options
+        self,
+        url: str | None = None,
+        *,
+        audience: str = "",
+        grace: float = GRACE,
+        window: int = WINDOW,
+        max_sessions: int = MAX_SESSIONS,
+        future_bound: float | None = None,
+        clock_guard: float | None = None,
+        max_age: float | None = None,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
+        """Binds the address and waits until what is sent from now on is accepted: F + G, 0.51 s on one host, 1 s on a network.
+
+        Args:
+            url: where; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
+            audience: a name both ends agree on; datagrams for another audience are refused.
+            grace: seconds before missing is called lost, at the earliest; lost is declared within two of them.
+                Larger calls fewer reordered datagrams lost, and tells of loss later.
+            window: datagrams; how far behind the highest number of its session one may arrive.
+                Larger tolerates more reordering; an eighth of it in bytes a session that loses.
+            max_sessions: sessions remembered, about 1 KB each; beyond it the one whose loss matters least is forgotten.
+            future_bound: F, seconds a sender's clock may be ahead; None takes 0.01 on one host, 0.5 on a network.
+                Larger accepts worse clocks, and lengthens the start by as much.
+            clock_guard: G, seconds this host's clock may be set back in total between starts; None takes 0.5.
+                Larger survives larger steps, and lengthens the start by as much.
+            max_age: seconds; older datagrams are refused as `expired`; None accepts any age.
+            max_queue: messages that wait for a slow handler; beyond it they are dropped and counted as `overflow`.
+
+        Raises:
+            AddressError: the URL cannot be used.
+            AddressInUse: somebody already receives there.
+            BindError: the system refused the address.
+            OptionError: an option is outside its range.
+        """
+        self._intake = intake = Intake(
+            url,
+            audience=audience,
+            grace=grace,
+            window=window,
+            max_sessions=max_sessions,
+            future_bound=future_bound,
+            clock_guard=clock_guard,
+            max_age=max_age,
+            max_queue=max_queue,
+        )
+        try:
+            while wait := intake.boot_wait():
+                intake.inlet.wait(wait)
+                intake.pump()
+        except BaseException:
+            intake.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The address really bound."""
+        return self._intake.inlet.url
+
+    @property
+    def closed(self) -> bool:
+        """Whether this incarnation is over."""
+        return self._intake.closed
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """The next message.
+
+        Args:
+            timeout: seconds to wait; 0 looks once, None waits until there is one or the receiver is closed.
+
+        Returns:
+            None when the time is over or the receiver is closed.
+        """
+        intake = self._intake
+        while True:
+            for event in intake.current:
+                if event.__class__ is Message:
+                    return event  # type: ignore[return-value]
+            started = time.monotonic()
+            if not self._advance(timeout):
+                return None
+            if timeout is not None:
+                timeout = max(0.0, timeout - (time.monotonic() - started))
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yields messages until the receiver is closed."""
+        intake = self._intake
+        while self._advance(None):
+            for event in intake.current:
+                if event.__class__ is Message:
+                    yield event  # type: ignore[misc]
+
+    def events(self) -> Iterator[Event]:
+        """Yields messages and what happened to the others, in the order it became known, until the receiver is closed.
+
+        What happens before the first step of the iteration is in the ledger only.
+        """
+        intake = self._intake
+        intake.wants_events = True
+        while self._advance(None):
+            yield from intake.current
+
+    def run(self, handler: Callable[[Message], object], subjects: Iterable[str] = (">",)) -> None:
+        """Calls `handler` with every message whose subject matches, until the receiver is closed.
+
+        Args:
+            handler: called once a message; what it raises is counted and reported, and never redelivered.
+            subjects: patterns; messages on other subjects count as delivered.
+
+        Raises:
+            SubjectError: a pattern is malformed.
+        """
+        matches, intake = matcher(subjects), self._intake
+        handle = intake.handle
+        while self._advance(None):
+            for event in intake.current:
+                if event.__class__ is Message and matches(event.subject):  # type: ignore[union-attr]
+                    handle(handler, event)  # type: ignore[arg-type]
+
+    def ledger(self) -> Ledger:
+        """The account of this incarnation at this moment; from any thread."""
+        return self._intake.ledger()
+
+    def close(self) -> None:
+        """Ends the incarnation; what is queued is discarded and counted, and iterations end."""
+        self._intake.close()
+
+    def __enter__(self) -> Self:
+        """The receiver itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """The address."""
+        return f"<Receiver on {self.url}{' (closed)' if self.closed else ''}>"
+
+    def _advance(self, timeout: float | None) -> bool:
+        """Makes the next batch current, waiting for it; False when the time is over or the receiver is closed."""
+        intake = self._intake
+        if intake.next_batch():
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not intake.closed:
+            intake.pump()
+            if intake.next_batch():
+                return True
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            intake.inlet.wait(intake.next_wait(left))
+        return False

@@ -1,0 +1,163 @@
+"""`AsyncReceiver`: the receiver for asyncio, with the same names.
+
+The socket is watched with `add_reader` and drained at each turn of the loop; asyncio's DatagramProtocol reads one datagram a turn and loses bursts.
+Use it from one task of one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from atmost.core.events import Event, Message
+from atmost.core.ledger import Ledger
+from atmost.core.names import matcher
+from atmost.endpoint.intake import Intake
+
+
+class AsyncReceiver:
+    """Receives at one address, alone; every message at most once, every loss counted."""
+
+    def __init__(self, url: str | None = None, **options: Any) -> None:
+        """Binds the address; the first `await` waits until what is sent from then on is accepted (R10).
+
+        Args:
+            url: as for `Receiver`.
+            **options: as for `Receiver`: audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue.
+
+        Raises:
+            AddressError, AddressInUse, BindError, OptionError: as for `Receiver`.
+        """
+        self._intake = Intake(url, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._readable = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """The address really bound."""
+        return self._intake.inlet.url
+
+    @property
+    def closed(self) -> bool:
+        """Whether this incarnation is over."""
+        return self._intake.closed
+
+    async def ready(self) -> Self:
+        """Waits until what is sent from now on is accepted; every other method does so by itself."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._intake.inlet.fileno(), self._on_readable)
+            while wait := self._intake.boot_wait():
+                await asyncio.sleep(wait)
+        return self
+
+    async def receive(self, timeout: float | None = None) -> Message | None:
+        """The next message, or None when `timeout` seconds are over or the receiver is closed."""
+        intake = self._intake
+        while True:
+            for event in intake.current:
+                if event.__class__ is Message:
+                    return event  # type: ignore[return-value]
+            started = time.monotonic()
+            if not await self._advance(timeout):
+                return None
+            if timeout is not None:
+                timeout = max(0.0, timeout - (time.monotonic() - started))
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Yields messages until the receiver is closed."""
+        intake = self._intake
+        while await self._advance(None):
+            for event in intake.current:
+                if event.__class__ is Message:
+                    yield event  # type: ignore[misc]
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yields messages and what happened to the others, until the receiver is closed."""
+        intake = self._intake
+        intake.wants_events = True
+        while await self._advance(None):
+            for event in intake.current:
+                yield event
+
+    async def run(
+        self, handler: Callable[[Message], Awaitable[object] | object], subjects: Iterable[str] = (">",)
+    ) -> None:
+        """Calls `handler`, plain or a coroutine function, with every message whose subject matches, one after the other.
+
+        What it raises is counted and never redelivered; a handler that is cancelled is counted too.
+
+        Raises:
+            SubjectError: a pattern is malformed.
+        """
+        matches, intake = matcher(subjects), self._intake
+        while await self._advance(None):
+            for event in intake.current:
+                if not isinstance(event, Message) or not matches(event.subject):
+                    continue
+                try:
+                    result = handler(event)
+                    if inspect.isawaitable(result):
+                        await result
+                except asyncio.CancelledError:
+                    intake.handler_failed(event)
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():  # it is this task that is being cancelled
+                        raise
+                except Exception:  # noqa: BLE001  the handler's own affair
+                    intake.handler_failed(event)
+
+    def ledger(self) -> Ledger:
+        """The account of this incarnation at this moment."""
+        return self._intake.ledger()
+
+    def close(self) -> None:
+        """Ends the incarnation; what is queued is discarded and counted, and iterations end."""
+        if self._loop is not None and not self._intake.closed and not self._loop.is_closed():
+            self._loop.remove_reader(self._intake.inlet.fileno())
+        self._intake.close()
+        self._readable.set()
+
+    async def __aenter__(self) -> Self:
+        """The receiver, ready."""
+        return await self.ready()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """The address."""
+        return f"<AsyncReceiver on {self.url}{' (closed)' if self.closed else ''}>"
+
+    def _on_readable(self) -> None:
+        self._intake.pump()
+        self._readable.set()
+
+    async def _advance(self, timeout: float | None) -> bool:
+        """Makes the next batch current; between two batches the loop has its turn, so that the socket is read."""
+        await self.ready()
+        intake = self._intake
+        if intake.next_batch():
+            await asyncio.sleep(0)
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not intake.closed:
+            intake.pump()
+            if intake.next_batch():
+                return True
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._readable.clear()
+            try:
+                await asyncio.wait_for(self._readable.wait(), intake.next_wait(left))
+            except TimeoutError:
+                continue
+        return False

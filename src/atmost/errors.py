@@ -1,0 +1,106 @@
+"""Misuse by the caller, each with what to do about it.
+
+The network never raises from `send()` and the remote side never raises at all: those are counters.
+What is raised here is raised before anything is sent, and every class carries the facts as fields.
+
+    AtMostError
+    ├── AddressError          a URL that cannot be used: scheme, host, port, path
+    ├── AddressInUse          somebody already receives there
+    ├── BindError             the operating system refused the address for another reason
+    ├── OptionError           an option outside its range
+    ├── SubjectError          a subject or pattern that is empty, too long or malformed
+    ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
+    ├── PayloadTooLarge       a message that fits no datagram of this sender
+    └── MissingExtra          an optional dependency that is not installed
+"""
+
+from __future__ import annotations
+
+
+class AtMostError(Exception):
+    """The parent of everything `atmost` raises."""
+
+
+class AddressError(AtMostError, ValueError):
+    """A URL that cannot be used."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        """Args: url: what was given. problem: what is wrong with it and what would be right."""
+        super().__init__(f"{url!r}: {problem}")
+        self.url = url
+        self.problem = problem
+
+
+class AddressInUse(AtMostError, OSError):
+    """Another receiver holds the address; two on one address could each process the same message."""
+
+    def __init__(self, url: str, holder: str | None) -> None:
+        """Args: url: the address. holder: the process that holds it, where the system tells."""
+        by = f" by {holder}" if holder else ""
+        super().__init__(f"{url} is in use{by}: stop that receiver, or bind another address")
+        self.url = url
+        self.holder = holder
+
+
+class BindError(AtMostError, OSError):
+    """The operating system refused the address."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        """Args: url: the address. problem: the system's reason and what to do."""
+        super().__init__(f"cannot receive on {url}: {problem}")
+        self.url = url
+        self.problem = problem
+
+
+class OptionError(AtMostError, ValueError):
+    """An option outside its range."""
+
+    def __init__(self, option: str, value: object, expected: str) -> None:
+        """Args: option: its name. value: what was given. expected: the range, with its unit."""
+        super().__init__(f"{option}={value!r}: expected {expected}")
+        self.option = option
+        self.value = value
+        self.expected = expected
+
+
+class SubjectError(AtMostError, ValueError):
+    """A subject or pattern that cannot be used."""
+
+    def __init__(self, subject: object, problem: str) -> None:
+        """Args: subject: what was given. problem: what is wrong with it."""
+        shown = repr(subject)
+        super().__init__(f"subject {shown if len(shown) <= 80 else shown[:77] + '...'}: {problem}")
+        self.subject = subject
+        self.problem = problem
+
+
+class PayloadNotEncodable(AtMostError, TypeError):
+    """A payload with something in it that cannot be carried."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """Args: where: the place in the structure, as `payload['a'][0]`. problem: the type or value that stands there."""
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+        self.problem = problem
+
+
+class PayloadTooLarge(AtMostError, ValueError):
+    """A message that fits no datagram of this sender."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Args: size: the encoded subject and payload, bytes. limit: the most that fits, bytes."""
+        super().__init__(
+            f"message of {size} bytes, at most {limit} fit one datagram of this sender: "
+            "send less, split it, or construct the Sender with a larger max_datagram"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class MissingExtra(AtMostError, ImportError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        """Args: extra: the extra's name. what: the feature that needs it."""
+        super().__init__(f"{what} needs an optional dependency: pip install 'atmost[{extra}]'")
+        self.extra = extra

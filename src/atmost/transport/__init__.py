@@ -1,0 +1,1 @@
+"""Carriers of datagrams; they know nothing of sessions, numbers or loss."""

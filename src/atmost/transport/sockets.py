@@ -1,0 +1,120 @@
+"""What UDP and Unix datagram sockets have in common: reading until empty, waiting, being woken, and errno names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+
+from atmost.core.limits import MAX_DATAGRAM
+from atmost.core.sending import NOT_NOW
+from atmost.transport.base import wall_clock
+from atmost.transport.buffers import KernelDrops, ask_receive_buffer
+
+_READ = MAX_DATAGRAM + 1024
+_NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+
+
+def errno_name(error: OSError) -> str:
+    """The symbolic name of a refusal; everything that means "not at this moment" is one name."""
+    if error.errno in _NOT_NOW:
+        return NOT_NOW
+    return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
+
+
+class Waker:
+    """Makes a selector return, from any thread or signal handler."""
+
+    def __init__(self) -> None:
+        """Opens a pair of connected sockets, for select works with nothing else on every platform."""
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def wake(self) -> None:
+        """Makes `reader` readable."""
+        with contextlib.suppress(OSError):  # full: already readable; closed: nobody waits any more
+            self._writer.send(b"\0")
+
+    def clear(self) -> None:
+        """Makes `reader` unreadable again."""
+        with contextlib.suppress(OSError):
+            while self.reader.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Closes both ends."""
+        self.reader.close()
+        self._writer.close()
+
+
+class SocketInlet:
+    """The receiving end over a bound, non-blocking datagram socket."""
+
+    clock = staticmethod(wall_clock)
+
+    def __init__(self, sock: socket.socket, url: str, *, same_host: bool) -> None:
+        """Takes over a bound socket.
+
+        Args:
+            sock: bound; closed by `close`.
+            url: the address really bound.
+            same_host: whether only senders of this host can reach it.
+        """
+        self.url = url
+        self.same_host = same_host
+        self.warning = ask_receive_buffer(sock)
+        sock.setblocking(False)
+        self._sock = sock
+        self._recv = sock.recv
+        self._drops = KernelDrops(sock)
+        self._last_drops: int | None = self._drops.total()
+        self._waker = Waker()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(sock, selectors.EVENT_READ)
+        self._selector.register(self._waker.reader, selectors.EVENT_READ)
+        self._closed = False
+
+    def receive(self) -> bytes | None:
+        """The next datagram, or None when none waits."""
+        try:
+            return self._recv(_READ)
+        except OSError:  # empty, or closed; an unconnected socket has no other errors to tell of
+            return None
+
+    def wait(self, timeout: float | None) -> None:
+        """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
+        try:
+            ready = self._selector.select(timeout)
+        except (OSError, ValueError):  # closed by another thread
+            return
+        if any(key.fileobj is self._waker.reader for key, _ in ready):
+            self._waker.clear()
+
+    def wake(self) -> None:
+        """Ends a `wait`."""
+        self._waker.wake()
+
+    def fileno(self) -> int:
+        """The socket, for an event loop."""
+        return self._sock.fileno()
+
+    def kernel_drops(self) -> int | None:
+        """Datagrams the kernel dropped at this socket (R22)."""
+        if not self._closed:
+            self._last_drops = self._drops.total()
+        return self._last_drops
+
+    def close(self) -> None:
+        """Lets go of the address."""
+        if not self._closed:
+            self.kernel_drops()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Closes this process's copy of the socket and leaves the address to the process that forked this one (H2)."""
+        self._closed = True
+        self._selector.close()
+        self._sock.close()
+        self._waker.close()
