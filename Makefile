@@ -1,0 +1,54 @@
+# Plain verbs; each makes the environment it needs, so that a fresh clone needs nothing first.
+# ARGS is handed on: make test ARGS="-k window", make demo ARGS="--seconds 10", make lock ARGS=--upgrade.
+
+PYTHON ?= python3
+DEMO_SECONDS ?= 20
+ARGS ?=
+
+# Whatever lives in .venv is run as a module or by a relative path, so that the checkout's path may hold spaces.
+RUN := .venv/bin/python -m
+TYPED := src scripts $(wildcard tests/typing_api.py)
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test coverage lint format types bench lock clean
+
+help: ## say what each verb does
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r verb text; do printf '  %-14s %s\n' "$$verb" "$$text"; done
+
+env: ## make or mend .venv from requirements.lock (the other verbs do it too)
+	@$(PYTHON) scripts/env.py
+
+demo: env ## show the whole thing on this machine, and end with the account
+	@.venv/bin/atmost demo --seconds $(DEMO_SECONDS) $(ARGS)
+
+test: env ## run the tests
+	@$(RUN) pytest $(ARGS)
+
+coverage: env ## run the tests and say which lines and branches they never took
+	@$(RUN) coverage erase
+	@$(RUN) coverage run -m pytest $(ARGS)
+	@$(RUN) coverage combine --quiet
+	@$(RUN) coverage report
+
+lint: env ## check style, formatting, and that imports go only downwards
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@.venv/bin/lint-imports
+
+format: env ## mend what the linter can mend, and format
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+types: env ## check the types
+	@$(RUN) mypy --strict $(TYPED)
+
+bench: env ## measure this machine, beside the peers that are installed
+	@.venv/bin/atmost bench $(ARGS)
+
+lock: ## resolve the dependencies anew and write requirements.lock
+	@$(PYTHON) scripts/env.py lock $(ARGS)
+
+clean: ## remove the environment and everything that was built, measured or cached
+	@rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find src tests scripts benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,109 @@
+"""What a test may need from the machine, and what becomes of it where that is missing.
+
+A test says `@pytest.mark.needs("root", "nft")`. Where one of them is missing it is skipped, and the end of the run lists
+what was missing, how to get it and which tests it cost. With `ATMOST_REQUIRE_ALL=1`, as in continuous integration, such
+a test fails instead, so that a green run there has left nothing out.
+A new need is one line in `NEEDS`: how to find out whether it is there, and how to get it.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
+
+import hypothesis
+import pytest
+
+REQUIRE_ALL = "ATMOST_REQUIRE_ALL"
+
+
+class Need(NamedTuple):
+    """Something of the machine that only some tests use."""
+
+    is_met: Callable[[], bool]
+    remedy: str
+
+
+def _has_command(*names: str) -> bool:
+    return any(shutil.which(name) for name in names)
+
+
+def _succeeds(*command: str) -> bool:
+    if shutil.which(command[0]) is None:
+        return False
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+    return done.returncode == 0
+
+
+NEEDS = {
+    "root": Need(lambda: os.geteuid() == 0, "run as root"),
+    "netns": Need(
+        partial(_succeeds, "unshare", "--net", "ip", "link", "set", "lo", "up"),
+        "run as root, where network namespaces may be made; on Debian: apt-get install iproute2",
+    ),
+    "nft": Need(
+        partial(_succeeds, "unshare", "--net", "nft", "add", "table", "inet", "probe"),
+        "run as root, where network namespaces may be made; on Debian: apt-get install nftables",
+    ),
+    "chromium": Need(partial(_has_command, "chromium", "chromium-browser"), "on Debian: apt-get install chromium"),
+    "nats-server": Need(partial(_has_command, "nats-server"), "install a NATS server and put it on PATH"),
+}
+
+_SKIPPED = pytest.StashKey[dict[str, list[str]]]()
+
+# Time belongs in benchmarks: a slow machine must not fail a property. Under CI, Hypothesis takes a profile of its own,
+# which has no deadline either and draws the same examples every time.
+hypothesis.settings.register_profile("atmost", deadline=None)
+if "CI" not in os.environ:
+    hypothesis.settings.load_profile("atmost")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", f"needs(*names): skip where the machine lacks one of: {', '.join(NEEDS)}")
+    config.stash[_SKIPPED] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a need that is not in the list: a misspelt one would never be met."""
+    for item in items:
+        for name in _needs(item):
+            if name not in NEEDS:
+                raise pytest.UsageError(f"{item.nodeid} needs '{name}', which tests/conftest.py does not know")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail the test where a need of it is not met."""
+    missing = [name for name in _needs(item) if not _is_met(name)]
+    if not missing:
+        return
+    if os.environ.get(REQUIRE_ALL) == "1":
+        remedies = "; ".join(f"{name}: {NEEDS[name].remedy}" for name in missing)
+        pytest.fail(f"{REQUIRE_ALL}=1 and this machine lacks {remedies}", pytrace=False)
+    for name in missing:
+        item.config.stash[_SKIPPED].setdefault(name, []).append(item.nodeid)
+    pytest.skip(f"needs {', '.join(missing)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """List what was missing, how to get it, and which tests it cost."""
+    skipped = config.stash[_SKIPPED]
+    if not skipped:
+        return
+    terminalreporter.section("skipped for what this machine lacks")
+    for name, tests in sorted(skipped.items()):
+        terminalreporter.line(f"{name}: {NEEDS[name].remedy} ({len(tests)} skipped)")
+        for test in tests:
+            terminalreporter.line(f"    {test}")
+    terminalreporter.line(f"{REQUIRE_ALL}=1 turns each of them into a failure.")
+
+
+def _needs(item: pytest.Item) -> list[str]:
+    return [name for mark in item.iter_markers("needs") for name in mark.args]
+
+
+@cache
+def _is_met(name: str) -> bool:
+    return NEEDS[name].is_met()
