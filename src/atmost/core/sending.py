@@ -214,7 +214,7 @@ class SenderCore:
         elif error == NOT_NOW and not self.closed and now - outgoing.sealed_at < self.options.max_hold:
             self.held = outgoing
             self._retry_at = now + _HELD_RETRY
-        else:
+        elif outgoing.count:
             self._refused[error] += outgoing.count
 
     def shrink(self, max_datagram: int) -> None:

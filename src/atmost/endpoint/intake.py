@@ -80,7 +80,7 @@ class Intake:
         self._max_queue = max_queue
         self._queue: deque[Sequence[Event]] = deque()
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the receiver in the middle of a turn
         self._last_pump = 0.0
         self._handler_error_at = float("-inf")
         self._pid = os.getpid()
@@ -121,7 +121,7 @@ class Intake:
             goal = self._waiting + messages
             for _ in range(_DATAGRAMS_A_TURN):
                 datagram = receive()
-                if datagram is None:
+                if datagram is None or self.closed:
                     break
                 events = take(datagram, time.monotonic(), clock())
                 if events:
@@ -182,7 +182,7 @@ class Intake:
         """A forked child lets go: two processes reading one socket could each process the same message (H2)."""
         if not self.closed:
             self.closed = True
-            self._lock = threading.Lock()
+            self._lock = threading.RLock()
             self._queue.clear()
             self.current = iter(())
             self.inlet.abandon()

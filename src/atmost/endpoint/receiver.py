@@ -94,16 +94,21 @@ class Receiver:
         Returns:
             None when the time is over or the receiver is closed.
         """
-        intake = self._intake
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            for event in intake.current:
+            for event in self._intake.current:
                 if event.__class__ is Message:
                     return event  # type: ignore[return-value]
-            started = time.monotonic()
-            if not self._advance(timeout):
+            if not self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
-            if timeout is not None:
-                timeout = max(0.0, timeout - (time.monotonic() - started))
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """The next message or other event; see `events` and `receive`."""
+        intake = self._intake
+        intake.wants_events = True
+        for event in intake.current:
+            return event
+        return next(intake.current) if self._advance(timeout) else None
 
     def __iter__(self) -> Iterator[Message]:
         """Yields messages until the receiver is closed."""

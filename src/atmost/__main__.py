@@ -1,0 +1,7 @@
+"""`python -m atmost`: the `atmost` command."""
+
+from __future__ import annotations
+
+from atmost.cli import main
+
+main()

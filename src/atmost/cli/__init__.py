@@ -1,0 +1,87 @@
+"""The command line: one module a command, loaded when it is called.
+
+Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted before there was anything to account for.
+Every failure is one line that says what to do; a traceback is a defect.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from atmost import __version__
+from atmost.errors import AddressInUse, AtMostError, BindError, MissingExtra
+
+_COMMANDS: Final = {
+    "agent": "atmost.cli.agent:agent",
+    "collect": "atmost.cli.collect:collect",
+    "demo": "atmost.cli.demo:demo",
+    "lab": "atmost.cli.lab:lab",
+    "listen": "atmost.cli.listen:listen",
+    "send": "atmost.cli.send:send",
+}
+_FAILED: Final = 1
+_MISUSED: Final = 2
+_INTERRUPTED: Final = 130
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the base class's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  as above
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="atmost")
+def commands() -> None:
+    """Fire-and-forget messaging that never blocks, never repeats, and counts what it loses.
+
+    \b
+    Try it:            atmost demo
+    In two terminals:  atmost listen 'orders.>'
+                       atmost send orders.new '{"id": 1}'
+    """
+
+
+def main() -> None:
+    """The `atmost` command."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        status = commands.main(prog_name="atmost", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "atmost"
+        _say(f"{error.format_message()} (see {path} --help)")
+        status = _MISUSED
+    except click.ClickException as error:
+        _say(error.format_message())
+        status = error.exit_code
+    except (AddressInUse, BindError, MissingExtra) as error:
+        _say(str(error))
+        status = _FAILED
+    except AtMostError as error:
+        _say(str(error))
+        status = _MISUSED
+    except (click.Abort, KeyboardInterrupt):
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on, as after `| head`; the interpreter must not find so a second time when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _FAILED
+    sys.exit(status)
+
+
+def _say(text: str) -> None:
+    click.echo(f"atmost: {text}", err=True)

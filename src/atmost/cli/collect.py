@@ -1,0 +1,73 @@
+"""`atmost collect`: receives everything and shows who sends how much, and what of it is lost."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from atmost.cli.output import account_lines, to_json
+from atmost.cli.stopping import stopping
+from atmost.cli.table import open_display
+from atmost.collector.watch import SenderRow, Watch
+from atmost.core.ledger import Ledger
+from atmost.endpoint.receiver import Receiver
+
+_SHOW_EVERY = 1.0
+_TURN = 0.1
+
+
+@click.command()
+@click.option("--bind", metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]")
+@click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second, and the account as the last one.")
+def collect(bind: str | None, audience: str, seconds: float | None, as_json: bool) -> int:  # noqa: FBT001
+    """Receive from every sender and show rates, losses and duplicates refused, live.
+
+    Ctrl-C or SIGTERM takes in what has arrived, and prints the account.
+
+    \b
+    Examples:
+      atmost collect
+      atmost collect --bind udp://0.0.0.0:7140
+      atmost collect --json | jq '.senders[] | {sender, lost}'
+    """
+    with stopping() as stop, Receiver(bind, audience=audience) as receiver:
+        began = time.monotonic()
+        watch = Watch(began)
+        next_show = began
+        with nullcontext() if as_json else open_display(receiver.url) as display:
+            while not stop.asked and (seconds is None or time.monotonic() - began < seconds):
+                take_all(receiver, time.monotonic() + _TURN)
+                now = time.monotonic()
+                if now >= next_show:
+                    next_show = now + _SHOW_EVERY
+                    ledger = receiver.ledger()
+                    rows = watch.look(ledger, now)
+                    if display is not None:
+                        display.show(ledger, rows)
+                    else:
+                        click.echo(to_json(_second(ledger, rows)))
+        take_all(receiver, time.monotonic() + _TURN)
+        ledger = receiver.ledger()
+        if as_json:
+            click.echo(to_json({"type": "account", **asdict(ledger)}))
+        else:
+            click.echo("\n".join(account_lines(ledger, receiver.url, time.monotonic() - began)))
+    return 0
+
+
+def take_all(receiver: Receiver, until: float) -> None:
+    """Receives until a moment, monotonic seconds; the account is kept by the receiver."""
+    while (left := until - time.monotonic()) > 0:
+        receiver.receive(left)
+
+
+def _second(ledger: Ledger, rows: list[SenderRow]) -> dict[str, Any]:
+    totals = asdict(ledger)
+    del totals["sessions"]
+    return {"type": "second", "time": time.time(), **totals, "senders": rows}

@@ -1,0 +1,125 @@
+"""`atmost demo`: at-most-once on this host's real signals, over a link that loses, with an account that must balance."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import click
+
+from atmost.cli.output import clock_time, describe, harmless, places, to_json
+from atmost.cli.stopping import stopping
+from atmost.core.events import DatagramRefused, Event, Message
+from atmost.demo.account import DemoAccount
+from atmost.demo.processes import ChildError
+from atmost.demo.run import DemoOptions, run_demo
+
+_SHARE = click.FloatRange(0, 1)
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.  [default: Ctrl-C ends]")
+@click.option("--loss", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share of datagrams the link loses.")
+@click.option("--duplicate", type=_SHARE, default=0.03, show_default=True, metavar="P", help="Share it sends twice.")
+@click.option("--reorder", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share it lets others overtake.")
+@click.option("--seed", type=int, metavar="N", help="Same seed, same faults.  [default: any]")
+@click.option("--json", "as_json", is_flag=True, help="Print only the account, as one JSON object.")
+def demo(
+    seconds: float | None, loss: float, duplicate: float, reorder: float, seed: int | None, as_json: bool  # noqa: FBT001
+) -> int:
+    """Send this host's readings, a heartbeat and a real log over a link that loses, and account for every message.
+
+    Collector, agent and link are processes of their own on this machine; the log is the link's journal.
+    Exits with 0 only when the account balances and nothing was processed twice.
+
+    \b
+    Examples:
+      atmost demo
+      atmost demo --seconds 20 --loss 0.3
+      atmost demo --seconds 10 --json --seed 7
+    """
+    options = DemoOptions(seconds=seconds, loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
+    view = _View(silent=as_json)
+    with stopping() as stop:
+        try:
+            account = run_demo(options, lambda: stop.asked, view.began, view.show, view.tick)
+        except ChildError as error:
+            raise click.ClickException(f"demo: {error}") from error
+    if as_json:
+        click.echo(to_json(account.as_dict()))
+    else:
+        click.echo("\n".join(_account_lines(account)))
+    return 0 if account.balanced else 1
+
+
+class _View:
+    """Prints what arrives: log lines and losses in their place, the rest as one line a second."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent = silent
+        self._arrived: Counter[str] = Counter()
+        self._latest: dict[str, object] = {}
+        self._next = time.monotonic() + 1
+
+    def began(self, collector: str, link: str) -> None:
+        """Says what runs where."""
+        if not self._silent:
+            click.echo(f"collector on {collector}, link on {link}; this host's agent sends through the link (Ctrl-C ends)")
+
+    def show(self, event: Event) -> None:
+        """Shows one message or event."""
+        if self._silent or isinstance(event, DatagramRefused):
+            return
+        if not isinstance(event, Message):
+            click.echo(click.style(f"             {describe(event)}", fg="yellow"))
+            return
+        use, _, name = event.subject.partition(".")
+        self._arrived[use] += 1
+        if use == "metrics":
+            self._latest[name] = event.payload
+        elif use == "logs":
+            text = str(event.payload.get("message") if isinstance(event.payload, dict) else event.payload)
+            click.echo(click.style(f"{clock_time(event.sent_at)} log  {harmless(text)}", dim=True))
+
+    def tick(self) -> None:
+        """Shows the last second's readings."""
+        now = time.monotonic()
+        if self._silent or now < self._next:
+            return
+        self._next = now + 1
+        arrived = f"{self._arrived['metrics']} readings, {self._arrived['heartbeats']} heartbeats, {self._arrived['logs']} log lines"
+        values = "  ".join(
+            f"{label} {value * 100:.0f} %"
+            for label, name in (("cpu", "cpu.utilization"), ("memory", "memory.utilization"))
+            if isinstance(value := self._latest.get(name), float)
+        )
+        click.echo(f"{clock_time(time.time())} {arrived}   {values}")
+        self._arrived.clear()
+
+
+def _account_lines(account: DemoAccount) -> list[str]:
+    link = account.link
+    dropped = int(link["dropped_messages"])
+    expected = f" + refused by the socket {account.refused}" if account.refused else ""
+    lost_where = f"   ({places(account.lost_by_place)})" if account.lost else ""
+    verdict = click.style("balanced", fg="green", bold=True) if account.balanced else click.style("NOT balanced", fg="red", bold=True)
+    lines = [
+        "",
+        click.style("the account, in messages", bold=True),
+        f"  offered              {account.offered:>8,}",
+        f"  delivered            {account.delivered:>8,}",
+        f"  lost                 {account.lost:>8,}{lost_where}",
+        f"  unknown              {account.unknown:>8,}   (numbered after the last datagram that got through)",
+    ]
+    for name in ("dropped", "pending", "overflow", "late"):
+        if count := getattr(account, name):
+            lines.append(f"  {name:20} {count:>8,}")
+    lines += [
+        f"  duplicates refused   {account.duplicates_refused:>8,}   datagrams (the link sent {link['duplicated_datagrams']:,} twice)",
+        f"  duplicates processed {account.duplicates_processed:>8,}",
+        f"  lost {account.lost:,} + unknown {account.unknown:,} = dropped by the link {dropped:,}{expected}"
+        if account.agrees_with_link
+        else f"  lost {account.lost:,} + unknown {account.unknown:,} does not agree with the link: dropped {dropped:,}{expected}",
+        f"  the account is {verdict}",
+    ]
+    return lines

@@ -1,0 +1,65 @@
+"""`atmost listen`: prints messages, and losses where they happened."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from atmost.cli.output import account_lines, as_dict, clock_time, describe, harmless, to_json, who
+from atmost.cli.stopping import stopping
+from atmost.core.events import Event, Message
+from atmost.core.names import matcher
+from atmost.endpoint.receiver import Receiver
+
+_LOOK = 0.1
+"""Seconds between two looks at whether somebody asked to stop."""
+
+
+@click.command()
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.option("--bind", metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]")
+@click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N matching messages.")
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per message, loss or other event.")
+def listen(
+    patterns: tuple[str, ...], bind: str | None, audience: str, count: int | None, seconds: float | None, as_json: bool  # noqa: FBT001
+) -> int:
+    """Print the messages whose subject matches a PATTERN, and every loss in its place.
+
+    '*' stands for one token and '>' for the rest; without a pattern everything is printed.
+    Ctrl-C ends it and prints the account.
+
+    \b
+    Examples:
+      atmost listen 'orders.>'
+      atmost listen --json 'metrics.*.utilization' | jq .payload
+      atmost listen --bind unix:///tmp/atmost.sock --count 1
+    """
+    matches = matcher(patterns or (">",))
+    with stopping() as stop, Receiver(bind, audience=audience) as receiver:
+        began = time.monotonic()
+        shown = ", ".join(patterns) or "everything"
+        click.echo(click.style(f"listening on {receiver.url} for {harmless(shown)} (Ctrl-C ends)", dim=True), err=True)
+        matched = 0
+        while not stop.asked and matched != count and (seconds is None or time.monotonic() - began < seconds):
+            event = receiver.next_event(_LOOK)
+            if event is None or (isinstance(event, Message) and not matches(event.subject)):
+                continue
+            matched += isinstance(event, Message)
+            _show(event, as_json=as_json)
+        for line in account_lines(receiver.ledger(), receiver.url, time.monotonic() - began):
+            click.echo(line, err=True)
+    return 0
+
+
+def _show(event: Event, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(to_json(as_dict(event)))
+    elif isinstance(event, Message):
+        moment = click.style(clock_time(event.sent_at), dim=True)
+        subject = click.style(harmless(event.subject), fg="cyan")
+        click.echo(f"{moment} {who(event.session)} {subject} {harmless(to_json(event.payload))}")
+    else:
+        click.echo(click.style(describe(event), fg="yellow"))

@@ -1,0 +1,125 @@
+"""How commands show things: text from strangers made harmless, values as JSON, and the account.
+
+What arrives may hold terminal escape sequences; nothing of a message reaches the terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+import click
+import msgspec
+
+from atmost.core.events import ClockAlarm, DatagramRefused, Event, LateArrival, Loss, Message, QueueOverflow, Session
+from atmost.core.events import SessionClosed, SessionEvicted, SessionOpened
+from atmost.core.ledger import Ledger, SessionLedger
+
+_HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_encode_json: Final = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def harmless(text: str) -> str:
+    """`text` with control characters and direction overrides shown as escapes."""
+    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON: bytes as base64, times as ISO 8601, and what JSON has no form for as text."""
+    try:
+        return _encode_json(value).decode()
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):  # such as a list as a key
+        return _encode_json(repr(value)).decode()
+
+
+def who(session: Session | SessionLedger) -> str:
+    """A sender for people: its name, or its identity while no beacon has told the name."""
+    return harmless(session.name) or session.id
+
+
+def clock_time(seconds: float) -> str:
+    """Local time of day with milliseconds."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03d}"
+
+
+def places(counts: dict[str, int]) -> str:
+    """Where messages were lost, for people."""
+    return ", ".join(f"{place.replace('_', ' ')} {count:,}" for place, count in counts.items() if count)
+
+
+def describe(event: Event) -> str:
+    """One line for people about anything but a message."""
+    match event:
+        case Loss(session, count, place):
+            return f"-- {_messages(count)} of {who(session)} lost here ({place.value.replace('_', ' ')})"
+        case LateArrival(session, count):
+            return f"-- {_messages(count)} of {who(session)} came late: not lost after all"
+        case SessionOpened(session, before):
+            joined = f", joined after {_messages(before)}" if before else ""
+            return f"-- {who(session)} began{joined}"
+        case SessionClosed(session):
+            return f"-- {who(session)} said goodbye"
+        case SessionEvicted(session, live):
+            return f"-- {who(session)} was forgotten: the table is full" + (" (it was live: raise max_sessions)" if live else "")
+        case DatagramRefused(reason, count, session):
+            sender = f" of {who(session)}" if session is not None else ""
+            return f"-- refused {count:,} datagram{'s' if count != 1 else ''}{sender}: {reason.value}"
+        case ClockAlarm(trouble, count, session, seconds):
+            clock = f"the clock of {who(session)}" if session is not None else "this host's clock"
+            return f"-- {clock}: {trouble.value.replace('_', ' ')} by {seconds:.6f} s ({count:,} times)"
+        case QueueOverflow(session, count):
+            return f"-- {_messages(count)} of {who(session)} dropped: the handler is too slow"
+    return repr(event)
+
+
+def as_dict(event: Event) -> dict[str, Any]:
+    """An event as an object for JSON; `type` says which."""
+    if isinstance(event, Message):
+        return {
+            "type": "message",
+            "subject": event.subject,
+            "payload": event.payload,
+            **_sender(event.session),
+            "sent_at": event.sent_at,
+            "received_at": event.received_at,
+        }
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    facts = {field: getattr(event, field) for field in event.__dataclass_fields__ if field != "session"}
+    session = event.session
+    return {"type": name, **(_sender(session) if session is not None else {}), **facts}
+
+
+def account_lines(ledger: Ledger, url: str, seconds: float) -> list[str]:
+    """The account of a receiver for people."""
+    title = click.style(f"account of {url} after {seconds:.1f} s", bold=True)
+    lines = [title, f"  delivered  {ledger.delivered:>12,} messages in {ledger.accepted:,} datagrams"]
+    place = f"  ({places(ledger.lost_by_place)})" if ledger.lost else ""
+    lines.append(f"  lost       {ledger.lost:>12,}{place}")
+    for name in ("late", "pending", "queued", "overflow", "discarded", "before_join"):
+        if count := getattr(ledger, name):
+            lines.append(f"  {name.replace('_', ' '):10} {count:>12,}")
+    if ledger.handler_errors:
+        lines.append(f"  handler errors {ledger.handler_errors:>8,}")
+    if ledger.tail_unknown:
+        lines.append(f"  tail unknown {ledger.tail_unknown:>10,} senders fell silent without a goodbye")
+    if ledger.refused:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(ledger.refused.items()))
+        lines.append(f"  refused    {sum(ledger.refused.values()):>12,} datagrams: {reasons}")
+    if ledger.kernel_drops:
+        lines.append(f"  kernel     {ledger.kernel_drops:>12,} datagrams dropped at this socket (counted in lost too)")
+    lines += [
+        f"  {who(row)[:24]:24} {row.delivered:>10,} delivered {row.lost:>8,} lost  {row.tail.value}"
+        for row in sorted(ledger.sessions, key=lambda row: -row.delivered)[:20]
+    ]
+    if len(ledger.sessions) > 20:
+        lines.append(f"  ... and {len(ledger.sessions) - 20:,} more senders")
+    return lines
+
+
+def _sender(session: Session) -> dict[str, Any]:
+    return {"sender": session.name, "host": session.host, "pid": session.pid, "session": session.id}
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message" + ("" if count == 1 else "s")

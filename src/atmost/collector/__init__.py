@@ -1,0 +1,1 @@
+"""The collector: what arrives, from whom, and what did not."""

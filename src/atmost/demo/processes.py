@@ -1,0 +1,81 @@
+"""The demo's child processes: started in sessions of their own, so that Ctrl-C reaches only the demo, which ends them in order."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+_PATIENCE: Final = 15.0
+"""The longest wait for a line, seconds: starting Python on a busy machine takes a while."""
+
+
+class ChildError(Exception):
+    """A child process did not do what it was started for."""
+
+
+class Child:
+    """A Python process that speaks JSON lines on its standard output, and ends when its standard input does."""
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str]) -> None:
+        """Args: name: for messages. module: run as `python -m module`. arguments: its command line."""
+        self._name = name
+        self._process = subprocess.Popen(  # noqa: S603  our own modules
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name=f"demo-{name}", daemon=True).start()
+
+    def line(self, timeout: float = _PATIENCE) -> dict[str, Any]:
+        """The next line of its output.
+
+        Raises:
+            ChildError: it ended or said nothing in time.
+        """
+        try:
+            text = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise ChildError(f"the {self._name} process did not answer within {timeout:g} s") from None
+        if not text:
+            raise ChildError(f"the {self._name} process ended with status {self._process.wait()}")
+        result: dict[str, Any] = json.loads(text)
+        return result
+
+    def has_line(self) -> bool:
+        """Whether `line` would return, or fail, at once."""
+        return not self._lines.empty()
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def ask_to_end(self) -> None:
+        """Sends SIGTERM; what it says then comes by `line`."""
+        if self.running():
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends it for certain and collects it."""
+        if self.running():
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            for text in self._process.stdout:
+                self._lines.put(text)
+        except ValueError:  # closed by `kill`
+            pass
+        self._lines.put("")

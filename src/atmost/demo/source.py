@@ -1,0 +1,45 @@
+"""The demo's sending process: the agent of this host over the link, until it is told to end.
+
+Prints one JSON line at the end: what became of its messages.
+Ends by SIGTERM, or when its standard input does, which is when the demo is gone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from atmost.agent.agent import Agent
+from atmost.agent.follow import Follower, FollowOptions
+from atmost.endpoint.sender import Sender
+from atmost.lab.ending import StopSignals, watch_input
+
+_DATAGRAM = 1432
+"""As on a network, so that a message in ten, not a whole second, is lost with a datagram."""
+_INTERVAL = 1.0
+
+
+def main(url: str, name: str, log: str) -> None:
+    """Sends readings, heartbeats and a followed log.
+
+    Args:
+        url: the link's address.
+        name: the sender's name.
+        log: the file to follow, from its start.
+    """
+    import msgspec  # noqa: PLC0415  only for the last line
+
+    input_ended = watch_input()
+    with StopSignals() as stop:
+        sender = Sender(url, name=name, max_datagram=_DATAGRAM)
+        follower = Follower(log, FollowOptions(from_start=True))
+        agent = Agent(sender, time.monotonic(), interval=_INTERVAL, logs=[follower], notice=lambda _text: None)
+        while not (stop.asked or input_ended()):
+            time.sleep(min(0.05, agent.turn(time.monotonic())))
+        agent.close()
+        sender.close()
+    sys.stdout.write(msgspec.json.encode(sender.stats()).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
