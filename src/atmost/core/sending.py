@@ -140,10 +140,14 @@ class SenderCore:
         self._key_id = key_id
         self._step_back_us = round(step_back * 1e6)
         self._session: tuple[int, int] | None = None
+        self._sequence = 0
         self._max_sent_us = 0
         self._handed_over = 0
         self._dropped: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        # What earlier sessions handed over, dropped and had refused: a report tells only of its own (R5).
+        self._base: tuple[int, Counter[str], Counter[str]] = (0, Counter(), Counter())
+        self._inherited: Outgoing | None = None
         self._retry_at = 0.0
         self._pace_at = 0.0
         self.open_since = 0.0
@@ -151,6 +155,11 @@ class SenderCore:
     def needs_session(self, wall_us: int) -> bool:
         """Whether a session must begin first: there is none, or the wall clock was set back too far for the old one."""
         return self._session is None or wall_us < self._max_sent_us - self._step_back_us
+
+    @property
+    def datagrams(self) -> int:
+        """Numbers spent in this session."""
+        return self._sequence
 
     @property
     def began(self) -> bool:
@@ -164,6 +173,9 @@ class SenderCore:
 
     def begin(self, random64: int, wall_us: int, now: float) -> None:
         """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
+        if self._session is not None:
+            self._base = (self._handed_over, Counter(self._dropped), Counter(self._refused))
+            self._inherited = self.held
         self._session = (wall_us, random64)
         self._seal = self._seals(HEADER_LAYOUT.pack(0, 0, self._key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
         self._sequence = 0
@@ -172,7 +184,6 @@ class SenderCore:
         self._beacon_at = now
         self._interval = BEACON_AFTER_DATA
         self._load_until: float | None = None
-        self._base = (self._handed_over, Counter(self._dropped), Counter(self._refused))
 
     def drop(self, reason: DropReason) -> None:
         """Counts a message dropped before it was numbered."""
@@ -194,10 +205,10 @@ class SenderCore:
             return self.held if now >= self._retry_at else None
         if not self._prior and not self._sequence:
             return self._beacon(Kind.BEACON, now, wall_us)
+        if now >= self._beacon_at:  # before the data, or pacing under overload would silence the beacons
+            return self._beacon(Kind.BEACON, now, wall_us)
         if self.open and (flush or self.size >= self.room or now >= self.open_since + self.options.linger):
             return self._data(now, wall_us) if now >= self._pace_at else None
-        if now >= self._beacon_at:
-            return self._beacon(Kind.BEACON, now, wall_us)
         return None
 
     def goodbye(self, now: float, wall_us: int) -> Outgoing | None:
@@ -216,6 +227,9 @@ class SenderCore:
             self._retry_at = now + _HELD_RETRY
         elif outgoing.count:
             self._refused[error] += outgoing.count
+        if outgoing is self._inherited and self.held is None:  # the session before had numbered it
+            self._base = (self._handed_over, self._base[1], Counter(self._refused))
+            self._inherited = None
 
     def shrink(self, max_datagram: int) -> None:
         """Makes datagrams smaller after EMSGSIZE; a message that was allowed before stays allowed (R2)."""

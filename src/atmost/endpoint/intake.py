@@ -168,14 +168,13 @@ class Intake:
             if self.closed:
                 return
             self.closed = True
-            self.inlet.wake()
             for key, count in self._queued().items():
                 self._core.discarded(key, count)
             self._queue.clear()
             self._waiting = 0
             for _ in self.current:
                 pass
-            self.inlet.close()
+        self.inlet.close()
         _intakes.discard(self)
 
     def abandon(self) -> None:

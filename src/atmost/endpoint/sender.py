@@ -215,6 +215,7 @@ class Sender:
         self._handing = threading.Lock()
         self._counting = threading.RLock()
         self._flusher = Flusher(self)
+        self._ticked_at = 0
 
     def _after_fork(self) -> None:
         """The child's first step: a new session with empty buffers (R8)."""
@@ -317,7 +318,12 @@ class Sender:
     def _tick(self) -> float | None:
         """The flusher's turn: hands over what is due; returns when to come again, monotonic seconds."""
         self._hand_over(flush=False)
-        return self._core.next_deadline()
+        deadline, handed_over = self._core.next_deadline(), self._core.datagrams
+        if deadline is None or handed_over == self._ticked_at:
+            return deadline
+        # While data flows the flusher comes once a linger by itself: waking it for every datagram would cost more than the datagram.
+        self._ticked_at = handed_over
+        return min(deadline, time.monotonic() + self._options.linger)
 
 
 def _program() -> str:

@@ -142,4 +142,4 @@ class MemoryInlet:
         with _networks_lock:
             if self._network.inlet is self:
                 self._network.inlet = None
-                self._waker.close()
+                self._waker.wake()  # its sockets go with the last reference: somebody may wait on them

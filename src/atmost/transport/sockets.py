@@ -6,14 +6,17 @@ import contextlib
 import errno
 import selectors
 import socket
+import threading
+from typing import Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.transport.base import wall_clock
 from atmost.transport.buffers import KernelDrops, ask_receive_buffer
 
-_READ = MAX_DATAGRAM + 1024
-_NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_READ: Final = MAX_DATAGRAM + 1024
+_RELEASE_TIMEOUT: Final = 1.0
+_NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 
 
 def errno_name(error: OSError) -> str:
@@ -75,6 +78,9 @@ class SocketInlet:
         self._selector.register(sock, selectors.EVENT_READ)
         self._selector.register(self._waker.reader, selectors.EVENT_READ)
         self._closed = False
+        self._waiter: int | None = None
+        self._state = threading.RLock()
+        self._released = threading.Event()
 
     def receive(self) -> bytes | None:
         """The next datagram, or None when none waits."""
@@ -85,12 +91,18 @@ class SocketInlet:
 
     def wait(self, timeout: float | None) -> None:
         """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
+        with self._state:
+            if self._closed:
+                return
+            self._waiter = threading.get_ident()
         try:
-            ready = self._selector.select(timeout)
-        except (OSError, ValueError):  # closed by another thread
-            return
-        if any(key.fileobj is self._waker.reader for key, _ in ready):
-            self._waker.clear()
+            if any(key.fileobj is self._waker.reader for key, _ in self._selector.select(timeout)):
+                self._waker.clear()
+        finally:
+            with self._state:
+                self._waiter = None
+                if self._closed:
+                    self._release()
 
     def wake(self) -> None:
         """Ends a `wait`."""
@@ -107,14 +119,31 @@ class SocketInlet:
         return self._last_drops
 
     def close(self) -> None:
-        """Lets go of the address."""
-        if not self._closed:
+        """Lets go of the address; a thread that waits here is woken, and lets go in its stead."""
+        with self._state:
+            if self._closed:
+                return
             self.kernel_drops()
-            self.abandon()
+            self._closed = True
+            waiter = self._waiter
+            if waiter is None:
+                self._release()
+        if waiter is not None:
+            self._waker.wake()
+            if waiter != threading.get_ident():  # a signal handler's own thread waits no longer than the handler runs
+                self._released.wait(_RELEASE_TIMEOUT)
 
     def abandon(self) -> None:
         """Closes this process's copy of the socket and leaves the address to the process that forked this one (H2)."""
         self._closed = True
+        self._release_socket()
+
+    def _release(self) -> None:
+        """Closes everything; nobody waits here any more. Closing an epoll somebody waits on would leave it waiting for ever."""
+        self._release_socket()
+        self._released.set()
+
+    def _release_socket(self) -> None:
         self._selector.close()
         self._sock.close()
         self._waker.close()

@@ -26,7 +26,7 @@ _IPV6_MTU_DISCOVER: Final = 23
 _IPV6_MTU: Final = 24
 _PMTUDISC_DO: Final = 2
 _HEADERS: Final = {socket.AF_INET: 28, socket.AF_INET6: 48}
-_LOOPBACK_MTU: Final = 65_536
+_LOOPBACK_MTU: Final = 65_535  # an interface of 65,536, as the socket reports it
 _OTHER_LOCAL: Final = 8_192  # macOS refuses more than net.inet.udp.maxdgram, 9,216 by default
 
 

@@ -84,16 +84,14 @@ class UnixInlet(SocketInlet):
         self._inode = os.stat(address.path).st_ino
         self._lock = lock
 
-    def close(self) -> None:
+    def _release(self) -> None:
         """Lets go of the path; what stands there now is removed only when it is ours."""
-        if self._closed:
-            return
-        self.kernel_drops()
-        super().abandon()
+        self._release_socket()
         with contextlib.suppress(OSError):
             if os.stat(self._path).st_ino == self._inode:
                 os.unlink(self._path)
         _unlock(_lock_path(self._path), self._lock)
+        self._released.set()
 
     def abandon(self) -> None:
         """As for every socket; the lock stays with the process that took it."""
