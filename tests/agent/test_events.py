@@ -3,6 +3,7 @@ from atmost.agent.lines import Line
 
 
 def kinds(findings):
+    """Take everything, and return what kinds of events it was."""
     return [event.kind for event in findings.take()]
 
 

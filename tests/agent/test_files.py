@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from atmost.agent.files import ANCHOR_BYTES, OpenFile, identity_of, written_sinc
 
 @pytest.fixture
 def path(tmp_path):
+    """The log, not there yet."""
     return tmp_path / "app.log"
 
 
@@ -141,7 +143,8 @@ def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
 
 
 def _descriptors():
-    return len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"))
+    folders = (Path("/proc/self/fd"), Path("/dev/fd"))
+    return len(list(next(folder for folder in folders if folder.is_dir()).iterdir()))
 
 
 def test_reopening_takes_the_same_file_only(path, opened):

@@ -1,7 +1,7 @@
 import math
 import os
 import re
-from collections import namedtuple
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -10,12 +10,42 @@ from hypothesis import strategies as st
 
 from atmost.agent.readings import HostReadings, ReadingOptions
 
-Times = namedtuple("Times", "user nice system idle iowait guest", defaults=(0.0,) * 6)
-Memory = namedtuple("Memory", "total used available")
-Partition = namedtuple("Partition", "device mountpoint fstype")
-Usage = namedtuple("Usage", "total used free")
-DiskIO = namedtuple("DiskIO", "read_bytes write_bytes")
-NetIO = namedtuple("NetIO", "bytes_sent bytes_recv")
+
+class Times(NamedTuple):
+    user: float = 0.0
+    nice: float = 0.0
+    system: float = 0.0
+    idle: float = 0.0
+    iowait: float = 0.0
+    guest: float = 0.0
+
+
+class Memory(NamedTuple):
+    total: int
+    used: int
+    available: int
+
+
+class Partition(NamedTuple):
+    device: str
+    mountpoint: str
+    fstype: str
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+class DiskIO(NamedTuple):
+    read_bytes: int
+    write_bytes: int
+
+
+class NetIO(NamedTuple):
+    bytes_sent: int
+    bytes_recv: int
 
 
 class Host:
@@ -40,7 +70,7 @@ class Host:
         monkeypatch.setattr(psutil, "cpu_times", lambda percpu=False: told(self.cores if percpu else self.total))
         monkeypatch.setattr(psutil, "virtual_memory", lambda: told(self.memory))
         monkeypatch.setattr(os, "getloadavg", lambda: told(self.load), raising=False)
-        monkeypatch.setattr(psutil, "disk_partitions", lambda all: told(self.partitions))
+        monkeypatch.setattr(psutil, "disk_partitions", lambda **_: told(self.partitions))
         monkeypatch.setattr(psutil, "disk_usage", lambda path: told(self.usage[path]))
         monkeypatch.setattr(psutil, "disk_io_counters", lambda perdisk, nowrap: told(self.disks))
         monkeypatch.setattr(psutil, "net_io_counters", lambda pernic, nowrap: told(self.interfaces))
@@ -49,6 +79,7 @@ class Host:
 
 @pytest.fixture
 def host(monkeypatch):
+    """A host in place of this one."""
     host = Host()
     host.install(monkeypatch)
     return host
