@@ -7,6 +7,7 @@ Pure functions, safe from any thread.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
 
@@ -56,13 +57,13 @@ class BeaconBody(msgspec.Struct, frozen=True, gc=False):
 
 
 _encode_any: Final = msgspec.msgpack.Encoder().encode
+encode_message: Final[Callable[[tuple[str, Any]], bytes]] = _encode_any
+"""The pair `(subject, payload)` as it travels; raises what msgspec raises for a payload it cannot carry.
+
+The encoder itself, not a function around it: a call in Python would add a tenth to the cost of `send()`.
+"""
 _decode_messages: Final = msgspec.msgpack.Decoder(list[Message]).decode
 _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
-
-
-def encode_message(subject: str, payload: Any) -> bytes:
-    """The pair `[subject, payload]` as it travels; raises what msgspec raises for a payload it cannot carry."""
-    return _encode_any((subject, payload))
 
 
 def read_header(datagram: bytes) -> Header | None:

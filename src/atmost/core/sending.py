@@ -142,6 +142,7 @@ class SenderCore:
         self._session: tuple[int, int] | None = None
         self._sequence = 0
         self._max_sent_us = 0
+        self.beacon_at = 0.0
         self._handed_over = 0
         self._dropped: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -168,8 +169,9 @@ class SenderCore:
 
     def overfull(self, now: float) -> bool:
         """Whether a full datagram waits that nothing keeps from being handed over."""
-        full = self.size >= self.room or not self.options.linger
-        return full and bool(self.open) and self.held is None and now >= self._pace_at
+        if not self.open or (self.size < self.room and self.options.linger):
+            return False
+        return self.held is None and now >= self._pace_at
 
     def begin(self, random64: int, wall_us: int, now: float) -> None:
         """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
@@ -181,7 +183,7 @@ class SenderCore:
         self._sequence = 0
         self._prior = 0
         self._max_sent_us = wall_us
-        self._beacon_at = now
+        self.beacon_at = now
         self._interval = BEACON_AFTER_DATA
         self._load_until: float | None = None
 
@@ -205,7 +207,7 @@ class SenderCore:
             return self.held if now >= self._retry_at else None
         if not self._prior and not self._sequence:
             return self._beacon(Kind.BEACON, now, wall_us)
-        if now >= self._beacon_at:  # before the data, or pacing under overload would silence the beacons
+        if now >= self.beacon_at:  # before the data, or pacing under overload would silence the beacons
             return self._beacon(Kind.BEACON, now, wall_us)
         if self.open and (flush or self.size >= self.room or now >= self.open_since + self.options.linger):
             return self._data(now, wall_us) if now >= self._pace_at else None
@@ -248,8 +250,8 @@ class SenderCore:
         if self.held is not None:
             return self._retry_at
         if self.open:
-            return min(self._beacon_at, max(self._pace_at, self.open_since + self.options.linger))
-        return self._beacon_at
+            return min(self.beacon_at, max(self._pace_at, self.open_since + self.options.linger))
+        return self.beacon_at
 
     def stats(self) -> SenderStats:
         """The account of this sender since it was made, over all its sessions."""
@@ -272,13 +274,13 @@ class SenderCore:
         self._interval = BEACON_AFTER_DATA
         if self._load_until is None:
             self._load_until = now + BEACON_UNDER_LOAD
-        self._beacon_at = min(self._load_until, now + BEACON_AFTER_DATA)
+        self.beacon_at = min(self._load_until, now + BEACON_AFTER_DATA)
         return self._seal_next(Kind.DATA, body, count, now, wall_us)
 
     def _beacon(self, kind: Kind, now: float, wall_us: int) -> Outgoing:
         self._load_until = None
         self._interval = min(self._interval * BEACON_GROWTH, BEACON_IDLE)
-        self._beacon_at = now + self._interval
+        self.beacon_at = now + self._interval
         base_handed, base_dropped, base_refused = self._base
         dropped, refused = self._dropped - base_dropped, self._refused - base_refused
         handed = self._handed_over - base_handed

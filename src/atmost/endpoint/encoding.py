@@ -53,7 +53,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
 
 def _encodable(value: Any) -> bool:
     try:
-        encode_message("", value)
+        encode_message(("", value))
     except Exception:  # noqa: BLE001  an encoder hook may raise anything
         return False
     return True

@@ -26,22 +26,23 @@ class Flusher:
         self._sender = weakref.ref(sender)
         self._signal = threading.Lock()  # held while there is nothing to wake for
         self._signal.acquire()
-        self._sleeps_until = _NEVER
+        self.comes_at = _NEVER
+        """When it comes by itself, monotonic seconds; in the past while it is at work."""
         self._started = False
         self._stopped = False
 
     def wake_at(self, when: float | None) -> None:
         """Makes sure that a turn comes at `when` (monotonic, seconds) or before; cheap when one is coming anyway."""
-        if when is None or when >= self._sleeps_until or self._stopped:
+        if when is None or when >= self.comes_at or self._stopped:
             return
-        self._sleeps_until = when
+        self.comes_at = when
         if not self._started:
             self._started = True
             try:
                 threading.Thread(target=_run, args=(self,), name="atmost-flusher", daemon=True).start()
             except RuntimeError:  # the interpreter is ending, or threads have run out: the next send tries again
                 self._started = False
-                self._sleeps_until = _NEVER
+                self.comes_at = _NEVER
             return
         self._ring()
 
@@ -61,13 +62,13 @@ class Flusher:
         sender = self._sender()
         if sender is None or self._stopped:
             return None
-        self._sleeps_until = 0.0  # awake: nobody need ring
+        self.comes_at = 0.0  # awake: nobody need ring
         deadline = sender._tick()  # noqa: SLF001  the two are one component
-        self._sleeps_until = _NEVER if deadline is None else deadline
+        self.comes_at = _NEVER if deadline is None else deadline
         # Whoever looked before this line may have relied on a turn to come; look once more.
         again = sender._tick()  # noqa: SLF001
-        self._sleeps_until = min(self._sleeps_until, _NEVER if again is None else again)
-        return max(0.0, min(_LONGEST_WAIT, self._sleeps_until - time.monotonic()))
+        self.comes_at = min(self.comes_at, _NEVER if again is None else again)
+        return max(0.0, min(_LONGEST_WAIT, self.comes_at - time.monotonic()))
 
 
 def _run(flusher: Flusher) -> None:

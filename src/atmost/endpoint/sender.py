@@ -123,7 +123,7 @@ class Sender:
         if subject not in self._subjects:
             self._admit(subject)
         try:
-            item = encode_message(subject, payload)
+            item = encode_message((subject, payload))
         except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
             raise explain(payload, error) from None
         core = self._core
@@ -138,7 +138,7 @@ class Sender:
 
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
-        self._hand_over(flush=True)
+        self._hand_over(time.monotonic())
 
     def close(self, timeout: float = 0.1) -> None:
         """Hands over what waits, says goodbye and lets go of the socket; may be called twice.
@@ -151,10 +151,10 @@ class Sender:
             core.close()
             return
         deadline = time.monotonic() + timeout
-        self._hand_over(flush=True)
+        self._hand_over(time.monotonic())
         while core.held is not None and time.monotonic() < deadline:
             time.sleep(0.002)
-            self._hand_over(flush=True)
+            self._hand_over(time.monotonic())
         core.close()
         self._flusher.stop()
         for turn in range(GOODBYES if timeout > 0 else 1):
@@ -232,30 +232,28 @@ class Sender:
 
     def _first_in(self, core: SenderCore) -> None:
         """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins."""
-        if os.getpid() != self._pid:
-            core = self._forked_unseen(own=core.open[-1:])
-        now = time.monotonic()
-        core.open_since = now
+        now = core.open_since = time.monotonic()
         if now >= core.immediate_at:
-            self._hand_over(flush=True)
-        else:
+            self._hand_over(now, own=core.open[-1:])
+        elif now + self._options.linger < self._flusher.comes_at:
             self._flusher.wake_at(now + self._options.linger)
 
     def _send_the_long_way(self, item: bytes) -> bool:
         """A message that does not fit the open datagram, or a sender that is closed, blocked, or sends each alone."""
-        core = self._core if os.getpid() == self._pid else self._forked_unseen()
+        core = self._core
         if len(item) > core.max_message:
             raise PayloadTooLarge(len(item), core.max_message)
         if core.closed:
             return self._drop(core, DropReason.CLOSED)
         if core.open and core.size + len(item) > core.room:
-            self._hand_over(flush=True)
-        if core.open and core.size + len(item) > max(self._options.max_buffer, core.room):
-            return self._drop(core, core.drop_reason())
+            self._hand_over(time.monotonic())
+            core = self._core  # another one in a child that was forked unseen
+            if core.open and core.size + len(item) > max(self._options.max_buffer, core.room):
+                return self._drop(core, core.drop_reason())
         core.open.append(item)
         core.size += len(item)
         if not self._options.linger:
-            self._hand_over(flush=True)
+            self._hand_over(time.monotonic(), own=core.open[-1:] if len(core.open) == 1 else ())
         elif len(core.open) == 1:
             self._first_in(core)
         return True
@@ -265,21 +263,28 @@ class Sender:
             core.drop(reason)
         return False
 
-    def _hand_over(self, *, flush: bool) -> None:
-        """Hands over what is due, unless another thread is at it or this one was interrupted in it."""
-        core = self._core if os.getpid() == self._pid else self._forked_unseen()
+    def _hand_over(self, now: float, *, flush: bool = True, own: Sequence[bytes] = ()) -> None:
+        """Hands over what is due, unless another thread is at it or this one was interrupted in it.
+
+        Args:
+            now: monotonic, seconds.
+            flush: whether what is neither full nor past its linger leaves too.
+            own: messages that are certainly not those of a process this one was forked from.
+        """
+        core = self._core if os.getpid() == self._pid else self._forked_unseen(own)
         while self._handing.acquire(blocking=False):
             try:
-                self._drain(core, flush=flush)
+                self._drain(core, now, flush=flush)
             finally:
                 self._handing.release()
             # Another thread may have found the lock taken and left a full datagram behind.
-            if not core.overfull(time.monotonic()):
-                self._flusher.wake_at(core.next_deadline())
+            if not core.overfull(now):
+                if self._flusher.comes_at > now + self._options.linger:
+                    self._flusher.wake_at(core.next_deadline())
                 return
-        self._flusher.wake_at(time.monotonic() + self._options.linger)
+        self._flusher.wake_at(now + self._options.linger)
 
-    def _forked_unseen(self, own: Sequence[bytes] = ()) -> SenderCore:
+    def _forked_unseen(self, own: Sequence[bytes]) -> SenderCore:
         """Begins a forked child's life late, for C code can fork past the hook (R8).
 
         Args:
@@ -292,9 +297,9 @@ class Sender:
         self._core.open.extend(own)
         return self._core
 
-    def _drain(self, core: SenderCore, *, flush: bool) -> None:
+    def _drain(self, core: SenderCore, now: float, *, flush: bool) -> None:
         outlet = self._outlet
-        now, wall_us = time.monotonic(), outlet.clock()
+        wall_us = outlet.clock()
         if core.needs_session(wall_us):
             if not core.began and not core.open:
                 return
@@ -307,17 +312,19 @@ class Sender:
             core.handed_over(outgoing, error, now)
             if error == "EMSGSIZE":
                 core.shrink(outlet.path_datagram() or (core.room + OVERHEAD) // 2)
+            elif not core.open and now < core.beacon_at:
+                return
 
     def _say_goodbye(self, core: SenderCore) -> None:
-        self._drain(core, flush=True)
         now = time.monotonic()
+        self._drain(core, now, flush=True)
         outgoing = core.goodbye(now, self._outlet.clock())
         if outgoing is not None:
             core.handed_over(outgoing, self._outlet.send(outgoing.data), now)
 
     def _tick(self) -> float | None:
         """The flusher's turn: hands over what is due; returns when to come again, monotonic seconds."""
-        self._hand_over(flush=False)
+        self._hand_over(time.monotonic(), flush=False)
         deadline, handed_over = self._core.next_deadline(), self._core.datagrams
         if deadline is None or handed_over == self._ticked_at:
             return deadline
