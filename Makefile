@@ -44,7 +44,7 @@ types: env ## check the types
 	@$(RUN) mypy --strict $(TYPED)
 
 bench: env ## measure this machine, beside the peers that are installed
-	@.venv/bin/atmost bench $(ARGS)
+	@$(RUN) benchmarks.delivery $(ARGS)
 
 lock: ## resolve the dependencies anew and write requirements.lock
 	@$(PYTHON) scripts/env.py lock $(ARGS)
