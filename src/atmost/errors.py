@@ -11,6 +11,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── SubjectError          a subject or pattern that is empty, too long or malformed
     ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
     ├── PayloadTooLarge       a message that fits no datagram of this sender
+    ├── InvalidKey            a key's text or file that cannot be used
     └── MissingExtra          an optional dependency that is not installed
 """
 
@@ -95,6 +96,15 @@ class PayloadTooLarge(AtMostError, ValueError):
         )
         self.size = size
         self.limit = limit
+
+
+class InvalidKey(AtMostError, ValueError):
+    """A key's text or file that cannot be used; the message never holds the key."""
+
+    def __init__(self, problem: str) -> None:
+        """Args: problem: what is wrong and what would be right."""
+        super().__init__(problem)
+        self.problem = problem
 
 
 class MissingExtra(AtMostError, ImportError):

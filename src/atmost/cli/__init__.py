@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "agent": "atmost.cli.agent:agent",
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
+    "keygen": "atmost.cli.keygen:keygen",
     "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",
     "send": "atmost.cli.send:send",

@@ -10,6 +10,7 @@ import click
 
 from atmost.agent.agent import Agent
 from atmost.agent.follow import Follower
+from atmost.cli.options import audience_option, key_file_option
 from atmost.cli.output import harmless, to_json
 from atmost.cli.stopping import stopping
 from atmost.endpoint.sender import Sender
@@ -18,7 +19,8 @@ from atmost.endpoint.sender import Sender
 @click.command()
 @click.option("--url", metavar="URL", help="Where to send.  [default: ATMOST_URL, then udp://127.0.0.1:7140]")
 @click.option("--name", metavar="TEXT", envvar="ATMOST_NAME", help="What receivers show.  [default: ATMOST_NAME, then the host's name]")
-@click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+@audience_option
+@key_file_option
 @click.option(
     "--interval", default=1.0, show_default=True, metavar="S", type=click.FloatRange(0.01, 3600), help="Seconds between readings."
 )
@@ -30,6 +32,7 @@ def agent(  # noqa: PLR0913  one argument an option
     url: str | None,
     name: str | None,
     audience: str,
+    key_file: str | None,
     interval: float,
     logs: tuple[str, ...],
     max_datagram: int | None,
@@ -50,7 +53,7 @@ def agent(  # noqa: PLR0913  one argument an option
         if Path(log).is_dir():
             raise click.UsageError(f"--log {log}: a directory; name the file in it")
     with stopping() as stop:
-        sender = Sender(url, name=name or socket.gethostname(), audience=audience, max_datagram=max_datagram)
+        sender = Sender(url, name=name or socket.gethostname(), audience=audience, key_file=key_file, max_datagram=max_datagram)
         began = time.monotonic()
         worker = Agent(sender, began, interval=interval, logs=[Follower(log) for log in logs], notice=_notice)
         click.echo(f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)", err=True)

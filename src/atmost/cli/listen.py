@@ -6,6 +6,7 @@ import time
 
 import click
 
+from atmost.cli.options import audience_option, key_file_option
 from atmost.cli.output import account_lines, as_dict, clock_time, describe, harmless, to_json, who
 from atmost.cli.stopping import stopping
 from atmost.core.events import Event, Message
@@ -19,12 +20,13 @@ _LOOK = 0.1
 @click.command()
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 @click.option("--bind", metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]")
-@click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+@audience_option
+@key_file_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N matching messages.")
 @click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per message, loss or other event.")
 def listen(
-    patterns: tuple[str, ...], bind: str | None, audience: str, count: int | None, seconds: float | None, as_json: bool  # noqa: FBT001
+    patterns: tuple[str, ...], bind: str | None, audience: str, key_file: str | None, count: int | None, seconds: float | None, as_json: bool  # noqa: FBT001
 ) -> int:
     """Print the messages whose subject matches a PATTERN, and every loss in its place.
 
@@ -38,7 +40,7 @@ def listen(
       atmost listen --bind unix:///tmp/atmost.sock --count 1
     """
     matches = matcher(patterns or (">",))
-    with stopping() as stop, Receiver(bind, audience=audience) as receiver:
+    with stopping() as stop, Receiver(bind, audience=audience, key_file=key_file) as receiver:
         began = time.monotonic()
         shown = ", ".join(patterns) or "everything"
         click.echo(click.style(f"listening on {receiver.url} for {harmless(shown)} (Ctrl-C ends)", dim=True), err=True)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from atmost.cli.options import audience_option, key_file_option
 from atmost.cli.output import to_json
 from atmost.cli.stopping import Stop, stopping
 from atmost.core.names import check_subject
@@ -24,10 +25,11 @@ _MAX_LINE = 60_000
 @click.argument("payload", required=False, metavar="[JSON]")
 @click.option("--url", metavar="URL", help="Where to send to.  [default: ATMOST_URL, then udp://127.0.0.1:7140]")
 @click.option("--name", metavar="TEXT", help="What receivers show.  [default: ATMOST_NAME, then 'atmost']")
-@click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+@audience_option
+@key_file_option
 @click.option("--lines", is_flag=True, help="Send each line of standard input as text, even where it is JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of the messages as one JSON object.")
-def send(subject: str, payload: str | None, url: str | None, name: str | None, audience: str, lines: bool, as_json: bool) -> int:  # noqa: FBT001
+def send(subject: str, payload: str | None, url: str | None, name: str | None, audience: str, key_file: str | None, lines: bool, as_json: bool) -> int:  # noqa: FBT001
     """Send one message on SUBJECT, or one per line of standard input.
 
     A line that is JSON is sent as that value, any other line as text.
@@ -44,7 +46,7 @@ def send(subject: str, payload: str | None, url: str | None, name: str | None, a
         raise click.UsageError("--lines reads standard input: leave the JSON away, or --lines")
     value = None if payload is None else _parse(payload)
     with stopping() as stop:
-        sender = Sender(url, name=name, audience=audience)
+        sender = Sender(url, name=name, audience=audience, key_file=key_file)
         try:
             if payload is not None:
                 sender.send(subject, value)

@@ -78,6 +78,11 @@ class Session:
         self.pid = 0
 
     @property
+    def key_id(self) -> int:
+        """The number of the key that proved this session, 0 without keys; unlike the name nobody else can claim it."""
+        return int.from_bytes(self.key[:2])
+
+    @property
     def id(self) -> str:
         """The identity as text: the random part, 16 hexadecimal digits."""
         return self.key[10:].hex()

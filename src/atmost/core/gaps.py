@@ -93,13 +93,14 @@ class Gaps:
     def join_oldest(self) -> Gap | None:
         """Joins the oldest two into one, which keeps the sum of room; returns a gap that became lost by it.
 
-        The joined gap is due when its older half is.
+        The joined gap is due when the first of the two is; where one is lost already the other is lost now.
+        That may be the older one: a late datagram below the join point leaves a gap noticed after those above it.
         """
         older, newer = self._gaps[:2]
-        early = newer if older.lost and not newer.lost else None
+        early = None if older.lost == newer.lost else newer if older.lost else older
         joined = Gap(older.first, newer.last, older.start, newer.end, min(older.noticed, newer.noticed))
         joined.room = older.room + newer.room
-        joined.lost = older.lost
+        joined.lost = older.lost or newer.lost
         self._gaps[:2] = [joined]
         if early is not None:
             early.lost = True

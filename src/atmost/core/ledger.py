@@ -50,6 +50,8 @@ class SessionLedger(Account):
     name: str
     host: str
     pid: int
+    key_id: int
+    """The key that proved the session, 0 without keys."""
     tail: Tail
     sent: int
     """E: messages the sender is known to have numbered."""

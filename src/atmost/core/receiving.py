@@ -108,6 +108,10 @@ class ReceiverCore:
         """Nothing of an unknown session at or below this is accepted, µs since 1970; never decreases (R12)."""
         return self._table.floor
 
+    def change_keys(self, keys: Keyring) -> None:
+        """Accepts these keys from now on; sessions of a retired key stay in the table (R12) and are refused."""
+        self._keys = keys
+
     def is_ready(self, wall_us: int) -> bool:
         """Whether what is sent from now on is accepted: the clock has passed the boot floor (R10)."""
         return wall_us > self._table.boot_floor

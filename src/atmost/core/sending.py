@@ -187,6 +187,11 @@ class SenderCore:
         self._interval = BEACON_AFTER_DATA
         self._load_until: float | None = None
 
+    def change_key(self, key_id: int, seals: SealFactory) -> None:
+        """Seals what is numbered from now on with another key, in a session of its own (R1)."""
+        self._key_id, self._seals = key_id, seals
+        self._session = None
+
     def drop(self, reason: DropReason) -> None:
         """Counts a message dropped before it was numbered."""
         self._dropped[reason.value] += 1

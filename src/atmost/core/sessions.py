@@ -87,6 +87,7 @@ class SessionState:
             name=session.name,
             host=session.host,
             pid=session.pid,
+            key_id=session.key_id,
             tail=tail,
             tail_unknown=int(tail is Tail.SILENT),
             sent=self.account.end,

@@ -19,7 +19,9 @@ from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
+from atmost.core.keys import keyring
 from atmost.core.seal import no_keys
+from atmost.endpoint.keys import KeyText, find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
 from atmost.transport.connect import open_inlet
@@ -53,12 +55,17 @@ class Intake:
         clock_guard: float | None = None,
         max_age: float | None = None,
         max_queue: int = MAX_QUEUE,
+        key: KeyText | None = None,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Binds, then starts an incarnation; the arguments are those of `Receiver`."""
         if not isinstance(audience, str):
             raise OptionError("audience", audience, "text")
         if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
             raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
+        keys = find_keys(key, key_file)
+        self._audience = audience
+        ring = keyring(keys, audience) if keys else no_keys(audience)
         self.inlet = open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
         try:
             usual = preset(same_host=self.inlet.same_host, memory=self.inlet.url.startswith("memory:"))
@@ -75,7 +82,7 @@ class Intake:
             raise
         if self.inlet.warning:
             logger.warning("%s: %s", self.inlet.url, self.inlet.warning)
-        self._core = ReceiverCore(options, self.inlet.clock(), no_keys(audience))  # R10: the clock after the bind
+        self._core = ReceiverCore(options, self.inlet.clock(), ring)  # R10: the clock after the bind
         self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
         self._max_queue = max_queue
         self._queue: deque[Sequence[Event]] = deque()
@@ -89,6 +96,12 @@ class Intake:
         self.wants_events = False
         self.closed = False
         _intakes.add(self)
+
+    def change_keys(self, key: KeyText) -> None:
+        """Accepts these keys from now on, and no others."""
+        ring = keyring(find_keys(key, None), self._audience)
+        with self._lock:
+            self._core.change_keys(ring)
 
     def boot_wait(self) -> float:
         """Seconds until this receiver is ready (R10); 0 when it is."""

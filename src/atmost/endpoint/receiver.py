@@ -5,6 +5,7 @@ One thread consumes a receiver; `ledger()` and `close()` may be called from any,
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -15,6 +16,7 @@ from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.names import matcher
 from atmost.endpoint.intake import Intake
+from atmost.endpoint.keys import KeyText
 
 
 class Receiver:
@@ -32,6 +34,8 @@ class Receiver:
         clock_guard: float | None = None,
         max_age: float | None = None,
         max_queue: int = MAX_QUEUE,
+        key: KeyText | None = None,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Binds the address and waits until what is sent from now on is accepted: F + G, 0.51 s on one host, 1 s on a network.
 
@@ -49,12 +53,17 @@ class Receiver:
                 Larger survives larger steps, and lengthens the start by as much.
             max_age: seconds; older datagrams are refused as `expired`; None accepts any age.
             max_queue: messages that wait for a slow handler; beyond it they are dropped and counted as `overflow`.
+            key: the text of a key, or of several; datagrams of other keys, or of none, are refused. None takes `key_file`,
+                then `ATMOST_KEY`; without any, only datagrams without a key are accepted.
+            key_file: a file with a key on each line, readable by its owner only.
 
         Raises:
             AddressError: the URL cannot be used.
             AddressInUse: somebody already receives there.
             BindError: the system refused the address.
             OptionError: an option is outside its range.
+            InvalidKey: a key cannot be used.
+            MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
         """
         self._intake = intake = Intake(
             url,
@@ -66,6 +75,8 @@ class Receiver:
             clock_guard=clock_guard,
             max_age=max_age,
             max_queue=max_queue,
+            key=key,
+            key_file=key_file,
         )
         try:
             while wait := intake.boot_wait():
@@ -144,6 +155,16 @@ class Receiver:
             for event in intake.current:
                 if event.__class__ is Message and matches(event.subject):  # type: ignore[union-attr]
                     handle(handler, event)  # type: ignore[arg-type]
+
+    def change_keys(self, key: KeyText) -> None:
+        """Accepts these keys from now on, and no others; from any thread.
+
+        To rotate without loss: accept the old and the new key, `Sender.change_key` everywhere, then accept only the new one.
+
+        Raises:
+            InvalidKey: a text is no key.
+        """
+        self._intake.change_keys(key)
 
     def ledger(self) -> Ledger:
         """The account of this incarnation at this moment; from any thread."""

@@ -17,6 +17,7 @@ from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.names import matcher
 from atmost.endpoint.intake import Intake
+from atmost.endpoint.keys import KeyText
 
 
 class AsyncReceiver:
@@ -27,7 +28,8 @@ class AsyncReceiver:
 
         Args:
             url: as for `Receiver`.
-            **options: as for `Receiver`: audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue.
+            **options: as for `Receiver`: audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue,
+                key, key_file.
 
         Raises:
             AddressError, AddressInUse, BindError, OptionError: as for `Receiver`.
@@ -115,6 +117,10 @@ class AsyncReceiver:
                         raise
                 except Exception:  # noqa: BLE001  the handler's own affair
                     intake.handler_failed(event)
+
+    def change_keys(self, key: KeyText) -> None:
+        """Accepts these keys from now on, and no others; see `Receiver.change_keys`."""
+        self._intake.change_keys(key)
 
     def ledger(self) -> Ledger:
         """The account of this incarnation at this moment."""

@@ -24,10 +24,12 @@ from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
 from atmost.core.limits import GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
-from atmost.core.seal import NO_KEY, ChecksumSeal
+from atmost.core.keys import Key
+from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory
 from atmost.core.sending import SenderCore, SenderOptions, SenderStats
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.flusher import Flusher
+from atmost.endpoint.keys import find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.transport.connect import open_outlet
@@ -60,6 +62,8 @@ class Sender:
         max_bytes_per_second: float | None = None,
         max_buffer: int = 262_144,
         max_hold: float = 1.0,
+        key: str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Prepares to send; nothing is sent, and no thread started, before the first message.
 
@@ -74,10 +78,14 @@ class Sender:
             max_bytes_per_second: pacing; None sends as fast as it is asked to. What does not fit is dropped and counted.
             max_buffer: bytes that may wait while the transport cannot take them.
             max_hold: seconds a numbered datagram waits for such a transport before it is counted as refused.
+            key: the text of a key, as `atmost keygen` prints it; None takes `key_file`, then `ATMOST_KEY`, then no key.
+            key_file: a file that holds it, readable by its owner only; of several keys the first is used.
 
         Raises:
             AddressError: the URL cannot be used.
             OptionError: an option is outside its range.
+            InvalidKey: the key cannot be used.
+            MissingExtra: the key is for encryption, and the extra `crypto` is not installed.
         """
         self._options = SenderOptions(
             linger=linger,
@@ -88,9 +96,10 @@ class Sender:
         )
         if not isinstance(audience, str):
             raise OptionError("audience", audience, "text")
+        self._audience = audience
+        self._key_id, self._seals = self._seal_with(find_keys(key, key_file))
         self._outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
         self._name = name if name is not None else os.environ.get("ATMOST_NAME") or _program()
-        self._audience = audience
         self._start()
         _senders.add(self)
 
@@ -139,6 +148,22 @@ class Sender:
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
         self._hand_over(time.monotonic())
+
+    def change_key(self, key: str) -> None:
+        """Rotates the key: what was given to `send()` before still leaves under the old one, the rest in a new session.
+
+        Args:
+            key: the text of the new key; receivers must accept it already.
+
+        Raises:
+            InvalidKey: it is no key.
+        """
+        key_id, seals = self._seal_with(find_keys(key, None))
+        with self._handing:
+            if self._core.began:
+                self._say_goodbye(self._core)
+            self._key_id, self._seals = key_id, seals
+            self._core.change_key(key_id, seals)
 
     def close(self, timeout: float = 0.1) -> None:
         """Hands over what waits, says goodbye and lets go of the socket; may be called twice.
@@ -199,16 +224,15 @@ class Sender:
     def _start(self) -> None:
         """Begins a life: at construction, and again in a forked child, with nothing of the parent's."""
         same_host = self._outlet.same_host
-        seal = ChecksumSeal(self._audience)
         self._pid = os.getpid()
         self._core = SenderCore(
             self._options,
             self._options.max_datagram or self._outlet.max_datagram,
-            lambda _session: seal,
+            self._seals,
             name=self._name,
             host=socket.gethostname(),
             pid=self._pid,
-            key_id=NO_KEY,
+            key_id=self._key_id,
             step_back=preset(same_host=same_host).future_bound / 2,
         )
         self._subjects: set[str] = set()
@@ -216,6 +240,12 @@ class Sender:
         self._counting = threading.RLock()
         self._flusher = Flusher(self)
         self._ticked_at = 0
+
+    def _seal_with(self, keys: Sequence[Key]) -> tuple[int, SealFactory]:
+        if keys:
+            return keys[0].key_id, keys[0].seals(self._audience)
+        seal = ChecksumSeal(self._audience)
+        return NO_KEY, lambda _session: seal
 
     def _after_fork(self) -> None:
         """The child's first step: a new session with empty buffers (R8)."""
