@@ -73,7 +73,7 @@ def _atmost_producer(max_datagram: int | None, rate: float | None) -> Producer:
     return make
 
 
-def _atmost_consumer(address: str, ready: Callable[[str], None], stop: Callable[[], bool]) -> int:
+def _atmost_consumer(_address: str, ready: Callable[[str], None], stop: Callable[[], bool]) -> int:
     import atmost
 
     count = 0
@@ -102,7 +102,7 @@ def _zmq_producer(address: str) -> tuple[Callable[[bytes], Any], Callable[[], An
     return sock.send, lambda: (sock.close(linger=3000), context.term())
 
 
-def _zmq_consumer(address: str, ready: Callable[[str], None], stop: Callable[[], bool]) -> int:
+def _zmq_consumer(_address: str, ready: Callable[[str], None], stop: Callable[[], bool]) -> int:
     import zmq
 
     context = zmq.Context()

@@ -10,34 +10,73 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atmost.core.events import (
-        ClockAlarm,
-        DatagramRefused,
-        Event,
-        LateArrival,
-        Loss,
-        Message,
-        QueueOverflow,
-        Session,
-        SessionClosed,
-        SessionEvicted,
-        SessionOpened,
+        ClockAlarm as ClockAlarm,
     )
-    from atmost.core.ledger import Ledger, SessionLedger
-    from atmost.core.sending import SenderStats
-    from atmost.endpoint.receiver import Receiver
-    from atmost.endpoint.receiver_async import AsyncReceiver
-    from atmost.endpoint.sender import Sender
+    from atmost.core.events import (
+        DatagramRefused as DatagramRefused,
+    )
+    from atmost.core.events import (
+        Event as Event,
+    )
+    from atmost.core.events import (
+        LateArrival as LateArrival,
+    )
+    from atmost.core.events import (
+        Loss as Loss,
+    )
+    from atmost.core.events import (
+        Message as Message,
+    )
+    from atmost.core.events import (
+        QueueOverflow as QueueOverflow,
+    )
+    from atmost.core.events import (
+        Session as Session,
+    )
+    from atmost.core.events import (
+        SessionClosed as SessionClosed,
+    )
+    from atmost.core.events import (
+        SessionEvicted as SessionEvicted,
+    )
+    from atmost.core.events import (
+        SessionOpened as SessionOpened,
+    )
+    from atmost.core.ledger import Ledger as Ledger
+    from atmost.core.ledger import SessionLedger as SessionLedger
+    from atmost.core.sending import SenderStats as SenderStats
+    from atmost.endpoint.receiver import Receiver as Receiver
+    from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
+    from atmost.endpoint.sender import Sender as Sender
     from atmost.errors import (
-        AddressError,
-        AddressInUse,
-        AtMostError,
-        BindError,
-        InvalidKey,
-        MissingExtra,
-        OptionError,
-        PayloadNotEncodable,
-        PayloadTooLarge,
-        SubjectError,
+        AddressError as AddressError,
+    )
+    from atmost.errors import (
+        AddressInUse as AddressInUse,
+    )
+    from atmost.errors import (
+        AtMostError as AtMostError,
+    )
+    from atmost.errors import (
+        BindError as BindError,
+    )
+    from atmost.errors import (
+        InvalidKey as InvalidKey,
+    )
+    from atmost.errors import (
+        MissingExtra as MissingExtra,
+    )
+    from atmost.errors import (
+        OptionError as OptionError,
+    )
+    from atmost.errors import (
+        PayloadNotEncodable as PayloadNotEncodable,
+    )
+    from atmost.errors import (
+        PayloadTooLarge as PayloadTooLarge,
+    )
+    from atmost.errors import (
+        SubjectError as SubjectError,
     )
 
 __version__ = "0.1.0"
@@ -76,20 +115,48 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604  the same names as above
-    *_HOME_OF,
+__all__ = [  # the names of `_HOMES`, written out: type checkers read a list, not a program
+    "AddressError",
+    "AddressInUse",
+    "AsyncReceiver",
+    "AtMostError",
+    "BindError",
+    "ClockAlarm",
+    "DatagramRefused",
+    "Event",
+    "InvalidKey",
+    "LateArrival",
+    "Ledger",
+    "Loss",
+    "Message",
+    "MissingExtra",
+    "OptionError",
+    "PayloadNotEncodable",
+    "PayloadTooLarge",
+    "QueueOverflow",
+    "Receiver",
+    "Sender",
+    "SenderStats",
+    "Session",
+    "SessionClosed",
+    "SessionEvicted",
+    "SessionLedger",
+    "SessionOpened",
+    "SubjectError",
     "__version__",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Loads a public name's module (PEP 562)."""
-    module = _HOME_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module 'atmost' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers would take any name for a public one
+
+    def __getattr__(name: str) -> Any:
+        """Loads a public name's module (PEP 562)."""
+        module = _HOME_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module 'atmost' has no attribute {name!r}")
+        value = getattr(import_module(module), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

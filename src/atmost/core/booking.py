@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atmost.core.datagram import BeaconBody
-from atmost.core.events import Event, LateArrival, Loss, Place, RefusalReason
+from atmost.core.events import Event, LateArrival, Loss, Place, RefusalReason, Tail
 from atmost.core.gaps import Gap, Gaps
 from atmost.core.ledger import Ledger
 from atmost.core.limits import MAX_GAPS_TOTAL
@@ -81,8 +81,8 @@ class Books:
             state.account.sender_socket_base = sum(beacon.refused.values())
         state.report = beacon
 
-    def evict(self, state: SessionState) -> list[Event]:
-        """Folds a forgotten session into the totals; what was pending is lost."""
+    def evict(self, state: SessionState, now: float) -> list[Event]:
+        """Folds a forgotten session into the totals; what was pending is lost, and a silent end stays unknown (R21)."""
         events: list[Event] = []
         if state.gaps is not None:
             events = self._lose(state, state.gaps.settle(float("inf"), 0.0))
@@ -99,6 +99,7 @@ class Books:
             late=account.late_total,
             overflow=account.overflow,
             discarded=account.discarded,
+            tail_unknown=int(state.tail(now) is Tail.SILENT),
         )
         self.evicted += 1
         return events
@@ -147,8 +148,7 @@ class Books:
             "queued": waiting_folded,
             "before_join": folded["origin"],
             "pending": 0,
-            "tail_unknown": 0,
-            **{name: folded[name] for name in ("lost", "late", "overflow", "discarded")},
+            **{name: folded[name] for name in ("lost", "late", "overflow", "discarded", "tail_unknown")},
         }
         for name in total:
             total[name] += sum(getattr(row, name) for row in rows)

@@ -70,7 +70,7 @@ def read_header(datagram: bytes) -> Header | None:
     """Reads the first 48 bytes; None when they are not ours (R11.1)."""
     if len(datagram) < HEADER + TAG:
         return None
-    header: Header = HEADER_LAYOUT.unpack_from(datagram)  # type: ignore[assignment]
+    header: Header = HEADER_LAYOUT.unpack_from(datagram)
     if header[0] != MAGIC or header[9] & ~_FLAGS_KNOWN:
         return None
     kind = header[1]

@@ -139,7 +139,7 @@ class ReceiverCore:
         arrival = Arrival(state.session, header[5], header[7], wall_us)
         for message in content:
             message.arrival = arrival
-        return events + content if events else content
+        return [*events, *content] if events else content
 
     def next_deadline(self) -> float | None:
         """When `handle_deadline` should be called next, monotonic seconds; None when nothing waits."""
@@ -249,7 +249,7 @@ class ReceiverCore:
         self._claim = (key, sequence, prior + count)
         return RefusalReason.IMPLAUSIBLE
 
-    def _mark(  # noqa: PLR0913  the facts of one datagram
+    def _mark(
         self, header: Header, key: bytes, state: SessionState | None, now: float, wall_us: int, events: list[Event]
     ) -> SessionState:
         """R11.8: advances the session, or takes it up; from here on the datagram is a duplicate."""
@@ -267,8 +267,7 @@ class ReceiverCore:
             window.mark(sequence)
         state.last_seen = now
         state.datagrams += 1
-        if sent_us > state.max_sent_us:
-            state.max_sent_us = sent_us
+        state.max_sent_us = max(state.max_sent_us, sent_us)
         if sent_us > wall_us:
             events += self._alarm(ClockTrouble.NEGATIVE_DELAY, state.session, (sent_us - wall_us) / 1e6, now)
         return state
@@ -278,7 +277,7 @@ class ReceiverCore:
         efloor = self._table.floor  # before making room, or the newcomer's own past would be shut out
         evicted = self._table.make_room(now)
         if evicted is not None:
-            events += self._books.evict(evicted)
+            events += self._books.evict(evicted, now)
             events.append(SessionEvicted(evicted.session, live=now - evicted.last_seen <= VICTIM_SILENCE))
         exact = start_us > efloor
         session = Session(key, start_us)

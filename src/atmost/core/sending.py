@@ -65,7 +65,9 @@ class SenderOptions:
         if self.max_datagram is not None and not MIN_DATAGRAM <= self.max_datagram <= MAX_DATAGRAM:
             raise OptionError("max_datagram", self.max_datagram, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
         if self.max_bytes_per_second is not None and not self.max_bytes_per_second >= 1:
-            raise OptionError("max_bytes_per_second", self.max_bytes_per_second, "bytes per second, at least 1, or None")
+            raise OptionError(
+                "max_bytes_per_second", self.max_bytes_per_second, "bytes per second, at least 1, or None"
+            )
         if not MIN_DATAGRAM <= self.max_buffer <= 1 << 30:
             raise OptionError("max_buffer", self.max_buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
         if not 0 <= self.max_hold <= 60:
@@ -103,7 +105,7 @@ class Outgoing:
 class SenderCore:
     """One sender: the open datagram, the session's numbers, and the counts."""
 
-    def __init__(  # noqa: PLR0913  identity and seal come from outside
+    def __init__(
         self,
         options: SenderOptions,
         max_datagram: int,
@@ -149,6 +151,7 @@ class SenderCore:
         # What earlier sessions handed over, dropped and had refused: a report tells only of its own (R5).
         self._base: tuple[int, Counter[str], Counter[str]] = (0, Counter(), Counter())
         self._inherited: Outgoing | None = None
+        self._begun = False
         self._retry_at = 0.0
         self._pace_at = 0.0
         self.open_since = 0.0
@@ -175,9 +178,10 @@ class SenderCore:
 
     def begin(self, random64: int, wall_us: int, now: float) -> None:
         """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
-        if self._session is not None:
+        if self._begun:
             self._base = (self._handed_over, Counter(self._dropped), Counter(self._refused))
             self._inherited = self.held
+        self._begun = True
         self._session = (wall_us, random64)
         self._seal = self._seals(HEADER_LAYOUT.pack(0, 0, self._key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
         self._sequence = 0

@@ -39,9 +39,7 @@ class SessionState:
         "window",
     )
 
-    def __init__(  # noqa: PLR0913  the first datagram's facts
-        self, session: Session, seal: Seal, efloor: int, sequence: int, width: int, origin: int
-    ) -> None:
+    def __init__(self, session: Session, seal: Seal, efloor: int, sequence: int, width: int, origin: int) -> None:
         """Takes up a session.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return keys + [(f"[{_short(key)}]", part) for key, part in value.items()]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(f"[{index}]", part) for index, part in enumerate(value)]
-    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", ())
+    names: Iterable[str] = getattr(value, "__struct_fields__", ()) or getattr(value, "__dataclass_fields__", ())
     return [(f".{name}", getattr(value, name, None)) for name in names]
 
 

@@ -5,6 +5,7 @@ It holds its sender weakly and ends with it; it is started by the first message 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -52,10 +53,8 @@ class Flusher:
         self._ring()
 
     def _ring(self) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # already rung
             self._signal.release()
-        except RuntimeError:  # already rung
-            pass
 
     def _turn(self) -> float | None:
         """One turn; returns seconds to wait, or None when it is over."""

@@ -13,13 +13,14 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
 from typing import Final
 
-from atmost.core.events import Event, Message
+from atmost.core.events import Event, Message, Session
+from atmost.core.keys import keyring
 from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
-from atmost.core.keys import keyring
 from atmost.core.seal import no_keys
 from atmost.endpoint.keys import KeyText, find_keys
 from atmost.endpoint.presets import preset
@@ -43,7 +44,7 @@ _intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
 class Intake:
     """One incarnation at one address: reads, lets the core decide, queues."""
 
-    def __init__(  # noqa: PLR0913  the public options
+    def __init__(
         self,
         url: str | None = None,
         *,
@@ -92,7 +93,7 @@ class Intake:
         self._handler_error_at = float("-inf")
         self._pid = os.getpid()
         self.current: Iterator[Event] = iter(())
-        self._current_messages: Sequence[Event] = ()
+        self._current_batch: Sequence[Event] = ()
         self.wants_events = False
         self.closed = False
         _intakes.add(self)
@@ -115,13 +116,14 @@ class Intake:
         """Makes the next queued datagram's messages (or events) `current`; False when nothing is queued."""
         if time.monotonic() - self._last_pump > _SLOW_HANDLER:
             self.pump(messages=self._max_queue)
-        if not self._queue:
-            return False
-        batch = self._queue.popleft()
-        self._waiting -= _messages_in(batch)
-        self._current_messages = batch
-        self.current = iter(batch)
-        return True
+        with self._lock:  # or a batch could slip past `close`
+            if not self._queue:
+                return False
+            batch = self._queue.popleft()
+            self._waiting -= _messages_in(batch)
+            self._current_batch = batch
+            self.current = iter(batch)
+            return True
 
     def pump(self, messages: int = _MESSAGES_A_TURN) -> None:
         """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due."""
@@ -165,7 +167,9 @@ class Intake:
         now = time.monotonic()
         if now - self._handler_error_at >= 10:
             self._handler_error_at = now
-            logger.exception("the handler failed on %s; counted, never redelivered", message.subject)
+            logger.exception(  # noqa: LOG004  the caller is handling it
+                "the handler failed on %s; counted, never redelivered", message.subject
+            )
 
     def ledger(self) -> Ledger:
         """The account at this moment."""
@@ -181,12 +185,12 @@ class Intake:
             if self.closed:
                 return
             self.closed = True
-            for key, count in self._queued().items():
-                self._core.discarded(key, count)
+            rest = list(self.current)  # taken from under the consumer's hands: each message goes to one of the two
+            for batch in (rest, *self._queue):
+                if batch and batch[0].__class__ is Message:
+                    self._core.discarded(batch[0].session.key, len(batch))
             self._queue.clear()
             self._waiting = 0
-            for _ in self.current:
-                pass
         self.inlet.close()
         _intakes.discard(self)
 
@@ -208,16 +212,16 @@ class Intake:
 
     def _put(self, events: Sequence[Event]) -> None:
         if events[0].__class__ is not Message:
-            if self.wants_events:
-                if len(self._queue) < self._max_queue:
-                    self._queue.append([event for event in events if event.__class__ is not Message])
+            if self.wants_events and len(self._queue) < self._max_queue:
+                self._queue.append([event for event in events if event.__class__ is not Message])
             events = [event for event in events if event.__class__ is Message]
         count = len(events)
         if not count:
             return
         room = self._max_queue - self._waiting
         if count > room:
-            session = events[0].session  # type: ignore[union-attr]  all of one datagram, all messages
+            session = _session_of(events)
+            assert session is not None
             trouble = self._core.overflowed(session, count - room, time.monotonic())
             if trouble and self.wants_events:
                 self._queue.append(trouble)
@@ -231,12 +235,20 @@ class Intake:
         """Messages waiting for the handler, by session key."""
         queued: Counter[bytes] = Counter()
         for batch in list(self._queue):
-            if batch[0].__class__ is Message:
-                queued[batch[0].session.key] += len(batch)  # type: ignore[union-attr]
-        rest = self.current.__length_hint__()  # type: ignore[attr-defined]  list iterators know what is left
-        if rest and self._current_messages[0].__class__ is Message:
-            queued[self._current_messages[0].session.key] += rest  # type: ignore[union-attr]
+            session = _session_of(batch)
+            if session is not None:
+                queued[session.key] += len(batch)
+        rest = length_hint(self.current)  # list iterators know exactly what is left
+        session = _session_of(self._current_batch) if rest else None
+        if session is not None:
+            queued[session.key] += rest
         return queued
+
+
+def _session_of(batch: Sequence[Event]) -> Session | None:
+    """The sender of a batch of messages, which all come from one datagram; None for a batch of other events."""
+    first = batch[0]
+    return first.session if isinstance(first, Message) else None
 
 
 def _messages_in(batch: Sequence[Event]) -> int:

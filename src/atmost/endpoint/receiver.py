@@ -22,7 +22,7 @@ from atmost.endpoint.keys import KeyText
 class Receiver:
     """Receives at one address, alone; every message at most once, every loss counted."""
 
-    def __init__(  # noqa: PLR0913  the public options
+    def __init__(
         self,
         url: str | None = None,
         *,
@@ -109,7 +109,7 @@ class Receiver:
         while True:
             for event in self._intake.current:
                 if event.__class__ is Message:
-                    return event  # type: ignore[return-value]
+                    return event
             if not self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 
@@ -119,7 +119,7 @@ class Receiver:
         intake.wants_events = True
         for event in intake.current:
             return event
-        return next(intake.current) if self._advance(timeout) else None
+        return next(intake.current, None) if self._advance(timeout) else None
 
     def __iter__(self) -> Iterator[Message]:
         """Yields messages until the receiver is closed."""
@@ -127,7 +127,7 @@ class Receiver:
         while self._advance(None):
             for event in intake.current:
                 if event.__class__ is Message:
-                    yield event  # type: ignore[misc]
+                    yield event
 
     def events(self) -> Iterator[Event]:
         """Yields messages and what happened to the others, in the order it became known, until the receiver is closed.
@@ -153,8 +153,8 @@ class Receiver:
         handle = intake.handle
         while self._advance(None):
             for event in intake.current:
-                if event.__class__ is Message and matches(event.subject):  # type: ignore[union-attr]
-                    handle(handler, event)  # type: ignore[arg-type]
+                if event.__class__ is Message and matches(event.subject):
+                    handle(handler, event)
 
     def change_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others; from any thread.

@@ -37,6 +37,7 @@ class AsyncReceiver:
         self._intake = Intake(url, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readable = asyncio.Event()
+        self._is_ready = False
 
     @property
     def url(self) -> str:
@@ -50,11 +51,14 @@ class AsyncReceiver:
 
     async def ready(self) -> Self:
         """Waits until what is sent from now on is accepted; every other method does so by itself."""
+        if self._is_ready or self.closed:
+            return self
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._intake.inlet.fileno(), self._on_readable)
-            while wait := self._intake.boot_wait():
-                await asyncio.sleep(wait)
+        while wait := self._intake.boot_wait():  # noqa: ASYNC110  it waits for the clock, not for a task
+            await asyncio.sleep(wait)
+        self._is_ready = True  # only now: a wait that was cancelled has yet to be finished
         return self
 
     async def receive(self, timeout: float | None = None) -> Message | None:
@@ -63,7 +67,7 @@ class AsyncReceiver:
         while True:
             for event in self._intake.current:
                 if event.__class__ is Message:
-                    return event  # type: ignore[return-value]
+                    return event
             if not await self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 
@@ -73,7 +77,7 @@ class AsyncReceiver:
         intake.wants_events = True
         for event in intake.current:
             return event
-        return next(intake.current) if await self._advance(timeout) else None
+        return next(intake.current, None) if await self._advance(timeout) else None
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """Yields messages until the receiver is closed."""
@@ -81,7 +85,7 @@ class AsyncReceiver:
         while await self._advance(None):
             for event in intake.current:
                 if event.__class__ is Message:
-                    yield event  # type: ignore[misc]
+                    yield event
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields messages and what happened to the others, until the receiver is closed."""
@@ -162,6 +166,8 @@ class AsyncReceiver:
         while not intake.closed:
             intake.pump()
             if intake.next_batch():
+                # The handler itself may cause the next message: nobody else would ever have a turn.
+                await asyncio.sleep(0)
                 return True
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -22,11 +22,11 @@ from typing import Any, Final, NoReturn, Self
 
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
+from atmost.core.keys import Key
 from atmost.core.limits import GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
-from atmost.core.keys import Key
 from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory
-from atmost.core.sending import SenderCore, SenderOptions, SenderStats
+from atmost.core.sending import NOT_NOW, SenderCore, SenderOptions, SenderStats
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.flusher import Flusher
 from atmost.endpoint.keys import find_keys
@@ -51,7 +51,7 @@ class Sender:
     Thread-safe and re-entrant; cannot be copied or pickled; a forked child's sender begins a session of its own.
     """
 
-    def __init__(  # noqa: PLR0913  the public options
+    def __init__(
         self,
         url: str | None = None,
         *,
@@ -96,10 +96,12 @@ class Sender:
         )
         if not isinstance(audience, str):
             raise OptionError("audience", audience, "text")
+        if not isinstance(name, str | None):
+            raise OptionError("name", name, "text")
         self._audience = audience
         self._key_id, self._seals = self._seal_with(find_keys(key, key_file))
         self._outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
-        self._name = name if name is not None else os.environ.get("ATMOST_NAME") or _program()
+        self._name = _readable(name if name is not None else os.environ.get("ATMOST_NAME") or _program())
         self._start()
         _senders.add(self)
 
@@ -129,8 +131,12 @@ class Sender:
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
         """
-        if subject not in self._subjects:
-            self._admit(subject)
+        try:
+            if subject not in self._subjects:
+                self._admit(subject)
+        except TypeError:  # not even hashable
+            check_subject(subject)
+            raise
         try:
             item = encode_message((subject, payload))
         except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
@@ -141,7 +147,7 @@ class Sender:
             return self._send_the_long_way(item)
         core.open.append(item)
         core.size = size
-        if len(core.open) == 1:
+        if not self._armed:
             self._first_in(core)
         return True
 
@@ -191,6 +197,7 @@ class Sender:
                     self._say_goodbye(core)
                 finally:
                     self._handing.release()
+        self._write_off(core)
         self._outlet.close()
         _senders.discard(self)
 
@@ -230,7 +237,7 @@ class Sender:
             self._options.max_datagram or self._outlet.max_datagram,
             self._seals,
             name=self._name,
-            host=socket.gethostname(),
+            host=_readable(socket.gethostname()),
             pid=self._pid,
             key_id=self._key_id,
             step_back=preset(same_host=same_host).future_bound / 2,
@@ -240,6 +247,7 @@ class Sender:
         self._counting = threading.RLock()
         self._flusher = Flusher(self)
         self._ticked_at = 0
+        self._armed = False
 
     def _seal_with(self, keys: Sequence[Key]) -> tuple[int, SealFactory]:
         if keys:
@@ -261,7 +269,11 @@ class Sender:
         self._subjects.add(subject)
 
     def _first_in(self, core: SenderCore) -> None:
-        """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins."""
+        """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins.
+
+        `_armed` says that somebody sees to what is open. Counting `open` would not do: two that come at once are both second.
+        """
+        self._armed = True
         now = core.open_since = time.monotonic()
         if now >= core.immediate_at:
             self._hand_over(now, own=core.open[-1:])
@@ -284,7 +296,7 @@ class Sender:
         core.size += len(item)
         if not self._options.linger:
             self._hand_over(time.monotonic(), own=core.open[-1:] if len(core.open) == 1 else ())
-        elif len(core.open) == 1:
+        elif not self._armed:
             self._first_in(core)
         return True
 
@@ -340,6 +352,8 @@ class Sender:
                 return
             error = outlet.send(outgoing.data)
             core.handed_over(outgoing, error, now)
+            if outgoing.count:
+                self._armed = False  # what came before this line is seen by `_hand_over`, what comes after it arms anew
             if error == "EMSGSIZE":
                 core.shrink(outlet.path_datagram() or (core.room + OVERHEAD) // 2)
             elif not core.open and now < core.beacon_at:
@@ -351,6 +365,15 @@ class Sender:
         outgoing = core.goodbye(now, self._outlet.clock())
         if outgoing is not None:
             core.handed_over(outgoing, self._outlet.send(outgoing.data), now)
+
+    def _write_off(self, core: SenderCore) -> None:
+        """Counts what a closed sender can hand over no more."""
+        if core.held is not None:
+            core.handed_over(core.held, NOT_NOW, time.monotonic())
+        with self._counting:
+            for _ in range(len(core.open)):
+                core.open.pop()
+                core.drop(DropReason.CLOSED)
 
     def _tick(self) -> float | None:
         """The flusher's turn: hands over what is due; returns when to come again, monotonic seconds."""
@@ -366,6 +389,11 @@ class Sender:
 def _program() -> str:
     """The program's name, for people."""
     return Path(sys.argv[0]).name or "python" if sys.argv else "python"
+
+
+def _readable(name: str) -> str:
+    """The name with a question mark for each byte of it that is no text: a beacon carries only text."""
+    return name.encode(errors="replace").decode()
 
 
 def _renew_after_fork() -> None:

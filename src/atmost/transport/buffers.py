@@ -25,7 +25,9 @@ def ask_receive_buffer(sock: socket.socket) -> str | None:
     if granted >= RECEIVE_BUFFER:
         return None
     fix = f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER}" if sys.platform == "linux" else "raise kern.ipc.maxsockbuf"
-    return f"the kernel granted a receive buffer of {granted} bytes instead of {RECEIVE_BUFFER}: bursts may be lost; {fix}"
+    return (
+        f"the kernel granted a receive buffer of {granted} bytes instead of {RECEIVE_BUFFER}: bursts may be lost; {fix}"
+    )
 
 
 class KernelDrops:

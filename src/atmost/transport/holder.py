@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 import socket
+import struct
 from pathlib import Path
 
 
-def udp_holder(family: int, port: int) -> str | None:
-    """The process bound to a UDP port of this network namespace, as `name (pid 123)`; None when the system does not tell."""
-    table = Path("/proc/net/udp6" if family == socket.AF_INET6 else "/proc/net/udp")
-    inodes = {row[9] for row in _rows(table) if len(row) > 9 and row[1].endswith(f":{port:04X}")}
+def udp_holder(family: int, host: str, port: int) -> str | None:
+    """The process bound to a UDP address of this network namespace, as `name (pid 123)`; None when the system does not tell.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        host: the numeric address that was refused; a wildcard collides with every address, and every address with a wildcard.
+        port: the port.
+    """
+    inodes = _bound("/proc/net/udp6", port, _hex6(host) if family == socket.AF_INET6 else None)
+    if family == socket.AF_INET:
+        inodes |= _bound("/proc/net/udp", port, _hex4(host))
     return _owner(inodes)
 
 
 def unix_holder(path: str) -> str | None:
     """The process bound to a Unix socket's path."""
-    inodes = {row[6] for row in _rows(Path("/proc/net/unix")) if len(row) > 7 and row[7] == path}
+    inodes = {row[6] for row in _rows("/proc/net/unix", splits=7) if row[7:] == [path]}  # a path may hold spaces
     return _owner(inodes)
 
 
-def _rows(table: Path) -> list[list[str]]:
+def _bound(table: str, port: int, wanted: str | None) -> set[str]:
+    """The inodes of the sockets that collide with an address as these tables write it; None collides with wildcards only."""
+    found = set()
+    for row in _rows(table):
+        address, _, shown_port = row[1].partition(":")
+        anywhere = not address.strip("0") or (wanted is not None and not wanted.strip("0"))
+        if shown_port == f"{port:04X}" and (anywhere or address == wanted):
+            found.add(row[9])
+    return found
+
+
+def _hex4(host: str) -> str:
+    return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}"
+
+
+def _hex6(host: str) -> str:
+    words = struct.unpack("=4I", socket.inet_pton(socket.AF_INET6, host.split("%", maxsplit=1)[0]))
+    return "".join(f"{word:08X}" for word in words)
+
+
+def _rows(table: str, splits: int = -1) -> list[list[str]]:
     try:
-        return [line.split() for line in table.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+        lines = Path(table).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[1:]
     except OSError:
         return []
+    return [line.split(maxsplit=splits) for line in lines if line]
 
 
 def _owner(inodes: set[str]) -> str | None:
@@ -33,7 +62,9 @@ def _owner(inodes: set[str]) -> str | None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text(encoding='utf-8').strip()} (pid {process.name})"
+                # The kernel cuts the name at 15 bytes, in the middle of a letter too.
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"{name} (pid {process.name})"
         except OSError:
             continue
     return None

@@ -6,6 +6,7 @@ Datagrams sent while nobody receives are gone, as on a real network; a full queu
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -77,7 +78,7 @@ class MemoryInlet:
     """Receives on one network, alone."""
 
     same_host = True
-    warning = None
+    warning: str | None = None
 
     def __init__(self, address: Address) -> None:
         """Takes the name.
@@ -90,10 +91,12 @@ class MemoryInlet:
         self.clock = self._network.clock
         self._queue: deque[bytes] = deque()
         self._dropped = 0
-        self._waker = Waker()
+        # Held while there is nothing to wake for; any thread or signal handler may release it.
+        self._signal = threading.Lock()
+        self._signal.acquire()
+        self._waker: Waker | None = None
         with _networks_lock:
             if self._network.inlet is not None:
-                self._waker.close()
                 raise AddressInUse(address.url, "a receiver of this process")
             self._network.inlet = self
 
@@ -103,30 +106,38 @@ class MemoryInlet:
             self._dropped += 1
             return
         self._queue.append(datagram)
-        self._waker.wake()
+        self.wake()
 
     def receive(self) -> bytes | None:
         """The next datagram, or None when none waits."""
         try:
             return self._queue.popleft()
         except IndexError:
-            self._waker.clear()
+            self._signal.acquire(blocking=False)
+            if self._waker is not None:
+                self._waker.clear()
             # One may have come between the two, and its wake-up be cleared with the rest.
             return self._queue.popleft() if self._queue else None
 
     def wait(self, timeout: float | None) -> None:
         """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
-        import select  # noqa: PLC0415  only tests come here
-
-        if not self._queue:
-            select.select([self._waker.reader], [], [], timeout)
+        if not self._queue and self._network.inlet is self:
+            self._signal.acquire(timeout=-1 if timeout is None else timeout)
 
     def wake(self) -> None:
         """Ends a `wait`."""
-        self._waker.wake()
+        with contextlib.suppress(RuntimeError):  # woken already
+            self._signal.release()
+        if self._waker is not None:
+            self._waker.wake()
 
     def fileno(self) -> int:
-        """The waker's socket, for an event loop."""
+        """A socket for an event loop, made when one asks for it; -1 when closed."""
+        if self._network.inlet is not self:
+            return -1
+        if self._waker is None:
+            self._waker = Waker()
+            self._waker.wake()  # for what came before
         return self._waker.reader.fileno()
 
     def kernel_drops(self) -> int | None:
@@ -142,4 +153,6 @@ class MemoryInlet:
         with _networks_lock:
             if self._network.inlet is self:
                 self._network.inlet = None
-                self._waker.wake()  # its sockets go with the last reference: somebody may wait on them
+                self.wake()
+                if self._waker is not None:
+                    self._waker.close()

@@ -25,8 +25,9 @@ _IP_MTU: Final = 14
 _IPV6_MTU_DISCOVER: Final = 23
 _IPV6_MTU: Final = 24
 _PMTUDISC_DO: Final = 2
-_HEADERS: Final = {socket.AF_INET: 28, socket.AF_INET6: 48}
+_HEADERS: Final[dict[int, int]] = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _LOOPBACK_MTU: Final = 65_535  # an interface of 65,536, as the socket reports it
+_FOR_GROUPS: Final = "interface and ttl are for multicast groups"
 _OTHER_LOCAL: Final = 8_192  # macOS refuses more than net.inet.udp.maxdgram, 9,216 by default
 
 
@@ -93,30 +94,40 @@ def bind_udp(address: Address) -> SocketInlet:
         BindError: the system refused for another reason.
     """
     family, target = _resolve(address)
+    multicast = _is_multicast(target[0])
+    if address.options and not multicast:
+        raise AddressError(address.url, _FOR_GROUPS)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows shares addresses by default
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        multicast = ipaddress.ip_address(target[0].split("%")[0]).is_multicast
         sock.bind(("", target[1]) if multicast and sys.platform == "win32" else target)
         if multicast:
             _join(sock, family, address, target)
     except OSError as error:
         sock.close()
-        raise _bind_error(address, family, error) from error
+        raise _bind_error(address, family, target[0], error) from error
     except BaseException:
         sock.close()
         raise
-    host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
-    return SocketInlet(sock, f"udp://{shown}:{port}", same_host=_is_loopback(target[0]))
+    return SocketInlet(sock, _bound_url(sock, address), same_host=_is_loopback(target[0]))
 
 
-def _bind_error(address: Address, family: int, error: OSError) -> AddressInUse | BindError:
+def _bound_url(sock: socket.socket, address: Address) -> str:
+    """Where senders of this host reach the socket: with the port the system chose, the link and the interface."""
+    host, port, *link = sock.getsockname()
+    if link:
+        scope = f"%{socket.if_indextoname(link[1])}" if link[1] else ""
+        host = f"[{host}{scope}]"
+    interface = address.options.get("interface")
+    return f"udp://{host}:{port}" + (f"?interface={interface}" if interface else "")
+
+
+def _bind_error(address: Address, family: int, host: str, error: OSError) -> AddressInUse | BindError:
     if error.errno == errno.EADDRINUSE:
-        return AddressInUse(address.url, udp_holder(family, address.port))
+        return AddressInUse(address.url, udp_holder(family, host, address.port))
     if error.errno == errno.EACCES:
         return BindError(address.url, "no permission: ports below 1024 need root or CAP_NET_BIND_SERVICE")
     if error.errno == errno.EADDRNOTAVAIL:
@@ -132,11 +143,23 @@ def _resolve(address: Address) -> tuple[int, Any]:
         raise AddressError(address.url, f"cannot resolve {address.host!r}: {detail}") from None
     # The first answer is the system's preference (RFC 6724).
     family, _, _, _, target = found[0]
+    host, port, *link = target
+    if link and not link[1] and _needs_link(str(host)):
+        target = (str(host), int(port), 0, _interface(address))
     return family, target
 
 
 def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    return ipaddress.ip_address(host.split("%", maxsplit=1)[0]).is_loopback
+
+
+def _is_multicast(host: str) -> bool:
+    return ipaddress.ip_address(host.split("%", maxsplit=1)[0]).is_multicast
+
+
+def _needs_link(host: str) -> bool:
+    """Whether it is a group that exists once on every link (ff01::/16, ff02::/16), so that the system wants to know which."""
+    return host.startswith(("ff01:", "ff02:"))
 
 
 def _path_mtu(sock: socket.socket, family: int) -> int | None:
@@ -171,14 +194,14 @@ def _interface(address: Address) -> int:
 
 
 def _set_multicast(sock: socket.socket, family: int, address: Address, target: Any) -> None:
-    if not ipaddress.ip_address(target[0].split("%")[0]).is_multicast:
+    if not _is_multicast(target[0]):
         if address.options:
-            raise AddressError(address.url, "interface and ttl are for multicast groups")
+            raise AddressError(address.url, _FOR_GROUPS)
         return
     text = address.options.get("ttl", "1")
     if not text.isdecimal() or not 0 <= int(text) <= 255:
         raise AddressError(address.url, f"ttl={text}: expected a number from 0 to 255")
-    index = _interface(address)
+    index = _interface(address) or _link(target)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, int(text))
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
@@ -189,12 +212,18 @@ def _set_multicast(sock: socket.socket, family: int, address: Address, target: A
 
 
 def _join(sock: socket.socket, family: int, address: Address, target: Any) -> None:
-    index = _interface(address)
+    index = _interface(address) or _link(target)
     if family == socket.AF_INET6:
         group = socket.inet_pton(socket.AF_INET6, target[0].split("%")[0]) + index.to_bytes(4, sys.byteorder)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(target[0], index))
+
+
+def _link(target: Any) -> int:
+    """The interface an IPv6 address names behind its `%`; 0 without one."""
+    _, _, *link = target
+    return int(link[1]) if link else 0
 
 
 def _mreqn(group: str, index: int) -> bytes:

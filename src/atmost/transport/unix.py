@@ -162,7 +162,7 @@ def _lock_path(path: str) -> str:
 
 def _lock(path: str) -> int | None:
     """Opens and locks `path`; None when somebody else holds it. Survives the holder's removal of the file between the two."""
-    import fcntl  # noqa: PLC0415  absent on Windows
+    import fcntl
 
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -182,7 +182,8 @@ def _lock(path: str) -> int | None:
 
 def _unlock(path: str, lock: int) -> None:
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        if os.stat(path).st_ino == os.fstat(lock).st_ino:  # else somebody removed ours, and this is another receiver's
+            os.unlink(path)
     os.close(lock)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -35,6 +36,8 @@ def parse_url(url: str) -> Address:
     """
     if not isinstance(url, str):
         raise AddressError(repr(url), f"a URL is text: {_SCHEMES}")
+    if "\0" in unquote(url):
+        raise AddressError(url, "a NUL character ends a name for the system, so that another address would be used")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -52,7 +55,7 @@ def parse_url(url: str) -> Address:
         known = ", ".join(sorted(_OPTIONS[parts.scheme])) or "none"
         raise AddressError(url, f"unknown option {unknown[0]!r}; {parts.scheme} has: {known}")
     if parts.scheme == "unix":
-        return _unix(url, parts.netloc, unquote(parts.path))
+        return _unix(url, parts.netloc, unquote(parts.path, errors="surrogateescape"))
     host = parts.hostname or ""
     if parts.scheme == "memory":
         if not parts.netloc or parts.path not in {"", "/"}:
@@ -68,6 +71,6 @@ def parse_url(url: str) -> Address:
 def _unix(url: str, netloc: str, path: str) -> Address:
     if netloc or not path.startswith("/") or path == "/":
         raise AddressError(url, "write unix:///PATH with an absolute path, for example unix:///run/atmost.sock")
-    if len(path.encode()) > 107:  # sun_path is 108 bytes on Linux, 104 on macOS
+    if len(os.fsencode(path)) > 107:  # sun_path is 108 bytes on Linux, 104 on macOS
         raise AddressError(url, "the path of a Unix socket has at most 107 bytes")
     return Address(url, "unix", path=path)
