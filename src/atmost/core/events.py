@@ -55,10 +55,18 @@ class Tail(StrEnum):
 
 
 class ClockTrouble(StrEnum):
-    """What is wrong with a clock (R18)."""
+    """What is wrong with a clock (R18): visible, never fatal."""
 
     STEPPED_BACK = "stepped_back"
+    """This host's clock was set back while the receiver ran."""
+    UNSYNCHRONISED = "unsynchronised"
+    """The operating system says that nothing keeps this host's clock right."""
     NEGATIVE_DELAY = "negative_delay"
+    """A datagram was sent after it arrived, within F."""
+    SENDER_AHEAD = "sender_ahead"
+    """A sender is refused because its clock is more than F ahead."""
+    SENDER_BEHIND = "sender_behind"
+    """A sender is refused because its clock, or its datagram, is behind the floor."""
 
 
 class Session:

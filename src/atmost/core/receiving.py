@@ -11,7 +11,6 @@ Bytes and time in, events out; not thread-safe, one caller at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from atmost.core.booking import Books
 from atmost.core.datagram import (
@@ -41,42 +40,12 @@ from atmost.core.events import (
     SessionOpened,
 )
 from atmost.core.ledger import Ledger
-from atmost.core.limits import GRACE, IMPLAUSIBLE_JUMP, MAX_MESSAGES, MAX_SESSIONS, VICTIM_SILENCE, WINDOW
+from atmost.core.limits import IMPLAUSIBLE_JUMP, MAX_MESSAGES, VICTIM_SILENCE
+from atmost.core.parameters import ReceiverOptions
 from atmost.core.seal import NO_KEY, Keyring, no_keys
 from atmost.core.sessions import SessionState, SessionTable
+from atmost.core.suspects import Suspects
 from atmost.core.window import Verdict
-from atmost.errors import OptionError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverOptions:
-    """The parameters of the guarantee; each is a trade-off."""
-
-    future_bound: float
-    """F, seconds: how far a sender's clock may be ahead. Larger accepts worse clocks and lengthens the start by as much."""
-    clock_guard: float
-    """G, seconds: how far this clock may be set back between two starts, in total. Larger survives more and lengthens the start."""
-    window: int = WINDOW
-    """W, datagrams: how far behind the highest number one may arrive. Larger tolerates more reordering; W/8 bytes a lossy session."""
-    max_sessions: int = MAX_SESSIONS
-    """N: sessions remembered. Larger keeps more senders apart; about 1 KB each."""
-    grace: float = GRACE
-    """Seconds before missing is called lost, at the earliest. Larger calls fewer reordered datagrams lost, and tells of loss later."""
-    max_age: float | None = None
-    """L, seconds: older datagrams are refused as `expired`; None accepts any age. A policy of freshness, not of safety."""
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range."""
-        for name, low in (("future_bound", 0.0), ("clock_guard", 0.0), ("grace", 0.0)):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and low <= value <= 86_400):
-                raise OptionError(name, value, f"seconds from {low:g} to 86400")
-        for name in ("window", "max_sessions"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and 1 <= value <= 1 << 24):
-                raise OptionError(name, value, f"a whole number from 1 to {1 << 24}")
-        if self.max_age is not None and not 0 < self.max_age <= 1e9:
-            raise OptionError("max_age", self.max_age, "seconds above 0, or None")
 
 
 class ReceiverCore:
@@ -102,6 +71,7 @@ class ReceiverCore:
         self._alarms: Episodes[tuple[ClockTrouble, Session | None]] = Episodes()
         self._overflows: Episodes[Session] = Episodes()
         self._clock_seconds = 0.0
+        self._suspects = Suspects()
 
     @property
     def floor_us(self) -> int:
@@ -130,6 +100,8 @@ class ReceiverCore:
         state = self._table.sessions.get(key)
         content = self._examine(datagram, header, key, state, wall_us)
         if isinstance(content, RefusalReason):
+            if state is None:
+                events += self._suspect(content, datagram, header, now, wall_us)
             return events + self._refuse(content, state, now)
         # Everything is checked: mark (R11.8), and only then deliver (R11.9).
         state = self._mark(header, key, state, now, wall_us, events)
@@ -171,6 +143,10 @@ class ReceiverCore:
     def discarded(self, key: bytes, count: int) -> None:
         """Books messages of session `key` that were queued when the receiver was closed."""
         self._books.not_handled(self._table.sessions.get(key), "discarded", count)
+
+    def unsynchronised(self, now: float) -> Sequence[Event]:
+        """Books that the operating system says this host's clock is not synchronised (R18)."""
+        return self._alarm(ClockTrouble.UNSYNCHRONISED, None, 0.0, now)
 
     def handler_failed(self) -> None:
         """Counts a message whose handler raised or was cancelled; it is never redelivered (R14)."""
@@ -305,6 +281,14 @@ class ReceiverCore:
         session = state.session if state is not None else None
         report = self._refusals.note((reason, session), now)
         return [DatagramRefused(reason, report, session)] if report else []
+
+    def _suspect(self, reason: RefusalReason, datagram: bytes, header: Header, now: float, wall_us: int) -> list[Event]:
+        """Names a sender that cannot open a session because of its clock (R18)."""
+        found = self._suspects.look(reason, datagram, header, self._keys)
+        if found is None:
+            return []
+        trouble, session = found
+        return self._alarm(trouble, session, abs(header[7] - wall_us) / 1e6, now)
 
     def _alarm(self, trouble: ClockTrouble, session: Session | None, seconds: float, now: float) -> list[Event]:
         self._books.clock_troubles[trouble.value] += 1

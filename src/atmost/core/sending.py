@@ -167,8 +167,8 @@ class SenderCore:
 
     @property
     def began(self) -> bool:
-        """Whether there has been a session."""
-        return self._session is not None
+        """Whether there is a session, or a datagram of the last one still waits to be handed over."""
+        return self._session is not None or self.held is not None
 
     def overfull(self, now: float) -> bool:
         """Whether a full datagram waits that nothing keeps from being handed over."""
@@ -254,10 +254,10 @@ class SenderCore:
 
     def next_deadline(self) -> float | None:
         """When `next_datagram` has something, monotonic seconds; None without a session."""
-        if self._session is None:
-            return None
         if self.held is not None:
             return self._retry_at
+        if self._session is None:
+            return None
         if self.open:
             return min(self.beacon_at, max(self._pace_at, self.open_since + self.options.linger))
         return self.beacon_at

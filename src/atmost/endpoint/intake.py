@@ -20,8 +20,10 @@ from atmost.core.events import Event, Message, Session
 from atmost.core.keys import keyring
 from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
-from atmost.core.receiving import ReceiverCore, ReceiverOptions
+from atmost.core.parameters import ReceiverOptions
+from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
+from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.endpoint.keys import KeyText, find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
@@ -84,6 +86,9 @@ class Intake:
         if self.inlet.warning:
             logger.warning("%s: %s", self.inlet.url, self.inlet.warning)
         self._core = ReceiverCore(options, self.inlet.clock(), ring)  # R10: the clock after the bind
+        if not self.inlet.same_host and clock_is_synchronised() is False:
+            self._core.unsynchronised(time.monotonic())
+            logger.warning("%s: %s", self.inlet.url, UNSYNCHRONISED)
         self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
         self._max_queue = max_queue
         self._queue: deque[Sequence[Event]] = deque()
