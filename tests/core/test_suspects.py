@@ -41,7 +41,7 @@ def test_r18_a_sender_ahead_is_named() -> None:
 
 def test_r18_a_sender_behind_is_named() -> None:
     """R18: the same for one at or below the floor."""
-    (alarm,) = alarms(list(receiving().receive(beacon("late", EPOCH_US), 0.0, NOW_US)))
+    (alarm,) = alarms(list(receiving().receive(beacon("late", EPOCH_US), 0.0, NOW_US + 1)))
     assert alarm.trouble is ClockTrouble.SENDER_BEHIND
     assert alarm.session is not None
     assert alarm.session.name == "late"
@@ -79,3 +79,10 @@ def test_suspects_are_bounded() -> None:
     for number in range(3 * MAX_SUSPECTS):
         core.receive(beacon("flood", AHEAD_US, random64=number), 0.0, NOW_US)
     assert core.ledger(0.0).refused == {"future": 3 * MAX_SUSPECTS}
+
+
+def test_what_was_sent_during_the_start_accuses_nobody() -> None:
+    """A beacon sent just before the receiver was ready is refused without an alarm."""
+    core = receiving()
+    assert alarms(list(core.receive(beacon("early", EPOCH_US + 900_000), 0.0, NOW_US))) == []
+    assert core.ledger(0.0).refused == {"boot_quarantine": 1}

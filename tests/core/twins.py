@@ -1,0 +1,399 @@
+"""Two cores, a link between them, and clocks that only move when they are told to.
+
+`datagram` makes any datagram by hand, its tag right unless it is told otherwise.
+`Hand` numbers hand-made datagrams as a sender would; `Receiving` and `Sending` are a core with its clocks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from atmost.core.datagram import (
+    HEADER_LAYOUT,
+    BeaconBody,
+    Kind,
+    encode_message,
+    pack_beacon,
+    pack_messages,
+    read_header,
+    unpack_beacon,
+    unpack_messages,
+)
+from atmost.core.events import ClockAlarm, DatagramRefused, DropReason, Event, Message, RefusalReason
+from atmost.core.ledger import Ledger, SessionAccount
+from atmost.core.limits import HEADER, MAGIC, OVERHEAD, TAG, VERSION
+from atmost.core.parameters import ReceiverOptions
+from atmost.core.receiving import ReceiverCore
+from atmost.core.seal import ChecksumSeal, Keyring, no_keys
+from atmost.core.sending import SenderCore, SenderOptions, SenderStats
+
+EPOCH_US = 1_700_000_000_000_000
+"""Where every wall clock begins, µs since 1970."""
+FUTURE_US = 500_000
+"""F of `Receiving`, µs."""
+GUARD_US = 500_000
+"""G of `Receiving`, µs."""
+PLAIN = ChecksumSeal()
+
+
+def messages(*payloads: Any, subject: str = "s") -> list[bytes]:
+    """Encoded messages on one subject."""
+    return [encode_message((subject, payload)) for payload in payloads]
+
+
+def beacon_body(**fields: Any) -> bytes:
+    """A sender's report; what is not given is nothing."""
+    nothing: dict[str, Any] = {
+        "name": "n",
+        "host": "h",
+        "pid": 1,
+        "offered": 0,
+        "dropped": {},
+        "refused": {},
+        "next": 5.0,
+    }
+    return pack_beacon(BeaconBody(**{**nothing, **fields}))
+
+
+def datagram(  # noqa: PLR0913  the header's fields
+    *,
+    magic: int = MAGIC,
+    version: int = VERSION,
+    kind: int = Kind.DATA,
+    key_id: int = 0,
+    start_us: int = EPOCH_US,
+    random64: int = 1,
+    sequence: int = 0,
+    prior: int = 0,
+    sent_us: int = EPOCH_US,
+    count: int | None = None,
+    flags: int = 0,
+    items: Sequence[bytes] | None = None,
+    body: bytes | None = None,
+    seal: ChecksumSeal = PLAIN,
+) -> bytes:
+    """Any datagram whatever, with the tag that belongs to it.
+
+    Args:
+        count: None takes the number of `items`.
+        items: encoded messages of the body; None takes one for DATA.
+        body: instead of what `items` or an empty report make.
+        seal: makes the tag.
+        magic, version, kind, key_id, start_us, random64, sequence, prior, sent_us, flags: as on the wire.
+    """
+    if items is None:
+        items = messages("x") if kind == Kind.DATA else []
+    if body is None:
+        body = pack_messages(list(items)) if kind == Kind.DATA else beacon_body()
+    count = len(items) if count is None else count
+    numbers = (key_id, start_us, random64, sequence, prior, sent_us, count, flags)
+    return seal.seal(HEADER_LAYOUT.pack(magic, version << 4 | kind, *numbers), body)
+
+
+def with_tag(torn: bytes, seal: ChecksumSeal = PLAIN) -> bytes:
+    """The same header and body with the tag that belongs to them."""
+    return seal.seal(torn[:HEADER], torn[HEADER:-TAG])
+
+
+class Seen(NamedTuple):
+    """A datagram as an eavesdropper reads it."""
+
+    kind: Kind
+    start_us: int
+    random64: int
+    sequence: int
+    prior: int
+    sent_us: int
+    count: int
+    payloads: list[Any]
+    report: BeaconBody | None
+
+
+def read(sealed: bytes) -> Seen:
+    """What a good datagram says."""
+    body = PLAIN.open(sealed)
+    header = read_header(sealed)
+    assert body is not None
+    assert header is not None
+    kind, count = Kind(header[1] & 15), header[8]
+    found = unpack_messages(body, count) if kind is Kind.DATA else []
+    assert found is not None
+    report = None if kind is Kind.DATA else unpack_beacon(body)
+    return Seen(kind, *header[3:9], payloads=[message.payload for message in found], report=report)
+
+
+class Hand:
+    """A sender's numbering by hand: every call spends a number, whether or not its datagram is ever delivered."""
+
+    def __init__(self, start_us: int, random64: int = 1, *, sequence: int = 0, prior: int = 0) -> None:
+        """Args: start_us, random64: the identity. sequence, prior: the first numbers."""
+        self.start_us = start_us
+        self.random64 = random64
+        self.sequence = sequence
+        self.prior = prior
+        self.sent_us = start_us
+
+    @property
+    def key(self) -> bytes:
+        """The 18 bytes of identity on the wire."""
+        return struct.pack(">HQQ", 0, self.start_us, self.random64)
+
+    def data(self, count: int = 1, **changes: Any) -> bytes:
+        """A datagram of `count` messages, which carry their own numbers; `changes` to its header make it lie."""
+        items = messages(*range(self.prior, self.prior + count))
+        return self._next(count, {"items": items, **changes})
+
+    def beacon(self, kind: Kind = Kind.BEACON, *, header: Mapping[str, Any] | None = None, **report: Any) -> bytes:
+        """A beacon, with what its report says."""
+        return self._next(0, {"kind": kind, "body": beacon_body(**report), **(header or {})})
+
+    def goodbye(self, **report: Any) -> bytes:
+        """The datagram that ends the session."""
+        return self.beacon(Kind.GOODBYE, next=0.0, **report)
+
+    def skip(self, count: int = 1) -> None:
+        """Spends a number on `count` messages whose datagram is lost."""
+        self.sequence += 1
+        self.prior += count
+
+    def _next(self, count: int, fields: Mapping[str, Any]) -> bytes:
+        made = {
+            "start_us": self.start_us,
+            "random64": self.random64,
+            "sequence": self.sequence,
+            "prior": self.prior,
+            "sent_us": self.sent_us,
+            **fields,
+        }
+        self.skip(count)
+        return datagram(**made)
+
+
+class Receiving:
+    """A receiver's core, its two clocks, and everything it ever said; ready unless told to stay at its start."""
+
+    def __init__(
+        self,
+        *,
+        ready: bool = True,
+        wall_us: int = EPOCH_US,
+        keys: Keyring | None = None,
+        audience: str = "",
+        **options: Any,
+    ) -> None:
+        """Args: ready: move the clock just past the boot floor. keys, audience, options: as the core takes them."""
+        bounds = {"future_bound": FUTURE_US / 1e6, "clock_guard": GUARD_US / 1e6}
+        self.now = 1000.0
+        self.wall_us = wall_us
+        keyring = no_keys(audience) if keys is None else keys
+        self.core = ReceiverCore(ReceiverOptions(**{**bounds, **options}), wall_us, keyring)
+        self.events: list[Event] = []
+        if ready:
+            self.pass_time(self.core.floor_us - wall_us + 1)
+
+    def pass_time(self, us: int) -> None:
+        """Moves both clocks on, µs; deadlines are not handled."""
+        self.now += us / 1e6
+        self.wall_us += us
+
+    def take(self, *datagrams: bytes) -> list[Event]:
+        """Receives datagrams; returns what they made the core say."""
+        said = [event for each in datagrams for event in self.core.receive(each, self.now, self.wall_us)]
+        self.events += said
+        return said
+
+    def settle(self, seconds: float = 0.0) -> list[Event]:
+        """Moves both clocks on and handles what is due then."""
+        self.pass_time(round(seconds * 1e6))
+        said = list(self.core.handle_deadline(self.now))
+        self.events += said
+        return said
+
+    def settle_all(self) -> None:
+        """Handles every deadline in turn, until no gap can be pending any more."""
+        for _ in range(4):
+            self.settle(self.core.options.grace)
+
+    def hand(self, random64: int = 1, *, age_us: int = 0, sequence: int = 0, prior: int = 0) -> Hand:
+        """A sender whose clock agrees and whose session began `age_us` ago; its datagrams are sent now."""
+        hand = Hand(self.wall_us - age_us, random64, sequence=sequence, prior=prior)
+        hand.sent_us = self.wall_us
+        return hand
+
+    def ledger(self, queued: Mapping[bytes, int] | None = None) -> Ledger:
+        """The account, after R20 was checked on it."""
+        ledger = self.core.ledger(self.now, queued)
+        assert ledger.balanced()
+        assert all(row.pending >= 0 and row.lost >= 0 for row in ledger.sessions)
+        return ledger
+
+    @property
+    def payloads(self) -> list[Any]:
+        """Of every message so far."""
+        return [event.payload for event in self.events if isinstance(event, Message)]
+
+    def state(self, *, claims: bool = True, accuses: bool = False) -> Any:
+        """All that a refusal must leave as it was: everything but refusal counts and the clock.
+
+        Args:
+            claims: with what R16 remembers of implausible datagrams.
+            accuses: without what R18 remembers of senders whose clocks cause refusals.
+        """
+        return _walk(
+            self.core, _OF_REFUSALS | (frozenset() if claims else _CLAIMS) | (_SUSPICIONS if accuses else frozenset())
+        )
+
+    def refusal(self, refused: bytes, *, claims: bool = False, accuses: bool = False) -> RefusalReason:
+        """The one reason a datagram is refused for, after checking that nothing else changed (R11).
+
+        Args:
+            refused: the datagram.
+            claims: whether it may be remembered as a claim (R16).
+            accuses: whether it may accuse its sender's clock (R18): a report, on which no decision depends.
+        """
+        before, ledger_before = self.state(claims=not claims, accuses=accuses), self.core.ledger(self.now)
+        said = self.take(refused)
+        ledger = self.ledger()
+        assert self.state(claims=not claims, accuses=accuses) == before
+        assert all(isinstance(event, DatagramRefused) or (accuses and isinstance(event, ClockAlarm)) for event in said)
+        assert accuses or ledger.clock_troubles == ledger_before.clock_troubles
+        assert (ledger.datagrams_in, ledger.accepted) == (ledger_before.datagrams_in + 1, ledger_before.accepted)
+        more = {reason: n - ledger_before.refused.get(reason, 0) for reason, n in ledger.refused.items()}
+        ((reason, times),) = [(reason, n) for reason, n in more.items() if n]
+        assert times == 1
+        return RefusalReason(reason)
+
+
+_OF_REFUSALS = frozenset({"datagrams_in", "_refused", "_refusals", "_wall_us"})
+_CLAIMS = frozenset({"claim", "_claim"})
+_SUSPICIONS = frozenset({"_suspects", "_alarms", "_clock_seconds", "clock_troubles"})
+
+
+def _walk(value: Any, skipped: frozenset[str]) -> Any:
+    """The state below an object as plain tuples, without the attributes that are skipped."""
+    if isinstance(value, dict):
+        return tuple((_walk(k, skipped), _walk(v, skipped)) for k, v in value.items())
+    if isinstance(value, (list, tuple, deque)):
+        return tuple(_walk(item, skipped) for item in value)
+    ours = type(value).__module__.startswith("atmost.") and not isinstance(value, (BeaconBody, Enum))
+    names = getattr(value, "__dict__", None) or getattr(type(value), "__slots__", ()) if ours else ()
+    if not names:
+        return value
+    also = {"refused"} if isinstance(value, SessionAccount) else set()
+    return tuple((name, _walk(getattr(value, name), skipped)) for name in names if name not in skipped | also)
+
+
+@dataclass
+class Sending:
+    """A sender's core, its clocks, and a transport that answers as it is told; hands over as a Sender does."""
+
+    options: SenderOptions = field(default_factory=SenderOptions)
+    max_datagram: int = 1432
+    wall_us: int = EPOCH_US
+    now: float = 1000.0
+    random64: int = 7
+    answer: Callable[[bytes], str | None] = field(default=lambda _datagram: None)
+    wire: list[bytes] = field(default_factory=list)
+    """What the transport took."""
+    attempts: list[bytes] = field(default_factory=list)
+    """What it was offered, refusals included."""
+    offered: int = 0
+    """Messages given to it."""
+    taken: int = 0
+    """Messages that the transport took."""
+
+    def __post_init__(self) -> None:
+        """Makes the core."""
+        self.core = SenderCore(self.options, self.max_datagram, lambda _session: PLAIN, name="n", host="h", pid=1)
+
+    def send(self, *payloads: Any) -> list[bool]:
+        """What `send()` does, with the long way round for what does not fit the open datagram."""
+        return [self._send(encode_message(("s", payload))) for payload in payloads]
+
+    def drain(self, *, flush: bool = True) -> None:
+        """Hands over what is due; a transport that refuses with EMSGSIZE halves the datagram."""
+        core = self.core
+        if core.needs_session(self.wall_us):
+            self.random64 += 1
+            core.begin(self.random64, self.wall_us, self.now)
+        for _ in range(64):
+            outgoing = core.next_datagram(self.now, self.wall_us, flush=flush)
+            if outgoing is None:
+                return
+            error = self._offer(outgoing.data)
+            core.handed_over(outgoing, error, self.now)
+            if error == "EMSGSIZE":
+                core.shrink((core.room + OVERHEAD) // 2)
+
+    def goodbye(self) -> None:
+        """One goodbye."""
+        outgoing = self.core.goodbye(self.now, self.wall_us)
+        if outgoing is not None:
+            self.core.handed_over(outgoing, self._offer(outgoing.data), self.now)
+
+    def pass_time(self, seconds: float) -> None:
+        """Moves both clocks on and hands over nothing."""
+        self._move_to(self.now + seconds)
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What the transport took, read."""
+        return [read(sealed) for sealed in self.wire]
+
+    @property
+    def report(self) -> BeaconBody:
+        """The latest report on the wire."""
+        return [seen.report for seen in self.seen if seen.report is not None][-1]
+
+    def stats(self) -> SenderStats:
+        """The account, after R20 was checked on it with what was really offered."""
+        stats = self.core.stats()
+        known = sum(stats.dropped.values()) + stats.open + stats.handed_over + sum(stats.refused.values())
+        assert stats.offered == self.offered == known
+        assert stats.handed_over == self.taken
+        return stats
+
+    def run(self, seconds: float) -> None:
+        """Lets time pass as the background thread would: from deadline to deadline."""
+        end = self.now + seconds
+        while (deadline := self.core.next_deadline()) is not None and deadline <= end:
+            attempts = len(self.attempts)
+            self._move_to(deadline)
+            self.drain(flush=False)
+            assert len(self.attempts) > attempts, "a deadline that nothing follows would be a busy loop"
+        self._move_to(end)
+
+    def _send(self, item: bytes) -> bool:
+        core = self.core
+        self.offered += 1
+        if core.closed:
+            core.drop(DropReason.CLOSED)
+            return False
+        if core.open and core.size + len(item) > core.room:
+            self.drain()
+        if core.open and core.size + len(item) > max(self.options.max_buffer, core.room):
+            core.drop(core.drop_reason())
+            return False
+        if not core.open:
+            core.open_since = self.now
+        core.open.append(item)
+        core.size += len(item)
+        return True
+
+    def _move_to(self, now: float) -> None:
+        if now > self.now:
+            self.wall_us += round((now - self.now) * 1e6)
+            self.now = now
+
+    def _offer(self, data: bytes) -> str | None:
+        self.attempts.append(data)
+        error = self.answer(data)
+        if error is None:
+            self.wire.append(data)
+            self.taken += read(data).count
+        return error
