@@ -11,6 +11,7 @@ Bytes and time in, events out; not thread-safe, one caller at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from atmost.core.booking import Books
 from atmost.core.datagram import (
@@ -44,25 +45,32 @@ from atmost.core.limits import IMPLAUSIBLE_JUMP, MAX_MESSAGES, VICTIM_SILENCE
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.seal import NO_KEY, Keyring, no_keys
 from atmost.core.sessions import SessionState, SessionTable
+from atmost.core.shards import shard_of
 from atmost.core.suspects import Suspects
 from atmost.core.window import Verdict
+
+_IN_FLIGHT_US: Final = 1_000_000
 
 
 class ReceiverCore:
     """One incarnation of a receiver."""
 
-    def __init__(self, options: ReceiverOptions, wall_us: int, keys: Keyring | None = None) -> None:
+    def __init__(
+        self, options: ReceiverOptions, wall_us: int, keys: Keyring | None = None, shard: tuple[int, int] | None = None
+    ) -> None:
         """Starts an incarnation (R10).
 
         Args:
             options: the parameters.
             wall_us: the wall clock, read *after* the address was bound, µs since 1970.
             keys: the keys accepted; None for a receiver without keys.
+            shard: its number and how many there are, when others receive the other sessions (R17).
         """
         self.options = options
         self._future_us = round(options.future_bound * 1e6)
         self._max_age_us = None if options.max_age is None else round(options.max_age * 1e6)
         self._keys = no_keys() if keys is None else keys
+        self._shard = shard
         self._table = SessionTable(options.max_sessions, wall_us + self._future_us + round(options.clock_guard * 1e6))
         self._books = Books(options.grace)
         self._wall_us = wall_us
@@ -72,6 +80,8 @@ class ReceiverCore:
         self._overflows: Episodes[Session] = Episodes()
         self._clock_seconds = 0.0
         self._suspects = Suspects()
+        # What was sent during the start is refused and no sign of a wrong clock.
+        self._usual_lag_us = self._table.boot_floor - wall_us + _IN_FLIGHT_US
 
     @property
     def floor_us(self) -> int:
@@ -170,6 +180,8 @@ class ReceiverCore:
         factory = self._keys.get(key_id)
         if factory is None:
             return RefusalReason.UNKNOWN_KEY
+        if self._shard is not None and shard_of(key, self._shard[1]) != self._shard[0]:
+            return RefusalReason.WRONG_SHARD
         if sent_us > wall_us + self._future_us:
             return RefusalReason.FUTURE
         if state is None:
@@ -285,10 +297,11 @@ class ReceiverCore:
     def _suspect(self, reason: RefusalReason, datagram: bytes, header: Header, now: float, wall_us: int) -> list[Event]:
         """Names a sender that cannot open a session because of its clock (R18)."""
         found = self._suspects.look(reason, datagram, header, self._keys)
-        if found is None:
+        lag_us = wall_us - header[7]
+        if found is None or 0 <= lag_us <= self._usual_lag_us:
             return []
         trouble, session = found
-        return self._alarm(trouble, session, abs(header[7] - wall_us) / 1e6, now)
+        return self._alarm(trouble, session, abs(lag_us) / 1e6, now)
 
     def _alarm(self, trouble: ClockTrouble, session: Session | None, seconds: float, now: float) -> list[Event]:
         self._books.clock_troubles[trouble.value] += 1
