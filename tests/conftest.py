@@ -8,9 +8,12 @@ A new need is one line in `NEEDS`: how to find out whether it is there, and how 
 
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis
@@ -37,6 +40,42 @@ def _succeeds(*command: str) -> bool:
     return done.returncode == 0
 
 
+def _can_bind(family: socket.AddressFamily, host: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _has_link_local() -> bool:
+    try:
+        return any(line.split()[3:5] == ["20", "80"] for line in Path("/proc/net/if_inet6").read_text().splitlines())
+    except OSError:
+        return False
+
+
+def _hears_itself() -> bool:
+    """Whether a group joined on the loopback interface receives what is sent there."""
+    loopback = socket.inet_aton("127.0.0.1")
+    try:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending,
+        ):
+            receiving.bind(("239.255.71.40", 0))
+            receiving.setsockopt(
+                socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.255.71.40") + loopback
+            )
+            receiving.settimeout(5)
+            sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, loopback)
+            sending.sendto(b"x", receiving.getsockname())
+            return receiving.recv(1) == b"x"
+    except OSError:
+        return False
+
+
 NEEDS = {
     "root": Need(lambda: os.geteuid() == 0, "run as root"),
     "netns": Need(
@@ -47,6 +86,10 @@ NEEDS = {
         partial(_succeeds, "unshare", "--net", "nft", "add", "table", "inet", "probe"),
         "run as root, where network namespaces may be made; on Debian: apt-get install nftables",
     ),
+    "linux": Need(lambda: sys.platform == "linux", "run on Linux"),
+    "ipv6": Need(partial(_can_bind, socket.AF_INET6, "::1"), "a system with IPv6 and ::1 on its loopback interface"),
+    "ipv6-link": Need(_has_link_local, "a network interface that is up, with its link-local IPv6 address"),
+    "multicast": Need(_hears_itself, "an interface that hears its own multicast, as lo does on most systems"),
     "chromium": Need(partial(_has_command, "chromium", "chromium-browser"), "on Debian: apt-get install chromium"),
     "nats-server": Need(partial(_has_command, "nats-server"), "install a NATS server and put it on PATH"),
 }

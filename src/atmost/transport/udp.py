@@ -55,6 +55,9 @@ class UdpOutlet:
         except OSError as error:
             self._sock.close()
             raise AddressError(address.url, f"cannot send there: {error.strerror}") from error
+        except BaseException:
+            self._sock.close()
+            raise
         self._send = self._sock.send
         self.same_host = _is_loopback(target[0])
         self.max_datagram = self._path_size()

@@ -1,0 +1,245 @@
+"""Binding a Unix socket: exclusively, over what a killed receiver left behind and over nothing else (H2)."""
+
+import os
+import signal
+import socket
+import stat
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from atmost.errors import AddressInUse, BindError
+from atmost.transport import unix
+from atmost.transport.connect import open_inlet
+from tests.real import Program, program, run, until
+
+HOLD = """
+import sys
+from atmost.transport.connect import open_inlet
+inlet = open_inlet(sys.argv[1])
+print(inlet.url, flush=True)
+sys.stdin.read()
+inlet.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a socket may be."""
+    return tmp_path / "a.sock"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """The same as a URL."""
+    return f"unix://{path}"
+
+
+def kill(other: Program) -> None:
+    """End it before it can clean up."""
+    os.kill(other.pid, signal.SIGKILL)
+    other.process.wait()
+
+
+def test_closing_leaves_nothing_behind(path: Path, url: str) -> None:
+    """Neither socket nor lock; and the same can be bound again."""
+    for _ in range(2):
+        receiving = open_inlet(url)
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert sorted(file.name for file in path.parent.iterdir()) == ["a.sock", "a.sock.lock"]
+        receiving.close()
+        receiving.close()
+        assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.needs("linux")
+def test_a_path_in_use_names_its_holder(url: str) -> None:
+    """By name and process id; the holder goes on undisturbed."""
+    with program(HOLD, url) as other:
+        other.line()
+        with pytest.raises(AddressInUse) as refused:
+            open_inlet(url)
+        assert refused.value.holder is not None
+        assert refused.value.holder.endswith(f"(pid {other.pid})")
+        assert str(refused.value).startswith(f"{url} is in use by {refused.value.holder}: stop that receiver")
+        assert other.end() == 0
+    open_inlet(url).close()
+
+
+def test_what_a_killed_receiver_left_behind_is_removed(path: Path, url: str) -> None:
+    """Nobody answers on its socket, and its lock died with it."""
+    with program(HOLD, url) as other:
+        other.line()
+        kill(other)
+        assert path.exists()
+        open_inlet(url).close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_socket_without_a_lock_is_removed_only_if_nobody_answers(path: Path, url: str) -> None:
+    """Another program's socket is asked, by connecting to it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as foreign:
+        foreign.bind(str(path))
+        with pytest.raises(AddressInUse):
+            open_inlet(url)
+        assert path.exists()
+    open_inlet(url).close()
+
+
+def test_a_listening_stream_socket_is_a_live_one(path: Path, url: str) -> None:
+    """It refuses datagrams, which is an answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as foreign:
+        foreign.bind(str(path))
+        foreign.listen()
+        with pytest.raises(AddressInUse):
+            open_inlet(url)
+        assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "fifo"])
+def test_what_is_no_socket_is_never_removed(kind: str, path: Path, url: str) -> None:
+    """Whatever it is, it may be somebody's."""
+    {"file": path.touch, "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}[kind]()
+    with pytest.raises(BindError, match="there is a file that is not a socket: choose another path, or move it away"):
+        open_inlet(url)
+    assert [file.name for file in path.parent.iterdir()] == ["a.sock"]
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """With the command that makes it."""
+    with pytest.raises(BindError) as refused:
+        open_inlet(f"unix://{tmp_path}/run/atmost/a.sock")
+    folder = f"{tmp_path}/run/atmost"
+    assert refused.value.problem == f"the directory {folder} does not exist: mkdir -p {folder}"
+
+
+def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A file stands in its place."""
+    (tmp_path / "run").touch()
+    with pytest.raises(BindError, match=r": Not a directory$"):
+        open_inlet(f"unix://{tmp_path}/run/a.sock")
+
+
+AS_NOBODY = """
+import os, sys
+from atmost.errors import BindError
+from atmost.transport.connect import open_inlet
+import fcntl  # the interpreter may be where nobody may look
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    open_inlet(sys.argv[1])
+except BindError as refused:
+    print(refused.problem)
+"""
+
+
+@pytest.mark.parametrize("inside", ["folder", "lock"])
+def test_a_missing_permission_names_the_directory(inside: str) -> None:
+    """Where no file may be made, and where the lock is somebody else's."""
+    with TemporaryDirectory() as name:  # nobody may look into pytest's own
+        folder = Path(name)
+        if inside == "lock":
+            (folder / "a.sock.lock").touch(mode=0o000)
+        folder.chmod(0o555)
+        assert run(AS_NOBODY, f"unix://{folder}/a.sock") == f"no permission to create files in {folder}\n"
+        folder.chmod(0o755)
+
+
+def test_a_path_taken_by_another_receiver_is_not_removed_by_the_first(path: Path, url: str) -> None:
+    """Somebody removed its files and started a second one: the first leaves alone what is no longer its own."""
+    first = open_inlet(url)
+    for file in list(path.parent.iterdir()):
+        file.unlink()
+    second = open_inlet(url)
+    first.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["a.sock", "a.sock.lock"]
+    with pytest.raises(AddressInUse):
+        open_inlet(url)
+    second.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_whose_file_vanishes_is_taken_anew(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder removed it between our opening and our locking: a lock on a nameless file would exclude nobody."""
+    lock = Path(f"{path}.lock")
+    opened = []
+
+    def open_and_lose(name: str, flags: int, mode: int) -> int:
+        descriptor = os.open(name, flags, mode)
+        if len(opened) < 2:
+            lock.unlink()
+        if len(opened) == 1:
+            lock.touch()
+        opened.append(descriptor)
+        return descriptor
+
+    class System:
+        open = staticmethod(open_and_lose)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+    monkeypatch.setattr(unix, "os", System())
+    with closing(open_inlet(url)):
+        assert len(opened) == 3
+        assert lock.stat().st_ino == os.fstat(opened[-1]).st_ino
+
+
+RACE = """
+import sys
+from atmost.errors import AddressInUse
+from atmost.transport.connect import open_inlet
+sys.stdin.readline()
+try:
+    inlet = open_inlet(sys.argv[1])
+except AddressInUse:
+    print("refused", flush=True)
+else:
+    print("bound", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_of_several_that_start_at_once_over_a_stale_socket_one_wins(path: Path, url: str) -> None:
+    """Without the lock one would remove the socket that another has just bound."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+        killed.bind(str(path))
+    with program(RACE, url) as a, program(RACE, url) as b, program(RACE, url) as c:
+        for other in (a, b, c):
+            other.tell()
+        assert sorted(other.line() for other in (a, b, c)) == ["bound", "refused", "refused"]
+
+
+FORK = """
+import os, sys
+from atmost.transport.connect import open_inlet
+inlet = open_inlet(sys.argv[1])
+if child := os.fork():
+    os.waitpid(child, 0)
+    print(inlet.receive(), flush=True)
+    sys.stdin.readline()
+    inlet.close()
+else:
+    inlet.abandon()
+    print("abandoned", flush=True)
+    sys.stdin.readline()
+    os._exit(0)
+"""
+
+
+def test_a_forked_child_that_abandons_it_leaves_path_and_lock(path: Path, url: str) -> None:
+    """They stay the parent's, which goes on receiving (H2)."""
+    with program(FORK, url) as other:
+        assert other.line() == "abandoned"
+        with pytest.raises(AddressInUse):
+            open_inlet(url)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+            sending.sendto(b"x", str(path))
+        other.tell()
+        assert other.line() == "b'x'"
+        other.tell()
+        assert other.end() == 0
+    until(lambda: not path.exists())
