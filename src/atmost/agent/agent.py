@@ -84,13 +84,14 @@ class Agent:
                 self._notice(_tell(entry))
 
     def _line(self, subject: str, path: str, line: Line) -> None:
-        payload: dict[str, Any] = {"message": line.text, "file": Path(path).name}
+        name = Path(path).name.encode(errors="replace").decode()  # a file may be called by bytes that are not UTF-8
+        payload: dict[str, Any] = {"message": line.text, "file": name}
         if line.truncated:
             payload |= {"truncated": True, "original_bytes": line.original_bytes}
         try:
             self._sender.send(subject, payload)
         except PayloadTooLarge as error:
-            head = line.text.encode()[: max(0, error.limit - _ENVELOPE - len(payload["file"].encode()))]
+            head = line.text.encode()[: max(0, error.limit - _ENVELOPE - len(name.encode()))]
             payload |= {
                 "message": head.decode(errors="ignore"),
                 "truncated": True,

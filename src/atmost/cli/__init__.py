@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Final
 
 import click
@@ -22,7 +23,6 @@ _COMMANDS: Final = {
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
     "keygen": "atmost.cli.keygen:keygen",
-    "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",
     "send": "atmost.cli.send:send",
 }
@@ -60,8 +60,12 @@ def commands() -> None:
 def main() -> None:
     """The `atmost` command."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    _prepare_output()
     try:
-        status = commands.main(prog_name="atmost", standalone_mode=False)
+        status = commands.main(prog_name="atmost", standalone_mode=False, color=False if _wants_no_color() else None)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = _MISUSED
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "atmost"
         _say(f"{error.format_message()} (see {path} --help)")
@@ -77,12 +81,37 @@ def main() -> None:
         status = _MISUSED
     except (click.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads on, as after `| head`; the interpreter must not find so a second time when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # such as a full disk under standard output; click itself ends quietly after `| head`
+        _say(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}")
         status = _FAILED
-    sys.exit(status)
+    sys.exit(_flushed(status))
+
+
+def _prepare_output() -> None:
+    """Shows what the terminal's encoding lacks as escapes, rather than failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _wants_no_color() -> bool:
+    """Whether the user asked every program so (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def _flushed(status: int) -> int:
+    """Makes sure that everything was written; the interpreter must not find that it was not when it exits."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return status or _FAILED
+    return status
 
 
 def _say(text: str) -> None:
-    click.echo(f"atmost: {text}", err=True)
+    """One line, whatever it quotes."""
+    from atmost.cli.output import harmless
+
+    click.echo(f"atmost: {harmless(text)}", err=True)

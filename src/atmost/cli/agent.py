@@ -10,25 +10,48 @@ import click
 
 from atmost.agent.agent import Agent
 from atmost.agent.follow import Follower
-from atmost.cli.options import audience_option, key_file_option
-from atmost.cli.output import harmless, to_json
+from atmost.cli.options import (
+    Number,
+    audience_option,
+    key_file_option,
+    max_datagram_option,
+    seconds_option,
+    url_option,
+    utf8,
+)
+from atmost.cli.output import harmless, refused_line, to_json
 from atmost.cli.stopping import stopping
 from atmost.endpoint.sender import Sender
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="Where to send.  [default: ATMOST_URL, then udp://127.0.0.1:7140]")
-@click.option("--name", metavar="TEXT", envvar="ATMOST_NAME", help="What receivers show.  [default: ATMOST_NAME, then the host's name]")
+@url_option
+@click.option(
+    "--name",
+    callback=utf8,
+    metavar="TEXT",
+    envvar="ATMOST_NAME",
+    help="What receivers show.  [default: ATMOST_NAME, then the host's name]",
+)
 @audience_option
 @key_file_option
 @click.option(
-    "--interval", default=1.0, show_default=True, metavar="S", type=click.FloatRange(0.01, 3600), help="Seconds between readings."
+    "--interval",
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    type=Number(0.01, 3600),
+    help="Seconds between readings.",
 )
-@click.option("--log", "logs", multiple=True, metavar="FILE", help="Follow FILE through rotation; may be given several times.")
-@click.option("--max-datagram", type=int, metavar="BYTES", help="Bytes of one datagram.  [default: what the path allows]")
-@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print what became of the messages as one JSON object at the end.")
-def agent(  # noqa: PLR0913  one argument an option
+@click.option(
+    "--log", "logs", multiple=True, metavar="FILE", help="Follow FILE through rotation; may be given several times."
+)
+@max_datagram_option
+@seconds_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what became of the messages as one JSON object at the end."
+)
+def agent(
     url: str | None,
     name: str | None,
     audience: str,
@@ -37,7 +60,7 @@ def agent(  # noqa: PLR0913  one argument an option
     logs: tuple[str, ...],
     max_datagram: int | None,
     seconds: float | None,
-    as_json: bool,  # noqa: FBT001
+    as_json: bool,
 ) -> int:
     """Send this host's CPU, memory, load, disk and network readings, a heartbeat, and the lines of log files.
 
@@ -53,10 +76,14 @@ def agent(  # noqa: PLR0913  one argument an option
         if Path(log).is_dir():
             raise click.UsageError(f"--log {log}: a directory; name the file in it")
     with stopping() as stop:
-        sender = Sender(url, name=name or socket.gethostname(), audience=audience, key_file=key_file, max_datagram=max_datagram)
+        sender = Sender(
+            url, name=name or socket.gethostname(), audience=audience, key_file=key_file, max_datagram=max_datagram
+        )
         began = time.monotonic()
         worker = Agent(sender, began, interval=interval, logs=[Follower(log) for log in logs], notice=_notice)
-        click.echo(f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)", err=True)
+        click.echo(
+            f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)", err=True
+        )
         while not stop.asked and (seconds is None or time.monotonic() - began < seconds):
             time.sleep(min(worker.turn(time.monotonic()), 0.2))
         worker.close()
@@ -65,11 +92,10 @@ def agent(  # noqa: PLR0913  one argument an option
     if as_json:
         click.echo(to_json(stats))
     else:
-        lost = {**stats.dropped, **stats.refused}
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
-        click.echo(
-            f"offered {stats.offered:,} messages, handed over {stats.handed_over:,}" + (f"; {reasons}" if reasons else ""), err=True
-        )
+        dropped = "".join(f", dropped {count:,} ({reason})" for reason, count in stats.dropped.items())
+        click.echo(f"offered {stats.offered:,} messages, handed over {stats.handed_over:,}{dropped}", err=True)
+        if stats.refused:
+            click.echo(refused_line(stats.refused, sender.url), err=True)
     return 0
 
 

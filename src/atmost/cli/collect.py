@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from atmost.cli.options import audience_option, key_file_option
+from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option
 from atmost.cli.output import account_lines, to_json
 from atmost.cli.stopping import stopping
 from atmost.cli.table import open_display
@@ -22,12 +22,14 @@ _TURN = 0.1
 
 
 @click.command()
-@click.option("--bind", metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]")
+@bind_option
 @audience_option
 @key_file_option
-@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second, and the account as the last one.")
-def collect(bind: str | None, audience: str, key_file: str | None, seconds: float | None, as_json: bool) -> int:  # noqa: FBT001
+@seconds_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a second, and the account as the last one."
+)
+def collect(bind: str | None, audience: str, key_file: str | None, seconds: float | None, as_json: bool) -> int:
     """Receive from every sender and show rates, losses and duplicates refused, live.
 
     Ctrl-C or SIGTERM takes in what has arrived, and prints the account.
@@ -40,6 +42,7 @@ def collect(bind: str | None, audience: str, key_file: str | None, seconds: floa
     """
     with stopping() as stop, Receiver(bind, audience=audience, key_file=key_file) as receiver:
         began = time.monotonic()
+        click.echo(click.style(f"listening on {receiver.url} for everything (Ctrl-C ends)", dim=True), err=True)
         watch = Watch(began)
         next_show = began
         with nullcontext() if as_json else open_display(receiver.url) as display:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import click
 
+from atmost.cli.options import Number
 from atmost.cli.output import clock_time, describe, harmless, places, to_json
 from atmost.cli.stopping import stopping
 from atmost.core.events import DatagramRefused, Event, Message
@@ -14,18 +15,27 @@ from atmost.demo.account import DemoAccount
 from atmost.demo.processes import ChildError
 from atmost.demo.run import DemoOptions, run_demo
 
-_SHARE = click.FloatRange(0, 1)
+_SHARE = Number(0, 1)
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.  [default: Ctrl-C ends]")
-@click.option("--loss", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share of datagrams the link loses.")
+@click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.  [default: Ctrl-C ends]")
+@click.option(
+    "--loss", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share of datagrams the link loses."
+)
 @click.option("--duplicate", type=_SHARE, default=0.03, show_default=True, metavar="P", help="Share it sends twice.")
-@click.option("--reorder", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share it lets others overtake.")
+@click.option(
+    "--reorder", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share it lets others overtake."
+)
 @click.option("--seed", type=int, metavar="N", help="Same seed, same faults.  [default: any]")
 @click.option("--json", "as_json", is_flag=True, help="Print only the account, as one JSON object.")
 def demo(
-    seconds: float | None, loss: float, duplicate: float, reorder: float, seed: int | None, as_json: bool  # noqa: FBT001
+    seconds: float | None,
+    loss: float,
+    duplicate: float,
+    reorder: float,
+    seed: int | None,
+    as_json: bool,
 ) -> int:
     """Send this host's readings, a heartbeat and a real log over a link that loses, and account for every message.
 
@@ -64,7 +74,9 @@ class _View:
     def began(self, collector: str, link: str) -> None:
         """Says what runs where."""
         if not self._silent:
-            click.echo(f"collector on {collector}, link on {link}; this host's agent sends through the link (Ctrl-C ends)")
+            click.echo(
+                f"collector on {collector}, link on {link}; this host's agent sends through the link (Ctrl-C ends)"
+            )
 
     def show(self, event: Event) -> None:
         """Shows one message or event."""
@@ -102,7 +114,11 @@ def _account_lines(account: DemoAccount) -> list[str]:
     dropped = int(link["dropped_messages"])
     expected = f" + refused by the socket {account.refused}" if account.refused else ""
     lost_where = f"   ({places(account.lost_by_place)})" if account.lost else ""
-    verdict = click.style("balanced", fg="green", bold=True) if account.balanced else click.style("NOT balanced", fg="red", bold=True)
+    verdict = (
+        click.style("balanced", fg="green", bold=True)
+        if account.balanced
+        else click.style("NOT balanced", fg="red", bold=True)
+    )
     lines = [
         "",
         click.style("the account, in messages", bold=True),
@@ -111,9 +127,8 @@ def _account_lines(account: DemoAccount) -> list[str]:
         f"  lost                 {account.lost:>8,}{lost_where}",
         f"  unknown              {account.unknown:>8,}   (numbered after the last datagram that got through)",
     ]
-    for name in ("dropped", "pending", "overflow", "late"):
-        if count := getattr(account, name):
-            lines.append(f"  {name:20} {count:>8,}")
+    others = ("dropped", "pending", "overflow", "late")
+    lines += [f"  {name:20} {count:>8,}" for name in others if (count := getattr(account, name))]
     lines += [
         f"  duplicates refused   {account.duplicates_refused:>8,}   datagrams (the link sent {link['duplicated_datagrams']:,} twice)",
         f"  duplicates processed {account.duplicates_processed:>8,}",

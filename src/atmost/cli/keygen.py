@@ -6,8 +6,7 @@ import secrets
 
 import click
 
-from atmost.core.keys import MAX_KEY_ID, SECRET, KeyMode, new_key
-from atmost.core.keys import require_encryption
+from atmost.core.keys import MAX_KEY_ID, SECRET, KeyMode, new_key, require_encryption
 
 
 @click.command()
@@ -18,7 +17,7 @@ from atmost.core.keys import require_encryption
     metavar="N",
     help="The key's number, different for every key a receiver accepts.  [default: any]",
 )
-def keygen(encrypted: bool, key_id: int | None) -> int:  # noqa: FBT001
+def keygen(encrypted: bool, key_id: int | None) -> int:
     """Print a new key as one line of text.
 
     Give the same line to the senders and to the receiver: as key=, in ATMOST_KEY, or in a file for --key-file.

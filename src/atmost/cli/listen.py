@@ -6,7 +6,7 @@ import time
 
 import click
 
-from atmost.cli.options import audience_option, key_file_option
+from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option
 from atmost.cli.output import account_lines, as_dict, clock_time, describe, harmless, to_json, who
 from atmost.cli.stopping import stopping
 from atmost.core.events import Event, Message
@@ -19,14 +19,20 @@ _LOOK = 0.1
 
 @click.command()
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
-@click.option("--bind", metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]")
+@bind_option
 @audience_option
 @key_file_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N matching messages.")
-@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
+@seconds_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per message, loss or other event.")
 def listen(
-    patterns: tuple[str, ...], bind: str | None, audience: str, key_file: str | None, count: int | None, seconds: float | None, as_json: bool  # noqa: FBT001
+    patterns: tuple[str, ...],
+    bind: str | None,
+    audience: str,
+    key_file: str | None,
+    count: int | None,
+    seconds: float | None,
+    as_json: bool,
 ) -> int:
     """Print the messages whose subject matches a PATTERN, and every loss in its place.
 
@@ -62,6 +68,6 @@ def _show(event: Event, *, as_json: bool) -> None:
     elif isinstance(event, Message):
         moment = click.style(clock_time(event.sent_at), dim=True)
         subject = click.style(harmless(event.subject), fg="cyan")
-        click.echo(f"{moment} {who(event.session)} {subject} {harmless(to_json(event.payload))}")
+        click.echo(f"{moment} {who(event.session)} {subject} {to_json(event.payload)}")
     else:
         click.echo(click.style(describe(event), fg="yellow"))

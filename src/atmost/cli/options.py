@@ -1,12 +1,58 @@
-"""Options that several commands have."""
+"""Options that several commands have: the same name, words and checks everywhere."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
 
-audience_option = click.option("--audience", default="", metavar="TEXT", help="The audience both ends agreed on.")
+from atmost.errors import PayloadTooLarge
+
+
+class Number(click.FloatRange):
+    """A number within a range; NaN, which compares with nothing, is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def utf8(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Refuse text that cannot be sent: a command line may hold any bytes."""
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{value!a} is not valid UTF-8") from None
+    return value
+
+
+audience_option = click.option(
+    "--audience", default="", callback=utf8, metavar="TEXT", help="The audience both ends agreed on."
+)
+bind_option = click.option(
+    "--bind", callback=utf8, metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]"
+)
 key_file_option = click.option(
     "--key-file",
     metavar="FILE",
     help="A key from 'atmost keygen', in a file only you can read.  [default: ATMOST_KEY, then no key]",
 )
+max_datagram_option = click.option(
+    "--max-datagram", type=int, metavar="BYTES", help="Bytes of one datagram.  [default: what the path allows]"
+)
+seconds_option = click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.")
+url_option = click.option(
+    "--url", callback=utf8, metavar="URL", help="Where to send.  [default: ATMOST_URL, then udp://127.0.0.1:7140]"
+)
+
+
+def too_large(error: PayloadTooLarge) -> str:
+    """Say what a message that fits no datagram may do about it on the command line."""
+    return (
+        f"a message of {error.size:,} bytes, at most {error.limit:,} fit one datagram here: "
+        "send less, split it, or allow more with --max-datagram"
+    )

@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 import msgspec
 
-from atmost.core.events import ClockAlarm, DatagramRefused, Event, LateArrival, Loss, Message, QueueOverflow, Session
-from atmost.core.events import SessionClosed, SessionEvicted, SessionOpened
+from atmost.core.events import (
+    ClockAlarm,
+    DatagramRefused,
+    Event,
+    LateArrival,
+    Loss,
+    Message,
+    QueueOverflow,
+    Session,
+    SessionClosed,
+    SessionEvicted,
+    SessionOpened,
+)
 from atmost.core.ledger import Ledger, SessionLedger
 
-_HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_encode_json: Final = msgspec.json.Encoder(enc_hook=repr).encode
+_HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ROWS: Final = 20
+"""Senders listed in an account; the busiest."""
+_NOBODY: Final = "nobody receives on {url}: start a receiver with 'atmost listen --bind {url}'"
+_ADVICE: Final = {
+    "ECONNREFUSED": _NOBODY,
+    "ENOENT": _NOBODY,
+    "EACCES": "no permission to send to {url}: ask the receiver's owner, or send as that user",
+    "EPERM": "no permission to send to {url}: does a firewall forbid it?",
+    "ENETUNREACH": "this host has no way to {url}: is the network up?",
+    "EHOSTUNREACH": "no host answers at {url}: is it up?",
+    "EAGAIN": "the receiver on {url} does not keep up: is it stopped?",
+}
+"""By the errno's name."""
 
 
 def harmless(text: str) -> str:
@@ -26,11 +50,15 @@ def harmless(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: bytes as base64, times as ISO 8601, and what JSON has no form for as text."""
+    """One line of JSON: bytes as base64, times as ISO 8601, and what JSON has no form for as text.
+
+    What could steer a terminal is escaped, as JSON may escape any character: it stands only inside strings.
+    """
     try:
-        return _encode_json(value).decode()
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):  # such as a list as a key
-        return _encode_json(repr(value)).decode()
+        text = _encode_json(value).decode()
+    except RecursionError:
+        text = '"nested too deeply to show"'
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def who(session: Session | SessionLedger) -> str:
@@ -61,7 +89,9 @@ def describe(event: Event) -> str:
         case SessionClosed(session):
             return f"-- {who(session)} said goodbye"
         case SessionEvicted(session, live):
-            return f"-- {who(session)} was forgotten: the table is full" + (" (it was live: raise max_sessions)" if live else "")
+            return f"-- {who(session)} was forgotten: the table is full" + (
+                " (it was live: raise max_sessions)" if live else ""
+            )
         case DatagramRefused(reason, count, session):
             sender = f" of {who(session)}" if session is not None else ""
             return f"-- refused {count:,} datagram{'s' if count != 1 else ''}{sender}: {reason.value}"
@@ -96,9 +126,8 @@ def account_lines(ledger: Ledger, url: str, seconds: float) -> list[str]:
     lines = [title, f"  delivered  {ledger.delivered:>12,} messages in {ledger.accepted:,} datagrams"]
     place = f"  ({places(ledger.lost_by_place)})" if ledger.lost else ""
     lines.append(f"  lost       {ledger.lost:>12,}{place}")
-    for name in ("late", "pending", "queued", "overflow", "discarded", "before_join"):
-        if count := getattr(ledger, name):
-            lines.append(f"  {name.replace('_', ' '):10} {count:>12,}")
+    others = ("late", "pending", "queued", "overflow", "discarded", "before_join")
+    lines += [f"  {name.replace('_', ' '):10} {count:>12,}" for name in others if (count := getattr(ledger, name))]
     if ledger.handler_errors:
         lines.append(f"  handler errors {ledger.handler_errors:>8,}")
     if ledger.tail_unknown:
@@ -110,11 +139,33 @@ def account_lines(ledger: Ledger, url: str, seconds: float) -> list[str]:
         lines.append(f"  kernel     {ledger.kernel_drops:>12,} datagrams dropped at this socket (counted in lost too)")
     lines += [
         f"  {who(row)[:24]:24} {row.delivered:>10,} delivered {row.lost:>8,} lost  {row.tail.value}"
-        for row in sorted(ledger.sessions, key=lambda row: -row.delivered)[:20]
+        for row in sorted(ledger.sessions, key=lambda row: -row.delivered)[:_ROWS]
     ]
-    if len(ledger.sessions) > 20:
-        lines.append(f"  ... and {len(ledger.sessions) - 20:,} more senders")
+    if len(ledger.sessions) > _ROWS:
+        lines.append(f"  ... and {len(ledger.sessions) - _ROWS:,} more senders")
     return lines
+
+
+def refused_line(refused: Mapping[str, int], url: str) -> str:
+    """What this host's socket refused, and what to do about it.
+
+    Args:
+        refused: messages by errno's name.
+        url: where they were sent to.
+    """
+    counts = ", ".join(f"{count:,} ({reason})" for reason, count in refused.items())
+    advice = next((f"; {text.format(url=url)}" for name, text in _ADVICE.items() if name in refused), "")
+    return f"refused by this host's socket: {counts}{advice}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return {"extension": value.code, "data": value.data}
+    return repr(value)
+
+
+_encode_json: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 def _sender(session: Session) -> dict[str, Any]:

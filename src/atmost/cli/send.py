@@ -3,100 +3,173 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import click
 
-from atmost.cli.options import audience_option, key_file_option
-from atmost.cli.output import to_json
+from atmost.agent.lines import Line, LineSplitter
+from atmost.cli.options import audience_option, key_file_option, max_datagram_option, too_large, url_option, utf8
+from atmost.cli.output import refused_line, to_json
 from atmost.cli.stopping import Stop, stopping
+from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.names import check_subject
 from atmost.core.sending import SenderStats
 from atmost.endpoint.sender import Sender
-from atmost.errors import PayloadTooLarge
+from atmost.errors import PayloadNotEncodable, PayloadTooLarge
 
-_MAX_LINE = 60_000
-"""Bytes kept of a line, so that it fits a datagram of a local sender."""
+_CHUNK = 65_536
+_LOOK = 0.1
+"""Seconds between two looks at whether somebody asked to stop."""
+_SHOWN = 60
+"""Characters shown of an argument that is wrong."""
 
 
 @click.command()
 @click.argument("subject")
 @click.argument("payload", required=False, metavar="[JSON]")
-@click.option("--url", metavar="URL", help="Where to send to.  [default: ATMOST_URL, then udp://127.0.0.1:7140]")
-@click.option("--name", metavar="TEXT", help="What receivers show.  [default: ATMOST_NAME, then 'atmost']")
+@url_option
+@click.option(
+    "--name",
+    callback=utf8,
+    metavar="TEXT",
+    envvar="ATMOST_NAME",
+    default="atmost",
+    help="What receivers show.  [default: ATMOST_NAME, then 'atmost']",
+)
 @audience_option
 @key_file_option
+@max_datagram_option
 @click.option("--lines", is_flag=True, help="Send each line of standard input as text, even where it is JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of the messages as one JSON object.")
-def send(subject: str, payload: str | None, url: str | None, name: str | None, audience: str, key_file: str | None, lines: bool, as_json: bool) -> int:  # noqa: FBT001
+def send(
+    subject: str,
+    payload: str | None,
+    url: str | None,
+    name: str,
+    audience: str,
+    key_file: str | None,
+    max_datagram: int | None,
+    lines: bool,
+    as_json: bool,
+) -> int:
     """Send one message on SUBJECT, or one per line of standard input.
 
     A line that is JSON is sent as that value, any other line as text.
-    Exits with 1 when a message was dropped or refused on this side; what the network loses nobody is told here.
+    Exits with 1 when a message was not sent, or dropped or refused on this side; what the network loses nobody is told here.
 
     \b
     Examples:
       atmost send orders.new '{"id": 1}'
       atmost send greetings '"hello"'
+      atmost send temperature -- -5
       tail -F app.log | atmost send --lines logs.app
     """
     check_subject(subject)
     if payload is not None and lines:
         raise click.UsageError("--lines reads standard input: leave the JSON away, or --lines")
     value = None if payload is None else _parse(payload)
+    unsent = _Unsent()
     with stopping() as stop:
-        sender = Sender(url, name=name, audience=audience, key_file=key_file)
+        sender = Sender(url, name=name, audience=audience, key_file=key_file, max_datagram=max_datagram)
         try:
-            if payload is not None:
-                sender.send(subject, value)
-                skipped = 0
+            if payload is None:
+                for line in _lines(stop):
+                    _send_line(sender, subject, line, unsent, text=lines)
             else:
-                skipped = _send_lines(sender, subject, sys.stdin.buffer, stop, text=lines)
+                sender.send(subject, value)
+        except PayloadTooLarge as error:
+            raise click.UsageError(too_large(error)) from None
         finally:
             sender.close()
-    return _report(sender.stats(), sender.url, skipped, as_json=as_json)
+    return _report(sender.stats(), sender.url, unsent, as_json=as_json)
+
+
+class _Unsent:
+    """Lines that could not be messages, and what was wrong with the first."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.too_large = 0
+        self.not_encodable = 0
+        self.first = ""
+
+    def count(self, problem: str) -> None:
+        self.first = self.first or f"line {self.lines}: {problem}"
 
 
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise click.UsageError("the JSON is nested too deeply") from None
     except ValueError as error:
-        raise click.UsageError(f"{text!r} is not JSON ({error}): text needs quotes of its own, as in '\"hello\"'") from None
+        shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+        raise click.UsageError(
+            f"{shown!r} is not JSON ({error}): text needs quotes of its own, as in '\"hello\"'"
+        ) from None
 
 
-def _send_lines(sender: Sender, subject: str, source: BinaryIO, stop: Stop, *, text: bool) -> int:
-    """Sends until the input ends or somebody asks to stop; returns the lines that fitted no datagram."""
-    skipped = 0
-    while not stop.asked and (line := source.readline(_MAX_LINE)):
-        content = line.rstrip(b"\r\n").decode(errors="replace")
-        value: Any = content
-        if not text:
-            try:
-                value = json.loads(content)
-            except (ValueError, RecursionError):
-                value = content
+def _lines(stop: Stop) -> Iterator[Line]:
+    """Yields the lines of standard input until it ends or somebody asks to stop, which a blocking read would not notice."""
+    if sys.stdin is None:
+        raise click.UsageError("standard input is closed: give the JSON, or lines to read")
+    source = sys.stdin.fileno()
+    splitter = LineSplitter(MAX_DATAGRAM)  # what is longer than any datagram is refused by its head
+    offset = 0
+    while not stop.asked:
         try:
-            sender.send(subject, value)
-        except PayloadTooLarge:
-            skipped += 1
-    return skipped
+            chunk = os.read(source, _CHUNK) if select.select([source], [], [], _LOOK)[0] else None
+        except OSError as error:
+            raise click.ClickException(
+                f"cannot read standard input: {error.strerror}; give the JSON, or lines"
+            ) from None
+        if chunk is None:
+            continue
+        splitter.feed(chunk, offset)
+        offset += len(chunk)
+        while (line := splitter.next_line()) is not None:
+            yield line
+        if not chunk:
+            if (rest := splitter.flush()) is not None:
+                yield rest
+            return
 
 
-def _report(stats: SenderStats, url: str, skipped: int, *, as_json: bool) -> int:
+def _send_line(sender: Sender, subject: str, line: Line, unsent: _Unsent, *, text: bool) -> None:
+    unsent.lines += 1
+    value: Any = line.text
+    if not text and not line.truncated:
+        try:
+            value = json.loads(line.text)
+        except (ValueError, RecursionError):
+            value = line.text
+    try:
+        sender.send(subject, value)
+    except PayloadTooLarge as error:
+        unsent.too_large += 1
+        whole = PayloadTooLarge(line.original_bytes, error.limit) if line.truncated else error
+        unsent.count(too_large(whole))
+    except PayloadNotEncodable as error:
+        unsent.not_encodable += 1
+        unsent.count(str(error))
+
+
+def _report(stats: SenderStats, url: str, unsent: _Unsent, *, as_json: bool) -> int:
     if as_json:
-        click.echo(to_json({**{name: getattr(stats, name) for name in stats.__dataclass_fields__}, "too_large": skipped}))
-    if skipped:
-        click.echo(f"atmost: {skipped} lines were too large for a datagram and not sent", err=True)
+        click.echo(to_json({**asdict(stats), "too_large": unsent.too_large, "not_encodable": unsent.not_encodable}))
+    if count := unsent.too_large + unsent.not_encodable:
+        click.echo(f"atmost: {count:,} of {unsent.lines:,} lines were not sent; {unsent.first}", err=True)
     if stats.dropped:
         click.echo(f"atmost: dropped before sending: {_counts(stats.dropped)}", err=True)
     if stats.refused:
-        hint = ""
-        if {"ECONNREFUSED", "ENOENT"} & set(stats.refused):
-            hint = f": nobody receives on {url}; start a receiver with 'atmost listen --bind {url}'"
-        click.echo(f"atmost: refused by this host's socket: {_counts(stats.refused)}{hint}", err=True)
-    return 1 if stats.dropped or stats.refused or stats.open or skipped else 0
+        click.echo(f"atmost: {refused_line(stats.refused, url)}", err=True)
+    return 1 if stats.dropped or stats.refused or stats.open or count else 0
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} ({reason})" for reason, count in counts.items())
+    return ", ".join(f"{count:,} ({reason})" for reason, count in counts.items())

@@ -16,7 +16,10 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Turns the first SIGINT or SIGTERM into `asked`; from the main thread."""
+    """Turns the first SIGINT or SIGTERM into `asked`; from the main thread.
+
+    A signal that is ignored stays ignored: whoever starts a command so means it to outlive a Ctrl-C.
+    """
     stop = Stop()
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -24,7 +27,8 @@ def stopping() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield stop
     finally:

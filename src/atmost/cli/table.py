@@ -31,7 +31,7 @@ def open_display(url: str) -> Iterator[Display]:
         yield _Lines()
         return
     try:
-        from rich.live import Live  # noqa: PLC0415  an extra, and slow to import
+        from rich.live import Live
     except ImportError:
         click.echo("a live table needs: pip install 'atmost[tui]'", err=True)
         yield _Lines()
@@ -55,11 +55,13 @@ class _Table:
         self._url = url
 
     def show(self, ledger: Ledger, rows: list[SenderRow]) -> None:
-        from rich.table import Table  # noqa: PLC0415  as above
-        from rich.text import Text  # noqa: PLC0415  as above
+        from rich.table import Table
+        from rich.text import Text
 
         title = f"{self._url}   delivered {ledger.delivered:,}   lost {ledger.lost:,}   refused {sum(ledger.refused.values()):,}"
-        table = Table(title=title, caption="Ctrl-C ends with the account" if rows else "waiting for a sender: try 'atmost agent'")
+        table = Table(
+            title=title, caption="Ctrl-C ends with the account" if rows else "waiting for a sender: try 'atmost agent'"
+        )
         for heading in ("sender", "rate/s", "delivered", "lost", "late", "duplicates refused", "last seen", "state"):
             table.add_column(heading, justify="left" if heading in {"sender", "state"} else "right")
         for row in rows[:_ROWS]:

@@ -6,6 +6,7 @@ Ends by SIGTERM, or when its standard input does, which is when the demo is gone
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -27,7 +28,7 @@ def main(url: str, name: str, log: str) -> None:
         name: the sender's name.
         log: the file to follow, from its start.
     """
-    import msgspec  # noqa: PLC0415  only for the last line
+    import msgspec
 
     input_ended = watch_input()
     with StopSignals() as stop:
@@ -38,7 +39,10 @@ def main(url: str, name: str, log: str) -> None:
             time.sleep(min(0.05, agent.turn(time.monotonic())))
         agent.close()
         sender.close()
-    sys.stdout.write(msgspec.json.encode(sender.stats()).decode() + "\n")
+    try:
+        os.write(1, msgspec.json.encode(sender.stats()) + b"\n")
+    except BrokenPipeError:
+        sys.exit(1)  # the demo is gone, and with it whoever would read a traceback
 
 
 if __name__ == "__main__":
