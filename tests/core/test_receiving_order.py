@@ -14,7 +14,7 @@ R = RefusalReason
 
 def _scene():
     """A known session at number 20 and a receiver with a full table, its floor well below now."""
-    there = Receiving(window=8, max_sessions=1, max_age=MAX_AGE_US / 1e6)
+    there = Receiving(window=8, max_sessions=1, max_age=MAX_AGE_US / 1e6, shard=(1, 2))
     hand = there.hand()
     there.take(*(hand.data() for _ in range(21)))
     there.pass_time(10 * MAX_AGE_US)
@@ -25,6 +25,7 @@ def _scene():
 OF_BOTH = [
     (R.MALFORMED, lambda t, h: {"flags": 4}),
     (R.UNKNOWN_KEY, lambda t, h: {"key_id": 1}),
+    (R.WRONG_SHARD, lambda t, h: {"random64": 4}),
     (R.FUTURE, lambda t, h: {"sent_us": t.wall_us + FUTURE_US + 1}),
 ]
 OF_KNOWN = [
@@ -62,7 +63,7 @@ def _check(known, earlier, later):
     fields = {**later[1](there, hand), **earlier[1](there, hand)}
     torn = fields.pop("torn", False)
     who = {"start_us": hand.start_us, "sequence": 21, "prior": 21} if known else {"start_us": there.wall_us - 9_000_000}
-    made = datagram(**{"random64": 1 if known else 2, "sent_us": there.wall_us, **who, **fields})
+    made = datagram(**{"random64": 1 if known else 3, "sent_us": there.wall_us, **who, **fields})
     if torn:
         made = made[:-1] + bytes([made[-1] ^ 1])
     assert there.refusal(made) is earlier[0]

@@ -3,8 +3,6 @@
 import pytest
 
 from atmost.core.events import RefusalReason
-from atmost.core.parameters import ReceiverOptions
-from atmost.errors import OptionError
 from tests.core.twins import EPOCH_US, FUTURE_US, GUARD_US, Receiving
 
 BOOT_US = FUTURE_US + GUARD_US
@@ -77,36 +75,3 @@ def test_r10_the_session_goes_on_after_a_restart():
     second.take(hand.data(2))
     assert second.payloads == [3, 4]
     assert second.ledger().before_join == 3
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("future_bound", -0.1),
-        ("future_bound", 86_401),
-        ("future_bound", float("nan")),
-        ("future_bound", "1"),
-        ("clock_guard", -1),
-        ("clock_guard", float("inf")),
-        ("grace", -1),
-        ("window", 0),
-        ("window", 1.5),
-        ("window", (1 << 24) + 1),
-        ("max_sessions", 0),
-        ("max_sessions", (1 << 24) + 1),
-        ("max_age", 0),
-        ("max_age", -1),
-        ("max_age", float("nan")),
-    ],
-)
-def test_an_option_outside_its_range_is_the_callers_mistake(option, value):
-    """It raises when it is made, and says which and what is expected."""
-    with pytest.raises(OptionError, match=option) as caught:
-        ReceiverOptions(**{"future_bound": 0.5, "clock_guard": 0.5, option: value})
-    assert caught.value.option == option
-
-
-def test_the_edges_of_the_options_are_allowed():
-    """Nothing at all is a bound too: one clock for both ends needs none."""
-    options = ReceiverOptions(future_bound=0, clock_guard=0, window=1, max_sessions=1, grace=0)
-    assert (options.window, options.max_age) == (1, None)
