@@ -33,14 +33,25 @@ class Source:
 
     def __init__(self, key_id: int, start_us: int, seals: SealFactory) -> None:
         """Args: key_id: on the wire. start_us: µs. seals: of the key."""
-        self._identity = (key_id, start_us, int.from_bytes(os.urandom(8)))
-        self._seal: Seal = seals(HEADER_LAYOUT.pack(0, 0, *self._identity, 0, 0, 0, 0, 0)[2:20])
+        self.identity = (key_id, start_us, int.from_bytes(os.urandom(8)))
+        self._seal: Seal = seals(HEADER_LAYOUT.pack(0, 0, *self.identity, 0, 0, 0, 0, 0)[2:20])
+        self.sequence = 0
         self.sent = 0
 
     def datagram(self, sent_us: int) -> bytes:
         """The next datagram, one message."""
-        fields = (MAGIC, VERSION << 4 | Kind.DATA, *self._identity, self.sent, self.sent, sent_us, 1, self._seal.flags)
+        fields = (
+            MAGIC,
+            VERSION << 4 | Kind.DATA,
+            *self.identity,
+            self.sequence,
+            self.sent,
+            sent_us,
+            1,
+            self._seal.flags,
+        )
         body = pack_messages([encode_message(("flood.message", self.sent))])
+        self.sequence += 1
         self.sent += 1
         return self._seal.seal(HEADER_LAYOUT.pack(*fields), body)
 
@@ -66,7 +77,7 @@ def main() -> None:
     wall_us += 1_100_000
     senders = [Source(key_id, wall_us, honest) for _ in range(ESTABLISHED)]
     processed: dict[tuple[bytes, int], int] = {}
-    before = _resident()
+    before = resident()
     spent = 0
     for number in range(options.sessions):
         now_us = wall_us + number * 1_000_000 // FORGED_A_SECOND
@@ -83,7 +94,7 @@ def main() -> None:
             began = time.perf_counter_ns()
             core.receive(forgery, now_us / 1e6, now_us)
             spent += time.perf_counter_ns() - began
-    after = _resident()
+    after = resident()
     ledger = core.ledger(wall_us / 1e6 + options.sessions / FORGED_A_SECOND)
     known = {place[0] for place in processed}
     delivered = sum(count for count in processed.values())
@@ -98,7 +109,7 @@ def main() -> None:
     print(f"  a forged datagram {spent / options.sessions / options.datagrams:.0f} ns")
 
 
-def _resident() -> int:
+def resident() -> int:
     """Resident memory of this process, bytes."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -20,7 +20,7 @@ _VICTIMS_PER_SCAN = 16
 
 
 class SessionState:
-    """What is remembered of one session; about 900 bytes."""
+    """What is remembered of one session; about 1 KB (`benchmarks/sessions.py`)."""
 
     __slots__ = (
         "account",
