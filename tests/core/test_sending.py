@@ -138,6 +138,14 @@ def test_a_long_name_is_cut():
     assert (len(report.name), len(report.host)) == (MAX_NAME, MAX_NAME)
 
 
+def test_r4_a_name_that_is_no_text_does_not_stop_anything():
+    """R4: programs and hosts may be named in bytes that are no UTF-8; sending never raises for it, and the rest is legible."""
+    core = SenderCore(SenderOptions(), 1432, lambda _: PLAIN, name="caf\udce9", host="\ud800", pid=1)
+    core.begin(1, 2, 3.0)
+    report = read(core.next_datagram(3.0, 2, flush=True).data).report
+    assert (report.name, report.host) == ("caf?", "?")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -138,7 +138,7 @@ class SenderCore:
         self.held: Outgoing | None = None
         self.closed = False
         self._seals = seals
-        self._name, self._host, self._pid = name[:MAX_NAME], host[:MAX_NAME], pid
+        self._name, self._host, self._pid = _legible(name), _legible(host), pid
         self._key_id = key_id
         self._step_back_us = round(step_back * 1e6)
         self._session: tuple[int, int] | None = None
@@ -328,3 +328,8 @@ class SenderCore:
         if rate is not None:
             self._pace_at = max(self._pace_at, now) + len(data) / rate
         return Outgoing(data, count, now)
+
+
+def _legible(name: str) -> str:
+    """A name that a beacon can carry: program and host names may hold bytes that are no text, and `send()` must not raise for them."""
+    return name[:MAX_NAME].encode(errors="replace").decode()
