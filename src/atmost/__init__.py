@@ -44,10 +44,13 @@ if TYPE_CHECKING:
     )
     from atmost.core.ledger import Ledger as Ledger
     from atmost.core.ledger import SessionLedger as SessionLedger
+    from atmost.core.merging import MergedLedger as MergedLedger
     from atmost.core.sending import SenderStats as SenderStats
     from atmost.endpoint.receiver import Receiver as Receiver
     from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
     from atmost.endpoint.sender import Sender as Sender
+    from atmost.endpoint.serve import serve as serve
+    from atmost.endpoint.workers import Workers as Workers
     from atmost.errors import (
         AddressError as AddressError,
     )
@@ -96,10 +99,13 @@ _HOMES = {
         "SessionOpened",
     ),
     "atmost.core.ledger": ("Ledger", "SessionLedger"),
+    "atmost.core.merging": ("MergedLedger",),
     "atmost.core.sending": ("SenderStats",),
     "atmost.endpoint.receiver": ("Receiver",),
     "atmost.endpoint.receiver_async": ("AsyncReceiver",),
     "atmost.endpoint.sender": ("Sender",),
+    "atmost.endpoint.serve": ("serve",),
+    "atmost.endpoint.workers": ("Workers",),
     "atmost.errors": (
         "AddressError",
         "AddressInUse",
@@ -128,6 +134,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "LateArrival",
     "Ledger",
     "Loss",
+    "MergedLedger",
     "Message",
     "MissingExtra",
     "OptionError",
@@ -143,7 +150,9 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "SessionLedger",
     "SessionOpened",
     "SubjectError",
+    "Workers",
     "__version__",
+    "serve",
 ]
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option
+from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option, workers_option
 from atmost.cli.output import account_lines, to_json
 from atmost.cli.stopping import stopping
 from atmost.cli.table import open_display
 from atmost.collector.watch import SenderRow, Watch
 from atmost.core.ledger import Ledger
 from atmost.endpoint.receiver import Receiver
+from atmost.endpoint.workers import Workers
 
 _SHOW_EVERY = 1.0
 _TURN = 0.1
@@ -26,10 +27,13 @@ _TURN = 0.1
 @audience_option
 @key_file_option
 @seconds_option
+@workers_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a second, and the account as the last one."
 )
-def collect(bind: str | None, audience: str, key_file: str | None, seconds: float | None, as_json: bool) -> int:
+def collect(
+    bind: str | None, audience: str, key_file: str | None, seconds: float | None, workers: int, as_json: bool
+) -> int:
     """Receive from every sender and show rates, losses and duplicates refused, live.
 
     Ctrl-C or SIGTERM takes in what has arrived, and prints the account.
@@ -37,10 +41,10 @@ def collect(bind: str | None, audience: str, key_file: str | None, seconds: floa
     \b
     Examples:
       atmost collect
-      atmost collect --bind udp://0.0.0.0:7140
+      atmost collect --bind udp://0.0.0.0:7140 --workers 4
       atmost collect --json | jq '.senders[] | {sender, lost}'
     """
-    with stopping() as stop, Receiver(bind, audience=audience, key_file=key_file) as receiver:
+    with stopping() as stop, _open(bind, workers, audience, key_file) as receiver:
         began = time.monotonic()
         click.echo(click.style(f"listening on {receiver.url} for everything (Ctrl-C ends)", dim=True), err=True)
         watch = Watch(began)
@@ -57,8 +61,7 @@ def collect(bind: str | None, audience: str, key_file: str | None, seconds: floa
                         display.show(ledger, rows)
                     else:
                         click.echo(to_json(_second(ledger, rows)))
-        take_all(receiver, time.monotonic() + _TURN)
-        ledger = receiver.ledger()
+        ledger = _last_account(receiver)
         if as_json:
             click.echo(to_json({"type": "account", **asdict(ledger)}))
         else:
@@ -66,10 +69,28 @@ def collect(bind: str | None, audience: str, key_file: str | None, seconds: floa
     return 0
 
 
-def take_all(receiver: Receiver, until: float) -> None:
+def take_all(receiver: Receiver | Workers, until: float) -> None:
     """Receives until a moment, monotonic seconds; the account is kept by the receiver."""
+    if isinstance(receiver, Workers):
+        receiver.supervise(until - time.monotonic())
+        return
     while (left := until - time.monotonic()) > 0:
         receiver.receive(left)
+
+
+def _open(bind: str | None, workers: int, audience: str, key_file: str | None) -> Receiver | Workers:
+    if workers == 1:
+        return Receiver(bind, audience=audience, key_file=key_file)
+    return Workers(lambda _message: None, bind, workers=workers, audience=audience, key_file=key_file)
+
+
+def _last_account(receiver: Receiver | Workers) -> Ledger:
+    """The account when what has arrived is taken in."""
+    if isinstance(receiver, Workers):
+        receiver.close()
+    else:
+        take_all(receiver, time.monotonic() + _TURN)
+    return receiver.ledger()
 
 
 def _second(ledger: Ledger, rows: list[SenderRow]) -> dict[str, Any]:

@@ -45,6 +45,13 @@ max_datagram_option = click.option(
     "--max-datagram", type=int, metavar="BYTES", help="Bytes of one datagram.  [default: what the path allows]"
 )
 seconds_option = click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.")
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Processes that share the port, each with the senders that are its own; more than one needs Linux and UDP.",
+)
 url_option = click.option(
     "--url", callback=utf8, metavar="URL", help="Where to send.  [default: ATMOST_URL, then udp://127.0.0.1:7140]"
 )

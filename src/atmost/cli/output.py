@@ -27,6 +27,7 @@ from atmost.core.events import (
     SessionOpened,
 )
 from atmost.core.ledger import Ledger, SessionLedger
+from atmost.core.merging import MergedLedger
 
 _HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ROWS: Final = 20
@@ -135,6 +136,8 @@ def account_lines(ledger: Ledger, url: str, seconds: float) -> list[str]:
     if ledger.refused:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(ledger.refused.items()))
         lines.append(f"  refused    {sum(ledger.refused.values()):>12,} datagrams: {reasons}")
+    if isinstance(ledger, MergedLedger):
+        lines += _replaced_lines(ledger)
     if ledger.kernel_drops:
         lines.append(f"  kernel     {ledger.kernel_drops:>12,} datagrams dropped at this socket (counted in lost too)")
     lines += [
@@ -166,6 +169,17 @@ def _plain(value: Any) -> Any:
 
 
 _encode_json: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def _replaced_lines(ledger: MergedLedger) -> list[str]:
+    lines = []
+    if ledger.replaced:
+        lines.append(f"  replaced   {ledger.replaced:>12,} workers that ended by themselves")
+    if ledger.killed:
+        lines.append(f"  killed     {ledger.killed:>12,} workers: what they did after their last report is not known")
+    if ledger.unknown:
+        lines.append(f"  unknown    {ledger.unknown:>12,} messages that workers which are gone had pending or queued")
+    return lines
 
 
 def _sender(session: Session) -> dict[str, Any]:

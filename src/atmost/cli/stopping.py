@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+
+from atmost.endpoint.signals import ended_by_signals
 
 
 class Stop:
@@ -22,15 +22,8 @@ def stopping() -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if stop.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
+    def ask() -> None:
         stop.asked = True
 
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in heard}
-    try:
+    with ended_by_signals(ask):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

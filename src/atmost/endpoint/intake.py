@@ -27,6 +27,7 @@ from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.endpoint.keys import KeyText, find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
+from atmost.transport.base import Inlet
 from atmost.transport.connect import open_inlet
 from atmost.transport.url import DEFAULT_URL
 
@@ -60,8 +61,17 @@ class Intake:
         max_queue: int = MAX_QUEUE,
         key: KeyText | None = None,
         key_file: str | os.PathLike[str] | None = None,
+        inlet: Inlet | None = None,
+        shard: tuple[int, int] | None = None,
     ) -> None:
-        """Binds, then starts an incarnation; the arguments are those of `Receiver`."""
+        """Binds, then starts an incarnation; the arguments are those of `Receiver`.
+
+        Args:
+            inlet: bound by somebody else, instead of `url`; closed with the intake.
+            shard: which sessions are received here: the shard's number, and how many there are (R17). Nothing is logged then;
+                see `warn`.
+            url, audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue, key, key_file: see there.
+        """
         if not isinstance(audience, str):
             raise OptionError("audience", audience, "text")
         if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
@@ -69,7 +79,7 @@ class Intake:
         keys = find_keys(key, key_file)
         self._audience = audience
         ring = keyring(keys, audience) if keys else no_keys(audience)
-        self.inlet = open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
+        self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
         try:
             usual = preset(same_host=self.inlet.same_host, memory=self.inlet.url.startswith("memory:"))
             options = ReceiverOptions(
@@ -83,12 +93,13 @@ class Intake:
         except BaseException:
             self.inlet.close()
             raise
-        if self.inlet.warning:
-            logger.warning("%s: %s", self.inlet.url, self.inlet.warning)
-        self._core = ReceiverCore(options, self.inlet.clock(), ring)  # R10: the clock after the bind
+        self._warnings = [self.inlet.warning] if self.inlet.warning else []
+        self._core = ReceiverCore(options, self.inlet.clock(), ring, shard)  # R10: the clock after the bind
         if not self.inlet.same_host and clock_is_synchronised() is False:
             self._core.unsynchronised(time.monotonic())
-            logger.warning("%s: %s", self.inlet.url, UNSYNCHRONISED)
+            self._warnings.append(UNSYNCHRONISED)
+        if shard is None:  # else it is said once for all of them
+            self.warn()
         self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
         self._max_queue = max_queue
         self._queue: deque[Sequence[Event]] = deque()
@@ -102,6 +113,11 @@ class Intake:
         self.wants_events = False
         self.closed = False
         _intakes.add(self)
+
+    def warn(self) -> None:
+        """Logs what the operator should know of this address and this host, with the fix."""
+        for warning in self._warnings:
+            logger.warning("%s: %s", self.inlet.url, warning)
 
     def change_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others."""
@@ -130,18 +146,24 @@ class Intake:
             self.current = iter(batch)
             return True
 
-    def pump(self, messages: int = _MESSAGES_A_TURN) -> None:
-        """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due."""
+    def pump(self, messages: int = _MESSAGES_A_TURN) -> bool:
+        """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due.
+
+        Returns:
+            Whether more may wait there.
+        """
         if os.getpid() != self._pid:
             self.abandon()
         with self._lock:
             if self.closed:
-                return
+                return False
+            more = True
             receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
             goal = self._waiting + messages
             for _ in range(_DATAGRAMS_A_TURN):
                 datagram = receive()
                 if datagram is None or self.closed:
+                    more = False
                     break
                 events = take(datagram, time.monotonic(), clock())
                 if events:
@@ -150,6 +172,7 @@ class Intake:
                         break
             now = self._last_pump = time.monotonic()
             self._handle_deadlines(now)
+            return more
 
     def next_wait(self, timeout: float | None) -> float | None:
         """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""

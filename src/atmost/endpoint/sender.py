@@ -401,11 +401,12 @@ def _renew_after_fork() -> None:
         sender._after_fork()  # noqa: SLF001  the module's own hook
 
 
-def _close_at_exit() -> None:
+def close_senders() -> None:
+    """Closes every sender of this process; a process that ends says goodbye."""
     for sender in list(_senders):
         sender.close(timeout=_EXIT_TIMEOUT)
 
 
-atexit.register(_close_at_exit)
+atexit.register(close_senders)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)

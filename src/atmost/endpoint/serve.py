@@ -1,0 +1,60 @@
+"""`serve`: a handler that receives until the program is told to end, in one process or several."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Final, Unpack
+
+from atmost.core.ledger import Ledger
+from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.intake import Intake
+from atmost.endpoint.serving import Handler, Serving
+from atmost.endpoint.signals import ended_by_signals
+from atmost.endpoint.workers import Workers
+
+_TURN: Final = 0.1
+"""Until the end that was asked for is noticed, seconds."""
+
+
+def serve(
+    handler: Handler,
+    url: str | None = None,
+    *,
+    workers: int = 1,
+    subjects: Iterable[str] = (">",),
+    **options: Unpack[ReceiverArguments],
+) -> Ledger:
+    """Receives until Ctrl-C or SIGTERM, in several processes where one is not enough; call it in the main thread.
+
+    Args:
+        handler: called once a message, in a worker process, or with `workers=1` in this one.
+        url, subjects, options: as `Workers` takes them; with `workers=1` any URL that `Receiver` takes.
+        workers: processes; more than one needs Linux and UDP. Larger handles more senders at once.
+
+    Returns:
+        The account; with several workers a `MergedLedger`.
+
+    Raises:
+        AtMostError: as `Receiver` and `Workers` do, before anything is received.
+        ValueError: this is not the main thread.
+    """
+    if workers == 1:
+        return _serve_here(handler, url, subjects, options)
+    asked = threading.Event()
+    with ended_by_signals(asked.set), Workers(handler, url, workers=workers, subjects=subjects, **options) as group:
+        while not asked.is_set():
+            group.supervise(_TURN)
+    return group.ledger()
+
+
+def _serve_here(handler: Handler, url: str | None, subjects: Iterable[str], options: ReceiverArguments) -> Ledger:
+    intake = Intake(url, **options)
+    try:
+        serving = Serving(intake, handler, subjects)
+        with ended_by_signals(serving.end):
+            serving.start()
+            serving.run()
+    finally:
+        intake.close()
+    return intake.ledger()

@@ -1,0 +1,78 @@
+"""Runs a handler over one incarnation until it is asked to end, and then over what has arrived by that time.
+
+`end` may be called by a signal handler or any thread; everything else belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from atmost.core.events import Message
+from atmost.core.names import matcher
+from atmost.endpoint.intake import Intake
+
+Handler = Callable[[Message], object]
+
+_LAST_TURN: Final = 1.0
+"""The longest time for what had arrived when the end was asked for, seconds: senders that go on must not keep a receiver alive."""
+
+
+class Serving:
+    """A handler and where its messages come from."""
+
+    def __init__(self, intake: Intake, handler: Handler, subjects: Iterable[str]) -> None:
+        """Takes both; nothing is called yet.
+
+        Args:
+            intake: not closed by this object.
+            handler: called once a message; what it raises is counted and reported, and never redelivered (R14).
+            subjects: patterns; messages on other subjects count as delivered.
+
+        Raises:
+            SubjectError: a pattern is malformed.
+        """
+        self._intake = intake
+        self._handler = handler
+        self._matches = matcher(subjects)
+        self._asked = False
+        self._until = float("inf")
+
+    def start(self) -> None:
+        """Waits until what is sent from now on is accepted (R10), or the end is asked for."""
+        intake = self._intake
+        while not self._asked and (wait := intake.boot_wait()):
+            intake.inlet.wait(wait)
+            intake.pump()
+
+    def run(self) -> None:
+        """Handles what arrives, until the end."""
+        intake, handler, matches = self._intake, self._handler, self._matches
+        handle = intake.handle
+        while self._advance():
+            for event in intake.current:
+                if event.__class__ is Message and matches(event.subject):
+                    handle(handler, event)
+
+    def end(self) -> None:
+        """Lets `run` return when it has handled what has arrived, or after a second."""
+        if not self._asked:
+            self._until = time.monotonic() + _LAST_TURN
+            self._asked = True
+        self._intake.inlet.wake()
+
+    def _advance(self) -> bool:
+        """Makes the next batch current, waiting for it; False when there is nothing more to handle."""
+        intake = self._intake
+        while not intake.closed and time.monotonic() < self._until:
+            if intake.next_batch():
+                return True
+            more = intake.pump()
+            if intake.next_batch():
+                return True
+            if not more:
+                if self._asked:
+                    return False
+                intake.inlet.wait(intake.next_wait(None))
+        return False

@@ -1,0 +1,288 @@
+"""`Workers`: several processes that receive at one UDP port, each the sessions that are its own (R17).
+
+The process that makes them keeps the sockets and never reads one: a worker that dies leaves its socket, with what waits there, to the next
+incarnation on it, and no other worker's share changes. That one is made only when the system has confirmed that the one before is gone,
+and reads its clock after that (H2, R10).
+
+Workers are forked, for a handler may be any function, closures included, and nothing of it need be pickled. A fork copies one thread and
+the locks of all, so make Workers before other threads are started; here none is: everything happens in `supervise`.
+
+One thread uses a `Workers` object.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self, Unpack
+
+from atmost.core.episodes import Episodes
+from atmost.core.ledger import Ledger
+from atmost.core.merging import MergedLedger, merge_ledgers, retire
+from atmost.core.names import matcher
+from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.forking import Child, fork_worker
+from atmost.endpoint.intake import Intake
+from atmost.endpoint.reports import Ask
+from atmost.endpoint.serving import Handler
+from atmost.endpoint.worker import Job
+from atmost.errors import BindError, OptionError
+from atmost.transport.steering import can_share, share_udp
+from atmost.transport.url import DEFAULT_URL, Address, parse_url
+
+logger = logging.getLogger("atmost")
+
+MAX_WORKERS: Final = 1024
+
+_REPORT_EVERY: Final = 1.0
+"""What a killed worker did since its last report is unknown: this long at the most, seconds."""
+_ANSWER_WITHIN: Final = 1.0
+"""The longest wait for fresh reports in `ledger`, seconds; a worker that is stopped is taken as it was last known."""
+_SAME_AGAIN: Final = 1.0
+"""At least this long from one start of a worker to the next in its place, seconds."""
+_LOOK: Final = 0.01
+"""Until a worker that has said its last word is looked at again, seconds."""
+
+_groups: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+class Workers:
+    """Processes that share a UDP port; every message goes to one of them, at most once. Linux only."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        url: str | None = None,
+        *,
+        workers: int,
+        subjects: Iterable[str] = (">",),
+        **options: Unpack[ReceiverArguments],
+    ) -> None:
+        """Binds, forks, and waits until what is sent from now on is accepted; afterwards call `supervise` again and again.
+
+        Args:
+            handler: called in a worker, once a message; what it raises is counted and reported, and never redelivered.
+            url: a UDP address; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
+            workers: processes. All messages of one session are handled by the same one: with fewer senders than workers some idle.
+            subjects: patterns; messages on other subjects count as delivered.
+            options: of `Receiver`, for each worker; a file of keys is read by each incarnation.
+
+        Raises:
+            OptionError: an option is outside its range, or workers cannot share this kind of address or not on this system.
+            AddressError: the URL cannot be used.
+            AddressInUse: somebody already receives there.
+            BindError: the system refused the address, or another process.
+            SubjectError: a pattern is malformed.
+            InvalidKey: a key cannot be used.
+            MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
+        """
+        address = _shareable(url, workers)
+        patterns = (subjects,) if isinstance(subjects, str) else tuple(subjects)
+        matcher(patterns)
+        self._job = Job(handler, patterns, options, workers)
+        self._children: dict[int, Child] = {}
+        self._vacant: dict[int, float] = {}
+        """When a worker is due in the place of one that ended, monotonic seconds, by shard."""
+        self._past = MergedLedger()
+        """Of workers that are gone, or that have closed."""
+        self._replaced = 0
+        self._report_at = time.monotonic() + _REPORT_EVERY
+        self._ends: Episodes[str] = Episodes()
+        self.closed = False
+        self._port = share_udp(address, workers)
+        _groups.add(self)
+        try:
+            self._start()
+        except BaseException:
+            self.close(timeout=0)
+            raise
+
+    @property
+    def url(self) -> str:
+        """The address really bound."""
+        return self._port.url
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """The process of each worker, by its number; one that ended and was not replaced yet is missing."""
+        return {shard: child.pid for shard, child in sorted(self._children.items())}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker runs and accepts what is sent from now on; the state as of the last `supervise`."""
+        return len(self._children) == self._job.count and all(child.ready for child in self._children.values())
+
+    def supervise(self, timeout: float = 0.0) -> None:
+        """Takes reports and replaces workers that ended; call it at least once a second.
+
+        Args:
+            timeout: seconds to do so; 0 looks once.
+        """
+        self._tend_until(time.monotonic() + timeout, lambda: False)
+
+    def ledger(self) -> MergedLedger:
+        """The account of all workers, asked of each; when closed the final one."""
+        for child in self._children.values():
+            child.ask_report()
+        self._tend_until(
+            time.monotonic() + _ANSWER_WITHIN, lambda: not any(child.waiting for child in self._children.values())
+        )
+        merged = merge_ledgers([self._past, *(child.ledger for child in self._children.values())])
+        return replace(
+            merged, workers=len(self._children), replaced=self._replaced, kernel_drops=self._port.kernel_drops()
+        )
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Lets the workers take in what has arrived and end, and lets go of the address; may be called twice.
+
+        Args:
+            timeout: seconds; workers whose handler has not returned by then are killed.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        deadline = time.monotonic() + timeout
+        try:
+            for child in self._children.values():
+                child.ask_report()
+                child.end.ask(Ask.END)
+            while self._running() and (left := deadline - time.monotonic()) > 0:
+                self._wait(left)
+        finally:
+            for child in self._running():
+                child.kill()
+            self._past = merge_ledgers([self._past, *map(_last_account, self._children.values())])
+            self._children.clear()
+            self._port.close()
+            _groups.discard(self)
+
+    def abandon(self) -> None:
+        """A process forked from this one lets go: the workers are not its own."""
+        self.closed = True
+        self._children.clear()
+
+    def __enter__(self) -> Self:
+        """The workers themselves."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes them."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """The address and how many."""
+        state = "closed" if self.closed else f"{len(self._children)} of {self._job.count}"
+        return f"<Workers on {self.url}: {state}>"
+
+    def _start(self) -> None:
+        """Forks all, having tried here that an incarnation with these options is possible."""
+        inlet = self._port.inlet(self._port.copy(0))
+        try:
+            trial = Intake(inlet=inlet, shard=(0, self._job.count), **self._job.options)
+            trial.warn()
+            trial.close()
+        finally:
+            inlet.close()
+        try:
+            for shard in range(self._job.count):
+                self._children[shard] = fork_worker(self._job, shard, self._port)
+        except OSError as error:
+            raise BindError(self.url, f"worker {shard} cannot be started: {error.strerror or error}") from error
+        while not self.ready:
+            self._wait(_REPORT_EVERY)
+            for child in self._children.values():
+                child.listen()
+                if child.gone():
+                    raise BindError(self.url, f"worker {child.shard} {child.how} before it was ready")
+
+    def _tend_until(self, deadline: float, done: Callable[[], bool]) -> None:
+        """Handles what happens until the deadline, monotonic seconds, or until nothing more is wanted."""
+        while not self.closed:
+            now = time.monotonic()
+            self._tend(now)
+            if now >= deadline or done():
+                return
+            self._wait(max(0.0, min(deadline, self._report_at, *self._vacant.values()) - now))
+
+    def _tend(self, now: float) -> None:
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY
+            for child in self._children.values():
+                child.ask_report()
+        for child in list(self._children.values()):
+            child.listen()
+            if child.gone():
+                self._lose(child, now)
+        for shard in [shard for shard, at in self._vacant.items() if now >= at]:
+            self._fill(shard, now)
+        for how, count in self._ends.due(now):
+            logger.warning("%s: %d more workers %s", self.url, count, how)
+
+    def _lose(self, child: Child, now: float) -> None:
+        """Books a worker that ended by itself, and makes its place vacant."""
+        del self._children[child.shard]
+        self._replaced += 1
+        self._past = merge_ledgers([self._past, retire(child.ledger, killed=not child.closed)])
+        self._vacant[child.shard] = max(now, child.started + _SAME_AGAIN)
+        assert child.how is not None
+        if self._ends.note(child.how, now):
+            logger.warning("%s: worker %d (pid %d) %s; another takes over", self.url, child.shard, child.pid, child.how)
+
+    def _fill(self, shard: int, now: float) -> None:
+        try:
+            self._children[shard] = fork_worker(self._job, shard, self._port)
+            del self._vacant[shard]
+        except OSError as error:
+            self._vacant[shard] = now + _SAME_AGAIN
+            how = f"could not be started: {error.strerror}"
+            if self._ends.note(how, now):
+                logger.warning("%s: worker %d %s; tried again", self.url, shard, how)
+
+    def _running(self) -> list[Child]:
+        """The workers that have not ended; what they have said is taken in."""
+        for child in self._children.values():
+            child.listen()
+        return [child for child in self._children.values() if not child.gone()]
+
+    def _wait(self, timeout: float) -> None:
+        """Returns when a worker has said something or ended, or after `timeout` seconds."""
+        poll = select.poll()
+        for child in self._children.values():
+            if not child.end.ended:
+                poll.register(child.end, select.POLLIN)
+            elif child.how is None:
+                timeout = min(timeout, _LOOK)
+        poll.poll(timeout * 1000)
+
+
+def _shareable(url: str | None, workers: int) -> Address:
+    """The address, when so many workers can share it."""
+    if not (isinstance(workers, int) and 1 <= workers <= MAX_WORKERS):
+        raise OptionError("workers", workers, f"a whole number of processes from 1 to {MAX_WORKERS}")
+    if not can_share():
+        raise OptionError("workers", workers, "1 on this system: only Linux can give every session to one of several")
+    address = parse_url(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
+    if address.scheme != "udp":
+        raise OptionError("workers", workers, f"1 for {address.scheme}://: only a UDP port can be shared")
+    return address
+
+
+def _last_account(child: Child) -> Ledger:
+    return child.ledger if child.closed else retire(child.ledger, killed=True)
+
+
+def _abandon_after_fork() -> None:
+    for group in list(_groups):
+        group.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)
