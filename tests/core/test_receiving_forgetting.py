@@ -152,14 +152,16 @@ def evicted_by(there, newcomer=99):
 
 def test_r11_the_first_victim_is_silent():
     """R11.8: among those silent for more than 60 s the one with the smallest time goes, however busy it was."""
-    there = Receiving(max_sessions=3)
+    there = Receiving(max_sessions=4)
+    slow = there.hand(4)  # its clock stands still: the smallest time of all, and alive
+    there.pass_time(1000)
     busy = there.hand(1)
     there.take(*(busy.data() for _ in range(50)))
     there.pass_time(1000)
     lonely = there.hand(2)
     there.take(lonely.data())
     there.pass_time(round(VICTIM_SILENCE * 1e6) + 1)
-    there.take(there.hand(3).data())
+    there.take(there.hand(3).data(), *(slow.data() for _ in range(3)))
     assert evicted_by(there) == [1]
     (event,) = (event for event in there.events if isinstance(event, SessionEvicted))
     assert not event.live

@@ -1,0 +1,153 @@
+"""Takes the rules out of the core one by one, and says which test notices: a rule without a test that fails is not held.
+
+`mutants.py` reads `mutants.toml`. For each mutant it copies the source to a temporary folder, changes one place in it and
+runs the tests named beside it. It prints rule → mutation → killed by, and exits with 1 when a mutant survives, when its
+text does not stand there once, or when its tests do not pass without it.
+`mutants.py R12 R13` takes the mutants of these rules only.
+`mutants.py --tests tests/core/test_machine.py` runs other tests than those named, to see what they would notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SOURCE: Final = ROOT / "src"
+TABLE: Final = Path(__file__).with_suffix(".toml")
+TIMEOUT: Final = 150
+"""Seconds for the tests of one mutant; one that would run for ever is noticed too."""
+MAX_MEMORY: Final = 8 << 30
+"""Address space, bytes: a mutant may ask for as much as a number on the wire says (R13)."""
+
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+::\w+(?:\[.*?\])?)(?: - |$)", re.MULTILINE)
+_PASSED, _TESTS_FAILED = 0, 1
+
+
+class Mutant(NamedTuple):
+    """One rule less."""
+
+    rule: str
+    says: str
+    """What is wrong with it."""
+    file: str
+    """Below src/atmost."""
+    old: str
+    """Stands there once."""
+    new: str
+    tests: list[str]
+    """Below tests/core, as `test_window.py::test_r13…`; at least one of them fails."""
+
+
+class Outcome(NamedTuple):
+    """What became of a mutant."""
+
+    mutant: Mutant
+    killed: bool
+    by: str
+    """The first test that failed, or why there is none."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the mutants; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rules", nargs="*", help="only these, as R12")
+    parser.add_argument("--tests", nargs="+", help="instead of those named")
+    options = parser.parse_args(arguments)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MAX_MEMORY if most == resource.RLIM_INFINITY else min(MAX_MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+    table = [Mutant(**row) for row in tomllib.loads(TABLE.read_text(encoding="utf-8"))["mutant"]]
+    chosen = [mutant for mutant in table if not options.rules or mutant.rule in options.rules]
+    named = [options.tests or [f"tests/core/{test}" for test in mutant.tests] for mutant in chosen]
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        unchanged = _copy(Path(folder) / "unchanged")
+        _check_path(unchanged)
+        code, said = _run(unchanged, sorted({test for tests in named for test in tests}))
+        if code != _PASSED:
+            print(f"The tests must pass before anything is changed:\n{said}")
+            return 1
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            folders = [Path(folder) / str(number) for number in range(len(chosen))]
+            outcomes = list(pool.map(_try, folders, chosen, named))
+    _show(outcomes)
+    return 0 if outcomes and all(outcome.killed for outcome in outcomes) else 1
+
+
+def _try(folder: Path, mutant: Mutant, tests: list[str]) -> Outcome:
+    """One mutant's life."""
+    source = _copy(folder)
+    path = source / "atmost" / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if (times := text.count(mutant.old)) != 1:
+        return Outcome(mutant, killed=False, by=f"its text stands {times} times in {mutant.file}")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        code, said = _run(source, ["--exitfirst", *tests])
+    except subprocess.TimeoutExpired:
+        return Outcome(mutant, killed=True, by=f"still running after {TIMEOUT} s")
+    finally:
+        shutil.rmtree(folder)
+    if code == _TESTS_FAILED and (found := _FAILED.search(said)):
+        return Outcome(mutant, killed=True, by=found[1].removeprefix("tests/core/"))
+    return Outcome(mutant, killed=False, by="survived" if code == _PASSED else f"pytest ended with {code}:\n{said}")
+
+
+def _copy(folder: Path) -> Path:
+    """The source in a folder of its own."""
+    return Path(shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def _check_path(source: Path) -> None:
+    """Makes sure that it is this source that is tested, whatever is installed."""
+    _, where = _python(source, ["-c", "import atmost; print(atmost.__file__)"])
+    assert Path(where.strip()).is_relative_to(source), where
+
+
+def _run(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    """Runs pytest over this source; returns its exit code and what it said."""
+    return _python(source, ["-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", *arguments])
+
+
+def _python(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(source),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "CI": "1",  # Hypothesis draws the same examples every time
+    }
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    """Rule → mutation → killed by, a line each."""
+    width = max((len(outcome.mutant.says) for outcome in outcomes), default=0)
+    for mutant, killed, by in outcomes:
+        print(f"{mutant.rule:6} {mutant.says:{width}}  {'killed by' if killed else 'NOT KILLED:'} {by}")
+    alive = sum(not outcome.killed for outcome in outcomes)
+    print(f"{len(outcomes)} mutants, {alive} not killed")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
