@@ -125,9 +125,7 @@ def _lines(stop: Stop) -> Iterator[Line]:
         try:
             chunk = os.read(source, _CHUNK) if select.select([source], [], [], _LOOK)[0] else None
         except OSError as error:
-            raise click.ClickException(
-                f"cannot read standard input: {error.strerror}; give the JSON, or lines"
-            ) from None
+            raise click.ClickException(f"cannot read standard input: {error.strerror}") from None
         if chunk is None:
             continue
         splitter.feed(chunk, offset)

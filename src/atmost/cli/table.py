@@ -13,7 +13,8 @@ from atmost.cli.output import harmless
 from atmost.collector.watch import SenderRow
 from atmost.core.ledger import Ledger
 
-_ROWS = 30
+_FRAME = 8
+"""Lines of the screen that are no rows: title, heading, rules, caption, and one for the cursor."""
 
 
 class Display(Protocol):
@@ -31,12 +32,13 @@ def open_display(url: str) -> Iterator[Display]:
         yield _Lines()
         return
     try:
+        from rich.console import Console
         from rich.live import Live
     except ImportError:
         click.echo("a live table needs: pip install 'atmost[tui]'", err=True)
         yield _Lines()
         return
-    with Live(refresh_per_second=4, transient=True) as live:
+    with Live(console=Console(), refresh_per_second=4, transient=True) as live:
         yield _Table(live, url)
 
 
@@ -59,12 +61,14 @@ class _Table:
         from rich.text import Text
 
         title = f"{self._url}   delivered {ledger.delivered:,}   lost {ledger.lost:,}   refused {sum(ledger.refused.values()):,}"
-        table = Table(
-            title=title, caption="Ctrl-C ends with the account" if rows else "waiting for a sender: try 'atmost agent'"
-        )
+        caption = "Ctrl-C ends with the account" if rows else "waiting for a sender: try 'atmost agent'"
+        room = max(1, self._live.console.height - _FRAME)
+        if len(rows) > room:
+            caption = f"... and {len(rows) - room:,} more senders; {caption}"
+        table = Table(title=Text(harmless(title)), caption=Text(caption))
         for heading in ("sender", "rate/s", "delivered", "lost", "late", "duplicates refused", "last seen", "state"):
             table.add_column(heading, justify="left" if heading in {"sender", "state"} else "right")
-        for row in rows[:_ROWS]:
+        for row in rows[:room]:
             table.add_row(
                 Text(harmless(row.sender) or row.session),
                 f"{row.rate:,.0f}",
