@@ -129,6 +129,25 @@ def test_r20_a_forgotten_session_keeps_its_account():
     assert (ledger.overflow, ledger.discarded) == (3, 2)
 
 
+def test_r20_a_session_that_comes_back_has_an_account_of_its_own():
+    """R20: what waits, overflows or is discarded of its first account is not taken out of its second."""
+    there = Receiving(max_sessions=1)
+    hand = there.hand(1)
+    there.take(hand.data(10))
+    session = there.events[0].session
+    there.pass_time(10)
+    there.take(there.hand(2).data())
+    there.pass_time(10)
+    hand.sent_us = there.wall_us
+    there.take(hand.data())
+    ledger = there.ledger(queued={hand.key: 5})
+    assert (ledger.delivered, ledger.queued, ledger.sessions[0].queued) == (7, 5, 1)
+    there.core.overflowed(session, 3, there.now)
+    there.core.discarded(hand.key, 2)
+    ledger = there.ledger()
+    assert (ledger.delivered, ledger.overflow, ledger.discarded) == (7, 3, 2)
+
+
 def test_r22_kernel_drops_are_shown_and_unknown_is_none():
     """R22: a number of the socket's own, in no identity; where the system does not tell it is unknown, not 0."""
     there = Receiving()

@@ -109,6 +109,16 @@ def test_r18_a_clock_beyond_f_is_refused_and_the_sender_named():
     assert (event.reason, event.session.key) == (RefusalReason.FUTURE, hand.key)
 
 
+def test_r18_a_clock_that_nobody_keeps_is_told():
+    """R18: the system's word that its clock is not synchronised is an event and a count, and changes nothing else."""
+    there = Receiving()
+    assert there.core.unsynchronised(there.now) == [ClockAlarm(ClockTrouble.UNSYNCHRONISED, 1, None, 0.0)]
+    assert there.core.unsynchronised(there.now) == []
+    assert there.ledger().clock_troubles == {"unsynchronised": 2}
+    there.take(there.hand().data())
+    assert there.payloads == [0]
+
+
 def test_r18_equal_clocks_are_no_trouble():
     """R18: a datagram that took no time at all is not ahead."""
     there = Receiving()

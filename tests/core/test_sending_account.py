@@ -29,6 +29,7 @@ def test_r5_numbers_are_spent_at_the_hand_over():
         (Kind.DATA, 3, 2, 1),
         (Kind.GOODBYE, 4, 3, 0),
     ]
+    assert sending.core.datagrams == 5
 
 
 def test_r5_what_is_dropped_before_spends_no_number():

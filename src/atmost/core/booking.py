@@ -105,11 +105,16 @@ class Books:
         return events
 
     def not_handled(self, state: SessionState | None, field: str, count: int) -> None:
-        """Books accepted messages that no handler will see: `field` is `overflow` or `discarded`."""
-        if state is None:
-            self._folded[field] += count
-        else:
-            setattr(state.account, field, getattr(state.account, field) + count)
+        """Books accepted messages that no handler will see: `field` is `overflow` or `discarded`.
+
+        Those beyond what the session has accepted were accepted before it was forgotten and taken up again.
+        """
+        if state is not None:
+            account = state.account
+            own = min(count, account.accepted - account.overflow - account.discarded)
+            setattr(account, field, getattr(account, field) + own)
+            count -= own
+        self._folded[field] += count
 
     def next_deadline(self) -> float | None:
         """When `settle` should be called, monotonic seconds."""

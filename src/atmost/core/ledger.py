@@ -155,6 +155,7 @@ class SessionAccount:
             reported: messages the sender's socket refused, cumulative, as its last beacon says.
         """
         at_sender = self.at_sender(reported)
+        queued = min(queued, self.accepted - self.overflow - self.discarded)  # the rest was accepted before a fold
         return {
             "delivered": self.accepted - queued - self.overflow - self.discarded,
             "lost": self.lost,
