@@ -41,6 +41,10 @@ _EXIT_TIMEOUT: Final = 0.05
 _CLOSE_LOCK_TIMEOUT: Final = 0.2
 _DATAGRAMS_A_TURN: Final = 64
 """One `send()` never hands over more than this for other threads."""
+_ALL: Final = 1 << 20
+"""Turns of those who may take the time: `flush` and `close`."""
+_BREATH: Final = 0.001
+"""A flusher that cannot keep up stands aside for this long, so that those who send hand over themselves, seconds."""
 
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 
@@ -153,7 +157,7 @@ class Sender:
 
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
-        self._hand_over(time.monotonic())
+        self._hand_over(time.monotonic(), turns=_ALL)
 
     def change_key(self, key: str) -> None:
         """Rotates the key: what was given to `send()` before still leaves under the old one, the rest in a new session.
@@ -182,10 +186,10 @@ class Sender:
             core.close()
             return
         deadline = time.monotonic() + timeout
-        self._hand_over(time.monotonic())
-        while core.held is not None and time.monotonic() < deadline:
+        self.flush()
+        while (core.held is not None or core.open) and time.monotonic() < deadline:
             time.sleep(0.002)
-            self._hand_over(time.monotonic())
+            self.flush()
         core.close()
         self._flusher.stop()
         for turn in range(GOODBYES if timeout > 0 else 1):
@@ -194,6 +198,9 @@ class Sender:
             # A signal handler may close a sender in the middle of a hand-over: then nobody can let go of the lock.
             if self._handing.acquire(timeout=_CLOSE_LOCK_TIMEOUT):
                 try:
+                    if not turn:
+                        self._drain(core, time.monotonic(), flush=True)
+                        self._write_off(core)  # nothing is numbered after the goodbye: it is exact (R21)
                     self._say_goodbye(core)
                 finally:
                     self._handing.release()
@@ -305,13 +312,14 @@ class Sender:
             core.drop(reason)
         return False
 
-    def _hand_over(self, now: float, *, flush: bool = True, own: Sequence[bytes] = ()) -> None:
+    def _hand_over(self, now: float, *, flush: bool = True, own: Sequence[bytes] = (), turns: int = 1) -> None:
         """Hands over what is due, unless another thread is at it or this one was interrupted in it.
 
         Args:
             now: monotonic, seconds.
             flush: whether what is neither full nor past its linger leaves too.
             own: messages that are certainly not those of a process this one was forked from.
+            turns: how often to begin again with what other threads left behind; the flusher sees to the rest.
         """
         core = self._core if os.getpid() == self._pid else self._forked_unseen(own)
         while self._handing.acquire(blocking=False):
@@ -323,6 +331,10 @@ class Sender:
             if not core.overfull(now):
                 if self._flusher.comes_at > now + self._options.linger:
                     self._flusher.wake_at(core.next_deadline())
+                return
+            turns -= 1
+            if not turns:
+                self._flusher.wake_at(now + _BREATH)
                 return
         self._flusher.wake_at(now + self._options.linger)
 
@@ -377,10 +389,13 @@ class Sender:
 
     def _tick(self) -> float | None:
         """The flusher's turn: hands over what is due; returns when to come again, monotonic seconds."""
-        self._hand_over(time.monotonic(), flush=False)
+        now = time.monotonic()
+        self._hand_over(now, flush=False)
         deadline, handed_over = self._core.next_deadline(), self._core.datagrams
         if deadline is None or handed_over == self._ticked_at:
             return deadline
+        if self._core.overfull(now):
+            return now + _BREATH
         # While data flows the flusher comes once a linger by itself: waking it for every datagram would cost more than the datagram.
         self._ticked_at = handed_over
         return min(deadline, time.monotonic() + self._options.linger)
