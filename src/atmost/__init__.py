@@ -67,6 +67,9 @@ if TYPE_CHECKING:
         InvalidKey as InvalidKey,
     )
     from atmost.errors import (
+        MetricError as MetricError,
+    )
+    from atmost.errors import (
         MissingExtra as MissingExtra,
     )
     from atmost.errors import (
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
     from atmost.errors import (
         SubjectError as SubjectError,
     )
+    from atmost.uses.metrics.metrics import Metrics as Metrics
+    from atmost.uses.metrics.reader import MetricsReader as MetricsReader
 
 __version__ = "0.1.0"
 
@@ -112,12 +117,15 @@ _HOMES = {
         "AtMostError",
         "BindError",
         "InvalidKey",
+        "MetricError",
         "MissingExtra",
         "OptionError",
         "PayloadNotEncodable",
         "PayloadTooLarge",
         "SubjectError",
     ),
+    "atmost.uses.metrics.metrics": ("Metrics",),
+    "atmost.uses.metrics.reader": ("MetricsReader",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -136,6 +144,9 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "Loss",
     "MergedLedger",
     "Message",
+    "MetricError",
+    "Metrics",
+    "MetricsReader",
     "MissingExtra",
     "OptionError",
     "PayloadNotEncodable",

@@ -12,6 +12,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
     ├── PayloadTooLarge       a message that fits no datagram of this sender
     ├── InvalidKey            a key's text or file that cannot be used
+    ├── MetricError           a metric declared or used against its declaration
     └── MissingExtra          an optional dependency that is not installed
 """
 
@@ -104,6 +105,17 @@ class InvalidKey(AtMostError, ValueError):
     def __init__(self, problem: str) -> None:
         """Args: problem: what is wrong and what would be right."""
         super().__init__(problem)
+        self.problem = problem
+
+
+class MetricError(AtMostError, ValueError):
+    """A metric declared with a name, unit or labels it cannot have, or used against its declaration."""
+
+    def __init__(self, name: object, problem: str) -> None:
+        """Args: name: the metric's. problem: what is wrong and what would be right."""
+        shown = repr(name)
+        super().__init__(f"metric {shown if len(shown) <= 80 else shown[:77] + '...'}: {problem}")
+        self.name = name
         self.problem = problem
 
 

@@ -1,0 +1,218 @@
+"""`MetricsReader`: turns what receivers yield into series with totals, distributions and completeness.
+
+Pure state: events and `now` in, answers out; no clock, socket or thread. `now` is seconds on any clock that does not step
+back, the same one everywhere. Memory is bounded by lives, series and slots; what a limit refuses is counted.
+Not thread-safe: one thread at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atmost.core.events import Event
+from atmost.errors import OptionError
+from atmost.uses.metrics.life import Missing
+from atmost.uses.metrics.query import Match, Window, completeness, totals, window
+from atmost.uses.metrics.ring import Slot
+from atmost.uses.metrics.state import Metric, ReaderState
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One life of one registry, and what came of it."""
+
+    sender: str
+    host: str
+    pid: int
+    life: str
+    snapshots: int
+    """Snapshots known to have been sent since this reader could have had them."""
+    complete: int
+    lost: int
+    """Snapshots of which no part came."""
+    parts_lost: int
+    """Parts of snapshots of which some other part came."""
+    late: int
+    pending: int
+    overdue: int
+    """Snapshots that should have come since the last: nobody knows whether they were sent."""
+    closed: bool
+    missing: tuple[Missing, ...]
+    """The last 256 that were lost."""
+    dropped: Mapping[str, int]
+    """What the registry refused, by reason, as it says."""
+
+
+class MetricsReader:
+    """Merges the readings of many senders, through their restarts."""
+
+    def __init__(
+        self,
+        *,
+        subject: str = "metrics",
+        slot: float = 1.0,
+        slots: int = 600,
+        grace: float = 2.0,
+        max_lives: int = 1024,
+        max_series: int = 10_000,
+    ) -> None:
+        """Starts empty.
+
+        Args:
+            subject: as the senders' `Metrics` have it; messages of other subjects count for completeness only.
+            slot: seconds of one slot.
+            slots: of every series; 24 bytes each.
+            grace: seconds until a missing snapshot is lost; at least the receiver's own for late arrivals to count.
+            max_lives: registries and sessions remembered; beyond it the longest silent one is folded into the totals.
+            max_series: over all lives; beyond it new ones are counted as `series_limit` and not kept.
+
+        Raises:
+            OptionError: an option is outside its range.
+        """
+        for name, value, least in (("slot", slot, 0.001), ("slots", slots, 2), ("grace", grace, 0.0)):
+            if not isinstance(value, int | float) or not least <= value < 1e7:
+                raise OptionError(name, value, f"at least {least}")
+        for name, value in (("max_lives", max_lives), ("max_series", max_series)):
+            if not isinstance(value, int) or value < 1:
+                raise OptionError(name, value, "at least 1")
+        self._slot = slot
+        self._state = ReaderState(
+            prefix=f"{subject}.", slot=slot, slots=slots, grace=grace, max_lives=max_lives, max_series=max_series
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the input: `parts`, `readings`, and what was refused: `malformed`, `conflict`, `series_limit` and others."""
+        return dict(self._state.counts)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What was declared, by name."""
+        return dict(self._state.metrics)
+
+    def feed(self, event: Event, now: float) -> None:
+        """Takes one event of a receiver; of any subject and kind, never raises for what a sender did.
+
+        Args:
+            event: a message or another event.
+            now: seconds.
+        """
+        self._state.take(event, now)
+
+    def total(self, name: str, labels: Mapping[str, str] | None = None, sender: str | None = None) -> float | None:
+        """A counter's total, or a histogram's number of observations, over all lives and restarts of the senders.
+
+        Args:
+            name: the metric's.
+            labels: only series with these values.
+            sender: only this sender's.
+
+        Returns:
+            None when nothing arrived.
+        """
+        return totals(
+            self._matches(name, labels, sender), self._state.retired.totals(self._match(name, labels, sender))
+        )
+
+    def window(
+        self,
+        name: str,
+        seconds: float,
+        now: float,
+        labels: Mapping[str, str] | None = None,
+        sender: str | None = None,
+    ) -> Window:
+        """What is known of the last seconds: value, increase, quantiles and completeness.
+
+        Args:
+            name: the metric's, or a plain reading's.
+            seconds: rounded up to whole slots; quantiles to 10 s.
+            now: seconds.
+            labels: only series with these values.
+            sender: only this sender's.
+        """
+        self.settle(now)
+        metric = self._state.metrics.get(name)
+        return window(metric.kind if metric else "", self._matches(name, labels, sender), seconds, now, self._slot)
+
+    def slots(
+        self,
+        name: str,
+        seconds: float,
+        now: float,
+        labels: Mapping[str, str] | None = None,
+        sender: str | None = None,
+    ) -> list[Slot]:
+        """The last seconds slot by slot, oldest first: every slot is there, and its value None where nothing is known."""
+        self.settle(now)
+        metric = self._state.metrics.get(name)
+        gauge = metric is not None and metric.kind in {"gauge", "reading"}
+        first, last = math.floor((now - seconds) / self._slot) + 1, math.floor(now / self._slot)
+        received, lost = [0] * (last - first + 1), [0] * (last - first + 1)
+        sums = [0.0] * (last - first + 1)
+        for match in self._matches(name, labels, sender):
+            for row, (_, came, gone, amount) in match.rows(first, last, self._slot):
+                received[row] += came
+                lost[row] += gone
+                sums[row] += amount
+        return [
+            Slot(
+                (first + row) * self._slot,
+                None if not came else sums[row] / came if gauge else sums[row],
+                came,
+                lost[row],
+            )
+            for row, came in enumerate(received)
+        ]
+
+    def series(self, name: str) -> list[tuple[str, dict[str, str], float | None]]:
+        """Sender, labels and last value (of a histogram: observations) of every series of a name, one a life."""
+        metric = self._state.metrics.get(name)
+        names = metric.label_names if metric else ()
+        return [
+            (match.sender, dict(zip(names, match.labels, strict=False)), match.last)
+            for match in self._matches(name, None, None)
+        ]
+
+    def sources(self, now: float) -> list[Source]:
+        """Every registry's life that is remembered, and exactly what of it is missing."""
+        self.settle(now)
+        return [
+            Source(
+                sender=life.sender,
+                host=life.session.host,
+                pid=life.session.pid,
+                life=life.id.hex(),
+                snapshots=life.latest + 1 - life.first,
+                complete=life.complete,
+                lost=life.lost_snapshots,
+                parts_lost=life.parts_lost,
+                late=life.parts_late,
+                pending=life.pending,
+                overdue=life.overdue(now),
+                closed=life.closed,
+                missing=tuple(life.missing),
+                dropped=dict(life.dropped),
+            )
+            for life in self._state.lives.values()
+        ]
+
+    def completeness(self, seconds: float, now: float, sender: str | None = None) -> float | None:
+        """received / (received + lost) over all series; None when nothing was to come."""
+        self.settle(now)
+        return completeness(self._matches(None, None, sender), seconds, now, self._slot)
+
+    def settle(self, now: float) -> None:
+        """Calls lost what is missing for longer than the grace; every answer does so first."""
+        for life in self._state.lives.values():
+            life.settle(now)
+
+    def _match(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Match:
+        metric = self._state.metrics.get(name) if name is not None else None
+        return Match(name, metric.label_names if metric else (), dict(labels or {}), sender)
+
+    def _matches(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Iterator[Any]:
+        return self._match(name, labels, sender).among(self._state.lives.values(), self._state.plain.values())

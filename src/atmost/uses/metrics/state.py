@@ -1,0 +1,177 @@
+"""What a reader knows, and how messages and losses change it; whatever a sender did, nothing here raises."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atmost.core.events import Event, LateArrival, Loss, Message, Session, SessionClosed
+from atmost.uses.metrics import wire
+from atmost.uses.metrics.life import Life
+from atmost.uses.metrics.plain import PlainSession
+from atmost.uses.metrics.retired import Retired
+from atmost.uses.metrics.ring import Ring
+
+_KINDS: Final = {wire.Counters: "counter", wire.Gauges: "gauge", wire.Histograms: "histogram"}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What senders declared of a name."""
+
+    name: str
+    kind: str
+    """counter, gauge, histogram; reading for a plain one."""
+    label_names: tuple[str, ...] = ()
+    unit: str = ""
+    help: str = ""
+
+
+class ReaderState:
+    """Lives, sessions with plain readings, declarations, and what became of the input."""
+
+    def __init__(self, *, prefix: str, slot: float, slots: int, grace: float, max_lives: int, max_series: int) -> None:
+        """Starts empty; arguments as `MetricsReader` has them, the prefix with its dot."""
+        self._prefix = prefix
+        self._slot, self._slots, self._grace = slot, slots, grace
+        self._max_lives, self._max_series = max_lives, max_series
+        self.lives: dict[bytes, Life] = {}
+        self.plain: dict[bytes, PlainSession] = {}
+        self.metrics: dict[str, Metric] = {}
+        self.retired = Retired()
+        self.counts: Tally[str] = Tally()
+        self._series = 0
+        self._began: float | None = None
+
+    def take(self, event: Event, now: float) -> None:
+        """One event of a receiver."""
+        if self._began is None:
+            self._began = now
+        if isinstance(event, Message):
+            self._message(event, now)
+        elif isinstance(event, Loss) and event.session.key in self.plain:
+            self.plain[event.session.key].lost(event, now)
+        elif isinstance(event, LateArrival):
+            self.counts["late_messages"] += event.count
+        elif isinstance(event, SessionClosed) and event.session.key in self.plain:
+            self.plain[event.session.key].closed = True
+
+    def _message(self, message: Message, now: float) -> None:
+        subject, payload, session = message.subject, message.payload, message.session
+        plain = self.plain.get(session.key)
+        if plain is not None:
+            plain.heard(message, now)
+        if not subject.startswith(self._prefix):
+            return
+        if payload.__class__ is float or payload.__class__ is int:
+            self._reading(message, plain, now)
+        elif isinstance(payload, list):
+            self._part(payload, session, now)
+        else:
+            self.counts["malformed"] += 1
+
+    def _reading(self, message: Message, plain: PlainSession | None, now: float) -> None:
+        value, name = message.payload, message.subject[len(self._prefix) :]
+        if not -1.7e308 < value < 1.7e308:  # NaN fails too
+            self.counts["malformed"] += 1
+            return
+        if not self._declare(Metric(name, "reading")):
+            return
+        if plain is None:
+            plain = PlainSession(message.session, self._ring(), now)
+            self._make_room()
+            self.plain[message.session.key] = plain
+            plain.heard(message, now)
+        if name in plain.series or self._admit():
+            self.counts["readings"] += 1
+            plain.reading(name, value, now, self._ring)
+
+    def _part(self, payload: Any, session: Session, now: float) -> None:
+        part = wire.read_part(payload)
+        if part is None:
+            self.counts["malformed"] += 1
+            return
+        if self.retired.knows(part.life):
+            self.counts["retired"] += 1
+            return
+        life = self.lives.get(part.life)
+        if life is None:
+            watched = now - (self._began if self._began is not None else now)
+            self._make_room()
+            life = self.lives[part.life] = Life(part, session, now, watched=watched, grace=self._grace)
+        if not life.receive(part, now):
+            self.counts["repeated"] += 1
+            return
+        life.session = session
+        self.counts["parts"] += 1
+        for family in part.families:
+            metric = Metric(family.name, _KINDS[type(family)], family.label_names, family.unit, family.help)
+            if self._declare(metric):
+                for entry in family.entries:
+                    self._entry(life, part.number, family.name, entry, now)
+        life.complete_snapshot(part.number, now)
+        life.settle(now)
+
+    def _entry(self, life: Life, number: int, name: str, entry: wire.Entry, now: float) -> None:
+        key = (name, entry.labels)
+        if key not in life.series and not self._admit():
+            return
+        histogram = isinstance(entry, wire.HistogramEntry)
+        series = life.find(key, entry.born, self._ring, histogram=histogram)
+        counts = entry.born >= life.first
+        amount: float | None
+        if isinstance(entry, wire.HistogramEntry):
+            amount = series.fill(entry, number, now, counts=counts)
+        elif isinstance(entry, wire.CounterEntry):
+            amount = series.grow(entry.value, counts=counts)
+        else:
+            amount, series.gauge = entry.value, True
+            if number >= series.touched:
+                series.value = entry.value
+        if amount is None:
+            self.counts["malformed"] += 1
+            return
+        series.touched = max(series.touched, number)
+        if isinstance(entry, wire.HistogramEntry) and entry.chunks > 1:
+            series.ring.add(now, amount)  # known as a whole when the snapshot is complete
+        else:
+            life.know(series, number, amount, now)
+
+    def _declare(self, metric: Metric) -> bool:
+        known = self.metrics.get(metric.name)
+        if known is None:
+            if len(self.metrics) >= self._max_series:
+                self.counts["series_limit"] += 1
+                return False
+        elif (known.kind, known.label_names) != (metric.kind, metric.label_names):
+            self.counts["conflict"] += 1  # two senders mean different things by one name: the first is kept
+            return False
+        elif not metric.help or known.help:
+            return True
+        self.metrics[metric.name] = metric
+        return True
+
+    def _admit(self) -> bool:
+        if self._series >= self._max_series:
+            self.counts["series_limit"] += 1
+            return False
+        self._series += 1
+        return True
+
+    def _make_room(self) -> None:
+        """Folds the longest silent life into the totals when there are too many."""
+        if len(self.lives) + len(self.plain) < self._max_lives:
+            return
+        everyone: list[Life | PlainSession] = [*self.lives.values(), *self.plain.values()]
+        victim = min(everyone, key=lambda each: (not each.closed, each.latest_at))
+        self.counts["lives_folded"] += 1
+        self._series -= len(victim.series)
+        if isinstance(victim, Life):
+            self.retired.fold(victim)
+            del self.lives[victim.id]
+        else:
+            del self.plain[victim.session.key]
+
+    def _ring(self) -> Ring:
+        return Ring(self._slot, self._slots)
