@@ -322,11 +322,14 @@ class Sender:
             turns: how often to begin again with what other threads left behind; the flusher sees to the rest.
         """
         core = self._core if os.getpid() == self._pid else self._forked_unseen(own)
-        while self._handing.acquire(blocking=False):
+        handing = self._handing  # another one in a child forked by a signal handler in the middle of this
+        while handing.acquire(blocking=False):
             try:
                 self._drain(core, now, flush=flush)
             finally:
-                self._handing.release()
+                handing.release()
+            if core is not self._core:
+                return
             # Another thread may have found the lock taken and left a full datagram behind.
             if not core.overfull(now):
                 if self._flusher.comes_at > now + self._options.linger:
@@ -359,6 +362,8 @@ class Sender:
                 return
             core.begin(secrets.randbits(64), wall_us, now)
         for _ in range(_DATAGRAMS_A_TURN):
+            if core is not self._core:  # forked in the middle of this: these numbers are the parent's
+                return
             outgoing = core.next_datagram(now, wall_us, flush=flush)
             if outgoing is None:
                 return
