@@ -69,6 +69,7 @@ def run_demo(
             link_url = link.line()["url"]
             source = Child("agent", "atmost.demo.source", [link_url, socket.gethostname(), str(journal)])
             children.append(source)
+            source.line()  # from now on SIGTERM asks it to end, and no longer just ends it
             began(receiver.url, link_url)
             end = float("inf") if options.seconds is None else time.monotonic() + options.seconds
             take(end, lambda: asked() or link.has_line() or source.has_line())

@@ -1,6 +1,6 @@
 """The demo's sending process: the agent of this host over the link, until it is told to end.
 
-Prints one JSON line at the end: what became of its messages.
+Prints two JSON lines: its name when it can be told to end, and at the end what became of its messages.
 Ends by SIGTERM, or when its standard input does, which is when the demo is gone.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+
+import msgspec
 
 from atmost.agent.agent import Agent
 from atmost.agent.follow import Follower, FollowOptions
@@ -28,21 +30,27 @@ def main(url: str, name: str, log: str) -> None:
         name: the sender's name.
         log: the file to follow, from its start.
     """
-    import msgspec
-
     input_ended = watch_input()
     with StopSignals() as stop:
         sender = Sender(url, name=name, max_datagram=_DATAGRAM)
         follower = Follower(log, FollowOptions(from_start=True))
         agent = Agent(sender, time.monotonic(), interval=_INTERVAL, logs=[follower], notice=lambda _text: None)
+        _say(msgspec.json.encode({"name": name}))
         while not (stop.asked or input_ended()):
             time.sleep(min(0.05, agent.turn(time.monotonic())))
         agent.close()
         sender.close()
+    if not _say(msgspec.json.encode(sender.stats())):
+        sys.exit(1)
+
+
+def _say(line: bytes) -> bool:
+    """Print a line at once; False when the demo is gone, and with it whoever would read a traceback."""
     try:
-        os.write(1, msgspec.json.encode(sender.stats()) + b"\n")
+        os.write(1, line + b"\n")
     except BrokenPipeError:
-        sys.exit(1)  # the demo is gone, and with it whoever would read a traceback
+        return False
+    return True
 
 
 if __name__ == "__main__":

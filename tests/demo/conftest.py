@@ -1,0 +1,3 @@
+from tests.cli.commands import commands, run, start
+
+__all__ = ["commands", "run", "start"]

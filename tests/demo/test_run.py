@@ -1,0 +1,121 @@
+"""`atmost demo` as a user runs it: it balances whatever the link does, and leaves nothing behind."""
+
+import signal
+
+import psutil
+import pytest
+
+from tests.cli.test_listen import PIPED
+from tests.demo.test_account import PROMISED
+from tests.real import until
+
+RUNS = [(0, 1), (0, 2), (0.05, 3), (0.3, 4), (0.3, 5), (1, 6)]
+"""Loss and seed."""
+
+
+def children(pid):
+    """The processes below a process, as handles that never mean another process of the same number."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def gone(processes):
+    """Whether each of them has ended."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.fixture
+def demo(start):
+    """A function that starts a demo, waits until all of it runs, and returns it with its child processes."""
+
+    def begin(*arguments, **options):
+        it = start("demo", "--seed", 1, *arguments, **options)
+        it.until(lambda: it.out and it.out[0].startswith("collector on udp://"))
+        found = until(lambda: (below := children(it.pid)) and len(below) >= 2 and below)
+        return it, found
+
+    return begin
+
+
+def test_the_account_balances_at_any_loss(start):
+    """Offered is delivered, dropped, lost or unknown; what is missing is what the link dropped; nothing came twice."""
+    running = [
+        start("demo", "--seconds", 2, "--duplicate", 0.3, "--reorder", 0.3, "--json", "--loss", loss, "--seed", seed)
+        for loss, seed in RUNS
+    ]
+    for (loss, _), it in zip(RUNS, running, strict=True):
+        done = it.wait()
+        assert (done.status, done.err) == (0, "")
+        (account,) = done.objects
+        assert set(account) >= PROMISED
+        assert set(account["link"]) >= {"dropped_messages", "duplicated_datagrams", "reordered_datagrams"}
+        assert account["balanced"] is True
+        assert account["duplicates_processed"] == 0
+        places = ("dropped", "delivered", "lost", "pending", "overflow", "unknown")
+        assert account["offered"] == sum(account[place] for place in places) > 0
+        assert account["lost"] + account["unknown"] == account["link"]["dropped_messages"] + account["refused"]
+        if loss == 0:
+            assert account["link"]["dropped_messages"] == account["lost"] == account["unknown"] == 0
+        if loss == 1:
+            assert (account["delivered"], account["lost"], account["unknown"]) == (0, 0, account["offered"])
+
+
+def test_what_arrives_and_what_is_lost_is_shown_live(start):
+    """A line a second, log lines, each loss in its place, and the account in words."""
+    it = start("demo", "--seconds", 3, "--loss", "0.5", "--seed", 4)
+    done = it.wait()
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("collector on udp://127.0.0.1:")
+    assert " readings, " in done.out
+    assert " INFO atmost.lab.link: link from udp://" in done.out
+    assert " lost here (in flight)\n" in done.out
+    assert "the account, in messages\n" in done.out
+    assert " = dropped by the link " in done.out
+    assert done.out.endswith("  the account is balanced\n")
+    assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_account(demo, number):
+    """Ctrl-C reaches only the demo, which ends its children in order: sender, link, collector."""
+    it, below = demo("--loss", "0.3")
+    done = it.end(number)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.endswith("  the account is balanced\n")
+    assert gone(below)
+
+
+def test_no_time_at_all_is_enough_for_an_account(run):
+    """Interrupted as soon as everything runs: the agent's first heartbeat has its place."""
+    done = run("demo", "--seconds", 0, "--loss", 0, "--json")
+    assert done.status == 0
+    assert done.objects[0]["offered"] >= 1
+
+
+def test_killed_it_leaves_no_process_behind(demo):
+    """Nothing can be done when one is killed, so the children see to it themselves; and they say nothing."""
+    it, below = demo()
+    it.kill()
+    until(lambda: gone(below))
+    assert it.err == []
+
+
+def test_a_reader_that_has_enough(demo):
+    """`| head -n 1` ends it and its children, without a word."""
+    it, below = demo("--seconds", 60, code=PIPED)
+    done = it.wait()
+    assert len(done.out.splitlines()) == 1
+    assert done.err == ""
+    until(lambda: gone(below))
+
+
+def test_a_child_that_is_killed_ends_the_demo_with_a_line(demo):
+    """Status 1, for there is no account to balance; the other child goes too."""
+    it, below = demo()
+    next(process for process in below if "atmost.demo.source" in process.cmdline()).kill()
+    done = it.wait()
+    assert done.status == 1
+    assert done.err.splitlines() == ["atmost: demo: a process of the demo ended early; its own message stands above"]
+    until(lambda: gone(below))
