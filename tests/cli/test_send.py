@@ -1,5 +1,6 @@
 """`atmost send`: one message or one a line, and an honest status."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -185,3 +186,22 @@ def test_an_input_that_cannot_be_read(tmp_path):
         )
     assert done.returncode == 1
     assert done.stderr.decode() == "atmost: cannot read standard input: Bad file descriptor\n"
+
+
+def test_a_receiver_that_is_stopped(start, run, tmp_path):
+    """It ends in bounded time with status 1, and says what was not taken and why that may be."""
+    listener = start("listen", "--bind", f"unix://{tmp_path}/it.sock")
+    url = listener.url
+    os.kill(listener.pid, signal.SIGSTOP)
+    try:
+        lines = (b"x" * 400 + b"\n") * 5000
+        sent = run("send", "a.b", "--json", "--max-datagram", 508, "--url", url, given=lines)
+    finally:
+        os.kill(listener.pid, signal.SIGCONT)
+    stats = sent.objects[0]
+    assert sent.status == 1
+    assert stats["offered"] == 5000
+    assert stats["offered"] == sum(stats["dropped"].values()) + stats["handed_over"] + sum(stats["refused"].values())
+    assert "buffer_full" in stats["dropped"]
+    assert "atmost: dropped before sending: " in sent.err
+    assert f"(EAGAIN); the receiver on {url} does not keep up: is it stopped?\n" in sent.err

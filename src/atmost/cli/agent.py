@@ -24,7 +24,7 @@ from atmost.cli.stopping import stopping
 from atmost.endpoint.sender import Sender
 
 
-@click.command()
+@click.command(short_help="Send this host's readings, a heartbeat, and log files.")
 @url_option
 @click.option(
     "--name",

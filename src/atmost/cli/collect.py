@@ -22,7 +22,7 @@ _SHOW_EVERY = 1.0
 _TURN = 0.1
 
 
-@click.command()
+@click.command(short_help="Show who sends how much, and what of it is lost.")
 @bind_option
 @audience_option
 @key_file_option

@@ -9,7 +9,7 @@ import click
 from atmost.core.keys import MAX_KEY_ID, SECRET, KeyMode, new_key, require_encryption
 
 
-@click.command()
+@click.command(short_help="Print a new key.")
 @click.option("--encrypted", is_flag=True, help="Encrypt, not only sign; needs the extra 'crypto' at both ends.")
 @click.option(
     "--key-id",

@@ -17,7 +17,7 @@ _LOOK = 0.1
 """Seconds between two looks at whether somebody asked to stop."""
 
 
-@click.command()
+@click.command(short_help="Print messages, and losses in their place.")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 @bind_option
 @audience_option

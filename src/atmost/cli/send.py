@@ -29,7 +29,7 @@ _SHOWN = 60
 """Characters shown of an argument that is wrong."""
 
 
-@click.command()
+@click.command(short_help="Send one message, or one per line of input.")
 @click.argument("subject")
 @click.argument("payload", required=False, metavar="[JSON]")
 @url_option
