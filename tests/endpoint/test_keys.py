@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,12 @@ def _no_key_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
+def file(tmp_path: Path) -> Path:
     """A key file that only its owner can read, with a comment."""
     path = tmp_path / "atmost.key"
     path.write_text(f"# the key\n\n{text()}\n", encoding="utf-8")
     path.chmod(0o600)
-    yield path
+    return path
 
 
 @pytest.mark.parametrize("mode", list(KeyMode))

@@ -190,7 +190,7 @@ class LinkCore:
         datagram.sent += 1
         if datagram.sent > 1:
             self._totals["extra_copies"] += 1
-            self._totals["duplicated_datagrams"] += datagram.sent == 2  # noqa: PLR2004 - only its second copy counts it
+            self._totals["duplicated_datagrams"] += datagram.sent == 2
             return
         self._held.remove(datagram)
         self._forwarded.add(datagram)
