@@ -18,6 +18,8 @@ SENDER_HOST: Final = "192.0.2.1"
 RECEIVER_HOST: Final = "192.0.2.2"
 PORT: Final = 7140
 URL: Final = f"udp://{RECEIVER_HOST}:{PORT}"
+ONE_CLOCK: Final = {"future_bound": 0.1, "clock_guard": 0.1}
+"""Options for receivers that should be ready soon: the two hosts share a clock, which the presets for networks do not presume."""
 CABLE: Final = "cable"
 """The interface's name on both sides."""
 _IS_DATA: Final = "@th,72,8 0x11"

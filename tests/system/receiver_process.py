@@ -19,6 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from atmost.core.events import Event, Message
+from atmost.core.receiving import ReceiverCore
 from atmost.endpoint import intake
 from atmost.endpoint.receiver import Receiver
 from atmost.errors import AddressInUse
@@ -38,12 +39,12 @@ def main() -> int:
     if command() != "go":
         return 0
     _prepare(plan, note)
+    die = _Death(plan["die_at"])
     try:
         receiver = Receiver(plan["url"], **plan["options"])
     except AddressInUse as error:
         say(in_use=str(error), holder=error.holder)
         return 3
-    die = _Death(plan["die_at"], receiver)
     note("ready", receiver.url)
     threading.Thread(target=_obey, args=(command, receiver), daemon=True).start()
     for message in receiver:
@@ -60,11 +61,20 @@ def main() -> int:
 class _Death:
     """Kills this process at a named point of its n-th message, as a crash would: nothing runs afterwards."""
 
-    def __init__(self, when: tuple[str, int] | None, receiver: Receiver) -> None:
+    def __init__(self, when: tuple[str, int] | None) -> None:
         self._point, self._count = when or ("", 0)
         if self._point == "marked":
-            core = receiver._intake._core
-            core.receive = self._dying_after_the_mark(core.receive)  # type: ignore[assignment,method-assign]
+            receive = ReceiverCore.receive
+
+            def receive_and_die(core: ReceiverCore, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
+                # The core has marked the datagram, and nobody has its messages yet (R11.8, R11.9).
+                events = receive(core, datagram, now, wall_us)
+                for event in events:
+                    if isinstance(event, Message):
+                        self.at("marked")
+                return events
+
+            ReceiverCore.receive = receive_and_die  # type: ignore[assignment,method-assign]
 
     def at(self, point: str) -> None:
         """One of the points of the life of a message."""
@@ -73,20 +83,6 @@ class _Death:
             if self._count <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()  # the signal comes before anything else can
-
-    def _dying_after_the_mark(
-        self, receive: Callable[[bytes, float, int], Sequence[Event]]
-    ) -> Callable[[bytes, float, int], Sequence[Event]]:
-        """The core has marked the datagram, and nobody has its messages yet (R11.8, R11.9)."""
-
-        def receive_and_die(datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
-            events = receive(datagram, now, wall_us)
-            for event in events:
-                if isinstance(event, Message):
-                    self.at("marked")
-            return events
-
-        return receive_and_die
 
 
 def _prepare(plan: dict[str, Any], note: Callable[[str, str], None]) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from tests.system.fork_process import CHILDREN, MESSAGES
 
+pytestmark = pytest.mark.needs("linux")
+
 LIVES = {
     # How many sessions there are, and how many messages the children numbered.
     "buffer": (3, None),

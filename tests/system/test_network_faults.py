@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.system.network import PORT, RECEIVER_HOST, URL, encoded_size
+from tests.system.network import ONE_CLOCK, PORT, RECEIVER_HOST, URL, encoded_size
 
 pytestmark = pytest.mark.needs("root", "netns", "nft")
 
@@ -23,7 +23,7 @@ def receive(scene, network):
     """A function that starts a receiver on its host and waits until it is ready."""
 
     def start(**options):
-        receiver = scene.receiver(URL, prefix=network.receiver.prefix, **options).go()
+        receiver = scene.receiver(URL, prefix=network.receiver.prefix, **ONE_CLOCK, **options).go()
         receiver.ready()
         return receiver
 
@@ -155,8 +155,8 @@ def test_what_was_delayed_across_restarts_is_never_handled(scene, receive, send,
     sender.stop()
     report = sender.close()
     for _ in range(2):
-        receive(future_bound=0.05, clock_guard=0.05).kill()
-    last = receive(future_bound=0.05, clock_guard=0.05)
+        receive().kill()
+    last = receive()
     account = end()
     last.wait_ledger(lambda now: now["datagrams_in"] == report["numbers"], "all has arrived")
     ledger = last.close()

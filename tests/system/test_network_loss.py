@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.system.addresses import drops_at
-from tests.system.network import PORT, RECEIVER_HOST, URL, encoded_size
+from tests.system.network import ONE_CLOCK, PORT, RECEIVER_HOST, URL, encoded_size
 from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "nft")
@@ -47,7 +47,7 @@ def test_loss_is_split_by_place_exactly(scene, network, shape):
     """What the sender's own firewall refuses is known to the sender, and told by its beacons; what is dropped later is not (R5, R20)."""
     network.sender.rules("output", "numgen inc mod 3 == 0 goto lose")
     network.receiver.rules("input", f"{EVERY_FOURTH} goto lose")
-    receiver = scene.receiver(URL, prefix=network.receiver.prefix, grace=0.2).go()
+    receiver = scene.receiver(URL, prefix=network.receiver.prefix, grace=0.2, **ONE_CLOCK).go()
     receiver.ready()
     sender = scene.sender(URL, "a", prefix=network.sender.prefix, **shape)
     ledger, report, counters = settle(scene, network, receiver, sender)
@@ -72,8 +72,8 @@ def test_kernel_drops_are_told_apart_from_network_drops_by_socket(scene, network
     ]
     network.receiver.rules("input", *rules, counters=list(counters))
     other_url = f"udp://{RECEIVER_HOST}:{PORT + 1}"
-    small = scene.receiver(URL, prefix=network.receiver.prefix, grace=0.2, receive_buffer=4096)
-    large = scene.receiver(other_url, prefix=network.receiver.prefix, grace=0.2)
+    small = scene.receiver(URL, prefix=network.receiver.prefix, grace=0.2, receive_buffer=4096, **ONE_CLOCK)
+    large = scene.receiver(other_url, prefix=network.receiver.prefix, grace=0.2, **ONE_CLOCK)
     for receiver in (small.go(), large.go()):
         receiver.ready()
     here = scene.sender(URL, "a", prefix=network.sender.prefix, **shape)

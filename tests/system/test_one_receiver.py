@@ -6,6 +6,8 @@ import pytest
 
 from tests.system.addresses import free_url, port_of
 
+pytestmark = pytest.mark.needs("linux")
+
 
 @pytest.mark.parametrize(
     ("scheme", "second"), [("udp", "127.0.0.1"), ("udp", "0.0.0.0"), ("unix", "")], ids=["same", "wildcard", "unix"]

@@ -12,6 +12,8 @@ import pytest
 
 from tests.system.addresses import free_url
 
+pytestmark = pytest.mark.needs("linux")
+
 
 @pytest.fixture
 def tap(scene, tmp_path):
@@ -49,8 +51,7 @@ def test_a_receiver_killed_at_a_named_point(scene, tap, tmp_path, point, handled
         adversary.replay()
         assert dying.child.wait() == -signal.SIGKILL
         scene.record.handled()
-        assert handled is None or dying.handled() == handled
-        assert dying.handled() <= 40
+        assert dying.handled() == handled if handled else dying.handled() < 40
     last = scene.receiver(url).go()
     end_of_the_run(scene, adversary, last, [sender])
 
@@ -78,7 +79,7 @@ def test_the_tape_at_another_receiver(scene, tap, tmp_path):
 
 
 def survive(scene, tap, url, rng, *, restarts, longest=0.3, **options):
-    """Kills and restarts the receiver of two senders, then lets the last one give its account.
+    """Kills and restarts the receiver of two senders, and one of these too, then lets the last one give its account.
 
     Args:
         url: the address all incarnations have.
@@ -89,10 +90,13 @@ def survive(scene, tap, url, rng, *, restarts, longest=0.3, **options):
     """
     adversary = tap(url)
     incarnations = [scene.receiver(url, **options) for _ in range(restarts + 1)]
-    senders = [scene.sender(adversary.url, label) for label in "ab"]
-    for current in incarnations[:-1]:
+    senders = [scene.sender(adversary.url, label, log_attempts=True) for label in "ab"]
+    for number, current in enumerate(incarnations[:-1]):
         current.go().bound()
         adversary.replay()
+        if number == restarts // 2:
+            senders.pop().kill()
+            senders.append(scene.sender(adversary.url, "c"))
         if rng.random() < 0.6:
             current.wait_handled(1)
         if rng.random() < 0.3:
@@ -120,7 +124,8 @@ def end_of_the_run(scene, adversary, last, senders):
         lambda now: now["datagrams_in"] + (now["kernel_drops"] or 0) >= seen, "the whole tape has arrived once more"
     )
     ledger = last.close()
+    verdict = scene.verdict()
     assert ledger["refused"]["boot_quarantine"] > 0
     assert ledger["refused"]["duplicate"] > 0
     assert {row["tail"] for row in ledger["sessions"]} == {"closed"}
-    return scene.verdict()
+    return verdict

@@ -3,7 +3,11 @@
 import signal
 import time
 
+import pytest
+
 from tests.system.addresses import drops_at
+
+pytestmark = pytest.mark.needs("linux")
 
 STOPPED = 2.0
 """Seconds a process stands still at least."""
@@ -42,6 +46,22 @@ def test_a_stopped_receiver_is_never_in_the_way_and_knows_what_it_missed(scene):
     beacons_lost = (report["numbers"] - report["accepted"]) - (ledger["accepted"] - verdict.handled)
     assert drops == ledger["lost"] + beacons_lost
     assert (report["dropped"], report["stats"]["refused"]) == ([], {})
+
+
+def test_a_receiver_closed_at_work_tells_what_it_never_handled(scene):
+    """Its handler is too slow: what found the queue full was dropped after marking, what was queued at the end is discarded (R14, R20)."""
+    receiver = scene.receiver(handler_seconds=0.02, max_queue=500).go()
+    sender = scene.sender(receiver.ready(), "a")
+    receiver.wait_ledger(lambda now: now["overflow"] > 0 and now["queued"] > 0, "the queue is full")
+    ledger = receiver.close()
+    sender.stop()
+    sender.close()
+    verdict = scene.verdict()
+    (row,) = ledger["sessions"]
+    assert row["delivered"] == verdict.handled == receiver.handled() > 0
+    assert min(row["overflow"], row["discarded"]) > 0
+    assert row["queued"] == 0
+    assert row["tail"] != "closed"
 
 
 def test_a_stopped_sender_falls_silent_and_goes_on_where_it_was(scene):
