@@ -102,7 +102,7 @@ def pack_beacon(beacon: BeaconBody) -> bytes:
 
 
 def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
-    """A sender's report, or None when it is malformed; names are cut to their limit."""
+    """A sender's report, or None when it is malformed; as is one with a longer name than a sender may have."""
     try:
         beacon = _decode_beacon(body)
     except Exception:  # noqa: BLE001  as above

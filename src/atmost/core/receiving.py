@@ -298,9 +298,11 @@ class ReceiverCore:
         """Names a sender that cannot open a session because of its clock (R18)."""
         found = self._suspects.look(reason, datagram, header, self._keys)
         lag_us = wall_us - header[7]
-        if found is None or 0 <= lag_us <= self._usual_lag_us:
+        if found is None:
             return []
         trouble, session = found
+        if trouble is ClockTrouble.SENDER_BEHIND and lag_us <= self._usual_lag_us:
+            return []
         return self._alarm(trouble, session, abs(lag_us) / 1e6, now)
 
     def _alarm(self, trouble: ClockTrouble, session: Session | None, seconds: float, now: float) -> list[Event]:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Final
 
-from atmost.core.events import Event, Message, Session
+from atmost.core.events import Event, Message, Session, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.ledger import Ledger
-from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
+from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
@@ -106,7 +106,7 @@ class Intake:
         self._waiting = 0
         self._lock = threading.RLock()  # a signal handler may close the receiver in the middle of a turn
         self._last_pump = 0.0
-        self._handler_error_at = float("-inf")
+        self._complained: dict[str, float] = {}
         self._pid = os.getpid()
         self.current: Iterator[Event] = iter(())
         self._current_batch: Sequence[Event] = ()
@@ -135,6 +135,8 @@ class Intake:
 
     def next_batch(self) -> bool:
         """Makes the next queued datagram's messages (or events) `current`; False when nothing is queued."""
+        if length_hint(self.current):  # whoever left an iteration early finds the rest
+            return True
         if time.monotonic() - self._last_pump > _SLOW_HANDLER:
             self.pump(messages=self._max_queue)
         with self._lock:  # or a batch could slip past `close`
@@ -192,9 +194,7 @@ class Intake:
     def handler_failed(self, message: Message) -> None:
         """Counts a handler that raised or was cancelled; call it while handling the exception."""
         self._core.handler_failed()
-        now = time.monotonic()
-        if now - self._handler_error_at >= 10:
-            self._handler_error_at = now
+        if self._may_complain("handler"):
             logger.exception(  # noqa: LOG004  the caller is handling it
                 "the handler failed on %s; counted, never redelivered", message.subject
             )
@@ -228,8 +228,17 @@ class Intake:
             self.closed = True
             self._lock = threading.RLock()
             self._queue.clear()
-            self.current = iter(())
+            for _ in self.current:  # a handler that forked goes on in the child, with its loop over this very iterator
+                pass
             self.inlet.abandon()
+
+    def _may_complain(self, of: str) -> bool:
+        """Whether to log a kind of trouble again: at once, then at most every ten seconds (R23)."""
+        now = time.monotonic()
+        if now - self._complained.get(of, float("-inf")) < EPISODE:
+            return False
+        self._complained[of] = now
+        return True
 
     def _handle_deadlines(self, now: float) -> None:
         deadline = self._core.next_deadline()
@@ -240,6 +249,14 @@ class Intake:
 
     def _put(self, events: Sequence[Event]) -> None:
         if events[0].__class__ is not Message:
+            if any(isinstance(event, SessionEvicted) and event.live for event in events) and self._may_complain(
+                "eviction"
+            ):
+                logger.warning(
+                    "%s: more live senders than max_sessions=%d; one was forgotten, and what it sends is refused until it is taken up again",
+                    self.inlet.url,
+                    self._core.options.max_sessions,
+                )
             if self.wants_events and len(self._queue) < self._max_queue:
                 self._queue.append([event for event in events if event.__class__ is not Message])
             events = [event for event in events if event.__class__ is Message]

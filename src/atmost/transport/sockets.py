@@ -78,6 +78,7 @@ class SocketInlet:
         self._selector.register(sock, selectors.EVENT_READ)
         self._selector.register(self._waker.reader, selectors.EVENT_READ)
         self._closed = False
+        self._abandoned = False
         self._waiter: int | None = None
         self._state = threading.RLock()
         self._released = threading.Event()
@@ -98,10 +99,13 @@ class SocketInlet:
         try:
             if any(key.fileobj is self._waker.reader for key, _ in self._selector.select(timeout)):
                 self._waker.clear()
+        except (OSError, ValueError):
+            if not self._abandoned:
+                raise
         finally:
             with self._state:
                 self._waiter = None
-                if self._closed:
+                if self._closed and not self._abandoned:
                     self._release()
 
     def wake(self) -> None:
@@ -135,7 +139,10 @@ class SocketInlet:
 
     def abandon(self) -> None:
         """Closes this process's copy of the socket and leaves the address to the process that forked this one (H2)."""
-        self._closed = True
+        self._closed = self._abandoned = (
+            True  # a handler that interrupted `wait` may have forked: it goes on there in the child
+        )
+        self._state = threading.RLock()
         self._release_socket()
 
     def _release(self) -> None:
