@@ -98,7 +98,10 @@ class Running:
 
     def wait(self) -> Ended:
         """Wait until it ends by itself."""
-        status = self.process.wait(2 * BOUND)
+        try:
+            status = self.process.wait(2 * BOUND)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end\n{''.join(self.out)}\n{''.join(self.err)}") from None
         for reader in self._readers:
             reader.join(BOUND)
         return Ended(status, "".join(self.out), "".join(self.err))

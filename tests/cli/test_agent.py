@@ -122,7 +122,8 @@ def test_nobody_receives(start):
 
 def test_the_name_and_the_address_from_the_environment(start, listener):
     """As a service manager gives them."""
-    start("agent", "--seconds", "0", ATMOST_URL=listener.url, ATMOST_NAME="rack-7").wait()
+    done = start("agent", "--seconds", "0", ATMOST_URL=listener.url, ATMOST_NAME="rack-7").wait()
+    assert done.status == 0
     listener.until(lambda: [message["sender"] for message in messages(listener)] == ["rack-7"])
 
 

@@ -7,6 +7,16 @@ import pytest
 from atmost import __version__
 from atmost.cli import _COMMANDS, commands
 
+LOADED = """
+import sys
+before = set(sys.modules)
+from atmost.cli import main
+sys.argv = ["atmost", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(*set(sys.modules) - before, file=sys.stderr)
+"""
 OF_ISSUE = {"agent", "collect", "demo", "listen", "send"}
 
 
@@ -70,22 +80,14 @@ def test_the_version_is_told(commands):
 
 def test_help_loads_no_event_loop_and_no_extra(run):
     """Help is quick: what only some commands need is loaded when they run."""
-    code = (
-        "import sys\nfrom atmost.cli import main\nsys.argv = ['atmost', *sys.argv[1:]]\n"
-        "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    loaded = {name.partition(".")[0] for name in run("--help", code=code).err.split()}
+    loaded = {name.partition(".")[0] for name in run("--help", code=LOADED).err.split()}
     assert "atmost" in loaded
     assert not loaded & {"asyncio", "rich", "textual", "cryptography", "multiprocessing"}
 
 
 def test_a_command_loads_only_itself(run):
     """Sending one message neither reads the host's sensors nor draws tables."""
-    code = (
-        "import sys\nfrom atmost.cli import main\nsys.argv = ['atmost', *sys.argv[1:]]\n"
-        "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    loaded = run("send", "--help", code=code).err.split()
+    loaded = run("send", "--help", code=LOADED).err.split()
     assert "atmost.cli.send" in loaded
     others = {f"atmost.cli.{name}" for name in _COMMANDS} - {"atmost.cli.send"}
     assert not others & set(loaded)

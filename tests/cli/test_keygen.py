@@ -33,8 +33,8 @@ def test_only_who_has_the_key_is_heard(start, run, key, tmp_path):
     path.touch(mode=0o600)
     path.write_text(key + "\n")
     listener = start("listen", "--json", "--key-file", path, "--count", 1, "--bind", ANY)
-    run("send", "a", '"forged"', "--url", listener.url)
-    run("send", "a", '"proven"', "--url", listener.url, ATMOST_KEY=key)
+    assert run("send", "a", '"forged"', "--url", listener.url).status == 0
+    assert run("send", "a", '"proven"', "--url", listener.url, ATMOST_KEY=key).status == 0
     done = listener.wait()
     assert [event["payload"] for event in done.objects if event["type"] == "message"] == ["proven"]
     assert "unknown_key" in done.err

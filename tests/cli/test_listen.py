@@ -16,7 +16,7 @@ import atmost
 from atmost.lab.faults import DROPPED, PASSED
 from atmost.lab.link import Link
 from tests.lab.scripted import Script
-from tests.real import Kind, forge
+from tests.real import Kind, forge, until
 
 ANY = "udp://127.0.0.1:0"
 MALFORMED = [
@@ -223,7 +223,7 @@ def test_a_reader_that_has_enough(start):
     listener = start("listen", "--json", "--seconds", 60, "--bind", ANY, code=PIPED)
     with atmost.Sender(listener.url) as sender:
         numbers = count()
-        listener.until(lambda: sender.send("a", next(numbers)) and listener.process.poll() is not None)
+        until(lambda: sender.send("a", next(numbers)) and listener.process.poll() is not None)
     done = listener.wait()
     assert len(done.out.splitlines()) == 1
     assert "Traceback" not in done.err

@@ -143,9 +143,14 @@ def test_a_message_that_the_network_takes_is_reported_as_handed_over(commands):
 def test_the_name_is_what_receivers_show(start, run):
     """By flag, by ATMOST_NAME, and else `atmost`; never the name of a file of this package."""
     listener = start("listen", "--json", "--count", 3, "--bind", ANY)
-    run("send", "a", "1", "--url", listener.url, "--name", "checkout-1", ATMOST_NAME="other")
-    run("send", "a", "2", "--url", listener.url, ATMOST_NAME="checkout-2")
-    run("send", "a", "3", ATMOST_URL=listener.url)
+    for number, (arguments, changes) in enumerate(
+        [
+            (("--url", listener.url, "--name", "checkout-1"), {"ATMOST_NAME": "other"}),
+            (("--url", listener.url), {"ATMOST_NAME": "checkout-2"}),
+            ((), {"ATMOST_URL": listener.url}),
+        ]
+    ):
+        assert run("send", "a", number, *arguments, **changes) == Ended(0, "", "")
     names = [event["sender"] for event in listener.wait().objects if event["type"] == "message"]
     assert names == ["checkout-1", "checkout-2", "atmost"]
 

@@ -82,7 +82,7 @@ def test_the_live_table(monkeypatch):
     """A row a sender; at the end the table goes and the account stays."""
     pytest.importorskip("rich")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    terminal = Terminal("collect", "--seconds", 2, "--bind", ANY)
+    terminal = Terminal("collect", "--seconds", 1.5, "--bind", ANY)
     with atmost.Sender(terminal.url(), name="worker\x1b[2J-7") as sender:
         sender.send("a.b", 1)
         status, shown = terminal.wait()

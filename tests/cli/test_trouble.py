@@ -13,14 +13,20 @@ from tests.real import BOUND, environment
 ANY = "udp://127.0.0.1:0"
 UNPRIVILEGED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
-# Root may do everything, so it becomes nobody, having loaded what nobody could not.
+# Root may do everything, so it acts as nobody, having loaded what nobody could not.
 AS_NOBODY = """
 import encodings.idna, fcntl, os, sys
 import atmost.cli.listen
 from atmost.cli import main
-os.geteuid() or os.setuid(65534)
+was_root = not os.geteuid()
+if was_root:
+    os.seteuid(65534)
 sys.argv = ["atmost", *sys.argv[1:]]
-main()
+try:
+    main()
+finally:
+    if was_root:
+        os.seteuid(0)
 """
 
 

@@ -64,7 +64,7 @@ def test_the_account_balances_at_any_loss(start):
 
 def test_what_arrives_and_what_is_lost_is_shown_live(start):
     """A line a second, log lines, each loss in its place, and the account in words."""
-    it = start("demo", "--seconds", 3, "--loss", "0.5", "--seed", 4)
+    it = start("demo", "--seconds", 2, "--loss", "0.5", "--seed", 4)
     done = it.wait()
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("collector on udp://127.0.0.1:")

@@ -1,0 +1,98 @@
+"""`atmost collect --workers`: several processes, one table and one account."""
+
+import json
+import os
+import signal
+
+import psutil
+import pytest
+
+from atmost import MergedLedger, Sender
+from atmost.cli.output import account_lines
+
+
+def collecting(start, *options):
+    """Start a collector with two workers, and return it when it listens."""
+    running = start("collect", "--bind", "udp://127.0.0.1:0", "--workers", 2, *options)
+    assert running.url
+    return running
+
+
+def send(url, senders=8):
+    """Send ten messages from each of some senders."""
+    for number in range(senders):
+        with Sender(url, name=f"sender-{number}") as sender:
+            for count in range(10):
+                sender.send("s", count)
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_json_holds_the_account_of_all_workers(start, number):
+    """R20: a JSON object a second and the account as the last one, merged: every sender, every message, the identities."""
+    running = collecting(start, "--json")
+    workers = [child.pid for child in psutil.Process(running.pid).children()]
+    assert len(workers) == 2
+    send(running.url)
+    running.until(lambda: running.out and json.loads(running.out[-1])["delivered"] == 80)
+    ended = running.end(number)
+    *seconds, account = ended.objects
+    assert ended.status == 0
+    assert ended.err.count("\n") == 1
+    assert seconds[-1]["workers"] == 2
+    assert {row["sender"] for row in seconds[-1]["senders"]} == {f"sender-{number}" for number in range(8)}
+    assert (account["type"], account["delivered"], account["lost"], account["refused"]) == ("account", 80, 0, {})
+    assert account["sent"] - account["before_join"] == account["delivered"]
+    assert {(row["name"], row["delivered"], row["tail"]) for row in account["sessions"]} == {
+        (f"sender-{number}", 10, "closed") for number in range(8)
+    }
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+@pytest.mark.needs("linux")
+def test_the_account_for_people_says_that_a_worker_was_killed(start):
+    """R20: a worker that is killed is replaced, said so, and stands in the account."""
+    running = collecting(start)
+    send(running.url)
+    running.until(lambda: any("delivered 80" in line for line in running.out))
+    os.kill(psutil.Process(running.pid).children()[0].pid, signal.SIGKILL)
+    assert "was ended by SIGKILL; another takes over" in running.says("worker")
+    ended = running.end()
+    assert ended.status == 0
+    assert "  delivered            80 messages" in ended.out
+    assert "  replaced              1 workers that ended by themselves" in ended.out
+    assert "  killed                1 workers: what they did after their last report is not known" in ended.out
+
+
+def test_the_account_of_workers_in_good_order_is_like_any():
+    """Nothing is said of workers where nothing happened to them, and what is unknown is said."""
+    plain = account_lines(MergedLedger(delivered=3, workers=2), "udp://127.0.0.1:7140", 1.0)
+    assert not any("worker" in line for line in plain)
+    said = account_lines(MergedLedger(unknown=12), "udp://127.0.0.1:7140", 1.0)
+    assert "  unknown              12 messages that workers which are gone had pending or queued" in said
+
+
+@pytest.mark.needs("linux")
+def test_a_port_in_use(start, commands):
+    """A second collector at the same address, with or without workers, fails in one line."""
+    running = collecting(start)
+    for workers in (1, 2):
+        ended = commands("collect", "--bind", running.url, "--workers", workers)
+        assert ended.status == 1
+        assert f"{running.url} is in use" in ended.err
+        assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", [0, "many", 5000])
+def test_a_number_that_cannot_be(commands, workers):
+    """Too few, too many or no number is used wrongly."""
+    ended = commands("collect", "--bind", "udp://127.0.0.1:0", "--workers", workers)
+    assert ended.status == 2
+    assert "workers" in ended.err
+
+
+def test_workers_need_udp(commands):
+    """A Unix socket has one receiver."""
+    ended = commands("collect", "--bind", "unix:///tmp/nowhere.sock", "--workers", 2)
+    assert ended.status == 2
+    assert "only a UDP port can be shared" in ended.err
