@@ -155,7 +155,7 @@ class Gauge(Instrument):
 
     def inc(self, amount: Number = 1) -> None:
         """Adds to the value, from 0 when it is unset; bad amounts are counted."""
-        number = amount if amount.__class__ is int else finite(amount)
+        number = finite(amount)
         if number is None:
             self._refuse()
             return

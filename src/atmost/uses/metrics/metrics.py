@@ -75,6 +75,7 @@ class Metrics:
         self._interval = float(interval)
         name = sender.name[: wire.MAX_NAME // 2]
         self._registry = Registry(name, _life(), time.monotonic(), interval=self._interval, max_series=max_series)
+        self._registry.keeper = self
         self._registry.room -= len(wire.encode(self._snapshots))
         self._pid = os.getpid()
         self._closed = False

@@ -18,8 +18,8 @@ def portable(value: Number) -> Number:
 
 def finite(value: Any) -> Number | None:
     """The number that a value is, or None: text is none, however it reads."""
-    if type(value) is int:
-        return value if -(2**1000) < value < 2**1000 else None
+    if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+        return value
     if isinstance(value, str | bytes | bytearray):
         return None
     try:

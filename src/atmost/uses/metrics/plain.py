@@ -57,11 +57,14 @@ class PlainSession:
 
     def lost(self, loss: Loss, now: float) -> None:
         """Books a gap at the time it was sent, as far as the datagrams around it tell."""
-        before = [at for number, at in self._marks if number < loss.first_sequence]
-        after = [at for number, at in self._marks if number > loss.last_sequence]
-        start = before[-1] if before else after[0] if after else now
-        end = max(start, after[0] if after else now)
+        before = [mark for mark in self._marks if mark[0] < loss.first_sequence]
+        after = [mark for mark in self._marks if mark[0] > loss.last_sequence]
+        left = before[-1] if before else (after[0] if after else (loss.first_sequence - 1, now))
+        right = after[0] if after else (loss.last_sequence + 1, now)
+        pace = (right[1] - left[1]) / (right[0] - left[0]) if right[0] > left[0] else 0.0
+        datagrams = loss.last_sequence - loss.first_sequence + 1
         steps = min(loss.count, 64)
         for step in range(steps):
             share = loss.count * (step + 1) // steps - loss.count * step // steps
-            self.all.lose(start + (end - start) * (step + 0.5) / steps, share)
+            sequence = loss.first_sequence - 0.5 + datagrams * (step + 0.5) / steps
+            self.all.lose(left[1] + (sequence - left[0]) * pace, share)

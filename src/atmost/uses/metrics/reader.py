@@ -58,6 +58,7 @@ class MetricsReader:
         grace: float = 2.0,
         max_lives: int = 1024,
         max_series: int = 10_000,
+        now: float | None = None,
     ) -> None:
         """Starts empty.
 
@@ -68,6 +69,7 @@ class MetricsReader:
             grace: seconds until a missing snapshot is lost; at least the receiver's own for late arrivals to count.
             max_lives: registries and sessions remembered; beyond it the longest silent one is folded into the totals.
             max_series: over all lives; beyond it new ones are counted as `series_limit` and not kept.
+            now: since when events come, seconds; None takes the first. What a sender counted earlier is in totals only.
 
         Raises:
             OptionError: an option is outside its range.
@@ -80,7 +82,13 @@ class MetricsReader:
                 raise OptionError(name, value, "at least 1")
         self._slot = slot
         self._state = ReaderState(
-            prefix=f"{subject}.", slot=slot, slots=slots, grace=grace, max_lives=max_lives, max_series=max_series
+            prefix=f"{subject}.",
+            slot=slot,
+            slots=slots,
+            grace=grace,
+            max_lives=max_lives,
+            max_series=max_series,
+            began=now,
         )
 
     @property

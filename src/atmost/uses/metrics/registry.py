@@ -64,6 +64,8 @@ class Registry:
         self._declared: dict[str, Declared] = {}
         self.room = wire.MAX_MESSAGE
         """Bytes of one message; less once the sender has said so."""
+        self.keeper: Any = None
+        """Whoever sends for this registry: it lives as long as an instrument in use."""
         self._begin(life, now)
         self._quiet = False
 
@@ -159,12 +161,12 @@ class Registry:
 
     def _admit(self, kind: type[I], declared: Declared, values: bytes) -> I | None:
         with self.guard:
-            count = sum(len(each.series) for each in self._declared.values()) + (declared.name not in self._declared)
-            if count > self._max_series or (count == self._max_series and declared.name in self._declared):
-                return None
             for one in declared.series:
                 if one.values == values:  # another thread was first
                     return one  # type: ignore[return-value]
+            count = sum(len(each.series) for each in self._declared.values())
+            if count >= self._max_series:
+                return None
             made = kind(self, declared.name, values, count, self.number)
             declared.series.append(made)
             return made

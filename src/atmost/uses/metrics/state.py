@@ -31,7 +31,17 @@ class Metric:
 class ReaderState:
     """Lives, sessions with plain readings, declarations, and what became of the input."""
 
-    def __init__(self, *, prefix: str, slot: float, slots: int, grace: float, max_lives: int, max_series: int) -> None:
+    def __init__(
+        self,
+        *,
+        prefix: str,
+        slot: float,
+        slots: int,
+        grace: float,
+        max_lives: int,
+        max_series: int,
+        began: float | None,
+    ) -> None:
         """Starts empty; arguments as `MetricsReader` has them, the prefix with its dot."""
         self._prefix = prefix
         self._slot, self._slots, self._grace = slot, slots, grace
@@ -42,7 +52,7 @@ class ReaderState:
         self.retired = Retired()
         self.counts: Tally[str] = Tally()
         self._series = 0
-        self._began: float | None = None
+        self._began = began
 
     def take(self, event: Event, now: float) -> None:
         """One event of a receiver."""
