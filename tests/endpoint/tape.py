@@ -1,4 +1,4 @@
-"""A transport that keeps what it was given and answers as it was told, for tests of what a sender does with answers."""
+"""What one end of a connection is tested with: a transport that answers as it was told, and datagrams made by hand."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 from atmost.core.datagram import Kind, unpack_beacon, unpack_messages
 from atmost.core.limits import HEADER, TAG
 from atmost.transport.base import wall_clock
-from tests.real import header
+from atmost.transport.memory import MemoryOutlet
+from atmost.transport.url import parse_url
+from tests.real import forge, header
 
 
 class Tape:
@@ -68,3 +70,49 @@ def report(datagram: bytes) -> Any:
     beacon = unpack_beacon(datagram[HEADER:-TAG])
     assert beacon is not None
     return beacon
+
+
+class Hand:
+    """Hand-made datagrams of one session into a network inside the process, numbered as a sender would."""
+
+    def __init__(self, url: str, random64: int = 7140) -> None:
+        """Args: url: of the memory network. random64: tells its sessions apart."""
+        self._outlet = MemoryOutlet(parse_url(url))
+        self._random64 = random64
+        self._start_us = self._outlet.clock()
+        self.sequence = 0
+        self.prior = 0
+
+    def make(self, *payloads: Any, kind: Kind = Kind.DATA, refused: dict[str, int] | None = None) -> bytes:
+        """Return the next datagram, whose number is spent."""
+        datagram = forge(
+            [("a", payload) for payload in payloads],
+            kind=kind,
+            sequence=self.sequence,
+            prior=self.prior,
+            start_us=self._start_us,
+            sent_us=self._outlet.clock(),
+            random64=self._random64,
+            refused=refused,
+        )
+        self.sequence += 1
+        self.prior += len(payloads)
+        return datagram
+
+    def pass_on(self, datagram: bytes) -> None:
+        """Send any bytes."""
+        self._outlet.send(datagram)
+
+    def data(self, *payloads: Any) -> bytes:
+        """Send the next datagram, and return it."""
+        datagram = self.make(*payloads)
+        self.pass_on(datagram)
+        return datagram
+
+    def beacon(self, refused: dict[str, int] | None = None) -> None:
+        """Send a beacon that tells what the sender's socket has refused."""
+        self.pass_on(self.make(kind=Kind.BEACON, refused=refused))
+
+    def goodbye(self) -> None:
+        """Say goodbye."""
+        self.pass_on(self.make(kind=Kind.GOODBYE))

@@ -1,0 +1,172 @@
+"""Closing a receiver ends whatever waits for it, from wherever it is closed, and leaves an exact account."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from atmost import Message, Receiver, Sender
+from tests.endpoint.tape import Hand
+from tests.real import BOUND, program, run, until
+
+WAYS: dict[str, Callable[[Receiver], object]] = {
+    "receive": Receiver.receive,
+    "next_event": Receiver.next_event,
+    "iteration": list,
+    "events": lambda receiver: list(receiver.events()),
+    "run": lambda receiver: receiver.run(lambda _message: None),
+}
+
+
+@pytest.fixture(params=["udp://127.0.0.1:0", "unix://{folder}/a.sock", "memory://closing"])
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver on each kind of transport."""
+    with Receiver(request.param.format(folder=tmp_path), clock_guard=0) as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_closing_from_another_thread_ends_it(way: str, receiver: Receiver) -> None:
+    """Whatever the consuming thread is waiting in; the address is free by then."""
+    ended: list[object] = []
+    consumer = threading.Thread(target=lambda: ended.append(WAYS[way](receiver)))
+    with Sender(receiver.url) as sender:
+        if way not in {"receive", "next_event"}:
+            sender.send("a", 1)
+        consumer.start()
+        if way not in {"receive", "next_event"}:
+            until(lambda: receiver.ledger().delivered)
+        receiver.close()
+        consumer.join(BOUND)
+    assert not consumer.is_alive()
+    assert len(ended) == 1
+    assert receiver.closed
+    with Receiver(receiver.url, clock_guard=0) as next_one:
+        assert next_one.url == receiver.url
+
+
+def test_closing_from_the_handler_ends_the_run(receiver: Receiver) -> None:
+    """Nothing is handled after it."""
+    handled = []
+
+    def handle(message: Message) -> None:
+        handled.append(message.payload)
+        receiver.close()
+
+    with Sender(receiver.url) as sender:
+        for number in range(3):
+            sender.send("a", number)
+        receiver.run(handle)
+    assert handled == [0]
+    ledger = receiver.ledger()
+    assert ledger.delivered == 1
+    assert ledger.balanced()
+
+
+def test_a_block_closes_its_receiver() -> None:
+    """Also when it is left by an exception."""
+    receiver = Receiver("memory://block")
+
+    def fail() -> None:
+        with receiver:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert receiver.closed
+    receiver.close()
+
+
+def test_each_message_is_handled_or_discarded_while_another_thread_closes() -> None:
+    """Never both, and never neither (R14)."""
+    for number in range(100):
+        receiver = Receiver("memory://race")
+        hand = Hand("memory://race")
+        hand.data(*range(50))
+        hand.data(*range(50))
+        handled: list[Message] = []
+        consumer = threading.Thread(target=receiver.run, args=(handled.append,))
+        closer = threading.Thread(target=receiver.close)
+        consumer.start()
+        if number % 2:
+            until(lambda got=handled: got)
+        closer.start()
+        consumer.join(BOUND)
+        closer.join(BOUND)
+        ledger = receiver.ledger()
+        assert ledger.delivered == len(handled)
+        assert ledger.discarded == ledger.sent - len(handled)
+        assert ledger.balanced()
+
+
+def test_the_account_can_be_read_after_closing() -> None:
+    """It stays what it was at the end."""
+    receiver = Receiver("udp://127.0.0.1:0", clock_guard=0)
+    with Sender(receiver.url) as sender:
+        sender.send("a", 1)
+        assert receiver.receive(BOUND) is not None
+    receiver.close()
+    first, second = receiver.ledger(), receiver.ledger()
+    assert (first.delivered, first.kernel_drops) == (second.delivered, second.kernel_drops)
+    assert first.delivered == 1
+
+
+TERMINATED = """
+import signal, sys
+import atmost
+receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
+signal.signal(signal.SIGTERM, lambda *_: receiver.close())
+print(receiver.url, flush=True)
+handled = 0
+def handle(_message):
+    global handled
+    handled += 1
+    if handled == 1:
+        print("busy", flush=True)
+receiver.run(handle)
+ledger = receiver.ledger()
+assert ledger.delivered == handled and ledger.balanced()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("load", ["idle", "busy"])
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix://{folder}/a.sock"])
+def test_a_signal_handler_may_close_the_receiver(load: str, url: str, tmp_path: Path) -> None:
+    """Wherever it interrupts the receiving thread: waiting, reading, or in the handler."""
+    with program(TERMINATED, url.format(folder=tmp_path)) as other:
+        address = other.line()
+        over = threading.Event()
+        with Sender(address) as sender:
+
+            def send() -> None:
+                while not over.is_set():
+                    sender.send("a", b"x" * 100)
+
+            sending = threading.Thread(target=send)
+            if load == "busy":
+                sending.start()
+                assert other.line() == "busy"
+            os.kill(other.pid, signal.SIGTERM)
+            assert other.line() == "ended"
+            over.set()
+            if load == "busy":
+                sending.join(BOUND)
+        assert other.end() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+FORGOTTEN = """
+import sys, threading, atmost
+receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
+threading.Thread(target=receiver.run, args=(print,), daemon=True).start()
+"""
+
+
+def test_a_program_that_forgets_its_receiver_ends_all_the_same(tmp_path: Path) -> None:
+    """Nothing of it keeps the interpreter; the next receiver finds a stale socket at most."""
+    assert run(FORGOTTEN, f"unix://{tmp_path}/a.sock") == ""
+    Receiver(f"unix://{tmp_path}/a.sock", clock_guard=0).close()

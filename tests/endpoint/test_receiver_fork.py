@@ -1,0 +1,148 @@
+"""A forked child lets go of the receiver: two processes reading one socket could each process the same message (H2)."""
+
+from pathlib import Path
+
+import pytest
+
+from atmost import AddressInUse, Receiver, Sender
+from tests.real import BOUND, program, run
+
+CHILD_STAYS = """
+import os, signal, sys
+import atmost
+receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
+print(receiver.url, flush=True)
+if not (child := os.fork()):
+    assert receiver.closed
+    assert receiver.receive() is None and receiver.next_event() is None and list(receiver) == []
+    assert receiver.ledger().delivered == 0
+    if sys.argv[2] == "close":
+        receiver.close()
+    elif sys.argv[2] == "forget":
+        del receiver
+    print(os.getpid(), flush=True)
+    signal.pause()
+for line in iter(sys.stdin.readline, ""):
+    if line == "receive\\n":
+        print(receiver.receive(30).payload, flush=True)
+    elif line == "close\\n":
+        receiver.close()
+        print("closed", flush=True)
+    elif line == "end\\n":
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        break
+"""
+
+
+@pytest.mark.parametrize("what", ["stay", "close", "forget"])
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix://{folder}/a.sock"])
+def test_the_parent_goes_on_and_the_address_is_its_own(url: str, what: str, tmp_path: Path) -> None:
+    """Whatever the child does with its copy; and when the parent closes, the child keeps nothing."""
+    with program(CHILD_STAYS, url.format(folder=tmp_path), what) as other:
+        address = other.line()
+        other.line()
+        with pytest.raises(AddressInUse):
+            Receiver(address)
+        with Sender(address) as sender:
+            sender.send("a", "to the parent")
+            other.tell("receive")
+            assert other.line() == "to the parent"
+        other.tell("close")
+        assert other.line() == "closed"
+        assert list(tmp_path.iterdir()) == []
+        with Receiver(address, clock_guard=0) as next_one, Sender(address) as sender:
+            sender.send("a", "to the next")
+            assert next_one.receive(BOUND) is not None
+        other.tell("end")
+        assert other.end() == 0
+
+
+QUEUED = """
+import json, os, sys
+import atmost
+receiver = atmost.Receiver("memory://fork")
+sender = atmost.Sender("memory://fork", linger=0)
+for number in range(10):
+    sender.send("a", number)
+first = receiver.receive(0).payload
+receiver._intake.pump()
+if not (child := os.fork()):
+    os._exit(len([message for message in receiver]))
+assert os.waitpid(child, 0)[1] == 0
+print(json.dumps([first, *(receiver.receive(0).payload for _ in range(9))]))
+"""
+
+
+def test_what_the_parent_has_queued_is_handled_by_the_parent_only() -> None:
+    """The child's copy of the queue is empty."""
+    assert run(QUEUED) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+
+
+PAST_THE_HOOK = """
+import os, sys
+import atmost
+receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
+receiver._intake._pid -= 1
+assert receiver.receive() is None
+assert receiver.closed
+"""
+
+
+def test_a_child_forked_past_the_hook_lets_go_at_its_next_look() -> None:
+    """The process id is checked before anything is read."""
+    run(PAST_THE_HOOK, "udp://127.0.0.1:0")
+
+
+CHILD_RECEIVES = """
+import os, sys
+import atmost
+outer = atmost.Receiver(sys.argv[1], clock_guard=0)
+if not (child := os.fork()):
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0) as own, atmost.Sender(own.url) as sender:
+        sender.send("a", "own")
+        os._exit(0 if own.receive(30).payload == "own" else 1)
+assert os.waitpid(child, 0)[1] == 0
+outer.close()
+"""
+
+
+def test_a_child_may_receive_at_an_address_of_its_own() -> None:
+    """Only what it inherited is closed."""
+    run(CHILD_RECEIVES, "udp://127.0.0.1:0")
+
+
+ASYNC = """
+import asyncio, os, sys
+import atmost
+async def main():
+    receiver = atmost.AsyncReceiver(sys.argv[1], clock_guard=0)
+    await receiver.ready()
+    if not (child := os.fork()):
+        assert receiver.closed
+        receiver.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(receiver.url, flush=True)
+    print((await receiver.receive(30)).payload, flush=True)
+    receiver.close()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix://{folder}/a.sock"])
+def test_a_loop_goes_on_watching_after_a_fork(url: str, tmp_path: Path) -> None:
+    """Parent and child share what the loop watches with: the child must not take the parent's socket off it."""
+    with program(ASYNC, url.format(folder=tmp_path)) as other:
+        with Sender(other.line()) as sender:
+            sender.send("a", "still heard")
+            assert other.line() == "still heard"
+        assert other.end() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_of_a_program_that_only_sends_has_nothing_to_let_go_of() -> None:
+    """Forking costs such a program nothing."""
+    run(
+        "import os, atmost\nsender = atmost.Sender('memory://a')\nif not os.fork(): os._exit(0)\nassert os.wait()[1] == 0"
+    )
