@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
     "keygen": "atmost.cli.keygen:keygen",
+    "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",
     "send": "atmost.cli.send:send",
 }

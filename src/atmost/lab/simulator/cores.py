@@ -1,0 +1,44 @@
+"""Which code a simulation runs: the real cores, or ones that a test has broken on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from atmost.core.events import Event, RefusalReason
+from atmost.core.receiving import ReceiverCore
+from atmost.core.sending import SenderCore
+from atmost.core.sessions import SessionState
+
+MakeCore = Callable[[], SenderCore]
+"""A fresh core, as its endpoint makes one at construction."""
+
+
+class ObservedReceiver(ReceiverCore):
+    """The real core, which also tells the reason of every single refusal; its events do so once in ten seconds (R23)."""
+
+    refused: RefusalReason | None = None
+    """Why the latest datagram was refused; set it to None before asking."""
+
+    def _refuse(self, reason: RefusalReason, state: SessionState | None, now: float) -> list[Event]:
+        self.refused = reason
+        return super()._refuse(reason, state, now)
+
+
+def fork_afresh(_parent: SenderCore, fresh: MakeCore) -> SenderCore:
+    """The child begins with nothing of its parent's (R8)."""
+    return fresh()
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The code under test."""
+
+    sender: type[SenderCore] = SenderCore
+    receiver: type[ObservedReceiver] = ObservedReceiver
+    fork: Callable[[SenderCore, MakeCore], SenderCore] = fork_afresh
+    """What a forked child's sender goes on with."""
+
+
+REAL: Final = Cores()
