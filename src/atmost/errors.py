@@ -22,6 +22,17 @@ from __future__ import annotations
 class AtMostError(Exception):
     """The parent of everything `atmost` raises."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travels between processes with its fields, as out of a pool's worker."""
+        return _restore, (type(self), str(self), self.__dict__)
+
+
+def _restore(kind: type[AtMostError], message: str, fields: dict[str, object]) -> AtMostError:
+    error = kind.__new__(kind)
+    error.args = (message,)
+    error.__dict__.update(fields)
+    return error
+
 
 class AddressError(AtMostError, ValueError):
     """A URL that cannot be used."""
