@@ -112,7 +112,8 @@ def main() -> None:
         "statsd_error_%": "StatsD error %",
         "statsd_worst_%": "StatsD worst %",
         "gauge_error_%": "gauge mean error %",
-        "statsd_gauge_%": "StatsD's",
+        "gauge_skew_%": "of it skew %",
+        "statsd_gauge_%": "StatsD's mean error %",
         "histogram_missing": "observations missing",
         "lost": "snapshots lost, reader",
         "link_lost": "link",
@@ -122,7 +123,7 @@ def main() -> None:
     print("| " + " | ".join(titles.values()) + " |")
     print("| " + " | ".join("---" for _ in titles) + " |")
     for row in rows:
-        print("| " + " | ".join(f"{row[name]:.6g}" for name in titles) + " |")
+        print("| " + " | ".join(f"{row[name]:.4g}" for name in titles) + " |")
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
@@ -200,11 +201,15 @@ def compare(reader: atmost.MetricsReader, other: StatsdSide, measured: dict[str,
     seen = reader.window("depth", 120, now)
     [source] = reader.sources(now)
     assert seen.mean is not None
+    # Snapshot n had the gauge's nth value: what came is known by number, and each must weigh once.
+    gone = {each.snapshot for each in source.missing}
+    came = [value for number, value in enumerate(measured["depths"]) if number not in gone]
     return {
         "wrong_totals": wrong,
         "statsd_error_%": 100 * abs(sum(other.totals.values()) - truth.total()) / truth.total(),
         "statsd_worst_%": 100 * max(errors),
         "gauge_error_%": 100 * abs(seen.mean - mean) / mean,
+        "gauge_skew_%": 100 * abs(seen.mean - sum(came) / len(came)) / mean,
         "statsd_gauge_%": 100 * abs(sum(other.gauges) / len(other.gauges) - mean) / mean,
         "histogram_missing": measured["observed"] - (reader.total("latency_seconds") or 0),
         "lost": source.lost + source.parts_lost,

@@ -225,11 +225,49 @@ def test_fork_past_the_hook_is_noticed():
 
 
 def test_ticker_survives_a_pause():
-    """One snapshot for all of it."""
+    """One snapshot for all of it, and not one for each that was missed."""
     sender = FakeSender()
     with Metrics(sender, 0.01) as metrics:
         metrics.counter("a_total")
-        with metrics._registry.guard:
-            time.sleep(0.1)
-        until(lambda: len(sender.sent) >= 2)
-        assert len(sender.sent) < 9
+        began = time.monotonic()
+        with metrics._registry._taking:
+            time.sleep(0.2)
+        until(lambda: len(sender.sent) >= 3)
+        assert len(sender.sent) <= (time.monotonic() - began - 0.2) / 0.01 + 3
+
+
+def test_slow_callback_keeps_nobody_waiting():
+    """New series and new buckets come into being while a callback hangs, and closing gives up on it."""
+    metrics, sender = make()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang():
+        entered.set()
+        leave.wait(30)
+        return 1
+
+    metrics.gauge("g", callback=hang)
+    counter, histogram = metrics.counter("a_total", "", ("x",)), metrics.histogram("h")
+    taker = threading.Thread(target=metrics.flush)
+    taker.start()
+    try:
+        entered.wait(30)
+        began = time.monotonic()
+        counter.labels("y").inc()
+        histogram.observe(7.0)
+        counter.labels("y").inc(-1)
+        assert time.monotonic() - began < 10
+        assert taker.is_alive()
+        metrics.close()
+        assert sender.sent == []
+    finally:
+        leave.set()
+        taker.join()
+
+
+def test_snapshot_inside_a_snapshot_is_none():
+    """A callback that asks for one does not number it twice."""
+    metrics, sender = make()
+    metrics.gauge("g", callback=lambda: metrics.flush() + 5)
+    assert metrics.flush() == 1
+    assert [payload[3] for _, payload in sender.take()] == [0]

@@ -24,6 +24,8 @@ I = TypeVar("I", bound=Instrument)  # noqa: E741  the instrument
 
 REPEAT: Final = 10.0
 """Every series is sent at least this often, changed or not, seconds."""
+_PATIENCE: Final = 1.0
+"""What `flush` and `close` wait at most for a snapshot that is being taken, whose callback may hang; seconds."""
 _FIRST: Final = 3
 """Snapshots that carry a new metric's help, besides those that repeat it."""
 
@@ -46,6 +48,8 @@ class Declared:
 
 class Registry:
     """The metrics of one process in one life."""
+
+    _inside: bool
 
     def __init__(self, sender: str, life: bytes, now: float, *, interval: float, max_series: int) -> None:
         """Begins the first life.
@@ -126,20 +130,18 @@ class Registry:
         Returns:
             Parts sent; 0 when there is nothing to tell of.
         """
-        with self.guard:
-            families = self._look(now, full=full or final)
-            if not self._declared or self._quiet:
+        if not self._taking.acquire(timeout=_PATIENCE):
+            return 0
+        try:
+            if self._inside:  # a callback, or a signal handler, that asks for a snapshot
                 return 0
-            while True:
-                parts = self._parts(families, now, final=final)
-                limit = send(parts[0])
-                if not limit or limit >= self.room:
-                    break
-                self.room = limit
-            self.number += 1
-        for part in parts[1:]:
-            send(part)
-        return len(parts)
+            self._inside = True
+            try:
+                return self._take(now, send, full=full or final, final=final)
+            finally:
+                self._inside = False
+        finally:
+            self._taking.release()
 
     def renew(self, life: bytes, now: float) -> None:
         """Begins another life, in a forked child: what the parent measured is the parent's to tell."""
@@ -153,11 +155,31 @@ class Registry:
                 one.shot = one.look(now) if getattr(one, "callback", None) is None else None
 
     def _begin(self, life: bytes, now: float) -> None:
-        self.guard = threading.RLock()  # a forked child may have inherited one that nobody will let go of
+        # A forked child may have inherited locks that nobody will let go of.
+        self.guard = threading.RLock()
+        """Held for moments only, where series and buckets come into being."""
+        self._taking = threading.RLock()
+        self._inside = False
         self._life = life
         self._began = now
         self._dropped: dict[str, int] = {}
         self.number = 0
+
+    def _take(self, now: float, send: Callable[[bytes], int], *, full: bool, final: bool) -> int:
+        # Without the guard: a callback may be slow, and nobody who counts may wait for it.
+        pieces = self._look(now, full=full)
+        if not self._declared or self._quiet:
+            return 0
+        while True:
+            parts = self._parts(pieces, now, final=final)
+            limit = send(parts[0])
+            if not limit or limit >= self.room:
+                break
+            self.room = limit
+        self.number += 1
+        for part in parts[1:]:
+            send(part)
+        return len(parts)
 
     def _admit(self, kind: type[I], declared: Declared, values: bytes) -> I | None:
         with self.guard:
