@@ -15,10 +15,10 @@ from atmost.core.events import DropReason, Message, RefusalReason
 from atmost.core.keys import keyring, parse_key
 from atmost.core.ledger import Ledger
 from atmost.core.limits import HEADER, TAG
-from atmost.core.parameters import ReceiverOptions
+from atmost.core.parameters import ReceiverOptions, SenderOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import NO_KEY, ChecksumSeal, Keyring, SealFactory, no_keys
-from atmost.core.sending import SenderCore, SenderOptions
+from atmost.core.sending import SenderCore
 from tests.model import rules as model_rules
 from tests.model.explore import explore
 from tests.model.mutants import correct

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
         SessionOpened as SessionOpened,
     )
     from atmost.core.ledger import Ledger as Ledger
+    from atmost.core.ledger import SenderStats as SenderStats
     from atmost.core.ledger import SessionLedger as SessionLedger
     from atmost.core.merging import MergedLedger as MergedLedger
-    from atmost.core.sending import SenderStats as SenderStats
     from atmost.endpoint.receiver import Receiver as Receiver
     from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
     from atmost.endpoint.sender import Sender as Sender
@@ -103,9 +103,8 @@ _HOMES = {
         "SessionEvicted",
         "SessionOpened",
     ),
-    "atmost.core.ledger": ("Ledger", "SessionLedger"),
+    "atmost.core.ledger": ("Ledger", "SenderStats", "SessionLedger"),
     "atmost.core.merging": ("MergedLedger",),
-    "atmost.core.sending": ("SenderStats",),
     "atmost.endpoint.receiver": ("Receiver",),
     "atmost.endpoint.receiver_async": ("AsyncReceiver",),
     "atmost.endpoint.sender": ("Sender",),

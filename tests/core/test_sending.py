@@ -4,7 +4,8 @@ import pytest
 
 from atmost.core.datagram import Kind
 from atmost.core.limits import MAX_DATAGRAM, MAX_NAME, MIN_DATAGRAM, OVERHEAD
-from atmost.core.sending import SenderCore, SenderOptions
+from atmost.core.parameters import SenderOptions
+from atmost.core.sending import SenderCore
 from atmost.errors import OptionError
 from tests.core.twins import PLAIN, Sending, encode_message, read
 

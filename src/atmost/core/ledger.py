@@ -101,6 +101,22 @@ class Ledger(Account):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SenderStats:
+    """What became of the messages given to `send()`: `offered = dropped + open + handed_over + refused` (R20)."""
+
+    offered: int
+    """Calls of `send()` that did not raise."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Dropped before they were numbered, by reason."""
+    open: int = 0
+    """Buffered, or numbered and held for a transport that cannot take them yet."""
+    handed_over: int = 0
+    """Given to the transport, once each."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Numbered and refused at the hand-over, by the errno's name; the receiver sees these as a gap."""
+
+
 class SessionAccount:
     """The running account of one session (GUARANTEE §6): O, E, D and what was booked as lost.
 

@@ -1,10 +1,10 @@
-"""The parameters of the guarantee, each a trade-off, checked at construction."""
+"""What users can choose at either end: each option is a trade-off, and is checked at construction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atmost.core.limits import GRACE, MAX_SESSIONS, WINDOW
+from atmost.core.limits import GRACE, MAX_DATAGRAM, MAX_SESSIONS, MIN_DATAGRAM, WINDOW
 from atmost.errors import OptionError
 
 
@@ -37,3 +37,34 @@ class ReceiverOptions:
                 raise OptionError(name, value, f"a whole number from 1 to {1 << 24}")
         if self.max_age is not None and not 0 < self.max_age <= 1e9:
             raise OptionError("max_age", self.max_age, "seconds above 0, or None")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """What a sender's user can choose; each is a trade-off."""
+
+    linger: float = 0.005
+    """Seconds a message may wait for company. Larger fills datagrams better and delays more; 0: every message alone, at once."""
+    max_datagram: int | None = None
+    """Bytes of one datagram, headers included; None takes what the path allows. Larger costs less a message and loses more at once."""
+    max_bytes_per_second: float | None = None
+    """Pacing of the datagrams' bytes; None sends as fast as asked. What does not fit is dropped and counted as `pacing`."""
+    max_buffer: int = 262_144
+    """Bytes that may wait while the transport cannot take them. Larger survives longer stalls, and sends older messages after them."""
+    max_hold: float = 1.0
+    """Seconds a numbered datagram waits for a transport that says "not now"; then it is counted as refused."""
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range."""
+        if not 0 <= self.linger <= 60:
+            raise OptionError("linger", self.linger, "seconds from 0 to 60")
+        if self.max_datagram is not None and not MIN_DATAGRAM <= self.max_datagram <= MAX_DATAGRAM:
+            raise OptionError("max_datagram", self.max_datagram, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
+        if self.max_bytes_per_second is not None and not self.max_bytes_per_second >= 1:
+            raise OptionError(
+                "max_bytes_per_second", self.max_bytes_per_second, "bytes per second, at least 1, or None"
+            )
+        if not MIN_DATAGRAM <= self.max_buffer <= 1 << 30:
+            raise OptionError("max_buffer", self.max_buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
+        if not 0 <= self.max_hold <= 60:
+            raise OptionError("max_hold", self.max_hold, "seconds from 0 to 60")

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon, pack_messages
 from atmost.core.events import DropReason
+from atmost.core.ledger import SenderStats
 from atmost.core.limits import (
     BEACON_AFTER_DATA,
     BEACON_GROWTH,
@@ -25,14 +25,12 @@ from atmost.core.limits import (
     BEACON_UNDER_LOAD,
     MAGIC,
     MAX_COUNT,
-    MAX_DATAGRAM,
     MAX_NAME,
-    MIN_DATAGRAM,
     OVERHEAD,
     VERSION,
 )
+from atmost.core.parameters import SenderOptions
 from atmost.core.seal import NO_KEY, SealFactory
-from atmost.errors import OptionError
 
 NOT_NOW: Final = "EAGAIN"
 """What a transport answers when it cannot take a datagram at this moment: a certain refusal (R6)."""
@@ -41,53 +39,6 @@ _HELD_RETRY: Final = 0.001
 """A held datagram is offered again this often, seconds."""
 _IMMEDIATE_EVERY: Final = 0.000_25
 """A lone message leaves at once, but waking an idle receiver costs 11 µs: at most one such datagram in this time, seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderOptions:
-    """What a sender's user can choose; each is a trade-off."""
-
-    linger: float = 0.005
-    """Seconds a message may wait for company. Larger fills datagrams better and delays more; 0: every message alone, at once."""
-    max_datagram: int | None = None
-    """Bytes of one datagram, headers included; None takes what the path allows. Larger costs less a message and loses more at once."""
-    max_bytes_per_second: float | None = None
-    """Pacing of the datagrams' bytes; None sends as fast as asked. What does not fit is dropped and counted as `pacing`."""
-    max_buffer: int = 262_144
-    """Bytes that may wait while the transport cannot take them. Larger survives longer stalls, and sends older messages after them."""
-    max_hold: float = 1.0
-    """Seconds a numbered datagram waits for a transport that says "not now"; then it is counted as refused."""
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range."""
-        if not 0 <= self.linger <= 60:
-            raise OptionError("linger", self.linger, "seconds from 0 to 60")
-        if self.max_datagram is not None and not MIN_DATAGRAM <= self.max_datagram <= MAX_DATAGRAM:
-            raise OptionError("max_datagram", self.max_datagram, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
-        if self.max_bytes_per_second is not None and not self.max_bytes_per_second >= 1:
-            raise OptionError(
-                "max_bytes_per_second", self.max_bytes_per_second, "bytes per second, at least 1, or None"
-            )
-        if not MIN_DATAGRAM <= self.max_buffer <= 1 << 30:
-            raise OptionError("max_buffer", self.max_buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
-        if not 0 <= self.max_hold <= 60:
-            raise OptionError("max_hold", self.max_hold, "seconds from 0 to 60")
-
-
-@dataclass(frozen=True, slots=True)
-class SenderStats:
-    """What became of the messages given to `send()`: `offered = dropped + open + handed_over + refused` (R20)."""
-
-    offered: int
-    """Calls of `send()` that did not raise."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Dropped before they were numbered, by reason."""
-    open: int = 0
-    """Buffered, or numbered and held for a transport that cannot take them yet."""
-    handed_over: int = 0
-    """Given to the transport, once each."""
-    refused: dict[str, int] = field(default_factory=dict)
-    """Numbered and refused at the hand-over, by the errno's name; the receiver sees these as a gap."""
 
 
 class Outgoing:

@@ -23,10 +23,12 @@ from typing import Any, Final, NoReturn, Self
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
 from atmost.core.keys import Key
+from atmost.core.ledger import SenderStats
 from atmost.core.limits import GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
+from atmost.core.parameters import SenderOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory
-from atmost.core.sending import NOT_NOW, SenderCore, SenderOptions, SenderStats
+from atmost.core.sending import NOT_NOW, SenderCore
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.flusher import Flusher
 from atmost.endpoint.keys import find_keys

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.sending import SenderOptions
+from atmost.core.parameters import ReceiverOptions, SenderOptions
 from atmost.lab.faults import LinkFaults
 
 RECEIVER: Final = "r"
@@ -195,9 +194,9 @@ def _draw_chances(random: Random) -> Chances:
 
     return Chances(
         waiting=random.choice((0.0, 0.7, 1.0)),
-        silence=often(0.02),
+        silence=often(0.02, 0.1),
         receiver_crash=often(0.005, 0.02, 0.1, 0.3),
-        receiver_close=often(0.2),
+        receiver_close=often(0.2, 0.5),
         receiver_step=often(0.01, 0.05),
         slow=often(0.02, 0.2),
         raising=often(0.05, 0.5),
