@@ -271,3 +271,20 @@ def test_snapshot_inside_a_snapshot_is_none():
     metrics.gauge("g", callback=lambda: metrics.flush() + 5)
     assert metrics.flush() == 1
     assert [payload[3] for _, payload in sender.take()] == [0]
+
+
+def test_threads_that_have_run_out_are_tried_again(sender, monkeypatch):
+    """Declaring does not raise; the next declaration starts the thread."""
+    before = len(threads())
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        metrics = Metrics(sender, 0.05)
+        metrics.counter("a_total")
+    assert len(threads()) == before
+    metrics.counter("b_total")
+    assert len(threads()) == before + 1
+    metrics.close()

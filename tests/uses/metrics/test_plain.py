@@ -91,3 +91,11 @@ def test_other_subjects_count_for_completeness_only():
     reader = fed([1.0] * 3, one)
     reader.feed(Message("logs.x", {"message": "hello"}, Arrival(one, 3, 0, 0)), 3.0)
     assert reader.counts == {"readings": 3}
+
+
+def test_completeness_is_the_sessions():
+    """Over everything a session sent, not only readings."""
+    one = session()
+    reader = fed([1.0] * 9, one)
+    reader.feed(Loss(one, 1, Place.IN_FLIGHT, 9, 9), 9.0)
+    assert reader.completeness(60, 9.0) == 0.9

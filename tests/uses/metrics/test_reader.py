@@ -212,3 +212,64 @@ def test_mixed_events_are_taken():
         reader.feed(event, 0.0)
     deliver(reader, [("metrics.x", "text"), ("metrics.x", {"a": 1}), ("metrics.x", [1]), ("metrics.x", True)], 0.0)
     assert reader.counts == {"late_messages": 1, "malformed": 4}
+
+
+def test_completeness_over_everything():
+    """Of all series of a sender, or of all senders."""
+    metrics, sender = make()
+    gauge, reader = metrics.gauge("g"), MetricsReader(now=-1.0)
+    metrics._registry._began = 0.0
+    assert reader.completeness(60, 0.0) is None
+    for number in range(10):
+        gauge.set(number)
+        sent = snapshot(metrics, sender, float(number))
+        if number != 4:
+            deliver(reader, sent, float(number))
+    assert reader.completeness(60, 20.0) == 0.9
+    assert reader.completeness(60, 20.0, sender="web-1") == 0.9
+    assert reader.completeness(60, 20.0, sender="other") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("a_total", 2, -1),
+        ("a_total", 2, float("nan")),
+        ("g", 2, float("inf")),
+        ("h", 2, float("inf")),
+        ("h", 5, [1]),
+        ("h", 5, [1, 0]),
+        ("h", 5, [1, -3]),
+        ("h", 5, [10**9, 3]),
+        ("h", 3, -1),
+        ("a_total", 0, ["one too many"]),
+    ],
+)
+def test_readings_that_cannot_be_are_refused(name, place, value):
+    """Counted as malformed, and nothing of them is kept."""
+    metrics, sender = make()
+    metrics.counter("a_total").inc()
+    metrics.gauge("g").set(1)
+    metrics.histogram("h").observe(1.0)
+    [(subject, payload)] = snapshot(metrics, sender, 0.0)
+    [family] = [family for family in payload[10] if family[1] == name]
+    family[5][0][place] = value
+    reader = MetricsReader()
+    deliver(reader, [(subject, payload)], 0.0)
+    assert reader.counts["malformed"] == 1
+    assert reader.total("h") in {None, 1, 0}
+    assert reader.window(name, 10, 0.0).received == 0
+
+
+def test_kinds_of_one_series_cannot_change():
+    """A stranger's histogram under the name of a counter is a conflict, and harms nothing."""
+    metrics, sender = make()
+    metrics.counter("a_total").inc(3)
+    sent = snapshot(metrics, sender, 0.0)
+    other, another = make()
+    other.histogram("a").observe(1.0)
+    [(subject, payload)] = snapshot(other, another, 0.0)
+    payload[10][0][1] = "a_total"
+    reader = MetricsReader()
+    deliver(reader, [*sent, (subject, payload)], 0.0)
+    assert (reader.total("a_total"), reader.counts["conflict"]) == (3, 1)

@@ -28,7 +28,7 @@ class Series:
         """What a histogram gained, by slot."""
         self.gauge = False
         """Whether its values are no totals."""
-        self.as_of = -1
+        self.as_of = -1 - wire.HOLD  # never, and not just before the first either
         """The last snapshot in which the value is known."""
         self.touched = -1
         """The last snapshot with a piece of it."""
