@@ -1,12 +1,14 @@
 """What tests of the two ends share."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from atmost import Sender
 from atmost.core import sending
 from atmost.endpoint import sender as module
+from tests.endpoint.crew import Journal
 from tests.endpoint.tape import Tape
 
 Make = Callable[..., Sender]
@@ -43,3 +45,11 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
         sender.send("first")
 
     return busy
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """What the workers of a test processed."""
+    journal = Journal(tmp_path / "journal")
+    yield journal
+    journal.close()

@@ -11,7 +11,7 @@ import click
 
 from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option, workers_option
 from atmost.cli.output import account_lines, to_json
-from atmost.cli.stopping import stopping
+from atmost.cli.stopping import Stop, stopping
 from atmost.cli.table import open_display
 from atmost.collector.watch import SenderRow, Watch
 from atmost.core.ledger import Ledger
@@ -51,7 +51,7 @@ def collect(
         next_show = began
         with nullcontext() if as_json else open_display(receiver.url) as display:
             while not stop.asked and (seconds is None or time.monotonic() - began < seconds):
-                take_all(receiver, time.monotonic() + _TURN)
+                take_all(receiver, time.monotonic() + _TURN, stop)
                 now = time.monotonic()
                 if now >= next_show:
                     next_show = now + _SHOW_EVERY
@@ -61,7 +61,7 @@ def collect(
                         display.show(ledger, rows)
                     else:
                         click.echo(to_json(_second(ledger, rows)))
-        ledger = _last_account(receiver)
+        ledger = _last_account(receiver, stop)
         if as_json:
             click.echo(to_json({"type": "account", **asdict(ledger)}))
         else:
@@ -69,10 +69,10 @@ def collect(
     return 0
 
 
-def take_all(receiver: Receiver | Workers, until: float) -> None:
+def take_all(receiver: Receiver | Workers, until: float, stop: Stop) -> None:
     """Receives until a moment, monotonic seconds; the account is kept by the receiver."""
     if isinstance(receiver, Workers):
-        receiver.supervise(until - time.monotonic())
+        receiver.supervise(until - time.monotonic(), lambda: stop.asked)
         return
     while (left := until - time.monotonic()) > 0:
         receiver.receive(left)
@@ -84,12 +84,12 @@ def _open(bind: str | None, workers: int, audience: str, key_file: str | None) -
     return Workers(lambda _message: None, bind, workers=workers, audience=audience, key_file=key_file)
 
 
-def _last_account(receiver: Receiver | Workers) -> Ledger:
+def _last_account(receiver: Receiver | Workers, stop: Stop) -> Ledger:
     """The account when what has arrived is taken in."""
     if isinstance(receiver, Workers):
         receiver.close()
     else:
-        take_all(receiver, time.monotonic() + _TURN)
+        take_all(receiver, time.monotonic() + _TURN, stop)
     return receiver.ledger()
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from atmost.core.ledger import Ledger
 
-_ends: weakref.WeakSet[KeeperEnd] = weakref.WeakSet()
+_ends: weakref.WeakSet[KeeperEnd | WorkerEnd] = weakref.WeakSet()
 
 _HEAD: Final = struct.Struct(">IB")
 _READ: Final = 1 << 18
@@ -49,13 +49,14 @@ class Said(IntEnum):
 
 
 class WorkerEnd:
-    """The worker's end; `say` from any of its threads."""
+    """The worker's end; `say` from any of its threads. A process that a handler forks does not speak for its worker."""
 
     def __init__(self, sock: socket.socket) -> None:
         """Args: sock: one of the pair."""
         sock.setblocking(True)
         self._sock = sock
         self._lock = threading.Lock()
+        _ends.add(self)
 
     def asked(self) -> Ask | None:
         """Waits for the next question; None when the keeper is gone."""
@@ -70,6 +71,11 @@ class WorkerEnd:
         body = _encode(ledger)
         with self._lock, contextlib.suppress(OSError):
             self._sock.sendall(_HEAD.pack(len(body), what) + body)
+
+    def close(self) -> None:
+        """Lets go of the socket; the keeper sees that this worker is gone."""
+        self._lock = threading.Lock()  # a thread of the process that forked this one may hold the other
+        self._sock.close()
 
 
 class KeeperEnd:

@@ -44,7 +44,7 @@ def serve(
     asked = threading.Event()
     with ended_by_signals(asked.set), Workers(handler, url, workers=workers, subjects=subjects, **options) as group:
         while not asked.is_set():
-            group.supervise(_TURN)
+            group.supervise(_TURN, asked.is_set)
     return group.ledger()
 
 

@@ -118,13 +118,14 @@ class Workers:
         """Whether every worker runs and accepts what is sent from now on; the state as of the last `supervise`."""
         return len(self._children) == self._job.count and all(child.ready for child in self._children.values())
 
-    def supervise(self, timeout: float = 0.0) -> None:
+    def supervise(self, timeout: float = 0.0, ended: Callable[[], bool] = lambda: False) -> None:
         """Takes reports and replaces workers that ended; call it at least once a second.
 
         Args:
             timeout: seconds to do so; 0 looks once.
+            ended: says that the end was asked for: then this returns, and replaces no worker that was asked to end as well.
         """
-        self._tend_until(time.monotonic() + timeout, lambda: False)
+        self._tend_until(time.monotonic() + timeout, ended)
 
     def ledger(self) -> MergedLedger:
         """The account of all workers, asked of each; when closed the final one."""
@@ -211,6 +212,8 @@ class Workers:
             if now >= deadline or done():
                 return
             self._wait(max(0.0, min(deadline, self._report_at, *self._vacant.values()) - now))
+            if done():
+                return
 
     def _tend(self, now: float) -> None:
         if now >= self._report_at:

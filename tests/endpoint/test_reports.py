@@ -1,0 +1,115 @@
+"""What workers and their keeper say to each other: whole records, whenever they come, and the end of the stream."""
+
+import os
+import socket
+
+import pytest
+
+from atmost import Ledger
+from atmost.core.events import Tail
+from atmost.core.ledger import SessionLedger
+from atmost.endpoint.reports import Ask, KeeperEnd, Said, WorkerEnd
+from tests.real import until
+
+
+@pytest.fixture
+def ends():
+    """Both ends of one connection; the worker's socket too."""
+    ours, theirs = socket.socketpair()
+    keeper = KeeperEnd(ours)
+    yield keeper, WorkerEnd(theirs), theirs
+    keeper.close()
+    theirs.close()
+
+
+def account(delivered):
+    """Return an account with something of every kind in it."""
+    row = SessionLedger(
+        id="07", name="n\N{SNOWMAN}", host="h", pid=1, key_id=2, tail=Tail.SILENT, sent=3, datagrams=1, last_seen=0.5
+    )
+    return Ledger(
+        delivered=delivered, refused={"future": 2}, lost_by_place={"in_flight": 1}, kernel_drops=None, sessions=[row]
+    )
+
+
+def test_an_account_arrives_as_it_was(ends):
+    """Every figure, its type included; several records in one reading."""
+    keeper, worker, _ = ends
+    worker.say(Said.READY, account(1))
+    worker.say(Said.CLOSED, account(2))
+    assert list(keeper.records()) == [(Said.READY, account(1)), (Said.CLOSED, account(2))]
+    assert list(keeper.records()) == []
+    assert not keeper.ended
+
+
+def test_a_record_may_come_in_pieces(ends):
+    """A worker can be stopped or killed in the middle of one: the keeper neither waits nor takes half of it."""
+    keeper, worker, theirs = ends
+    sent = []
+
+    class Slow:
+        def sendall(self, data):
+            sent.append(data)
+
+    real, worker._sock = worker._sock, Slow()
+    worker.say(Said.REPORT, account(7))
+    for byte in sent[0][:-1]:
+        theirs.sendall(bytes([byte]))
+        assert list(keeper.records()) == []
+    theirs.sendall(sent[0][-1:])
+    assert list(keeper.records()) == [(Said.REPORT, account(7))]
+    theirs.sendall(sent[0][:-1])
+    real.close()
+    assert list(keeper.records()) == []
+    assert keeper.ended
+
+
+def test_questions_arrive_in_order_until_the_keeper_is_gone(ends):
+    """A worker waits for questions, and learns that its keeper is gone by the end of them."""
+    keeper, worker, theirs = ends
+    assert keeper.ask(Ask.REPORT)
+    assert keeper.ask(Ask.END)
+    assert [worker.asked(), worker.asked()] == [Ask.REPORT, Ask.END]
+    keeper.close()
+    assert worker.asked() is None
+    worker.say(Said.REPORT, account(1))  # nobody hears it, and nothing happens
+    theirs.close()
+    assert worker.asked() is None
+
+
+def test_a_keeper_never_waits_for_a_stopped_worker(ends):
+    """Questions that find no room are not asked, and the caller is told."""
+    keeper, _, theirs = ends
+    until(lambda: not keeper.ask(Ask.REPORT))
+    theirs.close()
+    assert not keeper.ask(Ask.REPORT)
+    assert list(keeper.records()) == []
+    assert keeper.ended
+
+
+def test_a_process_forked_from_a_worker_does_not_speak_for_it(ends):
+    """What a handler's child does on its way out is no word of the worker's."""
+    keeper, worker, _ = ends
+    child = os.fork()
+    if not child:
+        worker.say(Said.CLOSED, account(1))
+        os._exit(int(worker.asked() is not None))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    worker.say(Said.REPORT, account(2))
+    assert list(keeper.records()) == [(Said.REPORT, account(2))]
+
+
+def test_a_forked_process_does_not_keep_the_connection(ends):
+    """A worker sees its keeper's end although a process that the keeper forked lives on."""
+    keeper, worker, _ = ends
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writer)
+        os.read(reader, 1)  # lives until the test lets it go
+        os._exit(int(not keeper.ended))
+    os.close(reader)
+    keeper.close()
+    assert worker.asked() is None
+    os.close(writer)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
