@@ -1,9 +1,12 @@
 """What may be declared, what may not and why, and the bound on series."""
 
+from pathlib import Path
+
 import pytest
 
 from atmost import AtMostError, MetricError, OptionError, SubjectError
 from atmost.uses.metrics.metrics import Metrics
+from atmost.uses.metrics.reasons import DropReason
 from tests.uses.metrics.scene import FakeSender, make, snapshot
 
 
@@ -180,3 +183,9 @@ def test_callback_that_cannot_be_called(metrics, callback):
         metrics.gauge("g", callback=callback)
     with pytest.raises(MetricError, match="without labels"):
         metrics.gauge("h", "", ("a",), callback=lambda: 1)
+
+
+def test_every_reason_is_documented():
+    """Where a user looks for what a count means."""
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [reason for reason in DropReason if f"`{reason}`" not in page] == []
