@@ -1,8 +1,9 @@
-"""The parameters of a receiver are checked where they are given."""
+"""The options of both ends are checked where they are given."""
 
 import pytest
 
-from atmost.core.parameters import ReceiverOptions
+from atmost.core.limits import MAX_DATAGRAM, MIN_DATAGRAM
+from atmost.core.parameters import ReceiverOptions, SenderOptions
 from atmost.errors import OptionError
 
 
@@ -26,7 +27,7 @@ from atmost.errors import OptionError
         ("max_age", float("nan")),
     ],
 )
-def test_an_option_outside_its_range_is_the_callers_mistake(option, value):
+def test_a_receivers_option_outside_its_range_is_the_callers_mistake(option, value):
     """It raises when it is made, and says which and what is expected."""
     with pytest.raises(OptionError, match=option) as caught:
         ReceiverOptions(**{"future_bound": 0.5, "clock_guard": 0.5, option: value})
@@ -37,3 +38,26 @@ def test_the_edges_of_the_options_are_allowed():
     """Nothing at all is a bound too: one clock for both ends needs none."""
     options = ReceiverOptions(future_bound=0, clock_guard=0, window=1, max_sessions=1, grace=0)
     assert (options.window, options.max_age) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("linger", -0.001),
+        ("linger", 61),
+        ("linger", float("nan")),
+        ("max_datagram", MIN_DATAGRAM - 1),
+        ("max_datagram", MAX_DATAGRAM + 1),
+        ("max_bytes_per_second", 0),
+        ("max_bytes_per_second", float("nan")),
+        ("max_buffer", 507),
+        ("max_buffer", (1 << 30) + 1),
+        ("max_hold", -1),
+        ("max_hold", 61),
+    ],
+)
+def test_a_senders_option_outside_its_range_is_the_callers_mistake(option, value):
+    """It raises when it is made, and says which and what is expected."""
+    with pytest.raises(OptionError, match=option) as caught:
+        SenderOptions(**{option: value})
+    assert caught.value.option == option

@@ -3,10 +3,9 @@
 import pytest
 
 from atmost.core.datagram import Kind
-from atmost.core.limits import MAX_DATAGRAM, MAX_NAME, MIN_DATAGRAM, OVERHEAD
+from atmost.core.limits import MAX_NAME, OVERHEAD
 from atmost.core.parameters import SenderOptions
 from atmost.core.sending import SenderCore
-from atmost.errors import OptionError
 from tests.core.twins import PLAIN, Sending, encode_message, read
 
 
@@ -145,26 +144,3 @@ def test_r4_a_name_that_is_no_text_does_not_stop_anything():
     core.begin(1, 2, 3.0)
     report = read(core.next_datagram(3.0, 2, flush=True).data).report
     assert (report.name, report.host) == ("caf?", "?")
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("linger", -0.001),
-        ("linger", 61),
-        ("linger", float("nan")),
-        ("max_datagram", MIN_DATAGRAM - 1),
-        ("max_datagram", MAX_DATAGRAM + 1),
-        ("max_bytes_per_second", 0),
-        ("max_bytes_per_second", float("nan")),
-        ("max_buffer", 507),
-        ("max_buffer", (1 << 30) + 1),
-        ("max_hold", -1),
-        ("max_hold", 61),
-    ],
-)
-def test_an_option_outside_its_range_is_the_callers_mistake(option, value):
-    """It raises when it is made, and says which and what is expected."""
-    with pytest.raises(OptionError, match=option) as caught:
-        SenderOptions(**{option: value})
-    assert caught.value.option == option

@@ -99,7 +99,7 @@ class Receiving:
         """The account, after R20 was checked on it."""
         ledger = self.core.ledger(self.now, queued)
         assert ledger.balanced()
-        assert all(min(row.delivered, row.pending, row.lost) >= 0 for row in [ledger, *ledger.sessions])
+        assert all(min(row.delivered, row.queued, row.pending, row.lost) >= 0 for row in [ledger, *ledger.sessions])
         return ledger
 
     @property
