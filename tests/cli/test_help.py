@@ -2,6 +2,7 @@
 
 import sys
 
+import click
 import pytest
 
 from atmost import __version__
@@ -41,11 +42,23 @@ def test_help_lists_every_command_and_shows_how_to_begin(run):
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
+def every_command(group=commands, path=()):
+    """The words of each command, those of a group within it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("name", sorted(_COMMANDS))
-def test_every_command_has_help_with_examples(commands, name, flag):
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_has_help_with_examples(commands, words, flag):
     """Each example stands on a line of its own, to be copied, and each option says what it means."""
-    done = commands(name, flag)
+    name = " ".join(words)
+    done = commands(*words, flag)
     assert (done.status, done.err) == (0, "")
     assert f"Usage: atmost {name}" in done.out
     examples = done.out.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()

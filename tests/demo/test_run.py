@@ -1,5 +1,6 @@
 """`atmost demo` as a user runs it: it balances whatever the link does, and leaves nothing behind."""
 
+import re
 import signal
 
 import psutil
@@ -13,28 +14,23 @@ RUNS = [(0, 1), (0, 2), (0.05, 3), (0.3, 4), (0.3, 5), (1, 6)]
 """Loss and seed."""
 
 
-def children(pid):
-    """The processes below a process, as handles that never mean another process of the same number."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def gone(processes):
-    """Whether each of them has ended."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+def processes_of(first_line):
+    """The link and the agent of a demo that still run: they were given the addresses that its first line tells."""
+    addresses = set(re.findall(r"udp://[\d.]+:\d+", first_line))
+    assert len(addresses) == 2
+    running = psutil.process_iter(["cmdline", "status"])
+    living = [process for process in running if process.info["status"] != psutil.STATUS_ZOMBIE]
+    return [process for process in living if addresses & set(process.info["cmdline"] or ())]
 
 
 @pytest.fixture
 def demo(start):
-    """A function that starts a demo, waits until all of it runs, and returns it with its child processes."""
+    """A function that starts a demo, and returns it with its first line once all of it runs."""
 
     def begin(*arguments, **options):
         it = start("demo", "--seed", 1, *arguments, **options)
-        it.until(lambda: it.out and it.out[0].startswith("collector on udp://"))
-        found = until(lambda: (below := children(it.pid)) and len(below) >= 2 and below)
-        return it, found
+        (first,) = it.prints(1)
+        return it, first
 
     return begin
 
@@ -80,11 +76,12 @@ def test_what_arrives_and_what_is_lost_is_shown_live(start):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_the_account(demo, number):
     """Ctrl-C reaches only the demo, which ends its children in order: sender, link, collector."""
-    it, below = demo("--loss", "0.3")
+    it, first = demo("--loss", "0.3")
+    assert len(processes_of(first)) == 2
     done = it.end(number)
     assert (done.status, done.err) == (0, "")
     assert done.out.endswith("  the account is balanced\n")
-    assert gone(below)
+    assert not processes_of(first)
 
 
 def test_no_time_at_all_is_enough_for_an_account(run):
@@ -96,26 +93,27 @@ def test_no_time_at_all_is_enough_for_an_account(run):
 
 def test_killed_it_leaves_no_process_behind(demo):
     """Nothing can be done when one is killed, so the children see to it themselves; and they say nothing."""
-    it, below = demo()
+    it, first = demo()
     it.kill()
-    until(lambda: gone(below))
+    until(lambda: not processes_of(first))
     assert it.err == []
 
 
 def test_a_reader_that_has_enough(demo):
     """`| head -n 1` ends it and its children, without a word."""
-    it, below = demo("--seconds", 60, code=PIPED)
+    it, first = demo("--seconds", 60, code=PIPED)
     done = it.wait()
     assert len(done.out.splitlines()) == 1
     assert done.err == ""
-    until(lambda: gone(below))
+    until(lambda: not processes_of(first))
 
 
 def test_a_child_that_is_killed_ends_the_demo_with_a_line(demo):
     """Status 1, for there is no account to balance; the other child goes too."""
-    it, below = demo()
-    next(process for process in below if "atmost.demo.source" in process.cmdline()).kill()
+    it, first = demo()
+    (agent,) = [process for process in processes_of(first) if "atmost.demo.source" in process.info["cmdline"]]
+    agent.kill()
     done = it.wait()
     assert done.status == 1
     assert done.err.splitlines() == ["atmost: demo: a process of the demo ended early; its own message stands above"]
-    until(lambda: gone(below))
+    until(lambda: not processes_of(first))
