@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from atmost.errors import (
         SubjectError as SubjectError,
     )
+    from atmost.uses.heartbeats.heartbeat import Heartbeat as Heartbeat
+    from atmost.uses.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
     from atmost.uses.metrics.metrics import Metrics as Metrics
     from atmost.uses.metrics.reader import MetricsReader as MetricsReader
 
@@ -123,6 +125,8 @@ _HOMES = {
         "PayloadTooLarge",
         "SubjectError",
     ),
+    "atmost.uses.heartbeats.heartbeat": ("Heartbeat",),
+    "atmost.uses.heartbeats.monitor": ("HeartbeatMonitor",),
     "atmost.uses.metrics.metrics": ("Metrics",),
     "atmost.uses.metrics.reader": ("MetricsReader",),
 }
@@ -137,6 +141,8 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "ClockAlarm",
     "DatagramRefused",
     "Event",
+    "Heartbeat",
+    "HeartbeatMonitor",
     "InvalidKey",
     "LateArrival",
     "Ledger",

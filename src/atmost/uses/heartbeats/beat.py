@@ -1,0 +1,94 @@
+"""What one beat carries, and how it is read from a message that anybody may have sent.
+
+Pure functions, safe from any thread; reading never raises.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from atmost.errors import OptionError
+
+SUBJECT: Final = "heartbeats"
+"""The first token of the subject; the rest is the heartbeat's name."""
+MIN_INTERVAL: Final = 0.01
+MAX_INTERVAL: Final = 86_400.0
+"""Seconds between two beats, at least and at most."""
+_MAX_NUMBER: Final = 1 << 62
+_MAX_TEXT: Final = 128
+
+
+class Ending(StrEnum):
+    """How a heartbeat said goodbye."""
+
+    STOPPED = "stopped"
+    """Its work is done, or it was told to stop."""
+    FAILED = "failed"
+    """An exception ended it."""
+
+
+class Beat(msgspec.Struct, gc=False, omit_defaults=True):
+    """One sign of life; all counts are cumulative. Beats without the fields that have defaults are beats too."""
+
+    number: int
+    """From 0, one more each time; contiguous numbers prove that nothing in between was lost."""
+    interval: float
+    """Seconds until the next."""
+    life: str = ""
+    """Which life of the heartbeat; another one began at 0 again. Without it the session is the life."""
+    uptime: float = 0.0
+    """Seconds since this life began."""
+    offered: int = 0
+    """Messages given to the sender, in its session."""
+    dropped: int = 0
+    """Messages the sender dropped."""
+    refused: int = 0
+    """Messages the sender's socket refused."""
+    errors: int = 0
+    """Beats that could not be made."""
+    timeout: float | None = None
+    """Seconds of silence that mean `down`; None leaves it to the loss that is measured."""
+    ending: Ending | None = None
+    """Set in a goodbye."""
+    reason: str = ""
+    """The exception's class, in a goodbye of what failed."""
+
+
+def read_beat(payload: Any) -> Beat | None:
+    """The beat in a message's payload, or None when it is none."""
+    try:
+        beat = msgspec.convert(payload, Beat)
+    except Exception:  # noqa: BLE001  whatever a stranger's payload makes of the decoder
+        return None
+    if not (0 <= beat.number < _MAX_NUMBER and MIN_INTERVAL <= beat.interval <= MAX_INTERVAL):
+        return None
+    if len(beat.life) > _MAX_TEXT or len(beat.reason) > _MAX_TEXT:
+        return None
+    if beat.timeout is not None and not (2 * beat.interval <= beat.timeout < math.inf):
+        return None
+    return beat
+
+
+def check_rhythm(interval: float, timeout: float | None) -> tuple[float, float | None]:
+    """Returns both as floats.
+
+    Raises:
+        OptionError: the interval is out of range, or the timeout tolerates not even one lost beat.
+    """
+    number = isinstance(interval, int | float) and not isinstance(interval, bool)
+    if not number or not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+        raise OptionError("interval", interval, f"{MIN_INTERVAL:g} to {MAX_INTERVAL:,.0f} seconds")
+    if timeout is None:
+        return float(interval), None
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 2 * interval <= timeout < math.inf:
+        raise OptionError(
+            "timeout",
+            timeout,
+            f"at least 2 × interval = {2 * interval:g} seconds, for with less one lost or delayed beat reads as death; "
+            "None follows the loss that is measured",
+        )
+    return float(interval), float(timeout)
