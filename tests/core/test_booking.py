@@ -2,8 +2,8 @@
 
 from atmost.core import booking
 from atmost.core import gaps as gaps_module
-from atmost.core.events import LateArrival, Loss
-from tests.core.twins import Receiving
+from atmost.core.events import LateArrival, Loss, RefusalReason
+from tests.core.twins import Receiving, datagram
 
 
 def losses(events):
@@ -228,3 +228,17 @@ def test_r19_gaps_without_messages_are_none():
     there.take(hand.data())
     assert there.core.next_deadline() is None
     assert there.ledger().pending == 0
+
+
+def test_r11_a_late_beacon_that_claims_more_than_the_highest_is_inconsistent():
+    """R11.7: E is the greatest end of what was accepted; a number below the highest cannot come after more messages.
+
+    Found by the simulator: a stranger without a key numbers ahead in a sender's name, and the sender's own goodbye comes late.
+    """
+    there = Receiving()
+    hand = there.hand()
+    there.take(hand.data())
+    there.take(datagram(start_us=hand.start_us, random64=hand.random64, sequence=31, prior=1, sent_us=hand.sent_us))
+    hand.sequence, hand.prior = 20, 10
+    assert there.refusal(hand.beacon()) is RefusalReason.INCONSISTENT
+    assert there.ledger().sent == 2

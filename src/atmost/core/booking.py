@@ -49,6 +49,9 @@ class Books:
             return prior >= state.account.end
         if sequence < state.first_sequence:
             return prior + count <= state.account.origin
+        # E is the greatest end of all that was accepted, and a late one does not move it.
+        if prior + count > state.account.end:
+            return False
         return count == 0 if state.gaps is None else state.gaps.fits(sequence, prior, count)
 
     def open(self, state: SessionState, sequence: int, prior: int, count: int, now: float) -> list[Event]:
