@@ -12,8 +12,8 @@ from atmost.lab.simulator.violations import ViolationKind
 from tests.lab.simulator import broken_receivers as receivers
 from tests.lab.simulator import broken_senders as senders
 
-SEEDS = 200
-"""Within so many seeds every mutant must be caught; the least conspicuous show in one run of twenty-five."""
+SEEDS = 300
+"""Within so many seeds every mutant must be caught; the least conspicuous show in one run of thirty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,13 +107,15 @@ class Adversary:
                 self._soon("at the window's edge", self._at_the_edge(entry))
 
     def _at_the_edge(self, entry: Entry) -> list[Entry]:
+        """What is about to leave the window, and what filled a gap: only there R11.7 leaves room for a second time."""
         assert entry.facts is not None
         incarnation = self._stage.world.receivers.newest(RECEIVER)
         resident = incarnation.witness.sessions.get(entry.facts.key) if incarnation is not None else None
         if resident is None:
             return []
         edge = resident.highest - self._stage.parameters.receiver.window
-        found = [self._stage.world.tape.at(entry.facts.key, edge + beside) for beside in (-1, 0, 1)]
+        numbers = [edge - 1, edge, edge + 1, *resident.late[-3:]]
+        found = [self._stage.world.tape.at(entry.facts.key, number) for number in numbers]
         return [candidate for candidate in found if candidate is not None and candidate.transmitted]
 
     def _soon(self, moment: str, entries: list[Entry]) -> None:

@@ -126,6 +126,8 @@ def draw(random: Random) -> Parameters:
         grace=random.choice((0.0, 0.005, 0.05, 0.5, 1.0)),
         max_age=random.choice((None, None, None, 0.02, 0.2, 2.0)),
     )
+    # At least a few dozen turns of all senders have to fall behind the boot floor.
+    pause = max((future_bound + clock_guard) / random.choice((5, 20, 80)), 10.0 ** random.uniform(-3.5, -1.0))
     return Parameters(
         receiver=receiver,
         max_queue=random.choice((1, 4, 64, 4096)),
@@ -134,9 +136,8 @@ def draw(random: Random) -> Parameters:
         senders=random.randint(1, 4),
         payload=random.choice((0, 0, 60, 200)),
         burst=random.choice((1, 3, 10)),
-        # At least a few dozen turns of all senders have to fall behind the boot floor.
-        pause=max((future_bound + clock_guard) / random.choice((5, 20, 80)), 10.0 ** random.uniform(-3.5, -1.0)),
-        faults=_draw_faults(random),
+        pause=pause,
+        faults=_draw_faults(random, pause),
         chances=_draw_chances(random),
         wild_clocks=random.random() < 0.3,
         workers=random.random() < 0.2,
@@ -167,23 +168,25 @@ def _draw_sender(random: Random) -> SenderOptions:
     )
 
 
-def _draw_faults(random: Random) -> LinkFaults:
+def _draw_faults(random: Random, pause: float) -> LinkFaults:
+    """Draws a link; most of its times are those in which a few datagrams are overtaken, some last longer than a life."""
+
     def often(*values: float) -> float:
         """One of the values, or none of this fault."""
         return random.choice(values) if random.random() < 0.5 else 0.0
 
     copies = random.choice((2, 2, 3, 10, 200, 1000))
     many = copies > 100
-    jitter = often(0.002, 0.02, 0.5)
+    jitter = often(pause, 5 * pause, 0.5)
     return LinkFaults(
         loss=often(0.02, 0.1, 0.3, 0.6) if random.random() < 0.98 else 1.0,
         burst=random.choice((1.0, 1.0, 3.0, 20.0)),
         duplicate=often(0.01) if many else often(0.05, 0.3, 1.0),
         copies=copies,
         reorder=often(0.02, 0.2, 0.5),
-        reorder_delay=random.choice((0.001, 0.01, 0.1, 2.0)),
+        reorder_delay=random.choice((pause, 3 * pause, 10 * pause, 2.0)),
         corrupt=often(0.02, 0.2),
-        delay=often(0.0005, 0.02, 0.5),
+        delay=often(0.0005, pause, 0.5),
         jitter=0.0 if many else jitter,
     )
 

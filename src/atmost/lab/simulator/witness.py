@@ -19,7 +19,18 @@ from atmost.lab.simulator.tape import Facts
 class Resident:
     """A session as long as the receiver remembers it."""
 
-    __slots__ = ("accepted", "efloor", "end", "greatest_us", "highest", "origin", "received", "said_goodbye", "tainted")
+    __slots__ = (
+        "accepted",
+        "efloor",
+        "end",
+        "greatest_us",
+        "highest",
+        "late",
+        "origin",
+        "received",
+        "said_goodbye",
+        "tainted",
+    )
 
     def __init__(self, facts: Facts, efloor: int) -> None:
         """Args: facts: of the first datagram accepted. efloor: µs."""
@@ -27,6 +38,8 @@ class Resident:
         self.accepted: dict[int, int] = {}
         """When each number was accepted, in virtual µs."""
         self.highest = facts.sequence
+        self.late: list[int] = []
+        """Numbers accepted after a higher one, in that order."""
         self.greatest_us = facts.sent_us
         self.origin = 0 if facts.start_us > efloor else facts.prior
         self.end = 0
@@ -38,6 +51,8 @@ class Resident:
     def add(self, facts: Facts, now_us: int) -> None:
         """Remembers an accepted datagram."""
         self.accepted[facts.sequence] = now_us
+        if facts.sequence < self.highest:
+            self.late.append(facts.sequence)
         self.highest = max(self.highest, facts.sequence)
         self.greatest_us = max(self.greatest_us, facts.sent_us)
         self.origin = min(self.origin, facts.prior)
