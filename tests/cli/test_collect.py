@@ -3,17 +3,14 @@
 import json
 import signal
 import socket
-import sys
 import time
 from random import Random
 
-import psutil
 import pytest
 
 import atmost
 from atmost.lab.faults import DROPPED, PASSED, FaultRules, LinkFaults
 from tests.cli.test_listen import MALFORMED, PIPED, through_a_link
-from tests.cli.test_misuse import one_line
 
 ANY = "udp://127.0.0.1:0"
 COUNTS = {
@@ -120,34 +117,3 @@ def test_a_reader_that_has_enough(start):
     done = start("collect", "--json", "--seconds", 60, "--bind", ANY, code=PIPED).wait()
     assert len(done.out.splitlines()) == 1
     assert done.err.splitlines()[1:] == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux steers datagrams among processes that share a port")
-@pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_workers_keep_one_account(start, flags):
-    """Several processes, each with senders of its own; nothing is counted twice or left out, and none is left behind."""
-    collector = start("collect", "--workers", 2, "--bind", ANY, *flags)
-    url = collector.url
-    below = psutil.Process(collector.pid).children(recursive=True)
-    senders = [atmost.Sender(url, name=f"s{number}", linger=0) for number in range(8)]
-    for sender in senders:
-        for value in range(25):
-            sender.send("a.b", value)
-        sender.close()
-    sign = '"delivered":200,' if flags else "delivered 200  lost 0"
-    collector.until(lambda: any(sign in line for line in collector.out))
-    done = collector.end(signal.SIGTERM)
-    assert done.status == 0
-    assert "Traceback" not in done.err
-    if flags:
-        account = done.objects[-1]
-        assert (account["delivered"], account["lost"]) == (200, 0)
-        assert sorted(row["name"] for row in account["sessions"]) == [f"s{number}" for number in range(8)]
-    else:
-        assert "  delivered           200 messages" in done.out
-    assert not any(process.is_running() for process in below)
-
-
-def test_workers_need_an_address_that_can_be_shared(commands, tmp_path):
-    """A Unix socket has one receiver: one line instead of half a service."""
-    assert one_line(commands("collect", "--workers", 2, "--bind", f"unix://{tmp_path}/it.sock"))
