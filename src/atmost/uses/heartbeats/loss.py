@@ -49,13 +49,15 @@ class Span:
         return max(self._burst, self._burst_before)
 
     def add(self, received: int, lost: int, burst: int) -> None:
-        """Takes beats, of which `lost` were lost, at most `burst` in a row."""
-        self._seen += received + lost
+        """Takes lost beats, at most `burst` of them in a row, and those received after them."""
+        self._seen += lost
         self._lost += lost
         self._burst = max(self._burst, burst)
-        if self._seen >= self._size:
-            self._seen_before, self._lost_before, self._burst_before = self._seen, self._lost, self._burst
+        while received >= (room := max(0, self._size - self._seen)):
+            received -= room
+            self._seen_before, self._lost_before, self._burst_before = self._seen + room, self._lost, self._burst
             self._seen = self._lost = self._burst = 0
+        self._seen += received
 
     def take_back(self) -> None:
         """One that was taken for lost came after all."""
@@ -92,7 +94,7 @@ class LossMeter:
         return self._long.burst
 
     def add(self, received: int, lost: int, burst: int) -> None:
-        """Takes beats, of which `lost` were lost, at most `burst` in a row."""
+        """Takes lost beats, at most `burst` of them in a row, and those received after them."""
         self._long.add(received, lost, burst)
         self._recent.add(received, lost, burst)
 

@@ -82,14 +82,14 @@ class Verdict:
         measured = "" if self.loss is None else f", at {self.loss:.3g} measured loss"
         match kind:
             case VerdictKind.LOST:
-                return f"lost({count}): {count} of its beats were lost on the way, it never was down"
+                return f"lost({count}): {_beats(count)} lost on the way, it never was down"
             case VerdictKind.PAUSED:
-                besides = f", and {count} of its beats were lost" if count else ", and no beat was lost"
+                besides = f", and {_beats(count)} lost on the way" if count else ", and no beat was lost"
                 return f"paused({seconds:.3g} s): it did not beat for so long{besides}"
             case VerdictKind.RESTARTED:
                 return f"restarted: a new life after {seconds:.3g} s"
             case VerdictKind.SILENT:
-                return f"silent for {seconds:.3g} s: {count} beats missed{measured}"
+                return f"silent for {seconds:.3g} s: {_beats(count)} missed{measured}"
             case VerdictKind.STALLED:
                 return f"stalled: its session lives, but no beat for {seconds:.3g} s"
             case VerdictKind.LOSSY:
@@ -105,6 +105,10 @@ class Verdict:
             case VerdictKind.HEARD:
                 return "heard: a sign of life"
         return f"unknown ({kind}): " + _DOUBTS[kind].format(seconds=seconds, count=count)
+
+
+def _beats(count: int) -> str:
+    return f"{count} beat{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

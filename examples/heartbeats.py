@@ -1,0 +1,30 @@
+"""Heartbeats over a link that loses a quarter: beats that are lost explain themselves, and a job says how it ended."""
+
+import threading
+import time
+from contextlib import suppress
+from random import Random
+
+import atmost
+from atmost.lab.faults import FaultRules, LinkFaults
+from atmost.lab.link import Link
+from atmost.uses.heartbeats import watch
+
+receiver = atmost.Receiver("udp://127.0.0.1:0")
+link = Link(receiver.url, FaultRules(LinkFaults(loss=0.25, duplicate=0.1), Random(7)))
+ended = threading.Event()
+threading.Thread(target=link.run, args=(ended.is_set,)).start()
+
+
+def work() -> None:
+    """A worker that ends in order, and within it a job that fails."""
+    with atmost.Sender(link.url, name="shop") as sender, atmost.Heartbeat(sender, "worker-7", interval=0.1):
+        time.sleep(3)
+        with suppress(RuntimeError), atmost.Heartbeat(sender, "nightly-report", interval=0.1):
+            raise RuntimeError("no paper")
+
+
+threading.Thread(target=work).start()
+for change in watch(receiver, atmost.HeartbeatMonitor(), seconds=5):
+    print(f"{change.name}: {change.before} → {change.state}, {change.verdict}")
+ended.set()
