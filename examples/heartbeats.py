@@ -10,11 +10,6 @@ from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
 from atmost.uses.heartbeats import watch
 
-receiver = atmost.Receiver("udp://127.0.0.1:0")
-link = Link(receiver.url, FaultRules(LinkFaults(loss=0.25, duplicate=0.1), Random(7)))
-ended = threading.Event()
-threading.Thread(target=link.run, args=(ended.is_set,)).start()
-
 
 def work() -> None:
     """A worker that ends in order, and within it a job that fails."""
@@ -24,7 +19,11 @@ def work() -> None:
             raise RuntimeError("no paper")
 
 
-threading.Thread(target=work).start()
-for change in watch(receiver, atmost.HeartbeatMonitor(), seconds=5):
-    print(f"{change.name}: {change.before} → {change.state}, {change.verdict}")
-ended.set()
+faults = FaultRules(LinkFaults(loss=0.25, duplicate=0.1), Random(7))
+with atmost.Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, faults) as link:
+    worker = threading.Thread(target=work)
+    worker.start()
+    threading.Thread(target=link.run, args=(lambda: not worker.is_alive(),)).start()
+    for change in watch(receiver, atmost.HeartbeatMonitor(), seconds=5):
+        print(f"{change.name}: {change.before} → {change.state}, {change.verdict}")
+    worker.join()

