@@ -111,6 +111,18 @@ def test_a_beat_never_raises(sender):
     heartbeat.stop(0)
 
 
+def test_a_job_can_say_that_it_failed(sender):
+    """Without a `with`: by an exception, its class, or nothing; a goodbye that cannot be flushed is counted."""
+    for error, reason in ((ValueError("x"), "ValueError"), (KeyError, "KeyError"), (None, "")):
+        Heartbeat(sender, "job", 60).start().fail(error, timeout=0)
+        assert (sender.beats[-1].ending, sender.beats[-1].reason) == (Ending.FAILED, reason)
+    heartbeat = Heartbeat(sender, "job", 60).start()
+    assert heartbeat.name == "job"
+    sender.trouble = OSError()
+    heartbeat.fail(timeout=0)
+    assert heartbeat.errors == 2
+
+
 def test_it_is_held_until_its_sender_is_closed(sender):
     """`Heartbeat(sender, name).start()` beats although nobody keeps it, and ends with its sender."""
     Heartbeat(sender, "w", 0.01).start()

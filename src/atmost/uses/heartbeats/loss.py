@@ -84,11 +84,6 @@ class LossMeter:
         self._recent = Span(RECENT)
 
     @property
-    def seen(self) -> int:
-        """Beats measured."""
-        return self._long.seen
-
-    @property
     def burst(self) -> int:
         """The longest run of lost beats that is remembered."""
         return self._long.burst

@@ -58,7 +58,7 @@ class HeartbeatMonitor:
             subject: the first tokens of the heartbeats' subjects.
             target: false alarms a sender-day. Fewer means that deaths are found later where beats are lost.
             cap: missed beats that are tolerated, at most; where more would be needed the verdict is `unknown` up to twice this.
-            max_senders: heartbeats watched, about 1 KB each; beyond it those that ended make room, or new ones are counted.
+            max_senders: heartbeats watched, about 1.5 KB each; beyond it those that ended make room, or new ones are counted.
             on_change: called with every change; what it raises is counted. See `on_change` for more of them.
 
         Raises:

@@ -5,8 +5,6 @@ Pure; not thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from atmost.core.events import Session
 from atmost.uses.heartbeats.watched import Watched
 
@@ -63,7 +61,3 @@ class Sources:
             new = self._by_key.setdefault(after.key, Source(after))
             new.watched = (*new.watched, watched)
             new.sequence = max(new.sequence, sequence)
-
-    def __iter__(self) -> Iterator[Source]:
-        """Each of them."""
-        return iter(self._by_key.values())
