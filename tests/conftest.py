@@ -8,6 +8,7 @@ A new need is one line in `NEEDS`: how to find out whether it is there, and how 
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -104,7 +105,12 @@ if "CI" not in os.environ:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Make the marker known, and Ctrl-C what it is in a terminal.
+
+    A shell starts background jobs with SIGINT ignored, which every program started by a test would inherit, and then rightly ignore.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"needs(*names): skip where the machine lacks one of: {', '.join(NEEDS)}")
     config.stash[_SKIPPED] = {}
 
