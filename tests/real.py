@@ -33,8 +33,11 @@ def until(condition: Callable[[], T]) -> T:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return the environment of a program that is to import this package, and to find nothing set for it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ATMOST_")}
+    """Return the environment of a program that is to import this package, and to find nothing set for it.
+
+    It is not measured for coverage either: what it writes to stderr, and what becomes of it in a fork, is the test's.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "COVERAGE_"))}
     return kept | {"PYTHONPATH": str(Path(atmost.__file__).parents[1]), "PYTHONWARNINGS": "default"} | changes
 
 

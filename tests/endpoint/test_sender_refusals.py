@@ -127,6 +127,22 @@ def test_a_transport_that_takes_again_at_close_gets_what_waits(tape: Tape, make:
     assert sender.stats() == SenderStats(20, {}, 0, 20, {})
 
 
+def test_nothing_is_numbered_after_the_goodbye(tape: Tape, make: Make) -> None:
+    """A receiver takes it for the end (R21): what could not leave before it is dropped, and the goodbye says so."""
+    tape.answer = lambda datagram: "EAGAIN" if payloads(datagram) else None
+    sender = make(linger=0, max_hold=60)
+    for number in range(300):
+        sender.send("a", number)
+    sender.close(0.01)
+    kinds_after = kinds(tape.attempts)[kinds(tape.attempts).index(Kind.GOODBYE) :]
+    assert Kind.DATA not in kinds_after
+    assert kinds_after.count(Kind.GOODBYE) == 3
+    stats = sender.stats()
+    assert (stats.offered, stats.open) == (300, 0)
+    told = report(tape.taken[-1])
+    assert (told.offered, told.dropped, told.refused) == (300, stats.dropped, stats.refused)
+
+
 @pytest.mark.parametrize(("path", "fits"), [(700, 700), (None, 716)])
 def test_after_emsgsize_datagrams_are_smaller(path: int | None, fits: int, tape: Tape, make: Make, busy: Busy) -> None:
     """As small as the path says, or half; the one that did not fit is gone (R2, R6)."""

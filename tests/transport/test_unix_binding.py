@@ -1,5 +1,6 @@
 """Binding a Unix socket: exclusively, over what a killed receiver left behind and over nothing else (H2)."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -186,6 +187,19 @@ def test_a_lock_whose_file_vanishes_is_taken_anew(path: Path, url: str, monkeypa
     with closing(open_inlet(url)):
         assert len(opened) == 3
         assert lock.stat().st_ino == os.fstat(opened[-1]).st_ino
+
+
+def test_whoever_holds_the_lock_holds_the_path(path: Path, url: str) -> None:
+    """Also between removing a stale socket and binding anew, when nobody answers there: two could do it at once (H2)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+        killed.bind(str(path))
+    with Path(f"{path}.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(AddressInUse) as refused:
+            open_inlet(url)
+        assert refused.value.holder is None
+        assert path.exists()
+    open_inlet(url).close()
 
 
 RACE = """
