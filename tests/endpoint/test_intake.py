@@ -185,7 +185,7 @@ def test_the_account_balances_at_any_moment() -> None:
             def handle(_message: Message) -> None:
                 handled[0] += 1
 
-            threads = [threading.Thread(target=look) for _ in range(2)]
+            threads = [threading.Thread(target=look, daemon=True) for _ in range(2)]
             threads.append(threading.Thread(target=receiver.run, args=(handle,)))
             for thread in threads:
                 thread.start()

@@ -43,7 +43,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @contextmanager
 def sending(sender: Sender, counts: int) -> Iterator[threading.Thread]:
     """Send that many messages in a thread that must not hang."""
-    thread = threading.Thread(target=lambda: [sender.send("a", number) for number in range(counts)])
+    thread = threading.Thread(target=lambda: [sender.send("a", number) for number in range(counts)], daemon=True)
     thread.start()
     yield thread
     thread.join(BOUND)
@@ -86,7 +86,9 @@ def test_a_stopped_receiver_stops_nobody(url: str, size: int) -> None:
         assert other.line() == "first"
         os.kill(other.pid, signal.SIGSTOP)
         try:
-            thread = threading.Thread(target=lambda: [sender.send("a", [n, b"x" * size]) for n in range(20_000)])
+            thread = threading.Thread(
+                target=lambda: [sender.send("a", [n, b"x" * size]) for n in range(20_000)], daemon=True
+            )
             thread.start()
             thread.join(BOUND)
             assert not thread.is_alive()

@@ -127,7 +127,9 @@ def test_a_busy_receiver_does_not_starve_the_loop(kind: str) -> None:
             running = asyncio.create_task(receiver.run(plain if kind == "plain" else coroutine))
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert receiver.ledger().delivered >= 10
+            assert (
+                10 <= receiver.ledger().delivered <= 1000
+            )  # without a turn after each datagram: some hundred thousand
             receiver.close()
             await running
             sender.close(0)

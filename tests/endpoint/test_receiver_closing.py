@@ -32,7 +32,7 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receive
 def test_closing_from_another_thread_ends_it(way: str, receiver: Receiver) -> None:
     """Whatever the consuming thread is waiting in; the address is free by then."""
     ended: list[object] = []
-    consumer = threading.Thread(target=lambda: ended.append(WAYS[way](receiver)))
+    consumer = threading.Thread(target=lambda: ended.append(WAYS[way](receiver)), daemon=True)
     with Sender(receiver.url) as sender:
         if way not in {"receive", "next_event"}:
             sender.send("a", 1)
@@ -88,7 +88,7 @@ def test_each_message_is_handled_or_discarded_while_another_thread_closes() -> N
         hand.data(*range(50))
         hand.data(*range(50))
         handled: list[Message] = []
-        consumer = threading.Thread(target=receiver.run, args=(handled.append,))
+        consumer = threading.Thread(target=receiver.run, args=(handled.append,), daemon=True)
         closer = threading.Thread(target=receiver.close)
         consumer.start()
         if number % 2:
@@ -146,7 +146,7 @@ def test_a_signal_handler_may_close_the_receiver(load: str, url: str, tmp_path: 
                 while not over.is_set():
                     sender.send("a", b"x" * 100)
 
-            sending = threading.Thread(target=send)
+            sending = threading.Thread(target=send, daemon=True)
             if load == "busy":
                 sending.start()
                 assert other.line() == "busy"

@@ -46,7 +46,7 @@ def test_what_is_sent_during_the_start_is_refused_and_the_rest_arrives(url: str,
             number += 1
             over.wait(0.001)
 
-    sending = threading.Thread(target=send)
+    sending = threading.Thread(target=send, daemon=True)
     sending.start()
     with Receiver(address, clock_guard=0.1) as receiver:
         assert receiver.ledger().refused["boot_quarantine"] > 10  # read by then, and not left in the socket's buffer

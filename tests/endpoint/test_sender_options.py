@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from atmost import AddressError, OptionError, Receiver, Sender
+from atmost import AddressError, OptionError, PayloadTooLarge, Receiver, Sender
+from atmost.transport import udp
 from tests.real import BOUND, environment, raw_receiver, run, url_of
 
 URL = "memory://options"
@@ -54,6 +55,31 @@ def test_an_option_outside_its_range_says_what_is_expected(option: str, value: A
         Sender(URL, **{option: value})
     assert refused.value.option == option
     assert str(refused.value).startswith(f"{option}={value!r}: expected ")
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "size"),
+    [
+        pytest.param("udp://127.0.0.1:9", None, 61_440, marks=pytest.mark.needs("linux")),
+        ("udp://127.0.0.1:9", 9000, 9000),
+        ("unix:///run/atmost.sock", None, 61_440),
+        (URL, None, 65_507),
+        ("udp://network:9", None, 1432),
+        ("udp://network:9", 65_507, 65_507),
+    ],
+)
+def test_the_largest_payload_follows_from_the_path_or_the_option(
+    url: str, asked: int | None, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large where nothing fragments, 1432 bytes on a network, whatever is asked for anywhere (R2)."""
+    if "network" in url:
+        monkeypatch.setattr(udp, "_path_mtu", lambda _sock, _family: 1500)
+        url = "udp://127.0.0.1:9"
+    sender = Sender(url, max_datagram=asked)
+    with pytest.raises(PayloadTooLarge) as refused:
+        sender.send("a", bytes(70_000))
+    assert refused.value.limit == size - 48 - 3 - 16
+    sender.close(0)
 
 
 def test_an_unknown_option_is_refused_by_name() -> None:

@@ -40,7 +40,7 @@ def at_once(work: Callable[[int], object]) -> None:
         except BaseException as error:  # noqa: BLE001  told to the test
             failed.append(error)
 
-    threads = [threading.Thread(target=begin, args=(number,)) for number in range(THREADS)]
+    threads = [threading.Thread(target=begin, args=(number,), daemon=True) for number in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -97,7 +97,7 @@ def test_waiting_ends_when_the_time_is_over(inlet: MemoryInlet) -> None:
 @pytest.mark.parametrize("ending", ["send", "wake", "close"])
 def test_a_waiting_thread_is_woken(ending: str, inlet: MemoryInlet) -> None:
     """By a datagram, by `wake`, and by closing from another thread."""
-    waiter = threading.Thread(target=inlet.wait, args=(None,))
+    waiter = threading.Thread(target=inlet.wait, args=(None,), daemon=True)
     waiter.start()
     until(inlet._signal.locked)
     {"send": lambda: MemoryOutlet(NETWORK).send(b"x"), "wake": inlet.wake, "close": inlet.close}[ending]()

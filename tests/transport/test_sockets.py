@@ -94,7 +94,7 @@ def test_a_waker_is_heard_once_however_often_it_rings() -> None:
 
 def test_wake_ends_a_wait_once(inlet: SocketInlet) -> None:
     """From any thread; the next wait waits again."""
-    waiter = threading.Thread(target=inlet.wait, args=(None,))
+    waiter = threading.Thread(target=inlet.wait, args=(None,), daemon=True)
     waiter.start()
     until(lambda: inlet._waiter)
     inlet.wake()
