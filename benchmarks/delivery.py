@@ -160,7 +160,7 @@ def _udp_consumer(_address: str, ready: Callable[[str], None], stop: Callable[[]
 SYSTEMS: dict[str, tuple[Any, Any]] = {
     "atmost loopback": (_atmost_producer(None, None), _atmost_consumer),
     "atmost 1432 B": (_atmost_producer(1432, None), _atmost_consumer),
-    "pyzmq PUB/SUB, HWM 100,000": (_zmq_producer, _zmq_consumer),
+    "pyzmq PUB/SUB": (_zmq_producer, _zmq_consumer),
     "raw UDP socket": (_udp_producer, _udp_consumer),
 }
 
