@@ -33,10 +33,10 @@ def stranger(receiver: Receiver) -> Iterator[socket.socket]:
         yield sock
 
 
-def changed(datagram: bytes, position: int, value: int) -> bytes:
-    """Return a datagram with one byte overwritten."""
+def changed(datagram: bytes, position: int, difference: int) -> bytes:
+    """Return a datagram with one byte made different."""
     content = bytearray(datagram)
-    content[position] = value
+    content[position] ^= difference
     return bytes(content)
 
 
@@ -52,16 +52,16 @@ REASONS: dict[str, list[Callable[[], bytes]]] = {
         lambda: b"metrics.cpu:1|c",
         lambda: os.urandom(1432),
         lambda: now()[:63],
-        lambda: changed(now(), 0, 0x5A),
-        lambda: changed(now(), 1, 0x21),
-        lambda: changed(now(), 1, 0x1F),
+        lambda: changed(now(), 0, 0xFF),
+        lambda: changed(now(), 1, 0x30),
+        lambda: changed(now(), 1, 0x0E),
         lambda: changed(now(), 46, 0x80),
         lambda: forge([]),
     ],
     "unknown_key": [lambda: changed(now(), 3, 7)],
     "future": [lambda: now(sent_us=wall_clock() + HOUR), lambda: now(sent_us=(1 << 64) - 1)],
     "boot_quarantine": [lambda: now(sent_us=wall_clock() - HOUR), lambda: now(sent_us=0)],
-    "auth_failed": [lambda: changed(now(), -1, 0), lambda: changed(now(), 60, 0xFF), lambda: now() + b"x"],
+    "auth_failed": [lambda: changed(now(), -1, 1), lambda: changed(now(), 60, 0xFF), lambda: now() + b"x"],
     "inconsistent": [lambda: now(start_us=wall_clock() + HOUR), lambda: now(prior=(1 << 63) - 1)],
     "implausible": [lambda: now(sequence=1 << 62), lambda: now(prior=1 << 40)],
 }
