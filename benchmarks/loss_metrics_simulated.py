@@ -1,0 +1,220 @@
+"""What loss does to metrics, many times over: the same question as loss_metrics.py in virtual time, with a seed a run.
+
+    python benchmarks/loss_metrics_simulated.py [--loss 0 1 5 30 60] [--runs 100] [--seconds 60] [--json]
+
+The real registry, the real cores of sender and receiver and the real reader, joined by the link's own rules: loss, 5 %
+duplicates, 10 % reordered by 20 ms. Twenty counters, a gauge and a histogram; a snapshot a second; then the link heals,
+and after the ten seconds in which every series is repeated the totals are compared with the truth.
+StatsD is a datagram an increment, through the same rules and seed, added up as a server does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+
+from atmost import Metrics, MetricsReader
+from atmost.core.datagram import encode_message
+from atmost.core.parameters import ReceiverOptions, SenderOptions
+from atmost.core.receiving import ReceiverCore
+from atmost.core.seal import ChecksumSeal
+from atmost.core.sending import SenderCore
+from atmost.errors import PayloadTooLarge
+from atmost.lab.faults import FaultRules, LinkFaults
+
+COUNTERS = 20
+TURN = 0.01
+"""Seconds of virtual time a step."""
+HEALED = 13.0
+"""Seconds after the faults: ten until everything was repeated, and the grace."""
+EPOCH_US = 1_700_000_000_000_000
+HALF_US = 500_000
+
+
+class Path:
+    """A link in virtual time: what it is given comes out after its delay, twice, or never."""
+
+    def __init__(self, faults: LinkFaults, seed: int, take: Callable[[bytes, float], None]) -> None:
+        self._rules = FaultRules(faults, Random(seed))
+        self._take = take
+        self._held: list[tuple[float, int, bytes]] = []
+        self._number = 0
+        self.healed = False
+        self.dropped = 0
+
+    def send(self, data: bytes, now: float) -> None:
+        """Takes a datagram."""
+        delays = (0.0,) if self.healed else self._rules.judge().delays
+        self.dropped += not delays
+        for delay in delays:
+            self._number += 1
+            heappush(self._held, (now + delay, self._number, data))
+
+    def step(self, now: float) -> None:
+        """Gives up what is due."""
+        while self._held and self._held[0][0] <= now:
+            self._take(heappop(self._held)[2], now)
+
+
+class Ours:
+    """Registry, sender, link, receiver and reader; what `Metrics` takes for its sender."""
+
+    name = "sim"
+
+    def __init__(self, faults: LinkFaults, seed: int, now: float) -> None:
+        self._core = SenderCore(SenderOptions(), 1432, lambda _session: ChecksumSeal(), name="sim", host="sim", pid=1)
+        self._receiver = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), EPOCH_US - 4 * HALF_US)
+        self.metrics = Metrics(self)  # type: ignore[arg-type]
+        self.metrics._ticker.stop()  # noqa: SLF001  the time is ours
+        self.reader = MetricsReader(now=now)
+        self.path = Path(faults, seed, self._take)
+        self._seed = seed
+        self._now = now
+
+    def send(self, subject: str, payload: object) -> bool:
+        """What `Sender.send` does with a message."""
+        core, item = self._core, encode_message((subject, payload))
+        if len(item) > core.max_message:
+            raise PayloadTooLarge(len(item), core.max_message)
+        if core.open and core.size + len(item) > core.room:
+            self.hand_over(self._now)
+        if not core.open:
+            core.open_since = self._now
+        core.open.append(item)
+        core.size += len(item)
+        return True
+
+    def flush(self) -> None:
+        """Nothing: every step flushes."""
+
+    def snapshot(self, now: float) -> None:
+        """What a `Metrics` does once an interval."""
+        self._now = now
+        self.metrics._registry.snapshot(now, self.metrics._send_part)  # noqa: SLF001
+        self.hand_over(now)
+
+    def hand_over(self, now: float) -> None:
+        """Everything that is open goes out, and a beacon when it is due."""
+        wall_us = _wall(now)
+        if self._core.needs_session(wall_us):
+            self._core.begin(self._seed + 1, wall_us, now)
+        while (outgoing := self._core.next_datagram(now, wall_us, flush=True)) is not None:
+            self.path.send(outgoing.data, now)
+            self._core.handed_over(outgoing, None, now)
+
+    def step(self, now: float) -> None:
+        """Beacons, arrivals and deadlines."""
+        deadline = self._core.next_deadline()
+        if deadline is not None and deadline <= now:
+            self.hand_over(now)
+        self.path.step(now)
+        for event in self._receiver.handle_deadline(now):
+            self.reader.feed(event, now)
+
+    def _take(self, data: bytes, now: float) -> None:
+        for event in self._receiver.receive(data, now, _wall(now)):
+            self.reader.feed(event, now)
+
+
+def _wall(now: float) -> int:
+    return EPOCH_US + round(now * 1e6)
+
+
+def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
+    """One life of one sender at one rate of loss."""
+    faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
+    ours, chance = Ours(faults, seed, 0.0), Random(seed)
+    added: Counter[str] = Counter()
+    statsd = Path(faults, seed, lambda data, _now: added.update([data.decode()]))
+    metrics = ours.metrics
+    counters = [metrics.counter(f"c{number}_total") for number in range(COUNTERS)]
+    gauge, latency = metrics.gauge("depth"), metrics.histogram("latency_seconds", unit="seconds")
+    truth: Counter[str] = Counter()
+    depths: list[float] = []
+    turns, next_snapshot = int((seconds + HEALED) / TURN), 1.0
+    for turn in range(turns):
+        now = turn * TURN
+        if now < seconds:
+            name = int(COUNTERS * chance.random() ** 3)  # some move all the time, others hardly ever
+            counters[name].inc()
+            truth[f"c{name}"] += 1
+            statsd.send(f"c{name}".encode(), now)
+            latency.observe(chance.randrange(1, 400) / 1000)
+        elif not ours.path.healed:
+            ours.path.healed = statsd.healed = True
+        if now >= next_snapshot:
+            next_snapshot += 1.0
+            depths.append(10 + 5 * math.sin(len(depths) / 7))
+            gauge.set(depths[-1])
+            ours.snapshot(now)
+        ours.step(now)
+        statsd.step(now)
+    [source] = ours.reader.sources(now)
+    gone = {each.snapshot for each in source.missing}
+    came = [value for number, value in enumerate(depths) if number not in gone]
+    seen = ours.reader.window("depth", seconds + HEALED, now)
+    assert seen.mean is not None
+    return {
+        "wrong_totals": sum(ours.reader.total(f"{name}_total") != count for name, count in truth.items()),
+        "observations_missing": truth.total() - (ours.reader.total("latency_seconds") or 0),
+        "statsd_error": abs(added.total() - truth.total()) / truth.total(),
+        "statsd_worst": max(abs(added[name] - count) / count for name, count in truth.items()),
+        "gauge_skew": abs(seen.mean - sum(came) / len(came)) / seen.mean,
+        "lost": source.lost + source.parts_lost,
+        "snapshots": len(depths),
+        "completeness_error": abs(seen.received - len(came)),
+    }
+
+
+def main() -> None:
+    """Runs every loss rate with every seed, and prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
+    parser.add_argument("--runs", type=int, default=100, help="seeds, each rate (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of faults, virtual (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    rows = []
+    for loss in options.loss:
+        results = []
+        for seed in range(options.runs):
+            results.append(run(loss / 100, options.seconds, seed))
+            if sys.stderr.isatty():
+                print(f"\r{loss:g} %: {seed + 1}/{options.runs} ", end="", file=sys.stderr, flush=True)
+        total = {name: sum(one[name] for one in results) for name in results[0]}
+        rows.append(
+            {
+                "loss_%": loss,
+                "runs": options.runs,
+                "counters": options.runs * COUNTERS,
+                "wrong_totals": total["wrong_totals"],
+                "observations_missing": total["observations_missing"],
+                "snapshots": total["snapshots"],
+                "lost": total["lost"],
+                "miscounted": total["completeness_error"],
+                "gauge_skew_%": 100 * max(one["gauge_skew"] for one in results),
+                "statsd_error_%": 100 * total["statsd_error"] / options.runs,
+                "statsd_worst_%": 100 * max(one["statsd_worst"] for one in results),
+            }
+        )
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|" + " ---: |" * len(rows[0]))
+    for row in rows:
+        print(
+            "| "
+            + " | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+            + " |"
+        )
+
+
+if __name__ == "__main__":
+    main()
