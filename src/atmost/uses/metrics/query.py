@@ -31,11 +31,11 @@ class Found(NamedTuple):
 
     def rows(self, first: int, last: int, width: float) -> Iterator[tuple[int, tuple[float, int, int, float]]]:
         """The slots from first to last by their place among them; what a session lost belongs to each of its readings."""
-        ring = self.series.ring
+        ring = self.series.ring.for_width(width)
         for row in ring.rows(first * width, (last + 0.5) * width):
             yield round(row[0] / width) - first, row
         if isinstance(self.owner, PlainSession):
-            for start, came, gone, _ in self.owner.all.rows(first * width, (last + 0.5) * width):
+            for start, came, gone, _ in self.owner.all.for_width(width).rows(first * width, (last + 0.5) * width):
                 if gone:
                     yield (
                         round(start / width) - first,
@@ -66,16 +66,20 @@ class Match(NamedTuple):
 
     def among(self, lives: Iterable[Life], plain: Iterable[PlainSession]) -> Iterator[Found]:
         """The series that are."""
+        return (found for _, found in self.named(lives, plain))
+
+    def named(self, lives: Iterable[Life], plain: Iterable[PlainSession]) -> Iterator[tuple[str, Found]]:
+        """The series that are, with the names of their metrics."""
         for life in lives:
             if self.wants(life.sender):
                 for (name, labels), series in life.series.items():
                     if self.fits(name, labels):
-                        yield Found(life, labels, series)
+                        yield name, Found(life, labels, series)
         for session in plain:
             if self.wants(session.sender):
                 for name, series in session.series.items():
                     if self.fits(name, ()):
-                        yield Found(session, (), series)
+                        yield name, Found(session, (), series)
 
 
 @dataclass(frozen=True, slots=True)

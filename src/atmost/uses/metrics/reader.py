@@ -15,7 +15,7 @@ from typing import Any
 from atmost.core.events import Event
 from atmost.errors import OptionError
 from atmost.uses.metrics.life import Missing
-from atmost.uses.metrics.query import Match, Window, completeness, totals, window
+from atmost.uses.metrics.query import Found, Match, Window, completeness, totals, window
 from atmost.uses.metrics.ring import Slot
 from atmost.uses.metrics.state import Metric, ReaderState
 
@@ -58,6 +58,9 @@ class MetricsReader:
         grace: float = 2.0,
         max_lives: int = 1024,
         max_series: int = 10_000,
+        max_series_of_life: int | None = None,
+        coarse_slot: float = 10.0,
+        coarse_slots: int = 0,
         now: float | None = None,
     ) -> None:
         """Starts empty.
@@ -65,19 +68,29 @@ class MetricsReader:
         Args:
             subject: as the senders' `Metrics` have it; messages of other subjects count for completeness only.
             slot: seconds of one slot.
-            slots: of every series; 24 bytes each.
+            slots: of every series; 16 bytes each.
             grace: seconds until a missing snapshot is lost; at least the receiver's own for late arrivals to count.
             max_lives: registries and sessions remembered; beyond it the longest silent one is folded into the totals.
             max_series: over all lives; beyond it new ones are counted as `series_limit` and not kept.
+            max_series_of_life: of one registry or session, counted as `series_of_life_limit` beyond it; None allows all.
+            coarse_slot: seconds of one slot of a second, coarser history that reaches further back; see `slots`.
+            coarse_slots: of every series; 16 bytes each; 0 keeps no such history.
             now: since when events come, seconds; None takes the first. What a sender counted earlier is in totals only.
 
         Raises:
             OptionError: an option is outside its range.
         """
-        for name, value, least in (("slot", slot, 0.001), ("slots", slots, 2), ("grace", grace, 0.0)):
+        ranges = (
+            ("slot", slot, 0.001),
+            ("slots", slots, 2),
+            ("grace", grace, 0.0),
+            ("coarse_slot", coarse_slot, 0.001),
+        )
+        for name, value, least in (*ranges, ("coarse_slots", coarse_slots, 0)):
             if not isinstance(value, int | float) or not least <= value < 1e7:
                 raise OptionError(name, value, f"at least {least}")
-        for name, value in (("max_lives", max_lives), ("max_series", max_series)):
+        of_life = max_series if max_series_of_life is None else max_series_of_life
+        for name, value in (("max_lives", max_lives), ("max_series", max_series), ("max_series_of_life", of_life)):
             if not isinstance(value, int) or value < 1:
                 raise OptionError(name, value, "at least 1")
         self._slot = slot
@@ -88,6 +101,8 @@ class MetricsReader:
             grace=grace,
             max_lives=max_lives,
             max_series=max_series,
+            max_series_of_life=of_life,
+            coarse=(coarse_slot, coarse_slots) if coarse_slots else None,
             began=now,
         )
 
@@ -153,28 +168,56 @@ class MetricsReader:
         now: float,
         labels: Mapping[str, str] | None = None,
         sender: str | None = None,
+        width: float | None = None,
     ) -> list[Slot]:
-        """The last seconds slot by slot, oldest first: every slot is there, and its value None where nothing is known."""
+        """The last seconds slot by slot, oldest first: every slot is there, and its value None where nothing is known.
+
+        Args:
+            name: the metric's, or a plain reading's.
+            seconds: how far back.
+            now: seconds; the last slot is the one it is in.
+            labels: only series with these values.
+            sender: only this sender's.
+            width: `coarse_slot` for the coarse history; None takes `slot`.
+        """
         self.settle(now)
+        width = self._slot if width is None else width
         metric = self._state.metrics.get(name)
         gauge = metric is not None and metric.kind in {"gauge", "reading"}
-        first, last = math.floor((now - seconds) / self._slot) + 1, math.floor(now / self._slot)
+        first, last = math.floor((now - seconds) / width) + 1, math.floor(now / width)
         received, lost = [0] * (last - first + 1), [0] * (last - first + 1)
         sums = [0.0] * (last - first + 1)
         for match in self._matches(name, labels, sender):
-            for row, (_, came, gone, amount) in match.rows(first, last, self._slot):
+            for row, (_, came, gone, amount) in match.rows(first, last, width):
                 received[row] += came
                 lost[row] += gone
                 sums[row] += amount
         return [
             Slot(
-                (first + row) * self._slot,
+                (first + row) * width,
                 None if not came else sums[row] / came if gauge else sums[row],
                 came,
                 lost[row],
             )
             for row, came in enumerate(received)
         ]
+
+    @property
+    def kept(self) -> int:
+        """Series in memory."""
+        return self._state.series_kept
+
+    def found(
+        self, name: str | None = None, labels: Mapping[str, str] | None = None, sender: str | None = None
+    ) -> list[tuple[str, Found]]:
+        """The series themselves with their names, one a life: for exporters and charts, which read and never change them.
+
+        Args:
+            name: the metric's; None takes all.
+            labels: only series with these values.
+            sender: only this sender's.
+        """
+        return list(self._match(name, labels, sender).named(self._state.lives.values(), self._state.plain.values()))
 
     def series(self, name: str) -> list[tuple[str, dict[str, str], float | None]]:
         """Sender, labels and last value (of a histogram: observations) of every series of a name, one a life."""

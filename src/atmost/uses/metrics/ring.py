@@ -1,9 +1,18 @@
-"""What is known of one series, slot by slot, for a while: bounded memory, and nothing invented between arrivals."""
+"""What is known of one series, slot by slot, for a while: bounded memory, and nothing invented between arrivals.
+
+A ring may have a coarser one behind it, which books the same and reaches further back. Memory is taken page by page, as
+time passes: a series that was seen once costs two pages, not its whole history.
+"""
 
 from __future__ import annotations
 
 from array import array
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+PAGE: Final = 120
+"""Slots of one page, 16 bytes each."""
+_MOST: Final = 0xFFFF_FFFF
+"""What a slot can count; a forged number beyond it is as good as this one."""
 
 
 class Slot(NamedTuple):
@@ -25,71 +34,110 @@ class Slot(NamedTuple):
         return self.received / due if due else None
 
 
+class _Page:
+    """Some neighbouring slots."""
+
+    __slots__ = ("lost", "received", "sum")
+
+    def __init__(self) -> None:
+        self.received = array("I", bytes(4 * PAGE))
+        self.lost = array("I", bytes(4 * PAGE))
+        self.sum = array("d", bytes(8 * PAGE))
+
+    def clear(self, at: int) -> None:
+        """Nothing is known of this slot."""
+        self.received[at] = self.lost[at] = 0
+        self.sum[at] = 0.0
+
+
 class Ring:
     """The last `size` slots of `width` seconds."""
 
-    __slots__ = ("_lost", "_received", "_sum", "_width", "newest", "size")
+    __slots__ = ("_pages", "coarse", "newest", "size", "width")
 
-    def __init__(self, width: float, size: int) -> None:
-        """Args: width: seconds. size: slots."""
-        self._width = width
+    def __init__(self, width: float, size: int, coarse: Ring | None = None) -> None:
+        """Args: width: seconds. size: slots. coarse: books the same in longer slots."""
+        self.width = width
         self.size = size
+        self.coarse = coarse
         self.newest = -1
         """The last slot anything is known of."""
-        self._received = array("L", bytes(array("L").itemsize * size))
-        self._lost = array("L", bytes(array("L").itemsize * size))
-        self._sum = array("d", bytes(8 * size))
+        self._pages: list[_Page | None] = [None] * -(-size // PAGE)
 
     def receive(self, when: float, amount: float) -> None:
         """Books a snapshot in which the value was known, and what it adds to the slot."""
-        at = self._at(when)
-        if at is not None:
-            self._received[at] += 1
-            self._sum[at] += amount
+        found = self._at(when)
+        if found is not None:
+            page, at = found
+            if page.received[at] < _MOST:
+                page.received[at] += 1
+            page.sum[at] += amount
+        if self.coarse is not None:
+            self.coarse.receive(when, amount)
 
     def add(self, when: float, amount: float) -> None:
         """Adds to a slot without booking a snapshot."""
-        at = self._at(when)
-        if at is not None:
-            self._sum[at] += amount
+        found = self._at(when)
+        if found is not None:
+            page, at = found
+            page.sum[at] += amount
+        if self.coarse is not None:
+            self.coarse.add(when, amount)
 
     def lose(self, when: float, count: int = 1) -> None:
         """Books snapshots in which it was not."""
-        at = self._at(when)
-        if at is not None:
-            self._lost[at] += count
+        found = self._at(when)
+        if found is not None:
+            page, at = found
+            page.lost[at] = min(page.lost[at] + count, _MOST)
+        if self.coarse is not None:
+            self.coarse.lose(when, count)
+
+    def for_width(self, width: float) -> Ring:
+        """The ring with slots of this length, seconds: this one, or one behind it; this one where there is none."""
+        ring: Ring | None = self
+        while ring is not None and ring.width != width:
+            ring = ring.coarse
+        return ring or self
 
     def window(self, start: float, end: float) -> tuple[int, int, float]:
         """Received, lost and the sum, of the slots that begin in [start, end)."""
         received, lost, total = 0, 0, 0.0
-        for number in self._slots(start, end):
-            at = number % self.size
-            received += self._received[at]
-            lost += self._lost[at]
-            total += self._sum[at]
+        for _, came, gone, amount in self.rows(start, end):
+            received += came
+            lost += gone
+            total += amount
         return received, lost, total
 
     def rows(self, start: float, end: float) -> list[tuple[float, int, int, float]]:
-        """The slots that begin in [start, end): start, received, lost, sum."""
-        return [
-            (number * self._width, self._received[at], self._lost[at], self._sum[at])
-            for number in self._slots(start, end)
-            for at in (number % self.size,)
-        ]
+        """The slots that begin in [start, end): start, received, lost, sum; without those of which nothing was ever known."""
+        rows = []
+        for number in self._slots(start, end):
+            position = number % self.size
+            page = self._pages[position // PAGE]
+            if page is not None:
+                at = position % PAGE
+                rows.append((number * self.width, page.received[at], page.lost[at], page.sum[at]))
+        return rows
 
     def _slots(self, start: float, end: float) -> range:
-        first = max(-int(-start // self._width), self.newest - self.size + 1, 0)
-        return range(first, min(-int(-end // self._width), self.newest + 1))
+        first = max(-int(-start // self.width), self.newest - self.size + 1, 0)
+        return range(first, min(-int(-end // self.width), self.newest + 1))
 
-    def _at(self, when: float) -> int | None:
+    def _at(self, when: float) -> tuple[_Page, int] | None:
         """Where a slot stands, clearing those that came into being; None when it is too long ago."""
-        number = int(when // self._width)
+        number = int(when // self.width)
         if number <= self.newest - self.size or number < 0:
             return None
         if number > self.newest:
             for fresh in range(max(self.newest + 1, number - self.size + 1), number + 1):
-                at = fresh % self.size
-                self._received[at] = self._lost[at] = 0
-                self._sum[at] = 0.0
+                position = fresh % self.size
+                stale = self._pages[position // PAGE]
+                if stale is not None:
+                    stale.clear(position % PAGE)
             self.newest = number
-        return number % self.size
+        position = number % self.size
+        page = self._pages[position // PAGE]
+        if page is None:
+            page = self._pages[position // PAGE] = _Page()
+        return page, position % PAGE

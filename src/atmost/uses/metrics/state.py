@@ -40,18 +40,21 @@ class ReaderState:
         grace: float,
         max_lives: int,
         max_series: int,
+        max_series_of_life: int,
+        coarse: tuple[float, int] | None,
         began: float | None,
     ) -> None:
         """Starts empty; arguments as `MetricsReader` has them, the prefix with its dot."""
         self._prefix = prefix
         self._slot, self._slots, self._grace = slot, slots, grace
-        self._max_lives, self._max_series = max_lives, max_series
+        self._max_lives, self._max_series, self._max_series_of_life = max_lives, max_series, max_series_of_life
+        self._coarse = coarse
         self.lives: dict[bytes, Life] = {}
         self.plain: dict[bytes, PlainSession] = {}
         self.metrics: dict[str, Metric] = {}
         self.retired = Retired()
         self.counts: Tally[str] = Tally()
-        self._series = 0
+        self.series_kept = 0
         self._began = began
 
     def take(self, event: Event, now: float) -> None:
@@ -93,7 +96,7 @@ class ReaderState:
             self._make_room()
             self.plain[message.session.key] = plain
             plain.heard(message, now)
-        if name in plain.series or self._admit():
+        if name in plain.series or self._admit(len(plain.series)):
             self.counts["readings"] += 1
             plain.reading(name, value, now, self._ring)
 
@@ -125,7 +128,7 @@ class ReaderState:
 
     def _entry(self, life: Life, number: int, name: str, entry: wire.Entry, now: float) -> None:
         key = (name, entry.labels)
-        if key not in life.series and not self._admit():
+        if key not in life.series and not self._admit(len(life.series)):
             return
         histogram = isinstance(entry, wire.HistogramEntry)
         series = life.find(key, entry.born, self._ring, histogram=histogram)
@@ -162,11 +165,15 @@ class ReaderState:
         self.metrics[metric.name] = metric
         return True
 
-    def _admit(self) -> bool:
-        if self._series >= self._max_series:
+    def _admit(self, of_life: int) -> bool:
+        """Whether there is room for one more series, of a life or session that has so many."""
+        if self.series_kept >= self._max_series:
             self.counts["series_limit"] += 1
             return False
-        self._series += 1
+        if of_life >= self._max_series_of_life:
+            self.counts["series_of_life_limit"] += 1
+            return False
+        self.series_kept += 1
         return True
 
     def _make_room(self) -> None:
@@ -176,7 +183,7 @@ class ReaderState:
         everyone: list[Life | PlainSession] = [*self.lives.values(), *self.plain.values()]
         victim = min(everyone, key=lambda each: (not each.closed, each.latest_at))
         self.counts["lives_folded"] += 1
-        self._series -= len(victim.series)
+        self.series_kept -= len(victim.series)
         if isinstance(victim, Life):
             self.retired.fold(victim)
             del self.lives[victim.id]
@@ -184,4 +191,4 @@ class ReaderState:
             del self.plain[victim.session.key]
 
     def _ring(self) -> Ring:
-        return Ring(self._slot, self._slots)
+        return Ring(self._slot, self._slots, Ring(*self._coarse) if self._coarse else None)
