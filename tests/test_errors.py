@@ -13,6 +13,7 @@ from atmost.errors import (
     AddressInUse,
     AtMostError,
     BindError,
+    ConfigError,
     InvalidKey,
     MetricError,
     MissingExtra,
@@ -57,6 +58,7 @@ EXAMPLES: list[tuple[AtMostError, type[Exception], dict[str, Any], str]] = [
         {"size": 2000, "limit": 1365},
         TOO_LARGE,
     ),
+    (ConfigError("max_series", "no"), ValueError, {"where": "max_series", "problem": "no"}, "max_series: no"),
     (InvalidKey("no"), ValueError, {"problem": "no"}, "no"),
     (
         MissingExtra("nats", "nats://"),

@@ -64,6 +64,9 @@ if TYPE_CHECKING:
         BindError as BindError,
     )
     from atmost.errors import (
+        ConfigError as ConfigError,
+    )
+    from atmost.errors import (
         InvalidKey as InvalidKey,
     )
     from atmost.errors import (
@@ -117,6 +120,7 @@ _HOMES = {
         "AddressInUse",
         "AtMostError",
         "BindError",
+        "ConfigError",
         "InvalidKey",
         "MetricError",
         "MissingExtra",
@@ -139,6 +143,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "AtMostError",
     "BindError",
     "ClockAlarm",
+    "ConfigError",
     "DatagramRefused",
     "Event",
     "Heartbeat",

@@ -12,6 +12,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
     ├── PayloadTooLarge       a message that fits no datagram of this sender
     ├── InvalidKey            a key's text or file that cannot be used
+    ├── ConfigError           a configuration that cannot be used: an unknown name, a wrong value, an unreadable file
     ├── MetricError           a metric declared or used against its declaration
     └── MissingExtra          an optional dependency that is not installed
 """
@@ -127,6 +128,16 @@ class MetricError(AtMostError, ValueError):
         shown = repr(name)
         super().__init__(f"metric {shown if len(shown) <= 80 else shown[:77] + '...'}: {problem}")
         self.name = name
+        self.problem = problem
+
+
+class ConfigError(AtMostError, ValueError):
+    """A configuration that cannot be used."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """Args: where: the option, file or variable. problem: what is wrong with it and what would be right."""
+        super().__init__(f"{where}: {problem}")
+        self.where = where
         self.problem = problem
 
 
