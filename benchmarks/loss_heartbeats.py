@@ -1,9 +1,11 @@
 """What loss does to heartbeats: false alarms a sender-day and how soon a death is found, beside two other rules.
 
-    python benchmarks/loss_heartbeats.py [--days 10000] [--loss 1 5 20] [--seed 1] [--processes 2] [--json]
+    python benchmarks/loss_heartbeats.py [--days 10000] [--loss 1 5 20] [--burst 1] [--seed 1] [--processes 2] [--json]
 
 One beat a second; every sender-day begins with a new sender, of whose loss nothing is known yet. Simulated are the runs
-of lost beats between runs of received ones (independent losses: both geometric), which is all that any of the rules sees.
+of lost beats between runs of received ones, which is all that any of the rules sees. Both are geometric: with
+`--burst 1` as independent losses make them, else as E. N. Gilbert's channel does (Capacity of a burst-noise channel,
+1960), the lost ones `--burst` beats long in the mean.
 
 * atmost: the thresholds of `HeartbeatMonitor` from its own loss meter, fed as the monitor feeds it.
 * three misses: down when the third beat in a row is missed, half an interval after it was due.
@@ -33,7 +35,8 @@ CHUNK = 50
 PHI, LEAST_DEVIATION, WINDOW = 8.0, 0.1, 1000
 PAUSES = {"phi-accrual, pause 0 s": 0.0, "phi-accrual, pause 3 s": 3.0}
 RULES = ("atmost", "three misses", *PAUSES)
-Job = tuple[float, int, int]
+Job = tuple[float, float, int, int]
+"""Loss, mean length of a run of lost beats, seed, sender-days."""
 
 
 def deviations(phi: float) -> float:
@@ -86,10 +89,16 @@ DEVIATIONS = deviations(PHI)
 SQUARE = DEVIATIONS * DEVIATIONS
 
 
-def one_day(loss: float, chance: Random, alarms: Counter[str]) -> tuple[LossMeter, Phi]:
+def mean_burst(loss: float, burst: float) -> float:
+    """The mean length of a run of lost beats: never below that of independent losses."""
+    return max(burst, 1 / (1 - loss))
+
+
+def one_day(loss: float, burst: float, chance: Random, alarms: Counter[str]) -> tuple[LossMeter, Phi]:
     """A sender's first day; counts the false alarms of each rule."""
     meter, phi, uniform, log = LossMeter(), Phi(), chance.random, math.log
-    log_loss, log_rest = log(loss), log(1 - loss)
+    length = mean_burst(loss, burst)
+    log_loss, log_rest = log(1 - 1 / length), log(1 - loss / (length * (1 - loss)))
     beats = before = 0
     while beats < DAY:
         received = 1 + int(log(1 - uniform()) / log_rest)
@@ -106,7 +115,7 @@ def one_day(loss: float, chance: Random, alarms: Counter[str]) -> tuple[LossMete
             if excess > 0 and excess * excess > SQUARE * variance:
                 alarms[rule] += 1
         if lost >= 3:
-            bounds = patience(1.0, meter.figure(), meter.burst)
+            bounds = patience(1.0, meter.figure(), meter.burst, continuation=meter.continuation())
             alarms["three misses"] += 1
             alarms["atmost"] += silence > bounds.down
             alarms["withheld"] += bounds.lossy < silence <= bounds.down
@@ -114,10 +123,12 @@ def one_day(loss: float, chance: Random, alarms: Counter[str]) -> tuple[LossMete
     return meter, phi
 
 
-def detections(loss: float, chance: Random, meter: LossMeter, phi: Phi) -> dict[str, float]:
+def detections(loss: float, burst: float, chance: Random, meter: LossMeter, phi: Phi) -> dict[str, float]:
     """How long after its death a sender is called down; `unknown` is how long until that is said."""
-    silent = chance.random() + int(math.log(1 - chance.random()) / math.log(loss))
-    bounds, usual = patience(1.0, meter.figure(), meter.burst), phi.silence()
+    silent = chance.random()
+    if chance.random() < loss:  # it died in a run of lost beats
+        silent += 1 + int(math.log(1 - chance.random()) / math.log(1 - 1 / mean_burst(loss, burst)))
+    bounds, usual = patience(1.0, meter.figure(), meter.burst, continuation=meter.continuation()), phi.silence()
     found = {"atmost": bounds.down, "unknown": bounds.lossy, "three misses": 3.5}
     found |= {rule: usual + pause for rule, pause in PAUSES.items()}
     return {rule: max(0.0, seconds - silent) for rule, seconds in found.items()}
@@ -125,20 +136,22 @@ def detections(loss: float, chance: Random, meter: LossMeter, phi: Phi) -> dict[
 
 def some_days(job: Job) -> tuple[float, Counter[str], dict[str, list[float]]]:
     """Some sender-days of one loss."""
-    loss, seed, days = job
+    loss, burst, seed, days = job
     chance, alarms = Random(seed), Counter[str]()
     times: dict[str, list[float]] = {}
     for _ in range(days):
-        meter, phi = one_day(loss, chance, alarms)
-        for rule, seconds in detections(loss, chance, meter, phi).items():
+        meter, phi = one_day(loss, burst, chance, alarms)
+        for rule, seconds in detections(loss, burst, chance, meter, phi).items():
             times.setdefault(rule, []).append(seconds)
     return loss, alarms, times
 
 
-def simulate(losses: list[float], days: int, seed: int, processes: int, notice: Callable[[int, int], object]) -> Rows:
+def simulate(
+    losses: list[float], burst: float, days: int, seed: int, processes: int, notice: Callable[[int, int], object]
+) -> Rows:
     """All rates of loss; a row for each rule."""
     jobs: list[Job] = [
-        (loss, seed * 1_000_003 + int(loss * 1e6) * 10_007 + chunk, min(CHUNK, days - chunk * CHUNK))
+        (loss, burst, seed * 1_000_003 + int(loss * 1e6) * 10_007 + chunk, min(CHUNK, days - chunk * CHUNK))
         for loss in losses
         for chunk in range(-(-days // CHUNK))
     ]
@@ -181,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=10_000, help="sender-days, each rate (%(default)s)")
     parser.add_argument("--loss", type=float, nargs="+", default=[1, 5, 20], help="percent (%(default)s)")
+    parser.add_argument("--burst", type=float, default=1.0, help="mean length of a run of lost beats (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same figures (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -190,7 +204,8 @@ def main() -> None:
         if sys.stderr.isatty():
             print(f"\r{done}/{of}", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
-    rows = simulate([loss / 100 for loss in options.loss], options.days, options.seed, options.processes, notice)
+    losses = [loss / 100 for loss in options.loss]
+    rows = simulate(losses, options.burst, options.days, options.seed, options.processes, notice)
     if options.json:
         print(json.dumps(rows))
         return

@@ -92,12 +92,38 @@ def test_an_outage_is_no_burst():
 
 
 def test_a_burst_raises_the_threshold():
-    """Five in a row were lost once: five missed are no death any more."""
+    """Five in a row were lost once: five missed are no death any more, nor the ten that such losses make possible."""
     monitor = HeartbeatMonitor()
     one = FakeSender(monitor)
     steady(one, 2000, lose=set(range(600, 605)))
     [status] = monitor.status(2000.0)
-    assert (status.burst, status.misses) == (5, 6)
+    assert (status.burst, status.misses) == (5, 10)
+    assert status.down_after == 20.5
+
+
+def test_losses_in_bursts_are_told_from_independent_ones():
+    """As many beats lost, but three at a time: the next is lost with probability 2/3, and the threshold follows that."""
+    scattered, bursts = LossMeter(), LossMeter()
+    for _ in range(300):
+        scattered.add(99, 1, 1)
+        bursts.add(297, 3, 3)
+    assert scattered.figure() == pytest.approx(bursts.figure(), abs=0.002)
+    assert scattered.continuation() == pytest.approx(scattered.figure())
+    assert bursts.continuation() == pytest.approx(2 / 3, abs=0.01)
+    assert misses_needed(1.0, scattered.figure(), 1, continuation=scattered.continuation()) == 4
+    assert misses_needed(1.0, bursts.figure(), 3, continuation=bursts.continuation()) > 20
+
+
+@given(st.floats(1e-4, 0.9), st.floats(1e-4, 0.999), st.floats(1e-6, 10))
+def test_runs_of_so_many_are_as_rare_as_they_should_be(loss, again, target):
+    """k is the least number, from 3, whose runs begin at most `target` times a day on Gilbert's channel."""
+    needed = misses_needed(1.0, loss, 0, target, continuation=again)
+
+    def a_day(misses):
+        return 86_400 * loss * again ** (misses - 1)
+
+    assert needed == 3 or a_day(needed - 1) > target * 0.999999
+    assert a_day(needed) <= target * 1.000001
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20)), max_size=300), st.integers(1, 200))

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Self
 import msgspec
 
 from atmost.core.events import DropReason
-from atmost.core.names import check_subject
+from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.uses.heartbeats.beat import SUBJECT, Beat, Ending, check_rhythm
@@ -60,11 +60,12 @@ class Heartbeat:
         Raises:
             OptionError: the interval is out of range, or the timeout below 2 × interval.
             SubjectError: the name cannot be part of a subject.
+            LossNotTolerated: its subject must be delivered.
         """
         self._interval, self._timeout = check_rhythm(interval, timeout)
         if not isinstance(name, str):
             raise OptionError("name", name, "text")
-        self._subject = check_subject(f"{subject}.{name}")
+        self._subject = check_lossy(f"{subject}.{name}")
         self._name = name
         self._sender = sender
         self._errors = 0

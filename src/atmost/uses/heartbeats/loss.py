@@ -20,18 +20,30 @@ _SAFE: Final = 1.0
 """Standard deviations above the long memory's figure."""
 _SURE: Final = 2.0
 """Standard deviations below the recent memory's figure that must still be above the long one's."""
+_INDEPENDENT: Final = 2.0
+"""Lost beats' worth of belief that losses are independent, until this sender's own show that they come in bursts."""
 
 
 class Span:
     """A memory of the last `size` to 2 × `size` beats, in two halves."""
 
-    __slots__ = ("_burst", "_burst_before", "_lost", "_lost_before", "_seen", "_seen_before", "_size")
+    __slots__ = (
+        "_burst",
+        "_burst_before",
+        "_lost",
+        "_lost_before",
+        "_runs",
+        "_runs_before",
+        "_seen",
+        "_seen_before",
+        "_size",
+    )
 
     def __init__(self, size: int) -> None:
         """Args: size: beats in each half."""
         self._size = size
-        self._seen = self._lost = self._burst = 0
-        self._seen_before = self._lost_before = self._burst_before = 0
+        self._seen = self._lost = self._burst = self._runs = 0
+        self._seen_before = self._lost_before = self._burst_before = self._runs_before = 0
 
     @property
     def seen(self) -> int:
@@ -48,15 +60,22 @@ class Span:
         """The longest run of lost beats."""
         return max(self._burst, self._burst_before)
 
+    @property
+    def continued(self) -> int:
+        """Lost beats that followed a lost one."""
+        return max(0, self.lost - self._runs - self._runs_before)
+
     def add(self, received: int, lost: int, burst: int) -> None:
         """Takes lost beats, at most `burst` of them in a row, and those received after them."""
         self._seen += lost
         self._lost += lost
+        self._runs += -(-lost // burst) if lost else 0
         self._burst = max(self._burst, burst)
         while received >= (room := max(0, self._size - self._seen)):
             received -= room
-            self._seen_before, self._lost_before, self._burst_before = self._seen + room, self._lost, self._burst
-            self._seen = self._lost = self._burst = 0
+            self._seen_before, self._lost_before = self._seen + room, self._lost
+            self._burst_before, self._runs_before = self._burst, self._runs
+            self._seen = self._lost = self._burst = self._runs = 0
         self._seen += received
 
     def take_back(self) -> None:
@@ -109,3 +128,11 @@ class LossMeter:
         if recent.lost and recent.bound(-_SURE) > figure:
             return recent.lost / recent.seen
         return figure
+
+    def continuation(self) -> float:
+        """The share of lost beats after which the next is lost too, 0 to 1: the loss itself where losses are independent.
+
+        E. N. Gilbert's channel (Capacity of a burst-noise channel, 1960) has this one number more than independent loss.
+        """
+        long, loss = self._long, self.figure()
+        return max(loss, (long.continued + _INDEPENDENT * loss) / (long.lost + _INDEPENDENT))

@@ -271,7 +271,13 @@ class Watched:
         if timeout is not None and timeout < 2 * beat.interval:  # expected of another interval than it now has
             timeout = None
         self.patience = patience(
-            beat.interval, self.meter.figure(), self.meter.burst, target=self._target, cap=self.cap, timeout=timeout
+            beat.interval,
+            self.meter.figure(),
+            self.meter.burst,
+            continuation=self.meter.continuation(),
+            target=self._target,
+            cap=self.cap,
+            timeout=timeout,
         )
         self._plan(now, heard=True)
 
