@@ -18,6 +18,7 @@ COARSE_SLOT: Final = 10.0
 COARSE_SLOTS: Final = 2160
 """Six hours."""
 _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
+_HISTOGRAM_BYTES: Final = 1 << 20
 _SENDER_BYTES: Final = 8192
 _HEARTBEAT_BYTES: Final = 2048
 _BASE_BYTES: Final = 96 * MEBIBYTE
@@ -71,9 +72,15 @@ class CollectorOptions:
     )
     token: str = option("", "what readers must show; needed where http is not on loopback", reload=True)
     token_file: str = option("", "a file that holds the token, readable by its owner only", reload=True)
-    max_series: int = option(4000, "series kept, 4 KB each when new, 54 KB after six hours", unit="series", least=1)
+    max_series: int = option(
+        4000, "series of our senders kept, 4 KB each when new, 54 KB after six hours", unit="series", least=1
+    )
     max_series_per_sender: int = option(
         2000, "series of one sender's registry, or of one session", unit="series", least=1
+    )
+    max_statsd_series: int = option(4000, "series of StatsD kept, of the same size", unit="series", least=1)
+    max_histograms: int = option(
+        250, "of the series of each kind, those that are histograms: up to 1 MB each", unit="series", least=1
     )
     max_senders: int = option(MAX_SESSIONS, "sessions remembered", unit="sessions", least=1, most=1_000_000)
     max_heartbeats: int = option(4096, "heartbeats watched", unit="heartbeats", least=1, most=1_000_000)
@@ -117,7 +124,8 @@ class CollectorOptions:
         """About how many bytes the process can come to need, whatever is sent to it."""
         return (
             _BASE_BYTES
-            + self.max_series * _SERIES_BYTES
+            + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
+            + 2 * self.max_histograms * _HISTOGRAM_BYTES
             + self.max_senders * _SENDER_BYTES * 2
             + self.max_heartbeats * _HEARTBEAT_BYTES
             + self.max_log_bytes * 2

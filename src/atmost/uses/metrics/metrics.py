@@ -20,8 +20,9 @@ from typing import Any, Final, NoReturn, Self, overload
 import msgspec
 
 from atmost.core.names import check_subject
+from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.sender import Sender
-from atmost.errors import MetricError, OptionError, PayloadTooLarge
+from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.uses.metrics import wire
 from atmost.uses.metrics.guarded import kinds
 from atmost.uses.metrics.instruments import Counter, Gauge, Histogram
@@ -64,12 +65,13 @@ class Metrics:
         Raises:
             OptionError: an option is outside its range.
             SubjectError: the subject cannot be used.
+            LossNotTolerated: subjects below it must be delivered.
         """
         if not isinstance(interval, int | float) or not 0.01 <= interval <= 3600:
             raise OptionError("interval", interval, "0.01 to 3600 seconds")
         if not isinstance(max_series, int) or not 1 <= max_series <= 100_000:
             raise OptionError("max_series", max_series, "1 to 100,000 series")
-        self._subject = check_subject(subject)
+        self._subject = check_lossy_below(subject)
         self._snapshots = check_subject(f"{subject}.{SNAPSHOTS}")
         self._sender = sender
         self._interval = float(interval)
@@ -256,6 +258,8 @@ class Metrics:
             self._sender.send(self._snapshots, msgspec.Raw(payload))
         except PayloadTooLarge as error:
             return max(1, error.limit - len(wire.encode(self._snapshots)))
+        except LossNotTolerated:  # declared meanwhile
+            self._registry.drop(DropReason.MUST_DELIVER)
         return 0
 
     def _after_fork(self) -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from atmost.uses.metrics.buckets import Buckets
 from atmost.uses.metrics.life import Life
 from atmost.uses.metrics.plain import PlainSession
-from atmost.uses.metrics.series import RECENT, Series
+from atmost.uses.metrics.recent import RECENT
+from atmost.uses.metrics.series import Series
 
 
 class Found(NamedTuple):

@@ -59,6 +59,7 @@ class MetricsReader:
         max_lives: int = 1024,
         max_series: int = 10_000,
         max_series_of_life: int | None = None,
+        max_histograms: int | None = None,
         coarse_slot: float = 10.0,
         coarse_slots: int = 0,
         now: float | None = None,
@@ -73,6 +74,8 @@ class MetricsReader:
             max_lives: registries and sessions remembered; beyond it the longest silent one is folded into the totals.
             max_series: over all lives; beyond it new ones are counted as `series_limit` and not kept.
             max_series_of_life: of one registry or session, counted as `series_of_life_limit` beyond it; None allows all.
+            max_histograms: of the series, counted as `histogram_limit` beyond it: one with all its buckets in use takes 1 MB;
+                None allows all.
             coarse_slot: seconds of one slot of a second, coarser history that reaches further back; see `slots`.
             coarse_slots: of every series; 16 bytes each; 0 keeps no such history.
             now: since when events come, seconds; None takes the first. What a sender counted earlier is in totals only.
@@ -90,7 +93,9 @@ class MetricsReader:
             if not isinstance(value, int | float) or not least <= value < 1e7:
                 raise OptionError(name, value, f"at least {least}")
         of_life = max_series if max_series_of_life is None else max_series_of_life
-        for name, value in (("max_lives", max_lives), ("max_series", max_series), ("max_series_of_life", of_life)):
+        histograms = max_series if max_histograms is None else max_histograms
+        counts = {"max_lives": max_lives, "max_series": max_series, "max_series_of_life": of_life}
+        for name, value in {**counts, "max_histograms": histograms}.items():
             if not isinstance(value, int) or value < 1:
                 raise OptionError(name, value, "at least 1")
         self._slot = slot
@@ -102,6 +107,7 @@ class MetricsReader:
             max_lives=max_lives,
             max_series=max_series,
             max_series_of_life=of_life,
+            max_histograms=histograms,
             coarse=(coarse_slot, coarse_slots) if coarse_slots else None,
             began=now,
         )
@@ -206,6 +212,11 @@ class MetricsReader:
     def kept(self) -> int:
         """Series in memory."""
         return self._state.series_kept
+
+    @property
+    def histograms_kept(self) -> int:
+        """Those of them that are histograms."""
+        return self._state.histograms_kept
 
     def found(
         self, name: str | None = None, labels: Mapping[str, str] | None = None, sender: str | None = None

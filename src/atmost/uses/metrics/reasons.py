@@ -18,3 +18,5 @@ class DropReason(StrEnum):
     """A callback raised, or answered no finite number."""
     TOO_LARGE = "too_large"
     """A series that fits no datagram of this sender."""
+    MUST_DELIVER = "must_deliver"
+    """A snapshot whose subject was declared must-deliver after its `Metrics` were constructed."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from atmost.uses.metrics import wire
 from atmost.uses.metrics.buckets import Buckets
+from atmost.uses.metrics.recent import Recent
 from atmost.uses.metrics.ring import Ring
-
-RECENT: Final = 10.0
-"""A histogram's observations are kept by slots of this length, seconds."""
 
 
 class Series:
@@ -24,8 +20,8 @@ class Series:
         self.value: float | None = None
         """A counter's total since its life began, a gauge's last value."""
         self.buckets = Buckets() if histogram else None
-        self.recent: dict[int, Buckets] = {}
-        """What a histogram gained, by slot."""
+        self.recent = Recent() if histogram else None
+        """What a histogram gained of late."""
         self.gauge = False
         """Whether its values are no totals."""
         self.as_of = -1 - wire.HOLD  # never, and not just before the first either
@@ -85,17 +81,8 @@ class Series:
 
     def between(self, start: float, end: float) -> Buckets:
         """What a histogram gained in the slots that begin in [start, end)."""
-        total = Buckets()
-        for slot, gained in self.recent.items():
-            if start <= slot * RECENT < end:
-                total.merge(gained)
-        return total
+        return Buckets() if self.recent is None else self.recent.between(start, end)
 
     def _remember(self, gained: Buckets, when: float) -> None:
-        slot = int(when // RECENT)
-        if slot in self.recent:
-            self.recent[slot].merge(gained)
-        else:
-            self.recent[slot] = gained
-            for old in [old for old in self.recent if old <= slot - 60]:
-                del self.recent[old]
+        if self.recent is not None:
+            self.recent.at(when).merge(gained)

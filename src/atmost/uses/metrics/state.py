@@ -41,6 +41,7 @@ class ReaderState:
         max_lives: int,
         max_series: int,
         max_series_of_life: int,
+        max_histograms: int,
         coarse: tuple[float, int] | None,
         began: float | None,
     ) -> None:
@@ -48,6 +49,7 @@ class ReaderState:
         self._prefix = prefix
         self._slot, self._slots, self._grace = slot, slots, grace
         self._max_lives, self._max_series, self._max_series_of_life = max_lives, max_series, max_series_of_life
+        self._max_histograms, self.histograms_kept = max_histograms, 0
         self._coarse = coarse
         self.lives: dict[bytes, Life] = {}
         self.plain: dict[bytes, PlainSession] = {}
@@ -127,10 +129,9 @@ class ReaderState:
         life.settle(now)
 
     def _entry(self, life: Life, number: int, name: str, entry: wire.Entry, now: float) -> None:
-        key = (name, entry.labels)
-        if key not in life.series and not self._admit(len(life.series)):
+        key, histogram = (name, entry.labels), isinstance(entry, wire.HistogramEntry)
+        if key not in life.series and not self._admit(len(life.series), histogram=histogram):
             return
-        histogram = isinstance(entry, wire.HistogramEntry)
         series = life.find(key, entry.born, self._ring, histogram=histogram)
         counts = entry.born >= life.first
         amount: float | None
@@ -165,7 +166,7 @@ class ReaderState:
         self.metrics[metric.name] = metric
         return True
 
-    def _admit(self, of_life: int) -> bool:
+    def _admit(self, of_life: int, *, histogram: bool = False) -> bool:
         """Whether there is room for one more series, of a life or session that has so many."""
         if self.series_kept >= self._max_series:
             self.counts["series_limit"] += 1
@@ -173,6 +174,10 @@ class ReaderState:
         if of_life >= self._max_series_of_life:
             self.counts["series_of_life_limit"] += 1
             return False
+        if histogram and self.histograms_kept >= self._max_histograms:
+            self.counts["histogram_limit"] += 1
+            return False
+        self.histograms_kept += histogram
         self.series_kept += 1
         return True
 
@@ -184,6 +189,7 @@ class ReaderState:
         victim = min(everyone, key=lambda each: (not each.closed, each.latest_at))
         self.counts["lives_folded"] += 1
         self.series_kept -= len(victim.series)
+        self.histograms_kept -= sum(series.buckets is not None for series in victim.series.values())
         if isinstance(victim, Life):
             self.retired.fold(victim)
             del self.lives[victim.id]
