@@ -15,6 +15,7 @@ from atmost.errors import (
     BindError,
     ConfigError,
     InvalidKey,
+    LossNotTolerated,
     MetricError,
     MissingExtra,
     OptionError,
@@ -28,6 +29,10 @@ IN_USE = f"{URL} is in use by collector (pid 7): stop that receiver, or bind ano
 TOO_LARGE = (
     "message of 2000 bytes, at most 1365 fit one datagram of this sender: "
     "send less, split it, or construct the Sender with a larger max_datagram"
+)
+NOT_TOLERATED = (
+    "subject 'payments.captured' must be delivered (declared by 'payments.>'), and send() may lose it: "
+    "publish it with atmost.durable.AtLeastOnce or ExactlyOnce (pip install 'atmost[nats]')"
 )
 EXAMPLES: list[tuple[AtMostError, type[Exception], dict[str, Any], str]] = [
     (AddressError(URL, "no"), ValueError, {"url": URL, "problem": "no"}, f"'{URL}': no"),
@@ -44,6 +49,12 @@ EXAMPLES: list[tuple[AtMostError, type[Exception], dict[str, Any], str]] = [
         ValueError,
         {"option": "linger", "value": -1, "expected": "seconds from 0 to 60"},
         "linger=-1: expected seconds from 0 to 60",
+    ),
+    (
+        LossNotTolerated("payments.captured", "payments.>"),
+        ValueError,
+        {"subject": "payments.captured", "pattern": "payments.>"},
+        NOT_TOLERATED,
     ),
     (SubjectError("a b", "no"), ValueError, {"subject": "a b", "problem": "no"}, "subject 'a b': no"),
     (

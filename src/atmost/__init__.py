@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from atmost.core.ledger import SenderStats as SenderStats
     from atmost.core.ledger import SessionLedger as SessionLedger
     from atmost.core.merging import MergedLedger as MergedLedger
+    from atmost.endpoint.must_deliver import must_deliver as must_deliver
     from atmost.endpoint.receiver import Receiver as Receiver
     from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
     from atmost.endpoint.sender import Sender as Sender
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
     )
     from atmost.errors import (
         InvalidKey as InvalidKey,
+    )
+    from atmost.errors import (
+        LossNotTolerated as LossNotTolerated,
     )
     from atmost.errors import (
         MetricError as MetricError,
@@ -110,6 +114,7 @@ _HOMES = {
     ),
     "atmost.core.ledger": ("Ledger", "SenderStats", "SessionLedger"),
     "atmost.core.merging": ("MergedLedger",),
+    "atmost.endpoint.must_deliver": ("must_deliver",),
     "atmost.endpoint.receiver": ("Receiver",),
     "atmost.endpoint.receiver_async": ("AsyncReceiver",),
     "atmost.endpoint.sender": ("Sender",),
@@ -122,6 +127,7 @@ _HOMES = {
         "BindError",
         "ConfigError",
         "InvalidKey",
+        "LossNotTolerated",
         "MetricError",
         "MissingExtra",
         "OptionError",
@@ -152,6 +158,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "LateArrival",
     "Ledger",
     "Loss",
+    "LossNotTolerated",
     "MergedLedger",
     "Message",
     "MetricError",
@@ -173,6 +180,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "SubjectError",
     "Workers",
     "__version__",
+    "must_deliver",
     "serve",
 ]
 
@@ -182,6 +190,8 @@ if not TYPE_CHECKING:  # type checkers would take any name for a public one
     def __getattr__(name: str) -> Any:
         """Loads a public name's module (PEP 562)."""
         module = _HOME_OF.get(name)
+        if name == "durable":  # a submodule, not a name of `__all__`: its users have the extra `nats`
+            return import_module("atmost.durable")
         if module is None:
             raise AttributeError(f"module 'atmost' has no attribute {name!r}")
         value = getattr(import_module(module), name)

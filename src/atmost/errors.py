@@ -9,6 +9,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── BindError             the operating system refused the address for another reason
     ├── OptionError           an option outside its range
     ├── SubjectError          a subject or pattern that is empty, too long or malformed
+    ├── LossNotTolerated      a message on a subject that was declared must-deliver, given to what may lose it
     ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
     ├── PayloadTooLarge       a message that fits no datagram of this sender
     ├── InvalidKey            a key's text or file that cannot be used
@@ -86,6 +87,21 @@ class SubjectError(AtMostError, ValueError):
         super().__init__(f"subject {shown if len(shown) <= 80 else shown[:77] + '...'}: {problem}")
         self.subject = subject
         self.problem = problem
+
+
+class LossNotTolerated(AtMostError, ValueError):
+    """A message on a subject that must be delivered, given to a sender, which may lose it."""
+
+    alternative = "atmost.durable"
+
+    def __init__(self, subject: str, pattern: str) -> None:
+        """Args: subject: what was to be sent on. pattern: what was declared and matches it."""
+        super().__init__(
+            f"subject {subject!r} must be delivered (declared by {pattern!r}), and send() may lose it: "
+            "publish it with atmost.durable.AtLeastOnce or ExactlyOnce (pip install 'atmost[nats]')"
+        )
+        self.subject = subject
+        self.pattern = pattern
 
 
 class PayloadNotEncodable(AtMostError, TypeError):

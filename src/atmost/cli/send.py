@@ -18,7 +18,7 @@ from atmost.cli.output import refused_line, to_json
 from atmost.cli.stopping import Stop, stopping
 from atmost.core.ledger import SenderStats
 from atmost.core.limits import MAX_DATAGRAM
-from atmost.core.names import check_subject
+from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.sender import Sender
 from atmost.errors import PayloadNotEncodable, PayloadTooLarge
 
@@ -69,7 +69,7 @@ def send(
       atmost send temperature -- -5
       tail -F app.log | atmost send --lines logs.app
     """
-    check_subject(subject)
+    check_lossy(subject)
     if payload is not None and lines:
         raise click.UsageError("--lines reads standard input: leave the JSON away, or --lines")
     value = None if payload is None else _parse(payload)

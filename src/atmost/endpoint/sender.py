@@ -32,6 +32,7 @@ from atmost.core.sending import NOT_NOW, SenderCore
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.flusher import Flusher
 from atmost.endpoint.keys import find_keys
+from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.transport.connect import open_outlet
@@ -93,6 +94,7 @@ class Sender:
             InvalidKey: the key cannot be used.
             MissingExtra: the key is for encryption, and the extra `crypto` is not installed.
         """
+        declare_from_environment()
         self._options = SenderOptions(
             linger=linger,
             max_datagram=max_datagram,
@@ -134,6 +136,7 @@ class Sender:
 
         Raises:
             SubjectError: the subject is malformed.
+            LossNotTolerated: the subject was declared must-deliver.
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
         """
@@ -272,10 +275,14 @@ class Sender:
             self._core.close()
 
     def _admit(self, subject: str) -> None:
+        subjects = (
+            self._subjects
+        )  # taken before the question: an answer that a declaration overtook goes with the old set
         check_subject(subject)
-        if len(self._subjects) >= _SUBJECTS_KEPT:
-            self._subjects.clear()
-        self._subjects.add(subject)
+        refuse(subject)
+        if len(subjects) >= _SUBJECTS_KEPT:
+            subjects.clear()
+        subjects.add(subject)
 
     def _first_in(self, core: SenderCore) -> None:
         """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins.
@@ -423,12 +430,25 @@ def _renew_after_fork() -> None:
         sender._after_fork()  # noqa: SLF001  the module's own hook
 
 
+def _forget_subjects() -> None:
+    """Has every sender ask again which subjects may be sent on."""
+    while True:
+        try:
+            senders = list(_senders)
+        except RuntimeError:  # another thread constructed one in this moment
+            continue
+        break
+    for sender in senders:
+        sender._subjects = set()  # noqa: SLF001  the module's own hook
+
+
 def close_senders() -> None:
     """Closes every sender of this process; a process that ends says goodbye."""
     for sender in list(_senders):
         sender.close(timeout=_EXIT_TIMEOUT)
 
 
+on_declaration(_forget_subjects)
 atexit.register(close_senders)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
