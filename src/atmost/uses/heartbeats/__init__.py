@@ -6,7 +6,7 @@ from atmost.uses.heartbeats.loss import LossMeter
 from atmost.uses.heartbeats.monitor import HeartbeatMonitor
 from atmost.uses.heartbeats.patience import Patience, misses_needed, patience
 from atmost.uses.heartbeats.verdicts import Change, HeartbeatState, HeartbeatStatus, Verdict, VerdictKind
-from atmost.uses.heartbeats.watch import watch
+from atmost.uses.heartbeats.watch import watch, watch_async
 
 __all__ = [
     "Beat",
@@ -24,4 +24,5 @@ __all__ = [
     "patience",
     "read_beat",
     "watch",
+    "watch_async",
 ]
