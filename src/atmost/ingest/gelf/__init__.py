@@ -1,0 +1,11 @@
+"""GELF in UDP datagrams: JSON, plain or compressed, whole or in chunks.
+
+Source: the Graylog Extended Log Format 1.1, and what its clients send. A set of chunks that stays incomplete is the one
+loss that these protocols prove: how many chunks are missing is known, and so is that one message is.
+"""
+
+from atmost.ingest.gelf.limits import GelfLimits
+from atmost.ingest.gelf.reader import GelfReader
+from atmost.ingest.gelf.values import GelfEnding, GelfIncomplete, GelfNote, GelfReason, GelfRecord
+
+__all__ = ["GelfEnding", "GelfIncomplete", "GelfLimits", "GelfNote", "GelfReader", "GelfReason", "GelfRecord"]

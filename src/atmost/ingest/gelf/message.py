@@ -1,0 +1,80 @@
+"""Reads the JSON of one message; pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from atmost.ingest.gelf.limits import MAX_FIELDS
+from atmost.ingest.gelf.values import LEVELS, GelfNote, GelfReason, GelfRecord, Refusal, Scalar
+
+_STANDARD: Final = frozenset({"version", "host", "short_message", "full_message", "timestamp", "level"})
+_MAX_TIME: Final = 253_402_300_799
+
+
+def read_message(data: bytes, peer: str, now: float, chunks: int) -> GelfRecord:
+    """The message.
+
+    Args:
+        data: JSON, possibly with NUL bytes behind it, as over TCP.
+        peer: whom it came from, which stands for a host that is not told.
+        now: when it arrived, Unix seconds.
+        chunks: datagrams it came in.
+
+    Raises:
+        Refusal: it is none.
+    """
+    try:
+        said = msgspec.json.decode(data.rstrip(b"\0"))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError):
+        raise Refusal(GelfReason.MALFORMED_JSON) from None
+    if not isinstance(said, dict):
+        raise Refusal(GelfReason.MALFORMED_JSON)
+    message = said.get("short_message")
+    if not isinstance(message, str):
+        raise Refusal(GelfReason.MISSING_MESSAGE)
+    notes: list[GelfNote] = []
+    host, full = said.get("host"), said.get("full_message")
+    if not isinstance(host, str) or not host:
+        host = peer
+        notes.append(GelfNote.NO_HOST)
+    t = _number(said.get("timestamp"))
+    if t is None or not 0 < t <= _MAX_TIME:
+        t = now
+        notes.append(GelfNote.NO_TIME)
+    level = _number(said.get("level"))
+    severity = int(level) if level is not None and level in range(len(LEVELS)) else None
+    if severity is None:
+        notes.append(GelfNote.NO_LEVEL)
+    fields, whole = _fields(said)
+    if not whole:
+        notes.append(GelfNote.FIELDS_LEFT_OUT)
+    full_message = full if isinstance(full, str) else None
+    return GelfRecord(t, now, peer, host, severity, message, full_message, fields, chunks, tuple(notes))
+
+
+def _fields(said: dict[str, Any]) -> tuple[dict[str, Scalar], bool]:
+    """The additional fields, and whether they are all there. Those without an underscore are kept too, as `facility` was."""
+    fields: dict[str, Scalar] = {}
+    whole = True
+    # First those that are named as the format has it.
+    for name, value in sorted(said.items(), key=lambda item: item[0][:1] != "_"):
+        if name in _STANDARD:
+            continue
+        short = name.removeprefix("_")
+        if not short or name == "_id" or short in fields or len(fields) >= MAX_FIELDS:
+            whole = False
+            continue
+        fields[short] = msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
+    return fields, whole
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the text of one, as older clients send it."""
+    if isinstance(value, str) and len(value) <= 32 and value.isascii() and value.replace(".", "", 1).isdigit():
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

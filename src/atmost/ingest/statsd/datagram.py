@@ -1,0 +1,101 @@
+"""Reads a datagram line by line: one bad line costs itself, and never its neighbours.
+
+The plain lines that make up most of the traffic are read by one regular expression; everything else by `metric` and `event`,
+which read those lines to the same values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from atmost.ingest.pickled import is_pickle
+from atmost.ingest.rejected import rejected
+from atmost.ingest.statsd.event import read_check, read_event
+from atmost.ingest.statsd.fields import read_tags
+from atmost.ingest.statsd.limits import MAX_LINE, MAX_LINES, MAX_NAME
+from atmost.ingest.statsd.metric import KINDS, NAME, read_metric
+from atmost.ingest.statsd.values import TELEMETRY, Refusal, StatsdDatagram, StatsdMetric, StatsdReason
+
+_PLAIN: Final = re.compile(
+    rf"({NAME}{{1,{MAX_NAME}}}):([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\|(c|g|ms|h|d)(?:\|#([^|]+))?"
+)
+_TELEMETRY: Final = TELEMETRY.encode()
+
+
+def parse(datagram: bytes, *, deltas: bool | None = None) -> StatsdDatagram:
+    """All that a datagram says; never raises, whatever the bytes.
+
+    Args:
+        datagram: lines between LF or CRLF, the last one with or without; empty lines say nothing.
+        deltas: what a gauge with a sign is. True: always a change of the gauge, as in StatsD. False: always a value, as in
+            DogStatsD. None: `-5` is a value in a line with DogStatsD's tags, packing or fields, and a change elsewhere;
+            `+5` is a change.
+    """
+    into = StatsdDatagram()
+    if datagram[:1] == b"\0" and is_pickle(datagram):
+        into.rejected.append(rejected(StatsdReason.PICKLE_REFUSED, datagram))
+        return into
+    plain, metrics, kinds = _PLAIN.fullmatch, into.metrics, KINDS
+    for line in _lines(datagram, into):
+        found = plain(line)
+        if found is None:
+            if line:
+                _read(line, into, deltas)
+            continue
+        name, value, kind, tags = found.groups()
+        if tags is None:
+            metrics.append(StatsdMetric(name, kinds[kind], (float(value),)))
+            continue
+        try:
+            metrics.append(StatsdMetric(name, kinds[kind], (float(value),), 1.0, False, read_tags(tags, ":", into)))
+        except Refusal as refusal:
+            into.rejected.append(rejected(refusal.reason, line))
+    if _TELEMETRY in datagram:
+        into.metrics = [metric for metric in metrics if not metric.name.startswith(TELEMETRY)]
+        into.telemetry = [metric for metric in metrics if metric.name.startswith(TELEMETRY)]
+    return into
+
+
+def _lines(datagram: bytes, into: StatsdDatagram) -> Iterator[str] | list[str]:
+    """The lines as text; those that cannot be are refused."""
+    if len(datagram) <= MAX_LINE:
+        try:
+            return datagram.decode().split("\n")
+        except UnicodeDecodeError:
+            pass
+    return _one_by_one(datagram, into)
+
+
+def _one_by_one(datagram: bytes, into: StatsdDatagram) -> Iterator[str]:
+    lines = datagram.split(b"\n", MAX_LINES)
+    if len(lines) > MAX_LINES:
+        rest = lines.pop()
+        if rest:
+            count = rest.count(b"\n") + (rest[-1:] != b"\n")
+            into.rejected.append(rejected(StatsdReason.TOO_MANY_LINES, rest, count))
+    for line in lines:
+        if len(line) > MAX_LINE:
+            into.rejected.append(rejected(StatsdReason.LINE_TOO_LONG, line))
+            continue
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            into.rejected.append(rejected(StatsdReason.INVALID_UTF8, line))
+
+
+def _read(line: str, into: StatsdDatagram, deltas: bool | None) -> None:  # noqa: FBT001  as `parse` has it
+    """Reads a line that is not plain."""
+    line = line.removesuffix("\r")
+    ignored = dict(into.ignored)
+    try:
+        if line.startswith("_e{"):
+            read_event(line, into)
+        elif line.startswith("_sc|"):
+            read_check(line, into)
+        elif line:
+            read_metric(line, into, deltas=deltas)
+    except Refusal as refusal:
+        into.ignored = ignored  # of a line that is refused nothing was left out
+        into.rejected.append(rejected(refusal.reason, line))

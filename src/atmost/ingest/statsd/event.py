@@ -1,0 +1,122 @@
+"""Reads the lines of DogStatsD that are no measurements: events and service checks."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from atmost.ingest.statsd.fields import Origin, ignore, read_tags, unix_time
+from atmost.ingest.statsd.limits import MAX_NAME
+from atmost.ingest.statsd.values import (
+    Refusal,
+    StatsdAlert,
+    StatsdCheck,
+    StatsdDatagram,
+    StatsdEvent,
+    StatsdIgnored,
+    StatsdPriority,
+    StatsdReason,
+    StatsdStatus,
+    Tags,
+)
+
+_HEADER: Final = re.compile(r"_e\{([0-9]{1,5}),([0-9]{1,5})\}:")
+_STATUSES: Final = {str(int(status)): status for status in StatsdStatus}
+_PRIORITIES: Final = {str(priority): priority for priority in StatsdPriority}
+_ALERTS: Final = {str(alert): alert for alert in StatsdAlert}
+_OF_EVENTS: Final = ("h", "k", "p", "s", "t")
+_OF_CHECKS: Final = ("h", "m")
+
+
+def read_event(line: str, into: StatsdDatagram) -> None:
+    """Adds the event that a line beginning with `_e{` is.
+
+    Title and text are counted in bytes, so that they may hold any character; `\\n` in them is a line break.
+
+    Raises:
+        Refusal: it is none.
+    """
+    found = _HEADER.match(line)
+    if found is None:
+        raise Refusal(StatsdReason.MALFORMED_EVENT)
+    body = line[found.end() :].encode()
+    of_title, of_text = int(found[1]), int(found[2])
+    end = of_title + 1 + of_text
+    if (
+        not of_title
+        or len(body) < end
+        or body[of_title : of_title + 1] != b"|"
+        or body[end : end + 1] not in (b"", b"|")
+    ):
+        raise Refusal(StatsdReason.MALFORMED_EVENT)
+    try:
+        title, text = body[:of_title].decode(), body[of_title + 1 : end].decode()
+    except UnicodeDecodeError:  # a length that ends inside a character
+        raise Refusal(StatsdReason.MALFORMED_EVENT) from None
+    said, timestamp, tags, origin = _fields(
+        body[end + 1 :].decode(), _OF_EVENTS, StatsdReason.MALFORMED_EVENT, into, bare=len(body) == end
+    )
+    for mark, known in (("p", _PRIORITIES), ("t", _ALERTS)):
+        if mark in said and said[mark] not in known:
+            ignore(into, StatsdIgnored.UNKNOWN_FIELD)
+    into.events.append(
+        StatsdEvent(
+            _unescaped(title),
+            _unescaped(text),
+            timestamp,
+            said.get("h", ""),
+            said.get("k", ""),
+            _PRIORITIES.get(said.get("p", ""), StatsdPriority.NORMAL),
+            _ALERTS.get(said.get("t", ""), StatsdAlert.INFO),
+            said.get("s", ""),
+            tags,
+            origin.value(),
+        )
+    )
+
+
+def read_check(line: str, into: StatsdDatagram) -> None:
+    """Adds the service check that a line beginning with `_sc|` is.
+
+    Raises:
+        Refusal: it is none.
+    """
+    name, _, rest = line[4:].partition("|")
+    status, bar, rest = rest.partition("|")
+    found = _STATUSES.get(status)
+    if not name or found is None:
+        raise Refusal(StatsdReason.MALFORMED_CHECK)
+    if len(name) > MAX_NAME:
+        raise Refusal(StatsdReason.NAME_TOO_LONG)
+    said, timestamp, tags, origin = _fields(rest, _OF_CHECKS, StatsdReason.MALFORMED_CHECK, into, bare=not bar)
+    message = _unescaped(said.get("m", "")).replace("m\\:", "m:")
+    into.checks.append(StatsdCheck(name, found, timestamp, said.get("h", ""), message, tags, origin.value()))
+
+
+def _fields(
+    text: str, marks: tuple[str, ...], reason: StatsdReason, into: StatsdDatagram, *, bare: bool
+) -> tuple[dict[str, str], float | None, Tags, Origin]:
+    """The fields behind the fixed part: those of the marks, the time, the tags and the origin."""
+    said: dict[str, str] = {}
+    timestamp: float | None = None
+    tags: Tags | None = None
+    origin = Origin()
+    for field in () if bare else text.split("|"):
+        mark, colon, value = field.partition(":")
+        if field[:1] == "#" and tags is None:
+            tags = read_tags(field[1:], ":", into)
+        elif mark == "d" and colon and timestamp is None:
+            timestamp = unix_time(value)
+            if timestamp is None:
+                raise Refusal(reason)
+        elif mark in marks and colon and mark not in said:
+            said[mark] = value
+        elif not field or field[0] == "#" or (colon and (mark == "d" or mark in marks)):
+            raise Refusal(reason)
+        elif not origin.take(field):
+            ignore(into, StatsdIgnored.UNKNOWN_FIELD)
+    return said, timestamp, tags or (), origin
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n")

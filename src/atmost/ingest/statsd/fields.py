@@ -1,0 +1,104 @@
+"""The parts that metrics, events and service checks have in common: numbers, times, tags, and where a line came from."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from atmost.ingest.statsd.limits import MAX_TAGS, MAX_TIME
+from atmost.ingest.statsd.values import (
+    NOWHERE,
+    Refusal,
+    StatsdDatagram,
+    StatsdIgnored,
+    StatsdOrigin,
+    StatsdReason,
+    Tags,
+)
+
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+"""Decimal, as every client writes numbers; neither NaN nor infinity, which would spoil every total they enter."""
+_TIME: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_ORIGINS: Final = {"c:": "container", "e:": "external", "card:": "cardinality"}
+
+
+def number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def unix_time(text: str) -> float | None:
+    """Seconds since 1970, above 0 and before the year 10000, or None."""
+    if _TIME.fullmatch(text) is None:
+        return None
+    seconds = float(text)
+    return seconds if 0 < seconds <= MAX_TIME else None
+
+
+def ignore(into: StatsdDatagram, what: StatsdIgnored, count: int = 1) -> None:
+    """Counts what is left out of a line."""
+    into.ignored[what] = into.ignored.get(what, 0) + count
+
+
+def read_tags(text: str, separator: str, into: StatsdDatagram) -> Tags:
+    """The tags of a list between commas.
+
+    Args:
+        text: the list.
+        separator: between name and value: `:` in DogStatsD's own section, where a tag may also be a flag; `=` beside a name.
+        into: counts empty tags.
+
+    Raises:
+        Refusal: a tag has no name, or no value where it needs one, or they are too many.
+    """
+    pieces = text.split(",", MAX_TAGS + 1)
+    if len(pieces) > MAX_TAGS:
+        raise Refusal(StatsdReason.TOO_MANY_TAGS)
+    tags = []
+    empty = 0
+    for piece in pieces:
+        name, found, value = piece.partition(separator)
+        if not name or not (found or separator == ":"):
+            if piece:
+                raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+            empty += 1
+            continue
+        tags.append((name, value))
+    if empty:
+        ignore(into, StatsdIgnored.EMPTY_TAG, empty)
+    return tuple(tags)
+
+
+class Origin:
+    """Gathers the fields that say where a line came from."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def take(self, field: str) -> bool:
+        """Takes a field if it is one of these, and returns whether it was.
+
+        Raises:
+            Refusal: it was there before.
+        """
+        prefix, found, value = field.partition(":")
+        name = _ORIGINS.get(prefix + found)
+        if name is None:
+            return False
+        if name in self._found:
+            raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+        self._found[name] = value
+        return True
+
+    def value(self) -> StatsdOrigin:
+        """All of them."""
+        return StatsdOrigin(**self._found) if self._found else NOWHERE

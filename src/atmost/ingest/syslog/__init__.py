@@ -1,0 +1,21 @@
+"""Syslog in datagrams: RFC 5424, and RFC 3164 as it is found in the wild, down to a bare text.
+
+Sources: RFC 5424, RFC 5426 (over UDP), RFC 3164, the datagrams of util-linux' `logger` and of Python's `SysLogHandler`.
+docs/ingest.md says what is made of each form. A host that is not told is never invented: the peer's address stands for it.
+"""
+
+from atmost.ingest.syslog.gaps import SyslogGap, SyslogGaps, SyslogLate
+from atmost.ingest.syslog.message import parse
+from atmost.ingest.syslog.values import SyslogForm, SyslogNote, SyslogReason, SyslogRecord, SyslogSeverity
+
+__all__ = [
+    "SyslogForm",
+    "SyslogGap",
+    "SyslogGaps",
+    "SyslogLate",
+    "SyslogNote",
+    "SyslogReason",
+    "SyslogRecord",
+    "SyslogSeverity",
+    "parse",
+]

@@ -1,0 +1,136 @@
+"""Reads the datagram of a syslog message, whatever its form; pure, safe from any thread.
+
+A priority, `1` and a timestamp make it RFC 5424, and then it is held to that. Anything else is text with as
+much of a header as is there beyond doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, tzinfo
+from typing import Final
+
+from atmost.ingest.pickled import is_pickle
+from atmost.ingest.rejected import Rejected, rejected
+from atmost.ingest.syslog.legacy import read_legacy
+from atmost.ingest.syslog.structured import read_structured, sequence_of
+from atmost.ingest.syslog.times import strict_time
+from atmost.ingest.syslog.values import (
+    DEFAULT_PRIORITY,
+    MAX_DATAGRAM,
+    Refusal,
+    SyslogForm,
+    SyslogNote,
+    SyslogReason,
+    SyslogRecord,
+    SyslogSeverity,
+)
+
+_PRIORITY: Final = re.compile(r"<([0-9]{1,3})>")
+_COUNTED: Final = re.compile(rb"([1-9][0-9]{0,5}) (?=<)")
+"""The octet count of RFC 6587, which belongs to streams; `logger --octet-count` writes it in datagrams too."""
+_MODERN: Final = re.compile(r"1 (?=[0-9]{4}-[0-9]{2}-[0-9]{2}T)")
+_MODERN_TIMELESS: Final = re.compile(r"1 (?=- (?:[^ ]{1,255} ){4}(?:-(?: |\Z)|\[))")
+"""The whole header, for `1 - ` alone may begin any text."""
+_HEADER: Final = re.compile(r"([^ ]{1,64}) ([^ ]{1,255}) ([^ ]{1,255}) ([^ ]{1,255}) ([^ ]{1,255}) (?=[-\[])")
+_MARK: Final = "\ufeff"
+"""The mark that a message is UTF-8 (RFC 5424, 6.4)."""
+
+
+def parse(datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC) -> SyslogRecord | Rejected:
+    """The message in a datagram, or why there is none; never raises, whatever the bytes.
+
+    Args:
+        datagram: one message. NUL bytes at its end (Python's `SysLogHandler` writes one) and one line end are no part of it.
+        peer: whom it came from, which stands for a host that is not told.
+        now: when it arrived, Unix seconds.
+        zone: of timestamps that name none, as all of RFC 3164's.
+    """
+    if datagram[:1] == b"\0" and is_pickle(datagram):
+        return rejected(SyslogReason.PICKLE_REFUSED, datagram)
+    if len(datagram) > MAX_DATAGRAM:
+        return rejected(SyslogReason.TOO_LONG, datagram)
+    body = datagram.rstrip(b"\0").removesuffix(b"\n").removesuffix(b"\r")
+    counted = _COUNTED.match(body)
+    if counted is not None and int(counted[1]) in (len(datagram) - counted.end(), len(body) - counted.end()):
+        body = body[counted.end() :]
+    if not body:
+        return rejected(SyslogReason.EMPTY, datagram)
+    try:
+        return _read(body, peer, now, zone)
+    except Refusal as refusal:
+        return rejected(refusal.reason, datagram)
+
+
+def _read(body: bytes, peer: str, now: float, zone: tzinfo) -> SyslogRecord:
+    notes: list[SyslogNote] = []
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = body.decode(errors="backslashreplace")
+        notes.append(SyslogNote.NOT_UTF8)
+    found = _PRIORITY.match(text)
+    if found is not None and int(found[1]) < 192:
+        priority, at = int(found[1]), found.end()
+        modern = _MODERN.match(text, at) or _MODERN_TIMELESS.match(text, at)
+        if modern is not None:
+            return _modern(text, modern.end(), priority, notes, peer, now)
+    else:
+        priority, at = DEFAULT_PRIORITY, 0
+        notes.append(SyslogNote.NO_PRIORITY)
+    read = read_legacy(text[at:], now, zone)
+    if read.t is None:
+        notes.append(SyslogNote.NO_TIME)
+    notes += read.notes
+    if read.host is None:
+        notes.append(SyslogNote.NO_HOST)
+    return SyslogRecord(
+        priority >> 3,
+        SyslogSeverity(priority & 7),
+        now if read.t is None else read.t,
+        now,
+        peer,
+        peer if read.host is None else read.host,
+        read.message,
+        SyslogForm.BARE if read.t is None else SyslogForm.RFC3164,
+        read.application,
+        read.process,
+        notes=tuple(notes),
+    )
+
+
+def _modern(text: str, at: int, priority: int, notes: list[SyslogNote], peer: str, now: float) -> SyslogRecord:
+    """RFC 5424, from the timestamp on."""
+    found = _HEADER.match(text, at)
+    if found is None:
+        raise Refusal(SyslogReason.MALFORMED_HEADER)
+    timestamp, host, application, process, message_id = found.groups()
+    t = now
+    if timestamp == "-":
+        notes.append(SyslogNote.NO_TIME)
+    else:
+        known = strict_time(timestamp)
+        if known is None:
+            raise Refusal(SyslogReason.MALFORMED_TIMESTAMP)
+        t = known
+    structured, end = read_structured(text, found.end())
+    if text[end : end + 1] not in ("", " "):
+        raise Refusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
+    if host == "-":
+        notes.append(SyslogNote.NO_HOST)
+    return SyslogRecord(
+        priority >> 3,
+        SyslogSeverity(priority & 7),
+        t,
+        now,
+        peer,
+        peer if host == "-" else host,
+        text[end + 1 :].removeprefix(_MARK),
+        SyslogForm.RFC5424,
+        None if application == "-" else application,
+        None if process == "-" else process,
+        None if message_id == "-" else message_id,
+        structured,
+        sequence_of(structured),
+        tuple(notes),
+    )
