@@ -1,0 +1,79 @@
+// Puts the page together: the live connection feeds the panels, and what the stream does not carry is asked for now and then.
+
+import { Api } from "./api.js";
+import { showAccount } from "./account.js";
+import { Charts } from "./charts.js";
+import { byId } from "./dom.js";
+import { showHeartbeats } from "./heartbeats.js";
+import { showIntake, showRejected } from "./intake.js";
+import { askToken, heard, showLink } from "./link.js";
+import { Logs } from "./logs.js";
+import { showOverview } from "./overview.js";
+import { Picker } from "./picker.js";
+import { showSenders } from "./senders.js";
+import { Connection } from "./stream.js";
+import { startTheme } from "./theme.js";
+
+const ASK_EVERY = 5_000;
+const SERIES = 100;
+
+startTheme();
+const api = new Api();
+let overview = null;
+let isLive = false;
+const charts = new Charts(api);
+const logs = new Logs(api, () => overview);
+new Picker(api, charts);
+
+const shows = {
+  overview(said) {
+    overview = said;
+    heard(said.now);
+    showOverview(said);
+    showIntake(said);
+  },
+  senders(said) {
+    showSenders(said, overview);
+    logs.learn(said.senders.map((sender) => sender.name));
+  },
+  heartbeats: (said) => showHeartbeats(said, overview),
+  logs: (said) => logs.take(said),
+};
+
+const connection = new Connection(api, {
+  state(name, details) {
+    const wasLive = isLive;
+    isLive = name === "live";
+    showLink(name, details);
+    if (isLive && !wasLive) {
+      askForMore();
+      charts.refresh();
+    }
+  },
+  event: (name, said) => shows[name]?.(said),
+  restarted: (said) => logs.restarted(said),
+  history: () => logs.history(),
+  async token(message) {
+    api.token = await askToken(message);
+  },
+});
+byId("link-retry").addEventListener("click", () => connection.retry());
+setInterval(askForMore, ASK_EVERY);
+connection.run();
+
+/** The account, what was rejected, and which series there are; a failure shows as the broken connection that it is. */
+async function askForMore() {
+  if (!isLive || document.hidden) return;
+  const [ledger, rejected, series] = await Promise.all(["ledger", "rejected", "series"].map(ask));
+  if (ledger) showAccount(ledger);
+  if (rejected) showRejected(rejected);
+  if (series) charts.offer(series.series, overview);
+}
+
+async function ask(path) {
+  try {
+    return await api.get(path, path === "series" ? { limit: SERIES } : {});
+  } catch {
+    return null;
+  }
+}

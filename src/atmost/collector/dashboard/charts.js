@@ -1,0 +1,177 @@
+// The panel of charts: which series, over which range, each asked for again when a new point can be there.
+
+import { Chart } from "./chart.js";
+import { addressOf, emptyState, hostAndPort } from "./empty.js";
+import { arrange, byId, el, plain, replace, setText } from "./dom.js";
+import { duration, percent, seriesName, value as valueText } from "./format.js";
+import { readChoice, writeChoice } from "./storage.js";
+
+/** Most charts at once. */
+export const MOST_CHARTS = 12;
+
+const FIRST_CHARTS = 4;
+const EVERY = { 60: 2, 600: 5, 3600: 15, 21600: 60 };
+const QUANTILES = ["p50", "p90", "p99"];
+
+/** The identity of a series. */
+export function keyOf({ name, labels, sender, source }) {
+  return JSON.stringify([name, Object.entries(labels ?? {}).sort(), sender, source]);
+}
+
+export class Charts {
+  #api;
+  #range = Number(readChoice("range", "600"));
+  #cards = new Map();
+  #timer = null;
+  #chosen = JSON.parse(readChoice("charts", "null"));
+
+  constructor(api) {
+    this.#api = api;
+    if (!(this.#range in EVERY)) this.#range = 600;
+    for (const input of byId("ranges").querySelectorAll("input")) {
+      input.checked = Number(input.value) === this.#range;
+      input.addEventListener("change", () => this.#setRange(Number(input.value)));
+    }
+    document.addEventListener("visibilitychange", () => this.refresh());
+    for (const one of Array.isArray(this.#chosen) ? this.#chosen : []) this.#add(one);
+  }
+
+  /** Whether a series has a chart. */
+  has(series) {
+    return this.#cards.has(keyOf(series));
+  }
+
+  get isFull() {
+    return this.#cards.size >= MOST_CHARTS;
+  }
+
+  /** Adds a chart or takes it away, as the user chose; from then on nothing is chosen by itself. */
+  toggle(series) {
+    if (this.has(series)) this.#remove(series);
+    else if (!this.isFull) this.#add(series);
+    this.#remember();
+    this.refresh();
+  }
+
+  /** Takes the list of series as it is now: until the user chooses, the first few of them are shown. */
+  offer(list, overview) {
+    if (!this.#chosen) {
+      const names = new Set([...this.#cards.values()].map((card) => card.series.name));
+      for (const series of list) {
+        if (this.#cards.size >= FIRST_CHARTS) break;
+        if (names.has(series.name)) continue;
+        names.add(series.name);
+        this.#add(series);
+      }
+    }
+    this.#showEmpty(list, overview);
+    if (this.#timer === null) this.refresh();
+  }
+
+  /** Asks for every chart's points, and again when new ones can be there; not while nobody looks. */
+  async refresh() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.refresh(), EVERY[this.#range] * 1000);
+    if (document.hidden) return;
+    await Promise.all([...this.#cards.values()].map((card) => this.#ask(card)));
+  }
+
+  #setRange(range) {
+    this.#range = range;
+    writeChoice("range", String(range));
+    this.refresh();
+  }
+
+  #add(series) {
+    const card = this.#makeCard(series);
+    this.#cards.set(keyOf(series), card);
+    this.#arrange();
+  }
+
+  #remove(series) {
+    this.#cards.delete(keyOf(series));
+    this.#arrange();
+  }
+
+  #arrange() {
+    arrange(byId("charts-body"), [...this.#cards.values()].map((card) => card.node));
+    if (this.#cards.size) replace(byId("charts-empty"));
+  }
+
+  #remember() {
+    this.#chosen = [...this.#cards.values()].map((card) => card.series);
+    writeChoice("charts", JSON.stringify(this.#chosen));
+  }
+
+  #makeCard(series) {
+    const name = plain(seriesName(series));
+    const chart = new Chart(name, (time) => {
+      for (const other of this.#cards.values()) if (other.chart !== chart) other.chart.mark(time);
+    });
+    const card = { series, chart, as: defaultAs(series), last: el("span", { class: "last" }), note: el("p", { class: "muted note" }) };
+    const close = el("button", { type: "button", class: "quiet", "aria-label": `Take the chart of ${name} away`, onclick: () => this.toggle(series) }, "✕");
+    const from = [plain(series.sender), series.source === "atmost" ? null : series.source].filter(Boolean).join(", ");
+    const head = el("div", { class: "chart-head" }, el("h3", { title: plain(series.help ?? "") || false }, name), card.last, this.#quantiles(card), close);
+    card.node = el("article", { class: "chart-card", "aria-label": name }, head, el("p", { class: "muted from" }, from), chart.node, card.note);
+    return card;
+  }
+
+  #quantiles(card) {
+    if (card.series.kind !== "histogram") return null;
+    const select = el("select", { "aria-label": "Quantile" }, ...QUANTILES.map((one) => el("option", {}, one)));
+    select.value = card.as;
+    select.addEventListener("change", () => {
+      card.as = select.value;
+      this.#ask(card);
+    });
+    return select;
+  }
+
+  async #ask(card) {
+    const { name, labels, sender } = card.series;
+    const range = this.#range;
+    const label = Object.entries(labels ?? {}).map(([key, text]) => `${key}=${text}`);
+    try {
+      const answer = await this.#api.get("query", { name, sender, label, range, as: card.as });
+      if (range !== this.#range) return;
+      const perSecond = card.as === "rate";
+      card.chart.show(answer, perSecond);
+      const held = answer.points.findLast((point) => point.value !== null);
+      setText(card.last, held ? valueText(held.value, answer.unit, perSecond) : "–");
+      setText(card.note, noteOf(answer, held));
+    } catch (error) {
+      setText(card.note, error.status ? error.message : "");
+    }
+  }
+
+  #showEmpty(list, overview) {
+    const place = byId("charts-empty");
+    if (this.#cards.size || place.firstChild) return;
+    if (list.length) {
+      replace(place, emptyState("No chart is chosen. Choose series above."));
+      return;
+    }
+    const ours = addressOf(overview, "atmost") ?? "udp://127.0.0.1:7140";
+    const statsd = addressOf(overview, "statsd");
+    const [host, port] = hostAndPort(statsd ?? "");
+    const commands = [`atmost agent --url ${ours}`, statsd && `echo 'hits:1|c' > /dev/udp/${host}/${port}`].filter(Boolean);
+    const text = `No series yet. The agent sends this host's readings${statsd ? "; any StatsD client can send here too" : ""}.`;
+    replace(place, emptyState(text, ...commands));
+  }
+}
+
+function defaultAs({ kind }) {
+  if (kind === "counter") return "rate";
+  return kind === "histogram" ? "p99" : "value";
+}
+
+function noteOf(answer, held) {
+  if (!held) return "";
+  const known = answer.points.filter((point) => typeof point.completeness === "number");
+  const silent = answer.end - held.t;
+  const parts = [`one point every ${duration(answer.step).replace(".0 s", " s")}`];
+  if (silent > Math.max(3 * answer.step, 10)) parts.push(`nothing for ${duration(silent)}`);
+  if (known.length) parts.push(`${percent(known.reduce((sum, point) => sum + point.completeness, 0) / known.length)} complete over this range`);
+  else parts.push("completeness unknown: this protocol carries no numbers");
+  return parts.join(" · ");
+}

@@ -1,0 +1,76 @@
+// Builds elements. Text from senders only ever becomes text nodes: nothing here, nor anywhere else in the page, parses HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// Control characters but newline and tab, direction overrides, and separators that browsers draw as nothing.
+const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
+
+/** An element. Attributes whose name begins with "on" are listeners; false, null and undefined leave an attribute out. */
+export function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** The same in SVG. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** A text for people: what could hide or reorder it stands there as an escape, marked as one. Newline and tab stay. */
+export function visible(text) {
+  const parts = document.createDocumentFragment();
+  let from = 0;
+  for (const found of text.matchAll(HARMFUL)) {
+    parts.append(text.slice(from, found.index), escaped(found[0]));
+    from = found.index + found[0].length;
+  }
+  parts.append(text.slice(from));
+  return parts;
+}
+
+/** The same as a plain string on one line, for titles, labels and options. */
+export function plain(text) {
+  return text.replace(HARMFUL, escapeOf).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+}
+
+/** Sets an element's text only where it differs, so that a selection in it survives an update that changes nothing. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Replaces an element's children. */
+export function replace(element, ...children) {
+  element.replaceChildren(...children.filter((child) => child !== null));
+}
+
+/** Puts `nodes` into `parent` in this order, and moves only what stands elsewhere: focus and selections stay. */
+export function arrange(parent, nodes) {
+  nodes.forEach((node, index) => {
+    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] ?? null);
+  });
+  while (parent.children.length > nodes.length) parent.lastElementChild.remove();
+}
+
+/** The element of the page with this id. */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function escapeOf(character) {
+  const code = character.codePointAt(0);
+  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+}
+
+function escaped(character) {
+  const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return el("span", { class: "escape", title: `U+${code}` }, escapeOf(character));
+}

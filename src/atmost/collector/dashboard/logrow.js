@@ -1,0 +1,90 @@
+// One line of the log: a record, or the hole where records are missing.
+
+import { el, plain, visible } from "./dom.js";
+import { clock, count, isoTime, words } from "./format.js";
+
+const RANKS = { TRACE: 5, DEBUG: 10, INFO: 20, INFORMATIONAL: 20, NOTICE: 25, WARN: 30, WARNING: 30, ERR: 40, ERROR: 40, CRIT: 50, CRITICAL: 50, FATAL: 50, ALERT: 60, EMERG: 70, EMERGENCY: 70 };
+
+/** How grave a level is; null where that is not known. */
+export function rank(level) {
+  return level === null || level === undefined ? null : (RANKS[level.toUpperCase()] ?? null);
+}
+
+/** Whether a record passes. What is not known to fail does: a hole passes where a line that would have may be missing. */
+export function passes(record, { level, sender, text }) {
+  if (sender && record.sender !== sender) return false;
+  const least = rank(level);
+  if (record.type === "gap") {
+    return least === null || !record.by_level || Object.entries(record.by_level).some(([name, lost]) => lost && (rank(name) ?? least) >= least);
+  }
+  if (least !== null && (rank(record.level) ?? least) < least) return false;
+  if (!text) return true;
+  const wanted = text.toLowerCase();
+  return [record.message, record.logger, record.exception, record.sender].some((one) => one?.toLowerCase().includes(wanted));
+}
+
+/** The element of a record. */
+export function rowOf(record) {
+  return record.type === "gap" ? gapRow(record) : lineRow(record);
+}
+
+/** "3 lost here (2 INFO, 1 DEBUG)". */
+export function gapText({ lost, by_level: levels }) {
+  const known = Object.entries(levels ?? {}).filter(([, number]) => number);
+  known.sort(([one], [other]) => (rank(other) ?? 0) - (rank(one) ?? 0));
+  const counted = known.map(([name, number]) => `${count(number)} ${plain(name)}`).join(", ");
+  return `${count(lost)} lost here${counted ? ` (${counted})` : ""}`;
+}
+
+function gapRow(record) {
+  const doubt = record.verified === false ? el("span", { class: "badge", title: "This protocol's numbers may jump without a loss, where a relay filters." }, "unverified") : null;
+  const about = [record.reason && plain(words(record.reason)), period(record), record.by_level ? null : "levels unknown"].filter(Boolean).join(", ");
+  const text = el("span", { class: "message" }, el("strong", {}, gapText(record)), " ", el("span", { class: "muted" }, about), " ", doubt);
+  return row(record, "gap", text);
+}
+
+function lineRow(record) {
+  const message = el("span", { class: "message" });
+  if (record.logger) message.append(el("span", { class: "muted" }, plain(record.logger), " "));
+  message.append(visible(record.message));
+  if (record.late) message.append(" ", el("span", { class: "badge warn", title: "It came after it had been counted as lost; it is not lost any more." }, "late"));
+  if (record.truncated) message.append(" ", el("span", { class: "badge warn" }, "shortened"));
+  const fields = Object.entries(record.fields ?? {});
+  if (fields.length) message.append(" ", el("span", { class: "muted fields" }, visible(fields.map(([key, value]) => `${key}=${asText(value)}`).join(" "))));
+  if (record.exception) message.append(el("details", { class: "exception" }, el("summary", {}, lastLine(record.exception)), el("pre", {}, visible(record.exception))));
+  return row(record, "", message);
+}
+
+function row(record, style, message) {
+  const level = record.type === "gap" ? "gap" : (record.level ?? "");
+  const grade = record.type === "gap" ? "gap" : gradeOf(record.level);
+  const made = el(
+    "li",
+    { class: `log ${style}` },
+    el("time", { datetime: isoTime(record.t), title: isoTime(record.t) }, clock(record.t, true)),
+    el("span", { class: `level ${grade}` }, plain(level)),
+    el("span", { class: "sender", title: plain([record.sender, record.host, record.source].filter(Boolean).join(" · ")) }, plain(record.sender)),
+    message,
+  );
+  made.dataset.cursor = record.cursor;
+  return made;
+}
+
+function gradeOf(level) {
+  const grade = rank(level);
+  if (grade === null) return "";
+  return grade >= 40 ? "bad" : grade >= 30 ? "warn" : grade < 20 ? "faint" : "";
+}
+
+function period({ from, to }) {
+  if (!from || !to) return null;
+  return from === to ? `at ${clock(from)}` : `between ${clock(from)} and ${clock(to)}`;
+}
+
+function asText(value) {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function lastLine(text) {
+  return plain(text.trimEnd().split("\n").at(-1).slice(0, 200));
+}

@@ -1,0 +1,70 @@
+// The first row: what the whole collector knows, in one line of figures, and what it warns of.
+
+import { arrange, byId, el, plain, replace, setText, visible } from "./dom.js";
+import { count, duration, percent, plural, reasons, short, UNKNOWN } from "./format.js";
+import { placeSummary } from "./places.js";
+
+const tiles = new Map();
+
+/** Shows an overview; called every second. */
+export function showOverview(overview) {
+  const { totals, alive } = overview;
+  const known = totals.delivered + totals.lost;
+  const refused = Object.values(totals.refused).reduce((sum, one) => sum + one, 0);
+  setText(byId("host"), plain(overview.host));
+  setText(byId("version"), `atmost ${plain(overview.version)}, up for ${duration(overview.now - overview.started)}`);
+  arrange(byId("tiles"), [
+    tile("Messages a second", short(totals.rate), plural(totals.senders, "sender")),
+    tile("Delivered", count(totals.delivered), totals.late ? `${count(totals.late)} of them late` : "each at most once"),
+    tile("Lost", count(totals.lost), lossNote(totals, known), totals.lost ? "bad" : ""),
+    tile("Pending", count(totals.pending), "still within the grace"),
+    tile("Duplicates refused", count(totals.duplicates_refused), "datagrams"),
+    tile("Refused", count(refused - totals.duplicates_refused), otherReasons(totals.refused)),
+    tile("Tail unknown", count(totals.tail_unknown), "senders gone without a goodbye"),
+    tile("Heartbeats", aliveText(alive), aliveNote(alive), alive.down ? "bad" : alive.suspect ? "warn" : ""),
+  ]);
+  showWarnings(overview.warnings);
+}
+
+function tile(name, figure, note, mood = "") {
+  let node = tiles.get(name);
+  if (!node) {
+    node = el("div", { class: "tile" }, el("dt", {}, name), el("dd", { class: "figure" }), el("dd", { class: "note" }));
+    tiles.set(name, node);
+  }
+  node.dataset.mood = mood;
+  setText(node.children[1], figure);
+  setText(node.children[2], note);
+  return node;
+}
+
+function lossNote(totals, known) {
+  if (!known) return "nothing was sent yet";
+  if (!totals.lost) return `of ${count(known)}`;
+  return `${percent(totals.lost / known)}: ${placeSummary(totals.lost_by_place)}`;
+}
+
+function otherReasons(refused) {
+  const { duplicate, ...others } = refused;
+  return reasons(others, "datagrams");
+}
+
+function aliveText(alive) {
+  const all = Object.values(alive).reduce((sum, one) => sum + one, 0);
+  return all ? `${count(alive.up)} up` : UNKNOWN;
+}
+
+function aliveNote(alive) {
+  const others = Object.entries(alive).filter(([name, number]) => name !== "up" && number);
+  if (others.length) return others.map(([name, number]) => `${count(number)} ${name}`).join(", ");
+  return alive.up ? "nobody is missed" : "nobody beats";
+}
+
+function showWarnings(warnings) {
+  const list = byId("warnings");
+  const shown = JSON.stringify(warnings);
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  list.hidden = !warnings.length;
+  replace(list, ...warnings.map((text) => el("li", { class: "notice warn" }, visible(text))));
+}
