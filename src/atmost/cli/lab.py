@@ -1,4 +1,4 @@
-"""`atmost lab simulate`: the guarantee put to the test, one run or thousands."""
+"""`atmost lab`, and of it `simulate`: the guarantee put to the test, one run or thousands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from atmost.cli.lab_compare import compare
 from atmost.lab.simulator import (
     BEYOND_GUARD,
     KEPT,
@@ -29,7 +30,10 @@ _SHORTENED: Final = 3
 
 @click.group()
 def lab() -> None:
-    """Put the guarantee to the test."""
+    """Put the guarantee to the test, and compare it with the others."""
+
+
+lab.add_command(compare)
 
 
 @lab.command("simulate")
