@@ -1,0 +1,107 @@
+"""What a load needs: arithmetic from measured costs, a stage a row.
+
+Pure. Cores are those of processes like `Workers` or collectors with shards; each serves its own sessions, so they add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from atmost.errors import OptionError
+from atmost.lab.scale.costs import Costs
+
+HEADROOM: Final = 0.6
+"""Share of a core that is planned with; the rest is for bursts, beacons and takeovers."""
+_BEACON_BYTES: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a fleet of senders sends."""
+
+    senders: int
+    datagrams_per_second: float
+    """Of one sender, beacons apart."""
+    messages_per_datagram: float = 1.0
+    datagram_bytes: float = 200.0
+
+    def __post_init__(self) -> None:
+        """Refuses what no fleet sends."""
+        if self.senders < 1:
+            raise OptionError("senders", self.senders, "at least 1")
+        for name in ("datagrams_per_second", "messages_per_datagram", "datagram_bytes"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise OptionError(name, value, "a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one load needs."""
+
+    load: Load
+    datagrams: float
+    """A second, beacons included."""
+    messages: float
+    """A second."""
+    cores: float
+    """Of receivers, with the headroom."""
+    shards: int
+    """The least power of two with a core's work or less in each."""
+    session_bytes: float
+    """Memory of all sessions together."""
+    shard_bytes: float
+    """Memory of the sessions of one shard."""
+    network_bytes: float
+    """A second, into the receivers."""
+
+
+def plan(
+    loads: Sequence[Load],
+    costs: Costs,
+    *,
+    carrier_us: float = 0.0,
+    handler_us: float = 0.0,
+    headroom: float = HEADROOM,
+) -> list[Stage]:
+    """What each load needs.
+
+    Args:
+        loads: the stages.
+        costs: measured.
+        carrier_us: what a socket or a broker's connection adds to a datagram, µs.
+        handler_us: what the handler takes for a message, µs.
+        headroom: share of a core that is planned with, above 0 to 1.
+
+    Raises:
+        OptionError: a share or a cost outside its range.
+    """
+    if not 0 < headroom <= 1:
+        raise OptionError("headroom", headroom, "above 0, at most 1")
+    for name, value in (("carrier_us", carrier_us), ("handler_us", handler_us)):
+        if not 0 <= value < math.inf:
+            raise OptionError(name, value, "µs, at least 0")
+    return [_stage(load, costs, carrier_us, handler_us, headroom) for load in loads]
+
+
+def _stage(load: Load, costs: Costs, carrier_us: float, handler_us: float, headroom: float) -> Stage:
+    beacons = load.senders * min(1.0, load.datagrams_per_second)  # at least one a second under load (R7)
+    data = load.senders * load.datagrams_per_second
+    messages = data * load.messages_per_datagram
+    busy = (data + beacons) * (costs.datagram_us + carrier_us) + messages * (costs.message_us + handler_us)
+    cores = busy / 1e6 / headroom
+    shards = 1 << max(0, math.ceil(math.log2(cores))) if cores > 1 else 1
+    memory = load.senders * costs.session_bytes
+    return Stage(
+        load=load,
+        datagrams=data + beacons,
+        messages=messages,
+        cores=cores,
+        shards=shards,
+        session_bytes=memory,
+        shard_bytes=memory / shards,
+        network_bytes=data * load.datagram_bytes + beacons * _BEACON_BYTES,
+    )
