@@ -15,6 +15,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── InvalidKey            a key's text or file that cannot be used
     ├── ConfigError           a configuration that cannot be used: an unknown name, a wrong value, an unreadable file
     ├── MetricError           a metric declared or used against its declaration
+    ├── HintError             a key, prefix or tag that cannot be cached or invalidated
     └── MissingExtra          an optional dependency that is not installed
 """
 
@@ -154,6 +155,18 @@ class ConfigError(AtMostError, ValueError):
         """Args: where: the option, file or variable. problem: what is wrong with it and what would be right."""
         super().__init__(f"{where}: {problem}")
         self.where = where
+        self.problem = problem
+
+
+class HintError(AtMostError, ValueError):
+    """A key, prefix or tag that cannot be cached or invalidated, or a fill that was not begun."""
+
+    def __init__(self, what: str, text: object, problem: str) -> None:
+        """Args: what: "key", "prefix" or "tag". text: what was given. problem: what is wrong and what would be right."""
+        shown = repr(text)
+        super().__init__(f"{what} {shown if len(shown) <= 80 else shown[:77] + '...'}: {problem}")
+        self.what = what
+        self.text = text
         self.problem = problem
 
 
