@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from atmost.cli.lab_compare import compare
+from atmost.cli.lab_scale import scale
 from atmost.lab.simulator import (
     BEYOND_GUARD,
     KEPT,
@@ -34,6 +35,7 @@ def lab() -> None:
 
 
 lab.add_command(compare)
+lab.add_command(scale)
 
 
 @lab.command("simulate")
