@@ -5,7 +5,7 @@ import { axis, clock, count, percent, value as valueText } from "./format.js";
 import { bands, gaps, runs, tickLabel, ticks, timeTicks, valueRange } from "./scale.js";
 
 const HEIGHT = 168;
-const LEFT = 48;
+const LEFT = 62;
 const RIGHT = 10;
 const TOP = 8;
 const PLOT = 120;
@@ -88,28 +88,32 @@ export class Chart {
     return TOP + PLOT - ((value - this.low) / (this.high - this.low || 1)) * PLOT;
   }
 
-  /** The horizontal extent of points `first` to `last`, half a step beyond each. */
+  /** The middle of a point's step: its time is the step's beginning. */
+  #middle(point) {
+    return this.#x(point.t + this.#answer.step / 2);
+  }
+
+  /** The horizontal extent of the steps of points `first` to `last`. */
   #extent(points, first, last) {
-    const half = this.#answer.step / 2;
-    const from = Math.max(LEFT, this.#x(points[first].t - half));
-    const to = Math.min(this.#width - RIGHT, this.#x(points[last].t + half));
+    const from = Math.max(LEFT, this.#x(points[first].t));
+    const to = Math.min(this.#width - RIGHT, this.#x(points[last].t + this.#answer.step));
     return { x: from.toFixed(1), width: Math.max(0.5, to - from).toFixed(1) };
   }
 
   #gaps(points) {
-    return gaps(points).map(([first, last]) => svg("rect", { class: "gap", ...this.#extent(points, first, last), y: String(TOP), height: String(PLOT) }));
+    return gaps(points).map(([first, last]) => svg("rect", { class: "gap", fill: "url(#hatch)", ...this.#extent(points, first, last), y: String(TOP), height: String(PLOT) }));
   }
 
   #grid(marks, written) {
     const right = String(this.#width - RIGHT);
+    const unit = written.unit && (written.unit.startsWith("/") ? written.unit : ` ${written.unit}`);
     const shown = marks.flatMap((mark) => {
       const y = this.#y(mark * written.scale).toFixed(1);
       return [
         svg("line", { class: "grid", x1: String(LEFT), x2: right, y1: y, y2: y }),
-        svg("text", { class: "tick", x: String(LEFT - 6), y, "text-anchor": "end", dy: "0.35em" }, tickLabel(mark, marks)),
+        svg("text", { class: "tick", x: String(LEFT - 6), y, "text-anchor": "end", dy: "0.35em" }, tickLabel(mark, marks) + (mark === marks.at(-1) ? unit : "")),
       ];
     });
-    this.unit = written.unit;
     return shown;
   }
 
@@ -125,7 +129,7 @@ export class Chart {
   }
 
   #line(points, [first, last]) {
-    const at = points.slice(first, last + 1).map((point) => `${this.#x(point.t).toFixed(1)} ${this.#y(point.value).toFixed(1)}`);
+    const at = points.slice(first, last + 1).map((point) => `${this.#middle(point).toFixed(1)} ${this.#y(point.value).toFixed(1)}`);
     return svg("path", { class: first === last ? "line dot" : "line", d: first === last ? `M${at[0]}h0` : `M${at.join("L")}` });
   }
 
@@ -137,9 +141,9 @@ export class Chart {
 
   #point(event) {
     if (!this.#answer) return;
-    const { start, end, points } = this.#answer;
+    const { start, end, step, points } = this.#answer;
     const share = (event.clientX - this.svg.getBoundingClientRect().left - LEFT) / (this.#width - LEFT - RIGHT);
-    const time = start + share * (end - start);
+    const time = start + share * (end - start) - step / 2;
     let nearest = 0;
     points.forEach((point, index) => {
       if (Math.abs(point.t - time) < Math.abs(points[nearest].t - time)) nearest = index;
@@ -185,7 +189,7 @@ export class Chart {
       return;
     }
     const point = this.#answer.points[index];
-    const x = this.#x(point.t);
+    const x = this.#middle(point);
     replace(
       this.#cross,
       svg("line", { x1: x.toFixed(1), x2: x.toFixed(1), y1: String(TOP), y2: String(BAND_AT + BAND) }),

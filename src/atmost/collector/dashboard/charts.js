@@ -55,6 +55,7 @@ export class Charts {
 
   /** Takes the list of series as it is now: until the user chooses, the first few of them are shown. */
   offer(list, overview) {
+    const before = this.#cards.size;
     if (!this.#chosen) {
       const names = new Set([...this.#cards.values()].map((card) => card.series.name));
       for (const series of list) {
@@ -65,7 +66,7 @@ export class Charts {
       }
     }
     this.#showEmpty(list, overview);
-    if (this.#timer === null) this.refresh();
+    if (this.#cards.size > before) this.refresh();
   }
 
   /** Asks for every chart's points, and again when new ones can be there; not while nobody looks. */

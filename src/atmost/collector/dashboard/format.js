@@ -12,9 +12,10 @@ export function count(number) {
   return isKnown(number) ? WHOLE.format(number) : UNKNOWN;
 }
 
-/** Three digits and a power: 12.3 k. */
+/** Whole up to 9,999, then three digits and a power: 12.3 k. */
 export function short(number) {
   if (!isKnown(number)) return UNKNOWN;
+  if (number < 10_000) return digits(number);
   const [prefix, scale] = step(DECIMAL.slice(0, 5), Math.abs(number));
   return `${digits(number / scale)}${prefix && " " + prefix}`;
 }

@@ -26,12 +26,12 @@ function listenersTable(listeners) {
       el("th", { scope: "row" }, plain(one.kind), " ", el("code", {}, plain(one.address)), one.warning ? el("p", { class: "notice warn" }, visible(one.warning)) : null),
       number(count(one.received)),
       number(count(one.accepted)),
-      el("td", {}, reasons(one.rejected)),
+      el("td", { class: "reasons" }, reasons(one.rejected)),
       number(one.kernel_drops === null ? "unknown" : count(one.kernel_drops)),
       number(count(one.queue_drops)),
     ),
   );
-  return table("Listeners", ["Listener", "Received", "Accepted", "Rejected", "Dropped by the kernel", "Dropped by our queue"], rows, [1, 2, 4, 5]);
+  return table("Listeners", ["Listener", "Received", "Accepted", "Rejected", "Kernel drops", "Queue drops"], rows, [1, 2, 4, 5]);
 }
 
 function limitsTable({ bytes: used, limits }) {

@@ -7,7 +7,9 @@ const RANKS = { TRACE: 5, DEBUG: 10, INFO: 20, INFORMATIONAL: 20, NOTICE: 25, WA
 
 /** How grave a level is; null where that is not known. */
 export function rank(level) {
-  return level === null || level === undefined ? null : (RANKS[level.toUpperCase()] ?? null);
+  const name = level?.toUpperCase() ?? "";
+  const numbered = /^LEVEL (\d+)$/.exec(name);
+  return numbered ? Number(numbered[1]) : (RANKS[name] ?? null);
 }
 
 /** Whether a record passes. What is not known to fail does: a hole passes where a line that would have may be missing. */
@@ -15,12 +17,12 @@ export function passes(record, { level, sender, text }) {
   if (sender && record.sender !== sender) return false;
   const least = rank(level);
   if (record.type === "gap") {
-    return least === null || !record.by_level || Object.entries(record.by_level).some(([name, lost]) => lost && (rank(name) ?? least) >= least);
+    return least === null || unknownLevels(record) > 0 || Object.entries(record.by_level).some(([name, lost]) => lost && (rank(name) ?? least) >= least);
   }
   if (least !== null && (rank(record.level) ?? least) < least) return false;
   if (!text) return true;
   const wanted = text.toLowerCase();
-  return [record.message, record.logger, record.exception, record.sender].some((one) => one?.toLowerCase().includes(wanted));
+  return [record.message, record.exception].some((one) => one?.toLowerCase().includes(wanted));
 }
 
 /** The element of a record. */
@@ -29,16 +31,22 @@ export function rowOf(record) {
 }
 
 /** "3 lost here (2 INFO, 1 DEBUG)". */
-export function gapText({ lost, by_level: levels }) {
-  const known = Object.entries(levels ?? {}).filter(([, number]) => number);
+export function gapText(gap) {
+  const known = Object.entries(gap.by_level ?? {}).filter(([, number]) => number);
   known.sort(([one], [other]) => (rank(other) ?? 0) - (rank(one) ?? 0));
-  const counted = known.map(([name, number]) => `${count(number)} ${plain(name)}`).join(", ");
-  return `${count(lost)} lost here${counted ? ` (${counted})` : ""}`;
+  const counted = known.map(([name, number]) => `${count(number)} ${plain(name)}`);
+  if (unknownLevels(gap)) counted.push(counted.length ? `${count(unknownLevels(gap))} of unknown level` : "levels unknown");
+  return `${count(gap.lost)} lost here${counted.length ? ` (${counted.join(", ")})` : ""}`;
+}
+
+/** How many of a hole's lines nobody can tell the level of. */
+function unknownLevels({ lost, by_level: levels }) {
+  return Math.max(0, lost - Object.values(levels ?? {}).reduce((sum, number) => sum + number, 0));
 }
 
 function gapRow(record) {
   const doubt = record.verified === false ? el("span", { class: "badge", title: "This protocol's numbers may jump without a loss, where a relay filters." }, "unverified") : null;
-  const about = [record.reason && plain(words(record.reason)), period(record), record.by_level ? null : "levels unknown"].filter(Boolean).join(", ");
+  const about = [record.reason && plain(words(record.reason)), period(record)].filter(Boolean).join(", ");
   const text = el("span", { class: "message" }, el("strong", {}, gapText(record)), " ", el("span", { class: "muted" }, about), " ", doubt);
   return row(record, "gap", text);
 }

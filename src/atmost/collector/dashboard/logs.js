@@ -24,6 +24,7 @@ export class Logs {
   #epoch = 0;
   #asked = 0;
   #timer = null;
+  #checking = null;
   #senders = new Set();
   #overview = () => null;
 
@@ -62,6 +63,23 @@ export class Logs {
     if (skipped) this.#mark(`${plural(skipped, "line")} more came than this page could take; set a filter to see fewer, or load the page anew to see them`);
     if (!wanted.length && !skipped) return;
     this.#put(wanted);
+    this.#show();
+    if (records.some((record) => record.late)) {
+      clearTimeout(this.#checking);
+      this.#checking = setTimeout(() => this.#checkHoles(), PAUSE);
+    }
+  }
+
+  /** What came late closes holes, or makes them smaller: they are asked for again. */
+  async #checkHoles() {
+    const hole = this.#rows.find((row) => row.epoch === this.#epoch && row.node.classList.contains("gap"));
+    if (!hole) return;
+    const answer = await this.#api.get("logs", { after: hole.cursor - 1, limit: MOST_ROWS, ...this.#filter }).catch(() => null);
+    if (!answer?.records.length) return;
+    const known = new Set(answer.records.map((record) => record.cursor));
+    const [from, to] = [hole.cursor, answer.records.at(-1).cursor];
+    this.#rows = this.#rows.filter((row) => row.epoch !== this.#epoch || row.cursor < from || row.cursor > to || known.has(row.cursor) || !row.node.classList.contains("gap"));
+    this.#put(answer.records.filter((record) => record.type === "gap"));
     this.#show();
   }
 

@@ -20,8 +20,8 @@ export function showOverview(overview) {
     tile("Pending", count(totals.pending), "still within the grace"),
     tile("Duplicates refused", count(totals.duplicates_refused), "datagrams"),
     tile("Refused", count(refused - totals.duplicates_refused), otherReasons(totals.refused)),
-    tile("Tail unknown", count(totals.tail_unknown), "senders gone without a goodbye"),
-    tile("Heartbeats", aliveText(alive), aliveNote(alive), alive.down ? "bad" : alive.suspect ? "warn" : ""),
+    tile("Tail unknown", count(totals.tail_unknown), "silent without a goodbye"),
+    heartbeatTile(alive),
   ]);
   showWarnings(overview.warnings);
 }
@@ -49,15 +49,13 @@ function otherReasons(refused) {
   return reasons(others, "datagrams");
 }
 
-function aliveText(alive) {
-  const all = Object.values(alive).reduce((sum, one) => sum + one, 0);
-  return all ? `${count(alive.up)} up` : UNKNOWN;
-}
-
-function aliveNote(alive) {
-  const others = Object.entries(alive).filter(([name, number]) => name !== "up" && number);
-  if (others.length) return others.map(([name, number]) => `${count(number)} ${name}`).join(", ");
-  return alive.up ? "nobody is missed" : "nobody beats";
+function heartbeatTile(alive) {
+  const counted = Object.entries(alive).filter(([, number]) => number).map(([name, number]) => [`${count(number)} ${name}`, name]);
+  if (!counted.length) return tile("Heartbeats", UNKNOWN, "nobody beats");
+  const worst = ["down", "failed", "suspect", "up"].find((name) => alive[name]) ?? counted[0][1];
+  const others = counted.filter(([, name]) => name !== worst).map(([text]) => text);
+  const mood = { down: "bad", failed: "bad", suspect: "warn" }[worst];
+  return tile("Heartbeats", `${count(alive[worst])} ${worst}`, others.join(", ") || "nobody is missed", mood);
 }
 
 function showWarnings(warnings) {

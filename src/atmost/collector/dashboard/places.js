@@ -4,9 +4,9 @@ import { el } from "./dom.js";
 import { count } from "./format.js";
 
 const PLACES = [
-  ["sender_socket", "socket", "sender's socket"],
+  ["sender_socket", "socket", "socket"],
   ["in_flight", "flight", "in flight"],
-  ["receiver_queue", "queue", "receiver's queue"],
+  ["receiver_queue", "queue", "queue"],
 ];
 
 /** In words, the places where something was lost. */

@@ -9,14 +9,14 @@ const MOST = 200;
 const COLUMNS = [
   ["name", "Sender", "text"],
   ["tail", "State", "text"],
-  ["rate", "Rate /s", "number"],
+  ["rate", "Rate /s", "number mid"],
   ["delivered", "Delivered", "number wide"],
   ["lost", "Lost", "number"],
   ["loss_ratio", "Loss", "number"],
   ["place", "Where", "text wide"],
   ["late", "Late", "number wide"],
   ["pending", "Pending", "number wide"],
-  ["last_seen", "Last seen", "number"],
+  ["last_seen", "Last seen", "number wide"],
 ];
 
 const rows = new Map();
@@ -142,7 +142,7 @@ function update(row, sender) {
 function factsOf(sender) {
   const facts = [
     ["Sent", `${count(sender.sent)}, of which ${count(sender.before_join)} before this collector joined`],
-    ["Delivered", `${count(sender.delivered)}, ${count(sender.late)} of them late; ${count(sender.pending)} pending`],
+    ["Delivered", `${short(sender.rate)} a second, ${count(sender.delivered)}, ${count(sender.late)} of them late; ${count(sender.pending)} pending`],
     ["Lost", sender.lost ? `${count(sender.lost)} (${percent(sender.loss_ratio)}): ${placeSummary(sender.lost_by_place)}` : "0"],
     ["Datagrams refused here", reasons(sender.refused)],
     ["Given to the sender", `${count(sender.sender_offered)}, as its last beacon says`],
