@@ -1,0 +1,100 @@
+"""`Blocking`: a guarantee for programs without an event loop; its loop runs in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from atmost.durable.consuming import Handler
+from atmost.durable.guarantees import AtLeastOnce
+from atmost.durable.publishing import Receipt
+
+T = TypeVar("T")
+
+
+class Blocking:
+    """The same calls, which wait; safe from any thread.
+
+    Example:
+        >>> with Blocking(lambda: ExactlyOnce(url, Stream("PAYMENTS", ["payments.>"]))) as payments:
+        ...     payments.publish("payments.captured", {"amount": 12}, id="order-17")
+    """
+
+    def __init__(self, construct: Callable[[], AtLeastOnce]) -> None:
+        """Starts the thread.
+
+        Args:
+            construct: makes the guarantee, in that thread.
+
+        Raises:
+            AtMostError: what constructing it raises.
+        """
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="atmost-durable", daemon=True)
+        self._thread.start()
+        self._closed = False
+        try:
+            self._guarantee = self._wait(_constructed(construct))
+        except BaseException:
+            self._end()
+            raise
+
+    def publish(
+        self,
+        subject: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002  the idea's name
+        deadline: float | None = None,
+    ) -> Receipt:
+        """See `AtLeastOnce.publish`."""
+        return self._wait(self._guarantee.publish(subject, payload, id=id, deadline=deadline))
+
+    def run(self, handler: Handler, *, durable: str, **options: Any) -> None:
+        """See `run` of the guarantee; returns when another thread, or the handler, calls `stop`."""
+        self._wait(self._guarantee.run(handler, durable=durable, **options))
+
+    def stop(self) -> None:
+        """Ends every `run` after what is in hand."""
+        self._loop.call_soon_threadsafe(self._guarantee.stop)
+
+    def stats(self) -> dict[str, int]:
+        """What happened so far, by the names of `Count`."""
+        return self._guarantee.stats()
+
+    def close(self) -> None:
+        """Lets go of the connection and the thread; may be called twice."""
+        if not self._closed:
+            self._wait(self._guarantee.close())
+            self._end()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C in the caller's thread must not leave the work behind
+            future.cancel()
+            raise
+
+    def _end(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _constructed(construct: Callable[[], AtLeastOnce]) -> AtLeastOnce:
+    return construct()

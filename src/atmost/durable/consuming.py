@@ -1,0 +1,255 @@
+"""Hands the messages of a stream to a handler, acknowledges what was processed, and says what becomes of the rest.
+
+While a handler is at work the server is told so, three times within `ack_wait`: it may take as long as it needs.
+A message whose deliveries exceed `max_deliver`, for its handler raised or its process died with it, is poison: moved or parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from atmost.durable.bookkeeping import Bookkeeping
+from atmost.durable.counts import Count, Counts
+from atmost.durable.engine import Engine
+from atmost.durable.errors import AlreadyProcessed, NotConnected
+from atmost.durable.message import DEDUPLICATED_ID, DurableMessage, unpack
+from atmost.durable.options import ConsumeOptions, Stream
+from atmost.durable.streams import ensure_consumer
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.js.client import JetStreamContext
+
+Handler = Callable[[DurableMessage], Awaitable[object] | object]
+
+_FETCH: Final = 1.0
+"""Seconds a request for messages stands; one that a lost connection took along is missed for no longer."""
+_BREATH: Final = 0.2
+"""Seconds after an error before it is tried again."""
+_OPEN: Final = 5.0
+_DEAD_TIMEOUT: Final = 5.0
+_SHOWN: Final = 500
+"""Characters of an error in a dead letter."""
+
+logger = logging.getLogger("atmost")
+
+
+class Consumption:
+    """One `run`: from its call until it is stopped or cancelled."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        stream: Stream,
+        options: ConsumeOptions,
+        handler: Handler,
+        books: Bookkeeping,
+        counts: Counts,
+    ) -> None:
+        """Args: handler: plain functions are called in threads. books: what the guarantee does around it."""
+        self._engine = engine
+        self._stream = stream
+        self._options = options
+        self._handler = handler
+        self._plain = not inspect.iscoroutinefunction(handler)
+        self._books = books
+        self._counts = counts
+        self._stopped = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(options.concurrency, "atmost-durable") if self._plain else None
+        self._in_hand: dict[str, Msg] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._puller: JetStreamContext.PullSubscription | None = None
+
+    def stop(self) -> None:
+        """Ends the run after what is in hand; from any thread."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def run(self) -> None:
+        """Until stopped; when cancelled, what is in hand is not acknowledged and comes again."""
+        telling = asyncio.create_task(self._tell_progress())
+        try:
+            while not self._stopped.is_set():
+                for raw in await self._next():
+                    task = asyncio.create_task(self._take(raw))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                if len(self._tasks) >= self._options.concurrency:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in (*self._tasks, telling):
+                task.cancel()
+            await asyncio.gather(*self._tasks, telling, return_exceptions=True)
+            if self._threads is not None:
+                self._threads.shutdown(wait=False)
+            await self._let_go()
+            self.ended.set()
+
+    async def _next(self) -> list[Msg]:
+        """As many messages as handlers are free; none when a while is over, the run is stopped, or something went wrong."""
+        fetching = asyncio.ensure_future(self._fetch(self._options.concurrency - len(self._tasks)))
+        stopping = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if fetching.done():
+                return fetching.result()
+        finally:
+            for task in (fetching, stopping):
+                task.cancel()
+            await asyncio.gather(fetching, stopping, return_exceptions=True)
+        return []
+
+    async def _fetch(self, count: int) -> list[Msg]:
+        from nats.errors import Error
+
+        try:
+            if self._puller is None:
+                js = await self._engine.jetstream(_OPEN)
+                await ensure_consumer(js, self._stream.name, self._options)
+                self._puller = await js.pull_subscribe_bind(self._options.durable, self._stream.name)
+            return await self._puller.fetch(count, timeout=_FETCH)
+        except TimeoutError:
+            return []
+        except (Error, NotConnected, OSError, RuntimeError) as error:
+            self._counts.add(Count.TROUBLE)
+            logger.warning("atmost.durable: cannot fetch for %s: %s", self._options.durable, error)
+            await self._let_go()
+            await asyncio.sleep(_BREATH)
+            return []
+
+    async def _let_go(self) -> None:
+        from nats.errors import Error
+
+        puller, self._puller = self._puller, None
+        if puller is not None:
+            try:
+                await puller.unsubscribe()
+            except (Error, OSError, ValueError):
+                self._counts.add(Count.TROUBLE)
+
+    async def _take(self, raw: Msg) -> None:
+        """One delivery, from its arrival to the last word about it."""
+        message = unpack(raw, time.time_ns() // 1000)
+        if message is None:
+            self._counts.add(Count.MALFORMED)
+            await self._bury(raw, "the payload is no MessagePack")
+            return
+        if message.redelivered:
+            self._counts.add(Count.REDELIVERED)
+        if message.id in self._in_hand:
+            self._counts.add(Count.IN_HAND)
+            await self._again(raw, self._options.ack_wait)
+            return
+        self._in_hand[message.id] = raw
+        try:
+            await self._process(raw, message)
+        finally:
+            del self._in_hand[message.id]
+
+    async def _process(self, raw: Msg, message: DurableMessage) -> None:
+        options = self._options
+        try:
+            wanted = await self._books.begin(message)
+            if wanted and message.attempt > options.max_deliver:
+                await self._bury(raw, f"delivered {message.attempt} times and never acknowledged")
+                return
+            if wanted:
+                await self._call(message)
+                self._counts.add(Count.PROCESSED)
+        except AlreadyProcessed:
+            wanted = False
+        except Exception as error:
+            self._counts.add(Count.FAILED)
+            if not self._books.retries or message.attempt >= options.max_deliver:
+                logger.exception("atmost.durable: %s", self._tell(message))
+                await self._bury(raw, f"{type(error).__name__}: {error}")
+                return
+            logger.warning("atmost.durable: %s, it comes again", self._tell(message), exc_info=True)
+            await self._again(
+                raw, min(options.retry_delay * 2 ** min(message.attempt - 1, 60), options.max_retry_delay)
+            )
+            return
+        if not wanted:
+            self._counts.add(Count.SKIPPED)
+        try:
+            await self._books.done(message)
+        except Exception:
+            self._counts.add(Count.NOT_RECORDED)
+            logger.exception("atmost.durable: %r of %s cannot be recorded, it comes again", message.id, message.scope)
+            await self._again(raw, options.retry_delay)
+            return
+        if not await self._books.acknowledge(raw):
+            self._counts.add(Count.NOT_CONFIRMED)
+
+    async def _call(self, message: DurableMessage) -> None:
+        if self._threads is None:
+            await self._handler(message)  # type: ignore[misc]
+            return
+        working = self._loop.run_in_executor(self._threads, self._handler, message)
+        try:
+            result: Any = await asyncio.shield(working)
+        except asyncio.CancelledError:  # a thread cannot be cancelled: its effect comes, so the run ends after it
+            await asyncio.wait({working})
+            raise
+        if inspect.isawaitable(result):
+            await result
+
+    def _tell(self, message: DurableMessage) -> str:
+        number = f"{message.attempt} of {self._options.max_deliver}"
+        return f"the handler of {self._options.durable} raised on {message.subject} {message.id!r}, delivery {number}"
+
+    async def _again(self, raw: Msg, delay: float) -> None:
+        """Asks for another delivery, spread so that those who failed together do not come together."""
+        from nats.errors import Error
+
+        try:
+            await raw.nak(delay * random.uniform(0.5, 1.0))  # noqa: S311  as above
+        except (Error, OSError):  # it comes again by itself, after ack_wait
+            self._counts.add(Count.TROUBLE)
+
+    async def _bury(self, raw: Msg, reason: str) -> None:
+        """The end of poison: moved to the dead-letter subject once that is acknowledged, or parked in its own stream."""
+        from nats.errors import Error
+
+        facts, target = raw.metadata, self._options.dead_letter
+        place = f"{facts.stream} number {facts.sequence.stream}"
+        try:
+            if target is not None:
+                js = await self._engine.jetstream(_OPEN)
+                said = (raw.headers or {}) | {
+                    DEDUPLICATED_ID: f"dead:{facts.stream}:{facts.consumer}:{facts.sequence.stream}",
+                    "Atmost-Dead-Subject": raw.subject,
+                    "Atmost-Dead-Sequence": str(facts.sequence.stream),
+                    "Atmost-Dead-Consumer": facts.consumer,
+                    "Atmost-Dead-Reason": reason[:_SHOWN],
+                }
+                await js.publish(target, raw.data, timeout=_DEAD_TIMEOUT, headers=said)
+            await raw.term()
+        except (Error, NotConnected, OSError):  # not moved, so not given up: it comes again
+            self._counts.add(Count.TROUBLE)
+            await self._again(raw, self._options.retry_delay)
+            return
+        self._counts.add(Count.PARKED if target is None else Count.DEAD_LETTERED)
+        logger.error("atmost.durable: %s is %s: %s", place, "parked" if target is None else f"on {target}", reason)
+
+    async def _tell_progress(self) -> None:
+        """Keeps the server from delivering again what is being processed here."""
+        from nats.errors import Error
+
+        while True:
+            await asyncio.sleep(self._options.ack_wait / 3)
+            for raw in list(self._in_hand.values()):
+                try:
+                    await raw.in_progress()
+                except (Error, OSError):
+                    self._counts.add(Count.TROUBLE)

@@ -1,0 +1,200 @@
+"""The connection to NATS and the stream behind a guarantee: opened by whoever needs it first, kept over outages.
+
+Belongs to one event loop. nats-py reconnects by itself; what it gave up for good is opened anew by the next one who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from atmost.durable.counts import Count, Counts
+from atmost.durable.errors import NotConnected
+from atmost.durable.options import Stream
+from atmost.durable.streams import ensure_stream
+from atmost.errors import AddressError, MissingExtra
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js.client import JetStreamContext
+
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+_CONNECT_TIMEOUT: Final = 2
+_RECONNECT_EVERY: Final = 0.2
+"""Seconds between two attempts at the same server."""
+_PING_EVERY: Final = 2
+"""Seconds; two unanswered ones mean that the server is gone."""
+_API_TIMEOUT: Final = 2.0
+
+logger = logging.getLogger("atmost")
+
+
+class Engine:
+    """One connection, on which the stream is known to be as it must be."""
+
+    def __init__(self, url: str, stream: Stream, name: str, connect: Mapping[str, Any], counts: Counts) -> None:
+        """Prepares; nothing is connected.
+
+        Args:
+            url: one server, or several separated by commas.
+            stream: to be created or verified.
+            name: of this connection, for those who watch the server.
+            connect: further options of `nats.connect`, as `user_credentials` or `tls`.
+            counts: where trouble is counted.
+
+        Raises:
+            AddressError: a URL cannot be used.
+            MissingExtra: nats-py is not installed.
+        """
+        self._servers = [_checked(part.strip()) for part in _text(url).split(",")]
+        self.url = ",".join(map(_without_credentials, self._servers))
+        try:
+            import nats.aio.client
+        except ImportError:
+            raise MissingExtra("nats", "atmost.durable") from None
+        self._new: type[Client] = nats.aio.client.Client
+        self._stream = stream
+        self._name = name
+        self._options = dict(connect)
+        self._counts = counts
+        self._opening = asyncio.Lock()
+        self._client: Client | None = None
+        self._js: JetStreamContext | None = None
+        self._last = ""
+        self._refused = asyncio.Event()
+        self.closed = False
+        self.max_age = stream.max_age
+        """Of the stream as it is on the server, seconds; 0 for ever."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def last_trouble(self) -> str:
+        """What went wrong last, for people."""
+        return self._last
+
+    async def jetstream(self, timeout: float) -> JetStreamContext:
+        """The engine, connected once and with a stream that was verified.
+
+        Args:
+            timeout: seconds to wait for a server.
+
+        Raises:
+            NotConnected: none took the connection.
+            StreamMismatch: the stream is not as it must be.
+        """
+        if self._js is not None and self._client is not None and not self._client.is_closed:
+            return self._js
+        try:
+            async with asyncio.timeout(timeout), self._opening:
+                while self._js is None or self._client is None or self._client.is_closed:
+                    if self.closed:
+                        raise NotConnected(self.url, "closed")
+                    await self._try_to_open()
+                return self._js
+        except TimeoutError:
+            raise NotConnected(
+                self.url,
+                f"no server within {timeout:g} s ({self._last or 'no answer'}): is one running with JetStream?",
+            ) from None
+
+    async def close(self) -> None:
+        """Lets go of the connection; what waits for an acknowledgement ends as not acknowledged."""
+        self.closed = True
+        async with self._opening:
+            client, self._client, self._js = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    async def _try_to_open(self) -> None:
+        """Opens, or waits a little after an error that may pass; nobody else may be at it."""
+        from nats.errors import Error
+
+        client = self._new()
+        try:
+            await self._connect(client)
+            js = client.jetstream(timeout=_API_TIMEOUT)
+            self.max_age = await ensure_stream(js, self._stream)
+        except BaseException as error:
+            await client.close()
+            if isinstance(error, NotConnected) or not isinstance(error, Error | OSError):
+                raise
+            self._last = str(error) or type(error).__name__
+            await asyncio.sleep(_RECONNECT_EVERY)
+        else:
+            self._client, self._js = client, js
+
+    async def _connect(self, client: Client) -> None:
+        """Until a server takes the connection, or refuses who asks."""
+        self._refused.clear()
+        options: dict[str, Any] = {
+            "servers": self._servers,
+            "name": self._name,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnect,
+            "allow_reconnect": True,
+            "max_reconnect_attempts": -1,
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "reconnect_time_wait": _RECONNECT_EVERY,
+            "ping_interval": _PING_EVERY,
+            "pending_size": 0,  # nothing is kept for a server that is not there: it would be published behind our back later
+            **self._options,
+        }
+        connecting = asyncio.ensure_future(client.connect(**options))
+        refused = asyncio.ensure_future(self._refused.wait())
+        try:
+            await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise NotConnected(self.url, f"{self._last}: check user, token or credentials")
+            await connecting
+        finally:
+            for task in (connecting, refused):
+                task.cancel()
+            await asyncio.gather(connecting, refused, return_exceptions=True)
+
+    async def _on_error(self, error: Exception) -> None:
+        """Counts what nats-py reports; a refusal ends the first connecting at once, for no retry helps it."""
+        self._counts.add(Count.TROUBLE)
+        self._last = str(error) or type(error).__name__
+        if "authorization" in self._last.lower() or "authentication" in self._last.lower():
+            self._refused.set()
+
+    async def _on_disconnect(self) -> None:
+        if not self.closed:
+            self._counts.add(Count.DISCONNECTED)
+            logger.warning("atmost.durable: the connection to %s is lost, trying again", self.url)
+
+
+def _text(url: object) -> str:
+    if not isinstance(url, str) or not url:
+        raise AddressError(repr(url), "a URL is text: nats://HOST:PORT, several separated by commas")
+    return url
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise AddressError(_without_credentials(url), str(error)) from None
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise AddressError(
+            _without_credentials(url), "write nats://HOST:PORT (or tls, ws, wss), for example nats://127.0.0.1:4222"
+        )
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise AddressError(
+            _without_credentials(url),
+            "a path or option has no meaning here: where messages are kept is Stream's to say",
+        )
+    return url
+
+
+def _without_credentials(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

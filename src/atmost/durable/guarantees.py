@@ -1,0 +1,242 @@
+"""`AtLeastOnce` and `ExactlyOnce`: publish until acknowledged, process until acknowledged.
+
+Each belongs to one event loop and connects when it is first used; `Blocking` is their face for programs without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from atmost.durable.bookkeeping import Bookkeeping, Record, WithoutRecord, WithRecord
+from atmost.durable.consuming import Consumption, Handler
+from atmost.durable.counts import Counts
+from atmost.durable.engine import Engine
+from atmost.durable.options import ConsumeOptions, PublishOptions, Stream
+from atmost.durable.publishing import Publisher, Receipt
+from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
+from atmost.durable.sqlite import SQLiteStore
+from atmost.errors import OptionError
+
+
+class AtLeastOnce:
+    """Every message is processed, some of them twice: those are marked (`redelivered`, `may_be_repeated`)."""
+
+    _deduplicated = False
+
+    def __init__(
+        self,
+        url: str,
+        stream: Stream,
+        *,
+        name: str = "atmost",
+        deadline: float = 30.0,
+        ack_timeout: float = 2.0,
+        retry_delay: float = 0.05,
+        max_retry_delay: float = 2.0,
+        max_in_flight: int = 1024,
+        connect: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Prepares; it connects when it is first used.
+
+        Args:
+            url: nats://HOST:PORT, several servers separated by commas.
+            stream: what keeps the messages.
+            name: what consumers see as `session.name`.
+            deadline: seconds until `publish` gives up.
+            ack_timeout: seconds an attempt waits for its acknowledgement.
+            retry_delay: seconds before the second attempt, doubled for each further one, with jitter.
+            max_retry_delay: seconds between attempts, at most.
+            max_in_flight: messages that may wait for their acknowledgement at once.
+            connect: further options of `nats.connect`, as `user_credentials` or `tls`.
+
+        Raises:
+            AddressError: a URL cannot be used.
+            OptionError: an option is outside its range.
+            MissingExtra: the extra `nats` is not installed.
+        """
+        self._options = PublishOptions(
+            deadline=deadline,
+            ack_timeout=ack_timeout,
+            retry_delay=retry_delay,
+            max_retry_delay=max_retry_delay,
+            max_in_flight=max_in_flight,
+        )
+        if not isinstance(stream, Stream):
+            raise OptionError("stream", stream, "a durable.Stream, as Stream('PAYMENTS', ['payments.>'])")
+        if self._deduplicated and not deadline + ack_timeout <= stream.duplicate_window:
+            raise OptionError(
+                "deadline",
+                deadline,
+                f"with ack_timeout at most the stream's duplicate_window ({stream.duplicate_window:g} s)",
+            )
+        self._stream = stream
+        self._counts = Counts()
+        self._engine = Engine(url, stream, name, connect or {}, self._counts)
+        self._publisher = Publisher(
+            self._engine, stream, self._options, name, self._counts, deduplicated=self._deduplicated
+        )
+        self._running: set[Consumption] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._engine.connected
+
+    def stats(self) -> dict[str, int]:
+        """What happened so far, by the names of `Count`."""
+        return self._counts.stats()
+
+    async def publish(
+        self,
+        subject: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002  the idea's name
+        deadline: float | None = None,
+    ) -> Receipt:
+        """Publishes, and returns when a server has acknowledged that the message is stored.
+
+        Cancelled, its outcome is unknown.
+
+        Args:
+            subject: one of the stream's.
+            payload: as for `Sender.send`.
+            id: stands for this message in all attempts, those of a restarted program too: derive it from the business,
+                as an order's number. None makes one up for this call.
+            deadline: seconds, at most those of construction.
+
+        Raises:
+            NotAcknowledged: nobody confirmed it in time; whether it may be stored all the same is its `unknown`.
+            StreamMismatch: the stream is not as it must be.
+            SubjectError: it is malformed, or none of the stream's.
+            OptionError: the id or deadline cannot be used.
+            PayloadNotEncodable: something in the payload cannot be carried.
+        """
+        return await self._publisher.publish(subject, payload, id, deadline)
+
+    async def run(self, handler: Handler, *, durable: str, **options: Any) -> None:
+        """Processes messages until stopped or cancelled, each at least once: acknowledged when the handler has ended.
+
+        Args:
+            handler: a coroutine function, or a plain one, which is called in a thread. What it raises brings the message again.
+            durable: the consumer's name; those that run under one name share the messages.
+            options: the others of `ConsumeOptions`: subjects, ack_wait, max_deliver, retry_delay, max_retry_delay, dead_letter,
+                concurrency.
+
+        Raises:
+            NotConnected: no server took the first connection.
+            StreamMismatch: stream or consumer are not as they must be.
+            OptionError: an option is outside its range.
+            SubjectError: a pattern is malformed.
+        """
+        await self._consume(handler, self._consume_options(durable, options), WithoutRecord())
+
+    def stop(self) -> None:
+        """Ends every `run` after what is in hand; from any thread, handlers too."""
+        for consumption in list(self._running):
+            consumption.stop()
+
+    async def close(self) -> None:
+        """Lets go of the connection; may be called twice, but not by a handler. Ends every `run`."""
+        self.stop()
+        await asyncio.gather(*(consumption.ended.wait() for consumption in self._running))
+        await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        """Itself, not yet connected."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Its connection is this process's."""
+        raise TypeError(f"an {type(self).__name__} cannot be pickled or copied: construct one in each process")
+
+    def __repr__(self) -> str:
+        """Stream and servers."""
+        return f"<{type(self).__name__} {self._stream.name} on {self._engine.url}>"
+
+    def _consume_options(self, durable: str, options: dict[str, Any]) -> ConsumeOptions:
+        try:
+            made = ConsumeOptions(durable=durable, **options)
+        except TypeError as error:
+            raise OptionError("run", ", ".join(options), f"options of ConsumeOptions ({error})") from None
+        if made.dead_letter is not None:
+            from atmost.core.names import matcher
+
+            if matcher(made.subjects or self._stream.subjects)(made.dead_letter):
+                raise OptionError(
+                    "dead_letter",
+                    made.dead_letter,
+                    "a subject that this consumer does not consume: poison would go round",
+                )
+        return made
+
+    async def _consume(self, handler: Handler, options: ConsumeOptions, books: Bookkeeping) -> None:
+        from atmost.durable.streams import ensure_consumer
+
+        js = await self._engine.jetstream(self._options.deadline)
+        await ensure_consumer(js, self._stream.name, options)
+        consumption = Consumption(self._engine, self._stream, options, handler, books, self._counts)
+        self._running.add(consumption)
+        try:
+            await consumption.run()
+        finally:
+            self._running.discard(consumption)
+
+
+class ExactlyOnce(AtLeastOnce):
+    """Every message is processed, and within the window docs/durable.md names, none twice.
+
+    The server refuses a second copy under the same id within `duplicate_window`; the consumer's record refuses it for its
+    `retention`; and where the effect is committed with the record, in `SQLiteStore.transaction`, no crash comes between them.
+    """
+
+    _deduplicated = True
+
+    async def run(
+        self,
+        handler: Handler,
+        *,
+        durable: str,
+        store: IdempotencyStore | str | os.PathLike[str] | None = None,
+        record: Record = "after",
+        **options: Any,
+    ) -> None:
+        """Processes messages until stopped or cancelled, each once: recorded, and acknowledged until the server confirms.
+
+        Args:
+            handler: as for `AtLeastOnce.run`. With `with store.transaction(message) as connection:` in it, effect and record are one.
+            durable: the consumer's name; those that run under one name share the messages, and must share the store.
+            store: the record of what was processed; a path makes an `SQLiteStore` there, which keeps long enough.
+            record: for handlers without a transaction: "after" them, when a crash in between processes a message twice,
+                or "before", when it is not processed at all; then what raises is not repeated either, but dead at once.
+            options: as for `AtLeastOnce.run`.
+
+        Raises:
+            OptionError: as for `AtLeastOnce.run`; no store; or it forgets sooner than the last copy can come.
+            NotConnected: no server took the first connection.
+            StreamMismatch: stream or consumer are not as they must be.
+            SubjectError: a pattern is malformed.
+        """
+        if record not in {"after", "before"}:
+            raise OptionError("record", record, "'after' or 'before'")
+        if store is None:
+            raise OptionError("store", store, "a path for an SQLiteStore, or an IdempotencyStore of your own")
+        chosen = self._consume_options(durable, options)
+        await self._engine.jetstream(self._options.deadline)  # only the server knows how long the stream keeps
+        times = self._engine.max_age, self._options.deadline, chosen.ack_wait
+        if isinstance(store, str | os.PathLike):
+            with SQLiteStore(store, retention=1.1 * horizon_of(*times)) as own:
+                await self._consume(handler, chosen, WithRecord(own, record))
+            return
+        check_retention(store, *times)
+        await self._consume(handler, chosen, WithRecord(store, record))

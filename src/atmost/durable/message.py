@@ -1,0 +1,119 @@
+"""How a message becomes what JetStream keeps, and comes back: the payload as MessagePack, the rest in headers.
+
+Pure functions, safe from any thread. Bytes of others never raise: what is no message of ours is None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from atmost.core.events import Arrival, Message, Session
+from atmost.endpoint.encoding import explain
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+ID: Final = "Atmost-Id"
+NAME: Final = "Atmost-Name"
+SENT_US: Final = "Atmost-Sent-Us"
+ATTEMPT: Final = "Atmost-Attempt"
+DEDUPLICATED_ID: Final = "Nats-Msg-Id"
+"""The header by which JetStream itself refuses a second copy."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
+_NOBODY: Final = bytes(18)
+
+
+class DurableMessage(Message, array_like=True, gc=False, eq=False):
+    """A `Message` with what the durable path knows of it; a handler of messages takes it as it is.
+
+    `session.name` is the publisher's name, `sent_at` its clock at the first attempt, `received_at` this one's.
+    """
+
+    id: str = ""
+    """The publisher's, or the stream and number of a message that came without one."""
+    attempt: int = 1
+    """Which delivery of it this is, from 1."""
+    publish_attempt: int = 1
+    """Which attempt of its publisher was stored, from 1."""
+    stream: str = ""
+    consumer: str = ""
+    sequence: int = 0
+    """Its number in the stream."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was delivered before; whether it was processed then, nobody knows."""
+        return self.attempt > 1
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether it may have been processed before: delivered again, or published again because no answer came."""
+        return self.attempt > 1 or self.publish_attempt > 1
+
+    @property
+    def scope(self) -> str:
+        """Stream and consumer: within it an id stands for one message."""
+        return f"{self.stream}/{self.consumer}"
+
+
+def encode_payload(payload: Any) -> bytes:
+    """The payload as it is kept.
+
+    Raises:
+        PayloadNotEncodable: something in it cannot be carried.
+    """
+    try:
+        return _encode(payload)
+    except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
+        raise explain(payload, error) from None
+
+
+def headers(message_id: str, name: str, sent_us: int, attempt: int, *, deduplicated: bool) -> dict[str, str]:
+    """What travels beside the payload.
+
+    Args:
+        message_id: the same in all attempts.
+        name: the publisher's.
+        sent_us: of the first attempt, µs since 1970.
+        attempt: of the publisher, from 1.
+        deduplicated: whether the server is to refuse a second copy.
+    """
+    made = {ID: message_id, NAME: quote(name), SENT_US: str(sent_us), ATTEMPT: str(attempt)}
+    return made | {DEDUPLICATED_ID: message_id} if deduplicated else made
+
+
+def unpack(raw: Msg, received_us: int) -> DurableMessage | None:
+    """What was published, or None when the payload is no MessagePack.
+
+    Args:
+        raw: a delivery of JetStream.
+        received_us: now, µs since 1970.
+    """
+    try:
+        payload = _decode(raw.data)
+    except Exception:  # noqa: BLE001  bytes of others raise DecodeError, RecursionError and more
+        return None
+    facts, said = raw.metadata, raw.headers or {}
+    session = Session(_NOBODY, 0)
+    session.name = unquote(said.get(NAME, ""))
+    sent_us = _number(said.get(SENT_US), int(facts.timestamp.timestamp() * 1e6))
+    return DurableMessage(
+        raw.subject,
+        payload,
+        Arrival(session, facts.sequence.stream, sent_us, received_us),
+        id=said.get(DEDUPLICATED_ID) or said.get(ID) or f"{facts.stream}:{facts.sequence.stream}",
+        attempt=facts.num_delivered,
+        publish_attempt=_number(said.get(ATTEMPT), 1),
+        stream=facts.stream,
+        consumer=facts.consumer,
+        sequence=facts.sequence.stream,
+    )
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else otherwise
