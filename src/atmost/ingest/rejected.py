@@ -35,7 +35,7 @@ def escaped(what: bytes | str) -> str:
 
     Printable is what Unicode calls so: no control character, no line break, no override of the writing direction.
     """
-    head = what[: MAX_SAMPLE + 1]
+    head = what[: 4 * MAX_SAMPLE + 4]  # of no more than four bytes a character: one too many at least, when it is cut
     text = head.decode("utf-8", "surrogateescape") if isinstance(head, bytes) else head
     if len(text) <= MAX_SAMPLE and text.isprintable() and "\\" not in text:
         return text

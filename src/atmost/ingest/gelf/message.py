@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +40,7 @@ def read_message(data: bytes, peer: str, now: float, chunks: int) -> GelfRecord:
         host = peer
         notes.append(GelfNote.NO_HOST)
     t = _number(said.get("timestamp"))
-    if t is None or not 0 < t <= _MAX_TIME:
+    if t is None or t <= 0:
         t = now
         notes.append(GelfNote.NO_TIME)
     level = _number(said.get("level"))
@@ -67,14 +66,31 @@ def _fields(said: dict[str, Any]) -> tuple[dict[str, Scalar], bool]:
         if not short or name == "_id" or short in fields or len(fields) >= MAX_FIELDS:
             whole = False
             continue
-        fields[short] = msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
+        try:
+            fields[short] = _scalar(value)
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+            whole = False
     return fields, whole
+
+
+def _scalar(value: Any) -> Scalar:
+    """A field's value; lists and maps as JSON, and integers that fit no 64 bits as their digits.
+
+    Raises:
+        ValueError, OverflowError, RecursionError: numbers in it are too long, or it is nested too deeply.
+    """
+    if isinstance(value, list | dict):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return str(value)
+    scalar: Scalar = value
+    return scalar
 
 
 def _number(value: Any) -> float | None:
     """A number, or the text of one, as older clients send it."""
     if isinstance(value, str) and len(value) <= 32 and value.isascii() and value.replace(".", "", 1).isdigit():
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_TIME:
         return None
     return float(value)

@@ -32,9 +32,7 @@ class GelfReader:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """`chunks` taken, those that came twice (`repeated_chunks`) or after their message was given up (`late_chunks`), and
-        the messages given up, by reason.
-        """
+        """Chunks: `chunks` taken, `repeated_chunks`, and `late_chunks` of messages given up; and those messages, by reason."""
         return Counter(self._chunks.counts)
 
     @property

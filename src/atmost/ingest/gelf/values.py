@@ -55,7 +55,7 @@ class GelfNote(StrEnum):
     NO_LEVEL = "no_level"
     """None stands for it; the format would have it an alert."""
     FIELDS_LEFT_OUT = "fields_left_out"
-    """`_id`, which is reserved, names that are empty or twice there, or more fields than are kept."""
+    """`_id`, which is reserved, names that are empty or twice there, values that nothing can carry, or more fields than are kept."""
 
 
 class GelfRecord(msgspec.Struct, frozen=True):
