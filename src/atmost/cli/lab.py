@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from atmost.cli.lab_compare import compare
+from atmost.cli.lab_explain import explain
 from atmost.cli.lab_scale import scale
 from atmost.lab.simulator import (
     BEYOND_GUARD,
@@ -35,6 +36,7 @@ def lab() -> None:
 
 
 lab.add_command(compare)
+lab.add_command(explain)
 lab.add_command(scale)
 
 

@@ -22,6 +22,8 @@ _SHARE = Number(0, 0.99)
 _SIMULATED = {"messages": 10_000, "interval": 0.02}
 _REAL = {"messages": 500, "interval": 0.01}
 """Defaults of `--real`: five seconds, and what retries and graces take."""
+_LONG = 100_000
+"""Messages that take seconds."""
 
 
 def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> Callable[[Any], Any]:
@@ -92,6 +94,8 @@ def compare(
         plots.require()
     began = time.monotonic()
     with stopping() as stop, _progress(points) as watch:
+        if real or sum(point.messages for point in points) >= _LONG:
+            click.echo("Ctrl-C ends with what was compared until then", err=True)
         done = run_points(points, watch, lambda: stop.asked, compare_real if real else compare_simulated)
     complete = len(done) == len(points) and all(point.complete for point in done)
     field = sweep.field if sweep is not None else None
