@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     )
     from atmost.uses.heartbeats.heartbeat import Heartbeat as Heartbeat
     from atmost.uses.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
+    from atmost.uses.logs.handler import LogHandler as LogHandler
+    from atmost.uses.logs.reader import LogReader as LogReader
     from atmost.uses.metrics.metrics import Metrics as Metrics
     from atmost.uses.metrics.reader import MetricsReader as MetricsReader
 
@@ -137,6 +139,8 @@ _HOMES = {
     ),
     "atmost.uses.heartbeats.heartbeat": ("Heartbeat",),
     "atmost.uses.heartbeats.monitor": ("HeartbeatMonitor",),
+    "atmost.uses.logs.handler": ("LogHandler",),
+    "atmost.uses.logs.reader": ("LogReader",),
     "atmost.uses.metrics.metrics": ("Metrics",),
     "atmost.uses.metrics.reader": ("MetricsReader",),
 }

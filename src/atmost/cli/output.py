@@ -13,6 +13,8 @@ from typing import Any, Final
 import click
 import msgspec
 
+from atmost.core.escapes import HARMFUL
+from atmost.core.escapes import harmless as harmless  # noqa: PLC0414  commands have all that shows from here
 from atmost.core.events import (
     ClockAlarm,
     DatagramRefused,
@@ -29,7 +31,6 @@ from atmost.core.events import (
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.core.merging import MergedLedger
 
-_HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ROWS: Final = 20
 """Senders listed in an account; the busiest."""
 _NOBODY: Final = "nobody receives on {url}: start a receiver with 'atmost listen --bind {url}'"
@@ -45,11 +46,6 @@ _ADVICE: Final = {
 """By the errno's name."""
 
 
-def harmless(text: str) -> str:
-    """`text` with control characters and direction overrides shown as escapes."""
-    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
-
-
 def to_json(value: Any) -> str:
     """One line of JSON: bytes as base64, times as ISO 8601, and what JSON has no form for as text.
 
@@ -59,7 +55,7 @@ def to_json(value: Any) -> str:
         text = _encode_json(value).decode()
     except RecursionError:
         text = '"nested too deeply to show"'
-    return _HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def who(session: Session | SessionLedger) -> str:
