@@ -161,6 +161,8 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "InvalidKey",
     "LateArrival",
     "Ledger",
+    "LogHandler",
+    "LogReader",
     "Loss",
     "LossNotTolerated",
     "MergedLedger",
