@@ -20,7 +20,7 @@ def one_line(done, status=2):
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("bogus", "no scheme: write udp://HOST:PORT, unix:///PATH or memory://NAME"),
+        ("bogus", "no scheme: write udp://HOST:PORT, unix:///PATH, nats://HOST:PORT/CHANNEL or memory://NAME"),
         ("localhost:7140", "no scheme: write udp://HOST:PORT"),
         ("tcp://127.0.0.1:7140", "unknown scheme 'tcp': write udp://HOST:PORT"),
         ("udp://", "no host: write udp://HOST:PORT, for example udp://127.0.0.1:7140"),

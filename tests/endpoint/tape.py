@@ -16,6 +16,7 @@ class Tape:
 
     url = "tape:"
     same_host = True
+    patience = 0.0
 
     def __init__(self, answers: Iterable[str | None] = (), *, max_datagram: int = 1432) -> None:
         self.max_datagram = max_datagram

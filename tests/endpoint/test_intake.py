@@ -11,6 +11,7 @@ import pytest
 
 from atmost import Message, Receiver, Sender
 from atmost.core.limits import MAX_DATAGRAM
+from atmost.core.shards import Shards
 from atmost.endpoint import intake as module
 from atmost.endpoint.intake import Intake
 from atmost.transport.base import Inlet, wall_clock
@@ -42,8 +43,8 @@ def test_the_clock_is_read_after_the_bind(url: str, f_and_g: int, monkeypatch: p
     """The floor lies F + G above a reading made when datagrams of the address could already arrive (R10)."""
     bound_us = []
 
-    def bind(url: str) -> Inlet:
-        inlet = open_inlet(url)
+    def bind(url: str, shards: Shards | None) -> Inlet:
+        inlet = open_inlet(url, shards)
         bound_us.append(wall_clock())
         return inlet
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from atmost.errors import AddressError
 from atmost.transport.url import DEFAULT_PORT, DEFAULT_URL, Address, parse_url
 
-SCHEMES = "udp://HOST:PORT, unix:///PATH or memory://NAME"
+SCHEMES = "udp://HOST:PORT, unix:///PATH, nats://HOST:PORT/CHANNEL or memory://NAME"
 
 
 @pytest.mark.parametrize(

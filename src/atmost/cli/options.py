@@ -45,6 +45,11 @@ max_datagram_option = click.option(
     "--max-datagram", type=int, metavar="BYTES", help="Bytes of one datagram.  [default: what the path allows]"
 )
 seconds_option = click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.")
+shards_option = click.option(
+    "--shards",
+    metavar="SHARDS",
+    help="The shards of a nats:// channel to receive, and how many there are: 0-7/16.  [default: all]",
+)
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),

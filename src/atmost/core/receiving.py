@@ -45,7 +45,7 @@ from atmost.core.limits import IMPLAUSIBLE_JUMP, MAX_MESSAGES, VICTIM_SILENCE
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.seal import NO_KEY, Keyring, no_keys
 from atmost.core.sessions import SessionState, SessionTable
-from atmost.core.shards import shard_of
+from atmost.core.shards import Shards, shard_of
 from atmost.core.suspects import Suspects
 from atmost.core.window import Verdict
 
@@ -56,7 +56,11 @@ class ReceiverCore:
     """One incarnation of a receiver."""
 
     def __init__(
-        self, options: ReceiverOptions, wall_us: int, keys: Keyring | None = None, shard: tuple[int, int] | None = None
+        self,
+        options: ReceiverOptions,
+        wall_us: int,
+        keys: Keyring | None = None,
+        shard: tuple[int, int] | Shards | None = None,
     ) -> None:
         """Starts an incarnation (R10).
 
@@ -64,13 +68,13 @@ class ReceiverCore:
             options: the parameters.
             wall_us: the wall clock, read *after* the address was bound, µs since 1970.
             keys: the keys accepted; None for a receiver without keys.
-            shard: its number and how many there are, when others receive the other sessions (R17).
+            shard: its number and how many there are, or several of them, when others receive the other sessions (R17).
         """
         self.options = options
         self._future_us = round(options.future_bound * 1e6)
         self._max_age_us = None if options.max_age is None else round(options.max_age * 1e6)
         self._keys = no_keys() if keys is None else keys
-        self._shard = shard
+        self._shards = Shards(frozenset(shard[:1]), shard[1]) if isinstance(shard, tuple) else shard
         self._table = SessionTable(options.max_sessions, wall_us + self._future_us + round(options.clock_guard * 1e6))
         self._books = Books(options.grace)
         self._wall_us = wall_us
@@ -95,6 +99,17 @@ class ReceiverCore:
     def is_ready(self, wall_us: int) -> bool:
         """Whether what is sent from now on is accepted: the clock has passed the boot floor (R10)."""
         return wall_us > self._table.boot_floor
+
+    def take_over(self, wall_us: int) -> None:
+        """Accepts only what is sent from now on, as a new incarnation would, and goes on with the books of this one (H2).
+
+        For an address that was out of this receiver's hands for a while: somebody else may have held it and have accepted anything that was sent
+        until now. Every session keeps its window and its account, so that what is refused from here on is known as lost.
+
+        Args:
+            wall_us: the wall clock, read after the address was taken over, µs since 1970.
+        """
+        self._table.raise_floor(wall_us + self._future_us + round(self.options.clock_guard * 1e6))
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
         """Takes one datagram; returns its messages, once ever, and whatever else it reveals."""
@@ -180,7 +195,7 @@ class ReceiverCore:
         factory = self._keys.get(key_id)
         if factory is None:
             return RefusalReason.UNKNOWN_KEY
-        if self._shard is not None and shard_of(key, self._shard[1]) != self._shard[0]:
+        if self._shards is not None and shard_of(key, self._shards.count) not in self._shards.owned:
             return RefusalReason.WRONG_SHARD
         if sent_us > wall_us + self._future_us:
             return RefusalReason.FUTURE

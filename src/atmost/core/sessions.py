@@ -117,6 +117,12 @@ class SessionTable:
             return None
         return self._fold(self._victim(now))
 
+    def raise_floor(self, floor: int) -> None:
+        """Makes the table that of a new incarnation: of no session anything at or below `floor` is accepted, µs since 1970."""
+        self.boot_floor = self.floor = max(self.floor, floor)
+        for state in self.sessions.values():
+            state.efloor = max(state.efloor, floor)
+
     def _fold(self, key: bytes) -> SessionState:
         evicted = self.sessions.pop(key)
         self.floor = max(self.floor, evicted.max_sent_us)

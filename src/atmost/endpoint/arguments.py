@@ -21,3 +21,4 @@ class ReceiverArguments(TypedDict, total=False):
     max_queue: int
     key: KeyText | None
     key_file: str | os.PathLike[str] | None
+    shards: str | None

@@ -23,6 +23,7 @@ from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
+from atmost.core.shards import parse_shards
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.endpoint.keys import KeyText, find_keys
 from atmost.endpoint.presets import preset
@@ -61,6 +62,7 @@ class Intake:
         max_queue: int = MAX_QUEUE,
         key: KeyText | None = None,
         key_file: str | os.PathLike[str] | None = None,
+        shards: str | None = None,
         inlet: Inlet | None = None,
         shard: tuple[int, int] | None = None,
     ) -> None:
@@ -70,16 +72,19 @@ class Intake:
             inlet: bound by somebody else, instead of `url`; closed with the intake.
             shard: which sessions are received here: the shard's number, and how many there are (R17). Nothing is logged then;
                 see `warn`.
-            url, audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue, key, key_file: see there.
+            url, audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue, key, key_file, shards: see there.
         """
         if not isinstance(audience, str):
             raise OptionError("audience", audience, "text")
         if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
             raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
+        if inlet is not None and shards is not None:
+            raise OptionError("shards", shards, "None where workers share an address: they divide it themselves")
+        own = None if shards is None else parse_shards(shards)
         keys = find_keys(key, key_file)
         self._audience = audience
         ring = keyring(keys, audience) if keys else no_keys(audience)
-        self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL)
+        self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL, own)
         try:
             usual = preset(same_host=self.inlet.same_host, memory=self.inlet.url.startswith("memory:"))
             options = ReceiverOptions(
@@ -94,7 +99,8 @@ class Intake:
             self.inlet.close()
             raise
         self._warnings = [self.inlet.warning] if self.inlet.warning else []
-        self._core = ReceiverCore(options, self.inlet.clock(), ring, shard)  # R10: the clock after the bind
+        # R10: the clock after the bind
+        self._core = ReceiverCore(options, self.inlet.clock(), ring, shard or self.inlet.shards)
         if not self.inlet.same_host and clock_is_synchronised() is False:
             self._core.unsynchronised(time.monotonic())
             self._warnings.append(UNSYNCHRONISED)
@@ -159,6 +165,8 @@ class Intake:
         with self._lock:
             if self.closed:
                 return False
+            if self.inlet.renewed():  # somebody else may have received here meanwhile (H2)
+                self._core.take_over(self.inlet.clock())
             more = True
             receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
             goal = self._waiting + messages
@@ -174,7 +182,10 @@ class Intake:
                         break
             now = self._last_pump = time.monotonic()
             self._handle_deadlines(now)
-            return more
+        if self.inlet.ended is not None and not self.closed:
+            logger.error("%s: %s; this receiver is closed", self.inlet.url, self.inlet.ended)
+            self.close()
+        return more
 
     def next_wait(self, timeout: float | None) -> float | None:
         """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""

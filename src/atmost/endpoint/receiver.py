@@ -36,6 +36,7 @@ class Receiver:
         max_queue: int = MAX_QUEUE,
         key: KeyText | None = None,
         key_file: str | os.PathLike[str] | None = None,
+        shards: str | None = None,
     ) -> None:
         """Binds the address and waits until what is sent from now on is accepted: F + G, 0.51 s on one host, 1 s on a network.
 
@@ -56,6 +57,7 @@ class Receiver:
             key: the text of a key, or of several; datagrams of other keys, or of none, are refused. None takes `key_file`,
                 then `ATMOST_KEY`; without any, only datagrams without a key are accepted.
             key_file: a file with a key on each line, readable by its owner only.
+            shards: those of a nats:// channel that are received here, and how many there are: 0-7/16. None takes all of them.
 
         Raises:
             AddressError: the URL cannot be used.
@@ -77,6 +79,7 @@ class Receiver:
             max_queue=max_queue,
             key=key,
             key_file=key_file,
+            shards=shards,
         )
         try:
             while wait := intake.boot_wait():

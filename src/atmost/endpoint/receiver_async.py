@@ -29,13 +29,15 @@ class AsyncReceiver:
         Args:
             url: as for `Receiver`.
             **options: as for `Receiver`: audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue,
-                key, key_file.
+                key, key_file, shards. On nats:// it blocks until the shards are known to be free: call it in a thread where the loop
+                must go on.
 
         Raises:
             AddressError, AddressInUse, BindError, OptionError: as for `Receiver`.
         """
         self._intake = Intake(url, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watched = -1
         self._readable = asyncio.Event()
         self._is_ready = False
 
@@ -55,7 +57,8 @@ class AsyncReceiver:
             return self
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._intake.inlet.fileno(), self._on_readable)
+            self._watched = self._intake.inlet.fileno()
+            self._loop.add_reader(self._watched, self._on_readable)
         while wait := self._intake.boot_wait():  # noqa: ASYNC110  it waits for the clock, not for a task
             await asyncio.sleep(wait)
         self._is_ready = True  # only now: a wait that was cancelled has yet to be finished
@@ -132,8 +135,7 @@ class AsyncReceiver:
 
     def close(self) -> None:
         """Ends the incarnation; what is queued is discarded and counted, and iterations end."""
-        if self._loop is not None and not self._intake.closed and not self._loop.is_closed():
-            self._loop.remove_reader(self._intake.inlet.fileno())
+        self._unwatch()
         self._intake.close()
         self._readable.set()
 
@@ -153,7 +155,15 @@ class AsyncReceiver:
 
     def _on_readable(self) -> None:
         self._intake.pump()
+        if self._intake.closed:  # its address was taken from it
+            self._unwatch()
         self._readable.set()
+
+    def _unwatch(self) -> None:
+        """Takes the socket out of the loop, as it is known there: the number may be another's as soon as it is closed."""
+        if self._loop is not None and self._watched >= 0 and not self._loop.is_closed():
+            self._loop.remove_reader(self._watched)
+        self._watched = -1
 
     async def _advance(self, timeout: float | None) -> bool:
         """Makes the next batch current; between two batches the loop has its turn, so that the socket is read."""
@@ -177,4 +187,5 @@ class AsyncReceiver:
                 await asyncio.wait_for(self._readable.wait(), intake.next_wait(left))
             except TimeoutError:
                 continue
+        self._unwatch()
         return False

@@ -192,6 +192,8 @@ class Sender:
             return
         deadline = time.monotonic() + timeout
         self.flush()
+        if timeout > 0:
+            deadline += self._outlet.patience
         while (core.held is not None or core.open) and time.monotonic() < deadline:
             time.sleep(0.002)
             self.flush()

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from atmost.core.shards import Shards
+
 Clock = Callable[[], int]
 """A wall clock: µs since 1970."""
 
@@ -36,6 +38,11 @@ class Outlet(Protocol):
     """Whether the other end surely shares this host's clock; sets F."""
     clock: Clock
 
+    @property
+    def patience(self) -> float:
+        """How long what waits may wait for a first connection when the sender is closed, seconds; 0 where there are none."""
+        ...
+
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram over; None when taken, else the errno's name. Never waits, never raises for the network."""
         ...
@@ -59,6 +66,13 @@ class Inlet(Protocol):
     clock: Clock
     warning: str | None
     """What the operator should know of this socket, with the fix."""
+    shards: Shards | None
+    """Which sessions arrive here, when others receive the rest (R17)."""
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing will arrive here any more, for people; None while something can."""
+        ...
 
     def receive(self) -> bytes | None:
         """The next datagram, or None when none waits."""
@@ -76,8 +90,12 @@ class Inlet(Protocol):
         """What an event loop watches for reading."""
         ...
 
+    def renewed(self) -> bool:
+        """Whether the address was lost and taken over again since the last call; until the call nothing is given up (H2)."""
+        ...
+
     def kernel_drops(self) -> int | None:
-        """Datagrams the kernel dropped here since the start; None where the system does not tell."""
+        """Datagrams dropped in front of `receive` since the start; None where the system does not tell."""
         ...
 
     def abandon(self) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final
 
 from atmost.core.limits import MAX_DATAGRAM
+from atmost.core.shards import Shards
 from atmost.errors import AddressInUse
 from atmost.transport.sockets import Waker
 from atmost.transport.url import Address
@@ -52,6 +53,7 @@ class MemoryOutlet:
 
     max_datagram = MAX_DATAGRAM
     same_host = True
+    patience = 0.0
 
     def __init__(self, address: Address) -> None:
         """Args: address: its host is the network's name."""
@@ -79,6 +81,8 @@ class MemoryInlet:
 
     same_host = True
     warning: str | None = None
+    shards: Shards | None = None
+    ended: str | None = None
 
     def __init__(self, address: Address) -> None:
         """Takes the name.
@@ -130,6 +134,10 @@ class MemoryInlet:
             self._signal.release()
         if self._waker is not None:
             self._waker.wake()
+
+    def renewed(self) -> bool:
+        """Never: what is bound stays bound until it is closed."""
+        return False
 
     def fileno(self) -> int:
         """A socket for an event loop, made when one asks for it; -1 when closed."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
+from atmost.core.shards import Shards
 from atmost.transport.base import wall_clock
 from atmost.transport.buffers import KernelDrops, ask_receive_buffer
 
@@ -55,6 +56,8 @@ class Waker:
 class SocketInlet:
     """The receiving end over a bound, non-blocking datagram socket."""
 
+    shards: Shards | None = None
+    ended: str | None = None
     clock = staticmethod(wall_clock)
 
     def __init__(self, sock: socket.socket, url: str, *, same_host: bool) -> None:
@@ -111,6 +114,10 @@ class SocketInlet:
     def wake(self) -> None:
         """Ends a `wait`."""
         self._waker.wake()
+
+    def renewed(self) -> bool:
+        """Never: what is bound stays bound until it is closed."""
+        return False
 
     def fileno(self) -> int:
         """The socket, for an event loop."""

@@ -35,6 +35,7 @@ class UdpOutlet:
     """Sends to one address."""
 
     clock = staticmethod(wall_clock)
+    patience = 0.0
 
     def __init__(self, address: Address) -> None:
         """Resolves and connects.

@@ -26,6 +26,7 @@ class UnixOutlet:
     """Sends to one path; connects again after the receiver was replaced."""
 
     clock = staticmethod(wall_clock)
+    patience = 0.0
     max_datagram = LOCAL_DATAGRAM
     same_host = True
 

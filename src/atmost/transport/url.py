@@ -11,7 +11,7 @@ from atmost.errors import AddressError
 
 DEFAULT_URL: Final = "udp://127.0.0.1:7140"
 DEFAULT_PORT: Final = 7140
-_SCHEMES: Final = "udp://HOST:PORT, unix:///PATH or memory://NAME"
+_SCHEMES: Final = "udp://HOST:PORT, unix:///PATH, nats://HOST:PORT/CHANNEL or memory://NAME"
 _OPTIONS: Final = {"udp": frozenset({"interface", "ttl"}), "unix": frozenset[str](), "memory": frozenset[str]()}
 
 
@@ -38,6 +38,8 @@ def parse_url(url: str) -> Address:
         raise AddressError(repr(url), f"a URL is text: {_SCHEMES}")
     if "\0" in unquote(url):
         raise AddressError(url, "a NUL character ends a name for the system, so that another address would be used")
+    if url[:7].lower() == "nats://":  # several hosts, a user and a channel: taken apart by atmost.transport.nats.url
+        return Address(url, "nats")
     try:
         parts = urlsplit(url)
         port = parts.port

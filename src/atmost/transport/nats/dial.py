@@ -1,0 +1,221 @@
+"""Opens a connection to one NATS server: TCP, TLS where asked, CONNECT with credentials, until the server has answered.
+
+Waits, and therefore runs in the thread of a link.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from atmost.errors import AtMostError
+from atmost.transport.nats.credentials import credentials, tls_context
+from atmost.transport.nats.protocol import Cutter, ProtocolError, Said
+from atmost.transport.nats.url import NatsAddress, Server, Tls
+
+TIMEOUT: Final = 2.0
+"""The longest a server may take to be reached and to answer, seconds."""
+_DEFAULT_MAX_PAYLOAD: Final = 1 << 20
+
+
+class DialError(Exception):
+    """No connection to this server now."""
+
+    def __init__(self, problem: str, *, denied: bool = False) -> None:
+        """Args: problem: for people. denied: whether the server does not want this user."""
+        super().__init__(problem)
+        self.problem = problem
+        self.denied = denied
+
+
+class Connection:
+    """An open connection; its owner reads it, and writes under a lock."""
+
+    def __init__(self, sock: socket.socket, cutter: Cutter, server: Server, info: dict[str, Any]) -> None:
+        """Args: sock: not blocking. cutter: of its stream. server: whose. info: what the server said of itself."""
+        self.sock = sock
+        self.cutter = cutter
+        self.server = server
+        self.rest = b""
+        """What is left of the message that is being written."""
+        self.max_payload = _DEFAULT_MAX_PAYLOAD
+        self.peers: tuple[Server, ...] = ()
+        """Other servers of the cluster."""
+        self.learn(info)
+
+    def learn(self, info: dict[str, Any]) -> None:
+        """Takes in what the server says of itself, at first and whenever it changes."""
+        limit = info.get("max_payload")
+        if isinstance(limit, int) and limit > 0:
+            self.max_payload = limit
+        urls = info.get("connect_urls")
+        if isinstance(urls, list):
+            self.peers = tuple(server for url in urls[:64] if (server := _peer(url)) is not None)
+
+    def write(self, data: bytes) -> bool:
+        """Writes what the system takes at once, and keeps the rest of a message that was begun; False when nothing was taken.
+
+        Raises:
+            OSError: the connection is gone; of a message nothing was taken when nothing of it was kept before.
+        """
+        if self.rest and not self.flush():
+            return False
+        taken = self._send(data)
+        if taken:
+            self.rest = data[taken:]
+        return taken > 0
+
+    def flush(self) -> bool:
+        """Writes on what was begun; whether nothing is left of it."""
+        while self.rest:
+            taken = self._send(self.rest)
+            if not taken:
+                return False
+            self.rest = self.rest[taken:]
+        return True
+
+    def read(self) -> int | None:
+        """Reads into the cutter's space; None when nothing waits, 0 at the end of the stream."""
+        try:
+            return self.sock.recv_into(self.cutter.space())
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+
+    def close(self) -> None:
+        """Closes the socket; what was written still leaves."""
+        with suppress(OSError):
+            self.sock.close()
+
+    def _send(self, data: bytes) -> int:
+        try:
+            return self.sock.send(data)
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+
+def dial(address: NatsAddress, server: Server, name: str) -> Connection:
+    """Connects to one server.
+
+    Args:
+        address: with credentials and TLS.
+        server: one of its servers, or of those that they know.
+        name: what the server's operator sees.
+
+    Raises:
+        DialError: it is not reached, not what it should be, or does not want this user.
+    """
+    deadline = time.monotonic() + TIMEOUT
+    sock: socket.socket | None = None
+    try:
+        sock = socket.create_connection((server.host, server.port), timeout=TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address.tls is Tls.FIRST:
+            sock = _secure(sock, address, server)
+        sock, cutter, info = _handshake(sock, address, server, name, deadline)
+        sock.setblocking(False)
+        return Connection(sock, cutter, server, info)
+    except DialError:
+        _close(sock)
+        raise
+    except ssl.SSLCertVerificationError as error:
+        _close(sock)
+        raise DialError(f"its certificate is not trusted: {error.verify_message}; see ca=") from error
+    except TimeoutError:
+        _close(sock)
+        raise DialError(f"no answer within {TIMEOUT:g} s") from None
+    except (OSError, UnicodeError, AtMostError, ProtocolError) as error:
+        _close(sock)
+        strerror = error.strerror if isinstance(error, OSError) else None
+        raise DialError(strerror or str(error) or type(error).__name__) from error
+
+
+def _handshake(
+    sock: socket.socket, address: NatsAddress, server: Server, name: str, deadline: float
+) -> tuple[socket.socket, Cutter, dict[str, Any]]:
+    cutter = Cutter()
+    found: list[Said] = []
+    said = _next(sock, cutter, found, deadline)
+    if said.verb != "INFO":
+        raise DialError("not a NATS server")
+    info = _info(said.text)
+    if address.tls is Tls.REQUIRED and not (info.get("tls_required") or info.get("tls_available")):
+        raise DialError("it offers no TLS, and tls= asks for it")
+    secured = isinstance(sock, ssl.SSLSocket)
+    if not secured and (info.get("tls_required") or address.tls is Tls.REQUIRED):
+        sock = _secure(sock, address, server)
+        secured = True
+    options = {
+        "verbose": False,
+        "pedantic": False,
+        "tls_required": secured,
+        "name": name,
+        "lang": "python-atmost",
+        "version": "1",
+        "protocol": 1,
+        "echo": True,
+        "headers": False,
+        **credentials(address, str(info.get("nonce", ""))),
+    }
+    sock.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
+    while (said := _next(sock, cutter, found, deadline)).verb != "PONG":
+        if said.verb == "-ERR":
+            raise DialError(f"it says {said.text}", denied=is_denied(said.text))
+        if said.verb == "INFO":
+            info |= _info(said.text)
+    return sock, cutter, info
+
+
+def _secure(sock: socket.socket, address: NatsAddress, server: Server) -> ssl.SSLSocket:
+    """Encrypts; servers that others told of are known by an address, and prove the name that stands in the URL."""
+    name = server.host if server in address.servers else address.servers[0].host
+    return tls_context(address).wrap_socket(sock, server_hostname=name)
+
+
+def is_denied(text: str) -> bool:
+    """Whether an -ERR means that the server does not want this user."""
+    return "authoriz" in text.lower() or "authentic" in text.lower()
+
+
+def _next(sock: socket.socket, cutter: Cutter, found: list[Said], deadline: float) -> Said:
+    """The next thing the server says; before CONNECT there are no deliveries."""
+    while not found:
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        count = sock.recv_into(cutter.space())
+        if not count:
+            raise DialError("it closed the connection")
+        found += [one for one in cutter.cut(count) if isinstance(one, Said)]
+    return found.pop(0)
+
+
+def _info(text: str) -> dict[str, Any]:
+    try:
+        info = json.loads(text)
+    except (ValueError, RecursionError):
+        info = None
+    if not isinstance(info, dict):
+        raise DialError("not a NATS server")
+    return info
+
+
+def read_info(text: str) -> dict[str, Any]:
+    """What a later INFO says; empty when it is none."""
+    try:
+        return _info(text)
+    except DialError:
+        return {}
+
+
+def _peer(url: object) -> Server | None:
+    host, _, port = str(url).rpartition(":")
+    host = host.strip("[]")
+    return Server(host, int(port)) if host and port.isdecimal() and 0 < int(port) < 65_536 else None
+
+
+def _close(sock: socket.socket | None) -> None:
+    if sock is not None:
+        with suppress(OSError):
+            sock.close()

@@ -1,0 +1,266 @@
+"""The receiving end of a channel: the shards that are its own, and nobody else's while they are (H2).
+
+A thread listens even while a handler is slow, so that the servers keep the connection, and other receivers an answer.
+What comes waits in a mailbox; what comes while ownership is in doubt, or finds the mailbox full, is dropped and counted as `kernel_drops`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from atmost.core.sending import NOT_NOW
+from atmost.core.shards import Shards
+from atmost.errors import AddressInUse, BindError, OptionError
+from atmost.transport.base import wall_clock
+from atmost.transport.nats.credentials import check_credentials
+from atmost.transport.nats.dial import TIMEOUT, DialError
+from atmost.transport.nats.link import Link
+from atmost.transport.nats.mailbox import Mailbox
+from atmost.transport.nats.presence import CLAIM_LEASES, Presence
+from atmost.transport.nats.protocol import Delivery, publish, subscribe
+from atmost.transport.nats.url import NatsAddress, parse_nats
+from atmost.transport.url import Address
+
+logger = logging.getLogger("atmost")
+
+_PRESENCE: Final = 0
+"""The subscription to the presence subject; that of a shard is its number and one."""
+_DEAF: Final = 2
+"""A connection on which an end has not heard itself for this many leases is given up."""
+_CLAIM_SPARE: Final = 2.0
+"""What a claim may take beyond its time on a busy machine, seconds."""
+
+
+def lease_clock() -> float:
+    """Seconds that pass while the host sleeps, too: a lease must not survive a night."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class NatsInlet:
+    """Receives some shards of one channel, alone."""
+
+    clock = staticmethod(wall_clock)
+    same_host = False
+    warning: str | None = None
+
+    def __init__(self, address: Address, shards: Shards | None = None) -> None:
+        """Connects, and claims the shards; returns when they are its own.
+
+        Args:
+            address: of the scheme nats.
+            shards: what is received here; None for all.
+
+        Raises:
+            AddressError: the URL or a file it names cannot be used.
+            AddressInUse: a shard has an owner, or somebody else claims it at this moment.
+            BindError: no server can be reached, or it refuses.
+            OptionError: the URL says another number of shards.
+            MissingExtra: signing needs the extra `nats`.
+        """
+        self._address = where = parse_nats(address.url)
+        check_credentials(where)
+        own = shards or Shards(frozenset(range(where.shards)), where.shards)
+        if own.count != where.shards:
+            raise OptionError("shards", str(own), f"shards of {where.shards}, as the URL says; 16 without ?shards=")
+        self.url = where.url
+        self.shards: Shards | None = own
+        self._mailbox = Mailbox()
+        self._receiving = _Receiving(where, own, self._mailbox)
+        self._link = Link(where, self._receiving, self._receiving.who)
+        self._incarnation = 1
+        self._pid = os.getpid()
+        self._closed = False
+        _inlets.add(self)
+        try:
+            self._claim()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def ended(self) -> str | None:
+        """Who has taken the shards over, when somebody has."""
+        holder = self._receiving.presence.holder
+        return None if holder is None else f"its shards were taken over by {holder}"
+
+    def receive(self) -> bytes | None:
+        """The next datagram, or None when none waits, or when it is in doubt whose it is."""
+        presence = self._receiving.presence
+        if presence.incarnations != self._incarnation:
+            return None
+        datagram = self._mailbox.take()
+        if datagram is not None and not presence.holds(lease_clock()):
+            self._receiving.doubtful += 1
+            return None
+        return datagram
+
+    def renewed(self) -> bool:
+        """Whether the shards were out of sight for a lease and are owned again."""
+        incarnations = self._receiving.presence.incarnations
+        renewed, self._incarnation = incarnations != self._incarnation, incarnations
+        return renewed
+
+    def wait(self, timeout: float | None) -> None:
+        """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
+        self._mailbox.wait(timeout)
+
+    def wake(self) -> None:
+        """Ends a `wait`."""
+        self._mailbox.wake()
+
+    def fileno(self) -> int:
+        """What an event loop watches for reading."""
+        return self._mailbox.fileno()
+
+    def kernel_drops(self) -> int | None:
+        """Datagrams that arrived here and were dropped: no room, or no certainty whose they are."""
+        return self._mailbox.dropped + self._receiving.doubtful
+
+    def abandon(self) -> None:
+        """Lets go in a forked child; the shards stay with the parent."""
+        self._closed = True
+        self._link.abandon()
+        self._mailbox.close()
+
+    def close(self) -> None:
+        """Gives the shards free."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        _inlets.discard(self)
+        self._link.close(self._receiving.farewell())
+        self._mailbox.close()
+
+    def _claim(self) -> None:
+        receiving, link = self._receiving, self._link
+        link.start()
+        deadline = lease_clock() + TIMEOUT * len(self._address.servers) + _CLAIM_SPARE
+        while not receiving.decided.wait(0.02):
+            now = lease_clock()
+            if receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline):
+                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
+            if receiving.connected_at is not None and now > receiving.connected_at + receiving.patience:
+                raise BindError(
+                    self.url,
+                    f"what is published on {self._address.presence} does not come back: "
+                    "a receiver must be allowed to publish and subscribe there",
+                )
+        if receiving.presence.holder is not None:
+            raise AddressInUse(f"{self.url} ({self.shards})", receiving.presence.holder)
+        if receiving.forbidden is not None:
+            raise BindError(self.url, f"the server forbids it: {receiving.forbidden}")
+
+
+class _Receiving:
+    """What a receiving link does: presence, and datagrams into the mailbox."""
+
+    def __init__(self, address: NatsAddress, shards: Shards, mailbox: Mailbox) -> None:
+        self._address = address
+        self._shards = shards
+        self._mailbox = mailbox
+        program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+        self.who = f"{program} (pid {os.getpid()} on {socket.gethostname()})"[:128]
+        self.presence = Presence(secrets.token_hex(8), self.who, shards, address.lease)
+        self.decided = threading.Event()
+        self.connected_at: float | None = None
+        self.forbidden: str | None = None
+        self.patience = CLAIM_LEASES * address.lease + _CLAIM_SPARE
+        self.doubtful = 0
+        self._online_at: float | None = None
+        self._complained = False
+
+    def farewell(self) -> bytes:
+        """What is said at the end; nothing is processed after it."""
+        return publish(self._address.presence, self.presence.leave())
+
+    def connected(self) -> Sequence[bytes]:
+        now = lease_clock()
+        if self.connected_at is None:
+            self.connected_at = now
+        self._online_at = now
+        subscriptions = [subscribe(self._address.presence, _PRESENCE)]
+        subscriptions += [subscribe(self._address.subject(shard), shard + 1) for shard in sorted(self._shards.owned)]
+        return [*subscriptions, *self._publish(self.presence.connected(now))]
+
+    def disconnected(self) -> None:
+        self.presence.disconnected()
+        self._online_at = None
+
+    def delivered(self, delivery: Delivery) -> Sequence[bytes]:
+        payload = delivery.payload
+        if delivery.sid != _PRESENCE:
+            if payload is None or not self.presence.owning:
+                self.doubtful += self.presence.incarnations > 0
+            else:
+                self._mailbox.put(payload)
+            return ()
+        answers = self.presence.receive(payload, lease_clock())
+        self._decide()
+        return self._publish(answers)
+
+    def complained(self, text: str) -> bool:
+        if "permissions violation" not in text.lower():
+            return False
+        if not self.decided.is_set():
+            self.forbidden = text
+            self.decided.set()
+        elif not self._complained:
+            self._complained = True
+            logger.warning("%s: the server says %s: what is sent there is lost", self._address.url, text)
+        return True
+
+    def deadline(self) -> float | None:
+        due = self.presence.next_deadline()
+        if due is None:
+            return None
+        return time.monotonic() + min(due, self._deaf_at()) - lease_clock()
+
+    def due(self) -> Sequence[bytes]:
+        now = lease_clock()
+        said = self.presence.handle_deadline(now)
+        self._decide()
+        for warning in self.presence.warnings:
+            logger.warning("%s: %s", self._address.url, warning)
+        self.presence.warnings.clear()
+        if now >= self._deaf_at():
+            raise DialError(f"nothing comes back for {_DEAF * self._address.lease:g} s")
+        return self._publish(said)
+
+    def _deaf_at(self) -> float:
+        """When this connection is given up, unless something comes back on it before."""
+        if self._online_at is None or not self.presence.incarnations:
+            return float("inf")
+        return max(self._online_at, self.presence.heard_at) + _DEAF * self._address.lease
+
+    def _decide(self) -> None:
+        if self.presence.holder is not None or self.presence.incarnations:
+            self.decided.set()
+            if self.presence.holder is not None:
+                self._mailbox.wake()
+
+    def _publish(self, announcements: Sequence[bytes]) -> list[bytes]:
+        return [publish(self._address.presence, said) for said in announcements]
+
+
+_inlets: weakref.WeakSet[NatsInlet] = weakref.WeakSet()
+
+
+def _abandon_after_fork() -> None:
+    for inlet in list(_inlets):
+        inlet.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)

@@ -1,0 +1,326 @@
+"""Keeps one connection to a cluster: a thread that connects, listens, answers, and finishes what was begun to be written.
+
+Whoever publishes writes from a thread of its own, straight to the socket and without waiting (`offer`); what is not taken there is not taken at all.
+So nothing waits in here but the rest of one message, and with the connection that rest is gone: after a reconnect nothing old is sent (R6).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from atmost.core.sending import NOT_NOW
+from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info
+from atmost.transport.nats.protocol import Delivery, ProtocolError, Said
+from atmost.transport.nats.url import NatsAddress, Server
+from atmost.transport.sockets import Waker, errno_name
+
+logger = logging.getLogger("atmost")
+
+NOT_CONNECTED: Final = "ENOTCONN"
+DENIED: Final = "EACCES"
+_FIRST_WAIT: Final = 0.05
+_LONGEST_WAIT: Final = 5.0
+_JOIN: Final = 0.5
+_LAST_WORDS: Final = 0.2
+"""How long a closing link may take to write what was begun, seconds."""
+_FOR_EVER: Final = 3600.0
+
+
+class Ends(Protocol):
+    """Who is behind a link: called in its thread."""
+
+    def connected(self) -> Sequence[bytes]:
+        """What to write first."""
+        ...
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        ...
+
+    def delivered(self, delivery: Delivery) -> Sequence[bytes]:
+        """Takes a message; returns what to write."""
+        ...
+
+    def complained(self, text: str) -> bool:
+        """Takes an error of the server's that leaves the connection open; False for one that does not concern it."""
+        ...
+
+    def deadline(self) -> float | None:
+        """When `due` should be called next, by `time.monotonic`."""
+        ...
+
+    def due(self) -> Sequence[bytes]:
+        """Does what is due; returns what to write."""
+        ...
+
+
+class Link:
+    """One end's connection, and the thread that keeps it."""
+
+    def __init__(self, address: NatsAddress, ends: Ends, name: str) -> None:
+        """Starts nothing; see `start`."""
+        self._address = address
+        self._ends = ends
+        self._name = name
+        self._lock = threading.Lock()
+        self._waker = Waker()
+        self._stopped = False
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._connection: Connection | None = None
+        # In any order, so that senders spread over a cluster.
+        self._known = random.sample(address.servers, len(address.servers))
+        self._asked_at: float | None = None
+        self._heard_at = 0.0
+        self.refusal = NOT_NOW
+        """What a datagram is refused with while there is no connection; "not now" until it is known whether there will be one."""
+        self.losses = 0
+        """Connections lost so far."""
+        self.trouble: str | None = None
+        """Why there is no connection, for people."""
+
+    def start(self) -> None:
+        """Starts the thread, once; when none can be started it is tried again the next time."""
+        if self._thread is None and not self._stopped:
+            thread = threading.Thread(target=self._run, name="atmost-nats", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                self.refusal = NOT_CONNECTED
+                return
+            self._thread = thread
+
+    @property
+    def max_payload(self) -> int | None:
+        """The server's limit, bytes; None without a connection."""
+        connection = self._connection
+        return None if connection is None else connection.max_payload
+
+    def offer(self, data: bytes) -> str | None:
+        """Writes one message without waiting; None when the system took it or began to, else why not."""
+        connection = self._connection
+        if connection is None:
+            return self.refusal
+        if not self._lock.acquire(blocking=False):
+            return NOT_NOW
+        try:
+            if connection is not self._connection:
+                return self.refusal
+            if not connection.write(data):
+                return NOT_NOW
+            begun = connection.rest
+        except OSError as error:
+            self._waker.wake()
+            name = errno_name(error)
+            return name if name != NOT_NOW else NOT_CONNECTED
+        finally:
+            self._lock.release()
+        if begun:
+            self._waker.wake()  # so that it is finished though nobody sends again
+        return None
+
+    def wake(self) -> None:
+        """Lets the thread look at its deadlines."""
+        self._waker.wake()
+
+    def close(self, last: bytes = b"") -> None:
+        """Writes what was begun, and the last words, and ends; bounded."""
+        if self._stopped or os.getpid() != self._pid:
+            return
+        connection = self._connection
+        if last and connection is not None and self._lock.acquire(timeout=_LAST_WORDS):
+            with suppress(OSError):
+                connection.write(last)
+            self._lock.release()
+        self._stopped = True
+        self._waker.wake()
+        thread = self._thread
+        if thread is None:
+            self._waker.close()
+        elif thread is not threading.current_thread():
+            thread.join(_JOIN)
+
+    def abandon(self) -> None:
+        """Lets go of a forked child's copies: no thread runs there, and not a byte is written to the parent's connection."""
+        self._stopped = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(OSError):  # the descriptor alone: closing a TLS socket could say so to the server
+                os.close(connection.sock.detach())
+        self._waker.close()
+
+    # --- in the link's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        turn, wait = 0, _FIRST_WAIT
+        try:
+            while not self._stopped:
+                servers = self._known
+                connection = self._dial(servers[turn % len(servers)])
+                turn += 1
+                if connection is not None:
+                    wait = _FIRST_WAIT
+                    self._serve(connection)
+                    turn = 0
+                if turn % len(servers) == 0 and not self._stopped:
+                    if self.refusal == NOT_NOW:
+                        self.refusal = NOT_CONNECTED
+                    self._pause(wait * random.uniform(1, 2))  # noqa: S311  so that not all come back at once
+                    wait = min(wait * 2, _LONGEST_WAIT)
+        finally:
+            self._waker.close()
+
+    def _dial(self, server: Server) -> Connection | None:
+        try:
+            return dial(self._address, server, self._name)
+        except DialError as error:
+            if error.denied:
+                self.refusal = DENIED
+            elif self.refusal == DENIED:
+                self.refusal = NOT_CONNECTED
+            self._complain(f"no connection to {server}: {error.problem}")
+            return None
+
+    def _complain(self, trouble: str) -> None:
+        """Says once an outage what is the matter."""
+        said, self.trouble = self.trouble, trouble
+        if said is None and not self._stopped:
+            logger.warning("%s: %s; tried again in the background", self._address.url, trouble)
+
+    def _pause(self, seconds: float) -> None:
+        """Waits until it is time to connect again; deadlines are met meanwhile."""
+        until = time.monotonic() + seconds
+        while not self._stopped and (left := until - time.monotonic()) > 0:
+            self._ends.due()
+            due = self._ends.deadline()
+            self._poll(None, left if due is None else max(0.0, min(left, due - time.monotonic())))
+
+    def _serve(self, connection: Connection) -> None:
+        """Listens until the connection is gone."""
+        now = time.monotonic()
+        self._heard_at, self._asked_at = now, None
+        self._learn_peers(connection)
+        trouble, self.trouble = self.trouble, None
+        if trouble is not None:
+            logger.info("%s: connected to %s", self._address.url, connection.server)
+        why = "the connection broke"
+        try:
+            self._write(connection, self._ends.connected())
+            self._connection = connection
+            self.refusal = NOT_CONNECTED
+            while not self._stopped:
+                self._turn(connection)
+            self._finish(connection)
+        except DialError as error:
+            why = error.problem
+            if error.denied:
+                self.refusal = DENIED
+        except (OSError, ProtocolError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error) or why
+        finally:
+            self.losses += 1
+            self._connection = None
+            with self._lock:
+                connection.close()
+            self._ends.disconnected()
+        if not self._stopped:
+            self._known.append(self._known.pop(self._known.index(connection.server)))
+            self._complain(f"{connection.server} is gone: {why}; what is sent meanwhile is refused and counted")
+
+    def _turn(self, connection: Connection) -> None:
+        now = time.monotonic()
+        ends = self._ends
+        due = ends.deadline()
+        if due is not None and now >= due:
+            self._write(connection, ends.due())
+            due = ends.deadline()
+        quiet = self._address.ping - (now - (self._asked_at or self._heard_at))
+        if quiet <= 0:
+            if self._asked_at is not None:
+                raise DialError(f"no answer for {self._address.ping:g} s")
+            self._asked_at = now
+            self._write(connection, [b"PING\r\n"])
+            quiet = self._address.ping
+        self._poll(connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
+        self._read(connection)
+        if connection.rest:
+            with self._lock:
+                connection.flush()
+
+    def _poll(self, connection: Connection | None, timeout: float) -> None:
+        poll = select.poll()
+        poll.register(self._waker.reader, select.POLLIN)
+        if connection is not None:
+            if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
+                return
+            poll.register(connection.sock, select.POLLIN | (select.POLLOUT if connection.rest else 0))
+        if any(fd == self._waker.reader.fileno() for fd, _ in poll.poll(timeout * 1000 + 0.5)):
+            self._waker.clear()
+
+    def _read(self, connection: Connection) -> None:
+        if isinstance(connection.sock, ssl.SSLSocket):
+            with self._lock:  # one TLS state serves both directions
+                count = connection.read()
+        else:
+            count = connection.read()
+        if count is None:
+            return
+        if not count:
+            raise DialError("it closed the connection")
+        self._heard_at, self._asked_at = time.monotonic(), None
+        for one in connection.cutter.cut(count):
+            if isinstance(one, Delivery):
+                answers = self._ends.delivered(one)
+                if answers:
+                    self._write(connection, answers)
+            else:
+                self._hear(connection, one)
+
+    def _hear(self, connection: Connection, said: Said) -> None:
+        if said.verb == "PING":
+            self._write(connection, [b"PONG\r\n"])
+        elif said.verb == "INFO":
+            connection.learn(read_info(said.text))
+            self._learn_peers(connection)
+        elif said.verb == "-ERR" and not self._ends.complained(said.text):
+            raise DialError(f"it says {said.text}", denied=is_denied(said.text))
+
+    def _learn_peers(self, connection: Connection) -> None:
+        """Servers a cluster tells of are tried when those of the URL do not answer; the ones it forgot are forgotten."""
+        own = [server for server in self._known if server in self._address.servers]
+        known = [*own, *connection.peers, connection.server]
+        self._known = list(dict.fromkeys(known))
+
+    def _write(self, connection: Connection, parts: Sequence[bytes]) -> None:
+        """Writes all of it, waiting where it must: this is the link's own thread."""
+        if not parts:
+            return
+        data = b"".join(parts)
+        deadline = time.monotonic() + self._address.ping
+        while True:
+            with self._lock:
+                if connection.write(data):
+                    return
+            if self._stopped or time.monotonic() > deadline:
+                raise DialError("it takes nothing any more")
+            select.select([], [connection.sock], [], 0.01)
+
+    def _finish(self, connection: Connection) -> None:
+        """Ends the stream behind what was begun; unread input would make the system throw away what it has not sent yet."""
+        deadline = time.monotonic() + _LAST_WORDS
+        with self._lock, suppress(OSError):
+            while not connection.flush() and (left := deadline - time.monotonic()) > 0:
+                select.select([], [connection.sock], [], left)
+            connection.read()
+            if not isinstance(connection.sock, ssl.SSLSocket):
+                connection.sock.shutdown(socket.SHUT_WR)

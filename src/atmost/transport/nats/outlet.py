@@ -1,0 +1,178 @@
+"""The sending end of a channel: every datagram is written to the subject of its session's shard, from the sender's own thread, without waiting.
+
+What the system does not take is not taken at all and waits, bounded, in the sender, as with a Unix socket.
+While there is no connection everything is refused and counted, so that the sender's account is exact and nothing is replayed later (R6).
+The connection is made at the first datagram; until it is known whether there will be one, the answer is "not now".
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Final
+
+from atmost.core.limits import EPISODE, MAX_DATAGRAM
+from atmost.core.sending import NOT_NOW
+from atmost.core.shards import SHARD_OFFSET
+from atmost.transport.base import LOCAL_DATAGRAM, wall_clock
+from atmost.transport.nats.credentials import check_credentials
+from atmost.transport.nats.link import DENIED, NOT_CONNECTED, Link
+from atmost.transport.nats.presence import sends
+from atmost.transport.nats.protocol import Delivery, publish
+from atmost.transport.nats.url import NatsAddress, parse_nats
+from atmost.transport.url import Address
+
+logger = logging.getLogger("atmost")
+
+_PATIENCE: Final = 1.0
+"""How long a first connection may take before what is sent is refused, seconds."""
+
+_outlets: weakref.WeakSet[NatsOutlet] = weakref.WeakSet()
+
+
+class NatsOutlet:
+    """Sends to one channel."""
+
+    clock = staticmethod(wall_clock)
+    same_host = False
+    max_datagram = LOCAL_DATAGRAM
+
+    def __init__(self, address: Address) -> None:
+        """Prepares; connects to nothing yet.
+
+        Raises:
+            AddressError: the URL or a file it names cannot be used.
+            MissingExtra: signing needs the extra `nats`.
+        """
+        self._address = parse_nats(address.url)
+        check_credentials(self._address)
+        self.url = self._address.url
+        self._heads = [f"PUB {self._address.subject(shard)} ".encode() for shard in range(self._address.shards)]
+        self._first_at: float | None = None
+        self._waiting: bytes | None = None
+        self._waiting_since = 0
+        self._begin()
+        _outlets.add(self)
+
+    @property
+    def patience(self) -> float:
+        """What is left of the time for a first connection, seconds."""
+        if self._first_at is None or self._link.refusal != NOT_NOW:
+            return 0.0
+        return max(0.0, self._first_at + _PATIENCE - time.monotonic())
+
+    def send(self, datagram: bytes) -> str | None:
+        """Hands one datagram over, or says why not; ENOTCONN without a connection, EACCES where the server forbids it."""
+        if os.getpid() != self._pid:
+            self.renew()
+        link = self._link
+        first_at = self._first_at
+        if first_at is None:
+            first_at = self._first_at = time.monotonic()
+            link.start()
+        if datagram is self._waiting:
+            self._waiting = None
+            if link.losses != self._waiting_since:  # pending when a connection was lost: gone with it
+                return NOT_CONNECTED
+        limit = link.max_payload
+        if limit is not None and len(datagram) > limit:
+            return "EMSGSIZE"
+        shard = int.from_bytes(datagram[SHARD_OFFSET : SHARD_OFFSET + 4]) % len(self._heads)
+        if self._ends.denied and self._ends.denies(shard):
+            return DENIED
+        error = link.offer(b"%b%d\r\n%b\r\n" % (self._heads[shard], len(datagram), datagram))
+        if error is NOT_NOW:
+            if link.max_payload is None and first_at + _PATIENCE < time.monotonic():
+                return NOT_CONNECTED
+            self._waiting, self._waiting_since = datagram, link.losses
+        return error
+
+    def path_datagram(self) -> int | None:
+        """The server's limit."""
+        limit = self._link.max_payload
+        return None if limit is None else min(limit, MAX_DATAGRAM)
+
+    def close(self) -> None:
+        """Finishes what was begun to be written, and lets go of the connection."""
+        _outlets.discard(self)
+        if os.getpid() == self._pid:
+            self._link.close()
+
+    def renew(self) -> None:
+        """Begins anew in a forked child, which must not write a byte to its parent's connection (R8)."""
+        self._link.abandon()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._ends = _Sending(self._address)
+        self._link = Link(self._address, self._ends, self._ends.who)
+        self._first_at = None
+        self._waiting = None
+
+
+class _Sending:
+    """What a sending link listens for: what it may not publish, and nothing else."""
+
+    def __init__(self, address: NatsAddress) -> None:
+        self._address = address
+        self.who = f"{socket.gethostname()}:{os.getpid()}"
+        self.denied: dict[int, float] = {}
+        """Until when a shard is not tried again, monotonic seconds."""
+        self._said = False
+
+    def denies(self, shard: int) -> bool:
+        """Whether the server has lately forbidden to publish there."""
+        until = self.denied.get(shard)
+        if until is None:
+            return False
+        if time.monotonic() >= until:
+            del self.denied[shard]
+            return False
+        return True
+
+    def connected(self) -> Sequence[bytes]:
+        self.denied = {}
+        return [publish(self._address.presence, sends(self.who, self._address.shards))]
+
+    def disconnected(self) -> None:
+        """Nothing of this end's lives longer than its connection."""
+
+    def delivered(self, _delivery: Delivery) -> Sequence[bytes]:
+        return ()
+
+    def complained(self, text: str) -> bool:
+        """Only permissions concern single messages; to say how many shards there are is a courtesy that may be forbidden."""
+        if "permissions violation" not in text.lower():
+            return False
+        subject = text.rpartition(" to ")[2].strip("'\" ")
+        base, _, shard = subject.rpartition(".")
+        if f"{base}.0" == self._address.subject(0) and shard.isdecimal() and int(shard) < self._address.shards:
+            self.denied = {**self.denied, int(shard): time.monotonic() + EPISODE}
+            if not self._said:
+                self._said = True
+                logger.warning(
+                    "%s: the server forbids to publish on %s: what belongs there is refused and counted as EACCES",
+                    self._address.url,
+                    subject,
+                )
+        return True
+
+    def deadline(self) -> float | None:
+        return None
+
+    def due(self) -> Sequence[bytes]:
+        return ()
+
+
+def _renew_after_fork() -> None:
+    for outlet in list(_outlets):
+        outlet.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
