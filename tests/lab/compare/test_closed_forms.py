@@ -37,19 +37,19 @@ QUICK = QUIET | {"loss": 0.2, "ack_loss": 0.2, "duplicate": 0.1, "crash_before":
 @pytest.mark.parametrize("point", POINTS)
 def test_the_simulation_lies_where_theory_says(point, seed):
     """Every figure with a closed form, of all three arms."""
-    comparison = compare(CompareOptions(**POINTS[point], messages=4000, seed=seed))
+    comparison = compare(CompareOptions(**POINTS[point], messages=2500, seed=seed))
     assert [check for check in comparison.checks if not check.inside] == []
     assert {check.arm for check in comparison.checks} == {"at-most-once", "at-least-once", "exactly-once"}
     assert len(comparison.checks) >= 15
 
 
-def test_at_a_hundred_thousand_messages_too():
-    """Where the intervals are narrow: a tenth of a percent in ten."""
-    comparison = compare(CompareOptions(**POINTS["both"], messages=100_000, seed=7))
+def test_at_fifty_thousand_messages_too():
+    """Where the intervals are narrow: about one percent."""
+    comparison = compare(CompareOptions(**POINTS["both"], messages=50_000, seed=7))
     assert comparison.agrees
     margins = {(check.arm, check.figure): check.margin for check in comparison.checks}
-    assert margins["at-most-once", "processed"] < 0.008
-    assert margins["at-least-once", "transmissions per message"] < 0.013
+    assert margins["at-most-once", "processed"] < 0.011
+    assert margins["at-least-once", "transmissions per message"] < 0.018
 
 
 def test_the_known_formulas():

@@ -1,0 +1,153 @@
+"""Tables, plots and the page: complete, the same each time, and holding nothing from elsewhere."""
+
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from atmost.errors import MissingExtra
+from atmost.lab.compare import CompareOptions, Sweep, compare, html, plots, run_points
+from atmost.lab.compare.table import Table, checks_table, comparison_table, plain, sweep_tables
+
+ARMS = ("at-most-once", "at-least-once", "exactly-once")
+
+
+@pytest.fixture(scope="module")
+def one():
+    """A comparison."""
+    return compare(CompareOptions(messages=400, loss=0.2))
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """Three points of a sweep."""
+    return run_points(Sweep.parse("loss=0:0.4:3").points(CompareOptions(messages=300)))
+
+
+@pytest.fixture(scope="module")
+def drawn(one, swept):
+    """The plots of both, by the option that was swept."""
+    return {None: plots.draw([one], None), "loss": plots.draw(swept, "loss")}
+
+
+def test_the_table_has_every_figure_of_every_arm(one):
+    """In columns as wide as their widest cell."""
+    table = comparison_table(one)
+    assert table.heading == ("", *ARMS)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["processed once"][2] == "100%"
+    assert rows["payments: lost"] == (str(one.arms[0].never), "0", "0")
+    assert rows["kept over a crash, bytes"] == ("0", "0", "6,400")
+    assert "refused by this host's socket" not in rows
+    lines = plain(table)
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert "400 messages simulated" in lines[0]
+
+
+def test_no_share_is_shown_as_all_or_nothing_unless_it_is():
+    """One in a million is not 0 %."""
+    from atmost.lab.compare.table import _share
+
+    assert _share(1, 1_000_000) == "0.000%"
+    assert (_share(0, 10), _share(10, 10)) == ("0%", "100%")
+    assert _share(999_999, 1_000_000) != "100%"
+
+
+def test_theory_stands_beside_the_simulation(one):
+    """With the interval, and a NO that is seen."""
+    rows = checks_table(one).rows
+    assert len(rows) == len(one.checks)
+    assert {row[-1] for row in rows} == {"yes"}
+    assert rows[0][0] == "at-most-once: processed"
+
+
+def test_a_sweep_has_a_table_for_each_figure(swept):
+    """A row for each point."""
+    tables = {table.title: table for table in sweep_tables("loss", swept)}
+    never = tables["never processed"]
+    assert never.heading == ("loss", *ARMS)
+    assert [row[0] for row in never.rows] == ["0", "0.2", "0.4"]
+    assert "caller's wait, mean" in tables
+
+
+def test_plots_are_the_same_bytes_each_time(one, drawn, tmp_path):
+    """PNG and SVG, without a date; whatever the user has set for other plots."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 20}):
+        assert plots.draw([one], None) == drawn[None]
+    assert set(drawn["loss"]) == {"outcome", "cost", "time", "uses"}
+    assert set(drawn[None]) == {"comparison"}
+    written = plots.save(drawn["loss"] | drawn[None], tmp_path / "new" / "folder")
+    assert len(written) == 10
+    for path in written:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+        assert b"<dc:date>" not in content
+
+
+def test_every_arm_and_its_theory_is_in_the_plot(drawn):
+    """By name, and as many curves as there are arms."""
+    svg = drawn["loss"]["outcome"]["svg"].decode()
+    assert all(arm in svg for arm in ARMS)
+    assert all(colour.lower() in svg.lower() for colour in plots._COLOURS.values())
+
+
+class Page(HTMLParser):
+    """What a page would load or run, and whether every element ends."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.loaded, self.ids, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href"} and not value.startswith("#"):
+                self.loaded.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_all_in_one_file(swept, one, drawn):
+    """No script, nothing from elsewhere, every identifier once, and every reference to one that is there."""
+    for comparisons, field in ((swept, "loss"), ([one], None)):
+        text = html.page(comparisons, field, drawn[field])
+        assert text == html.page(comparisons, field, drawn[field])
+        page = Page(text)
+        assert page.open == []
+        assert "script" not in page.tags
+        assert page.loaded == []
+        assert page.tags.count("svg") == len(drawn[field])
+        assert len(page.ids) == len(set(page.ids))
+        references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        assert references
+        assert references <= set(page.ids)
+        assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_a_partial_page_says_so(one):
+    """So does a figure that theory does not allow."""
+    stopped = compare(CompareOptions(messages=100_000), stop=lambda: True)
+    assert "partial result" in html.page([stopped], None, {})
+    assert "partial result" not in html.page([one], None, {})
+    assert html.escape("<b>") == "&lt;b&gt;"
+    assert "<td class=wrong>NO</td>" in "".join(html._table(Table("t", ("", "a"), (("x", "NO"),))))
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch, one):
+    """Before anything is drawn."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match=r"atmost\[lab\]"):
+        plots.draw([one], None)
