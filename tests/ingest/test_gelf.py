@@ -47,7 +47,10 @@ def one(outcomes):
             st.binary(max_size=60).map(gzip.compress),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
-                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*MESSAGE, "_a", "b"]), inner, max_size=4),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.sampled_from([*MESSAGE, "_a", "b"]), inner, max_size=4)
+                ),
                 max_leaves=8,
             ).map(lambda value: json.dumps(value).encode()),
         ),
@@ -68,7 +71,11 @@ def test_any_bytes_are_read(datagrams, step):
 
 @given(
     TEXTS,
-    st.dictionaries(TEXTS.filter(lambda name: name not in ("", "id")), TEXTS | st.integers(-(2**60), 2**60) | st.booleans(), max_size=5),
+    st.dictionaries(
+        TEXTS.filter(lambda name: name not in ("", "id")),
+        TEXTS | st.integers(-(2**60), 2**60) | st.booleans(),
+        max_size=5,
+    ),
     st.integers(0, 7),
     PACKERS,
     st.randoms(),
@@ -188,7 +195,9 @@ def test_bytes_are_bounded():
         reader.receive(chunk(number, 0, 2, bytes(8000)), f"10.0.1.{number % 50}", NOW + number / 100)
         most = max(most, reader.held)
     assert (1 << 16) - 8000 - SET_COST - CHUNK_COST <= most <= 1 << 16
-    outcomes = [out for each in cut(json.dumps(MESSAGE).encode(), 40, 999) for out in reader.receive(each, "web", NOW + 3)]
+    outcomes = [
+        out for each in cut(json.dumps(MESSAGE).encode(), 40, 999) for out in reader.receive(each, "web", NOW + 3)
+    ]
     assert [out.message for out in outcomes if isinstance(out, GelfRecord)] == ["hi"]
 
 
@@ -213,7 +222,12 @@ def test_fields_are_bounded():
 
 
 @pytest.mark.parametrize(
-    ("value", "becomes"), [("1" + "0" * 30, "1" + "0" * 30), ("[1" + "0" * 30 + "]", "[1" + "0" * 30 + "]"), ("[" * 500 + "]" * 500, "[" * 500 + "]" * 500)]
+    ("value", "becomes"),
+    [
+        ("1" + "0" * 30, "1" + "0" * 30),
+        ("[1" + "0" * 30 + "]", "[1" + "0" * 30 + "]"),
+        ("[" * 500 + "]" * 500, "[" * 500 + "]" * 500),
+    ],
 )
 def test_odd_values_do_no_harm(value, becomes):
     """Integers beyond 64 bits become their digits, whatever is nested its JSON."""

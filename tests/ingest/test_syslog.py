@@ -15,11 +15,35 @@ from atmost.ingest.syslog.values import MAX_DATAGRAM
 from tests.ingest.page import NOW, PEER
 
 PIECES = st.sampled_from(
-    [b"<13>", b"<999>", b"1 ", b"- ", b"2026-01-01T00:00:00Z ", b"2026-01-01T", b"Jan  1 00:00:00 ", b"Feb 29 23:59:60 "]
-    + [b"web ", b"app: ", b"app[1]: ", b"[a ", b'k="v"', b"]", b'\\"', b'"', b"\\", b"\xef\xbb\xbf", b"\xff", b"\0", b"\n", b"7 "]
+    [
+        b"<13>",
+        b"<999>",
+        b"1 ",
+        b"- ",
+        b"2026-01-01T00:00:00Z ",
+        b"2026-01-01T",
+        b"Jan  1 00:00:00 ",
+        b"Feb 29 23:59:60 ",
+        b"web ",
+        b"app: ",
+        b"app[1]: ",
+        b"[a ",
+        b'k="v"',
+        b"]",
+        b'\\"',
+        b'"',
+        b"\\",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        b"\x00",
+        b"\n",
+        b"7 ",
+    ]
 )
 JUNK = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=20).map(b"".join))
-TOKENS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30).filter(lambda text: text != "-")
+TOKENS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30).filter(
+    lambda text: text != "-"
+)
 IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='="]['), min_size=1, max_size=32)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
@@ -52,8 +76,12 @@ def test_text_is_never_lost(datagram):
     """A bare text is the datagram without its priority, ends and octet count."""
     record = syslog.parse(datagram, PEER, NOW)
     if isinstance(record, SyslogRecord) and record.form is SyslogForm.BARE and record.application is None:
-        assert datagram.rstrip(b"\0").removesuffix(b"\n").removesuffix(b"\r").decode(errors="backslashreplace").endswith(
-            record.message
+        assert (
+            datagram.rstrip(b"\0")
+            .removesuffix(b"\n")
+            .removesuffix(b"\r")
+            .decode(errors="backslashreplace")
+            .endswith(record.message)
         )
         assert len(record.message) >= len(datagram.decode(errors="backslashreplace").rstrip("\0")) - 5 - 2 - 7
 
@@ -126,4 +154,9 @@ def test_bounds():
 
 def test_levels_have_names():
     """The severity's name is the level."""
-    assert [read(f"<{8 + severity}>x".encode()).level for severity in (0, 3, 4, 7)] == ["emergency", "error", "warning", "debug"]
+    assert [read(f"<{8 + severity}>x".encode()).level for severity in (0, 3, 4, 7)] == [
+        "emergency",
+        "error",
+        "warning",
+        "debug",
+    ]

@@ -19,8 +19,10 @@ from atmost.ingest.statsd.metric import KINDS, NAME, read_metric
 from atmost.ingest.statsd.values import TELEMETRY, Refusal, StatsdDatagram, StatsdMetric, StatsdReason
 
 _PLAIN: Final = re.compile(
-    rf"({NAME}{{1,{MAX_NAME}}}):([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\|(c|g|ms|h|d)(?:\|#([^|]+))?"
+    rf"({NAME}{{1,{MAX_NAME}}}):(-?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\|(c|g|ms|h|d)"
+    r"(?:\|@(0\.[0-9]{1,6}))?(?:\|#([^|]+))?"
 )
+"""A name, a number, a type, and possibly a rate and tags: nothing in it can be out of range."""
 _TELEMETRY: Final = TELEMETRY.encode()
 
 
@@ -44,14 +46,19 @@ def parse(datagram: bytes, *, deltas: bool | None = None) -> StatsdDatagram:
             if line:
                 _read(line, into, deltas)
             continue
-        name, value, kind, tags = found.groups()
-        if tags is None:
+        name, value, kind, rate, tags = found.groups()
+        if rate is None and tags is None and (kind != "g" or value[0] != "-"):
             metrics.append(StatsdMetric(name, kinds[kind], (float(value),)))
-            continue
-        try:
-            metrics.append(StatsdMetric(name, kinds[kind], (float(value),), 1.0, False, read_tags(tags, ":", into)))
-        except Refusal as refusal:
-            into.rejected.append(rejected(refusal.reason, line))
+        elif kind == "g" and (rate is not None or value[0] == "-"):
+            _read(line, into, deltas)
+        else:
+            try:
+                read = read_tags(tags, ":", into) if tags else ()
+            except Refusal as refusal:
+                into.rejected.append(rejected(refusal.reason, line))
+                continue
+            share = 1.0 if rate is None else float(rate) or 1.0
+            metrics.append(StatsdMetric(name, kinds[kind], (float(value),), share, False, read))
     if _TELEMETRY in datagram:
         into.metrics = [metric for metric in metrics if not metric.name.startswith(TELEMETRY)]
         into.telemetry = [metric for metric in metrics if metric.name.startswith(TELEMETRY)]

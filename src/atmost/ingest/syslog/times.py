@@ -47,13 +47,15 @@ def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, b
         seconds = _seconds(int(found[3]), fields, fraction, zone)
         return None if seconds is None else (seconds, found.end(), True)
     year = (_EPOCH + timedelta(seconds=min(max(now, 0.0), 250e9))).year
-    # Nine years hold a 29th of February also around a year like 2100, which has none.
-    possible = [
-        seconds
-        for other in range(year - 8, year + 9)
-        if (seconds := _seconds(other, fields, fraction, zone)) is not None
-    ]
-    return (min(possible, key=lambda seconds: abs(seconds - now)), found.end(), False) if possible else None
+    for reach in (1, 8):  # within nine years there is a 29th of February, even around 2100, which has none
+        possible = [
+            seconds
+            for other in range(year - reach, year + reach + 1)
+            if (seconds := _seconds(other, fields, fraction, zone)) is not None
+        ]
+        if possible:
+            return min(possible, key=lambda seconds: abs(seconds - now)), found.end(), False
+    return None
 
 
 def _iso(found: re.Match[str], zone: tzinfo) -> float | None:
