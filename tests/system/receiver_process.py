@@ -91,8 +91,8 @@ def _prepare(plan: dict[str, Any], note: Callable[[str, str], None]) -> None:
         vars(buffers)["RECEIVE_BUFFER"] = plan["receive_buffer"]
     open_inlet = vars(intake)["open_inlet"]
 
-    def noted(url: str) -> Any:
-        inlet = open_inlet(url)
+    def noted(url: str, shards: Any) -> Any:
+        inlet = open_inlet(url, shards)
         note("bound", inlet.url)
         return inlet
 

@@ -86,6 +86,7 @@ class Presence:
         self._holes: frozenset[int] = frozenset()
         self._strange_count = 0
         self._until = _NEVER
+        self._left = False
         self.heard_at = _NEVER
         """When this end last heard itself."""
         self.incarnations = 0
@@ -114,7 +115,7 @@ class Presence:
     def receive(self, payload: bytes | None, now: float) -> list[bytes]:
         """Takes what somebody said; returns what to say to it."""
         heard = _read(payload)
-        if heard is None or self.holder is not None:
+        if heard is None or self.holder is not None or self._left:
             return []
         said, shards = heard
         if said.id == self._id:
@@ -134,7 +135,7 @@ class Presence:
 
     def handle_deadline(self, now: float) -> list[bytes]:
         """Announces, becomes the owner, or ceases to be."""
-        if self.holder is not None:
+        if self.holder is not None or self._left:
             return []
         if self._owning and now >= self._until:
             self._lose()
@@ -152,7 +153,7 @@ class Presence:
 
     def next_deadline(self) -> float | None:
         """When `handle_deadline` should be called next; None when there is nothing to do without a connection."""
-        if self.holder is not None:
+        if self.holder is not None or self._left:
             return None
         if self._online:
             return min(self._next_at, self._until) if self._owning else self._next_at
@@ -165,7 +166,8 @@ class Presence:
 
     def leave(self) -> bytes:
         """What to say at the end, so that nobody looks for holes in vain."""
-        self._until = _NEVER
+        self._left = True
+        self._lose()
         return self._announce(Kind.LEAVE)
 
     def _lose(self) -> None:
