@@ -1,0 +1,65 @@
+"""`AtmostSink`: loguru's records over a sender, numbered and counted like `LogHandler`'s.
+
+What was bound, contextualized or given as extra becomes fields, an exception its traceback; the sink's own format is
+not used, for level, time and place travel beside the message. It never raises for a record and never waits.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from atmost.endpoint.sender import Sender
+from atmost.uses.logs.rendering import said
+from atmost.uses.logs.writer import LogWriter
+
+
+class AtmostSink:
+    """Sends every record that it is given.
+
+    Example:
+        >>> loguru.logger.add(AtmostSink("udp://127.0.0.1:7140"), level="INFO")
+    """
+
+    def __init__(self, sender: Sender | str | Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Prepares to send.
+
+        Args:
+            sender: as `LogHandler` has it.
+            options: further ones of `LogHandler`: `subject`, `drop`, `max_queue`, `max_record`, `mark_interval`, `flush_level`.
+
+        Raises:
+            OptionError: an option is outside its range.
+        """
+        self.writer = LogWriter(sender, **options)
+
+    def write(self, message: Any) -> None:
+        """Sends a record; called by loguru with a text that has the record beside it."""
+        record = message.record
+        level, process = record["level"], record["process"]
+        self.writer.write(
+            level.name,
+            level.no,
+            record["name"] or "loguru",
+            record["message"],
+            at=record["time"].timestamp(),
+            thread=record["thread"].name,
+            process=process.id,
+            exception=_exception_of(record["exception"]),
+            fields=record["extra"] or None,
+        )
+
+    def stop(self) -> None:
+        """Says how many records there were, and closes the sender when it was made here; called by loguru's `remove`."""
+        self.writer.close()
+
+
+def _exception_of(exception: Any) -> str:
+    """The traceback of what loguru caught; after `enqueue` it may be without its frames, or without its value."""
+    if exception is None:
+        return ""
+    if exception.value is None:
+        return said(getattr(exception.type, "__name__", ""))
+    lines = traceback.format_exception(exception.type, exception.value, exception.traceback)
+    return "".join(lines).rstrip("\n")

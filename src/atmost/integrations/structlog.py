@@ -1,0 +1,83 @@
+"""`AtmostProcessor`: structlog's event dictionaries over a sender, numbered and counted like `LogHandler`'s records.
+
+Made for the end of the chain, and passes the event on when something is to follow it. It never raises for an event and
+never waits; exceptions are told as tracebacks, and everything else that was bound becomes fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+
+from structlog import DropEvent
+
+from atmost.endpoint.sender import Sender
+from atmost.uses.logs.rendering import said
+from atmost.uses.logs.writer import LogWriter
+
+_RANKS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_SAME: Final = {"warn": "warning", "exception": "error", "fatal": "critical", "msg": "info", "log": "info"}
+_OWN: Final = {"event", "level", "logger", "logger_name", "exc_info", "exception", "stack", "stack_info"}
+
+
+class AtmostProcessor:
+    """Sends every event that reaches it.
+
+    Example:
+        >>> structlog.configure(processors=[structlog.contextvars.merge_contextvars, AtmostProcessor("udp://127.0.0.1:7140")])
+    """
+
+    def __init__(
+        self, sender: Sender | str | Mapping[str, Any] | None = None, *, passing: bool = False, **options: Any
+    ) -> None:
+        """Prepares to send.
+
+        Args:
+            sender: as `LogHandler` has it.
+            passing: whether the event goes on to the processors that follow; else it ends here.
+            options: further ones of `LogHandler`: `subject`, `drop`, `max_queue`, `max_record`, `mark_interval`, `flush_level`.
+
+        Raises:
+            OptionError: an option is outside its range.
+        """
+        self.writer = LogWriter(sender, **options)
+        self._passing = passing
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Sends the event; unless it is to be passed on, structlog is told that this is its end."""
+        level = said(event.get("level") or method).lower()
+        level = _SAME.get(level, level)
+        name = event.get("logger") or event.get("logger_name") or getattr(logger, "name", None) or "structlog"
+        self.writer.write(
+            level.upper(),
+            _RANKS.get(level, logging.INFO),
+            said(name),
+            said(event.get("event", "")),
+            at=time.time(),
+            thread=threading.current_thread().name,
+            exception=_exception_of(event),
+            fields={key: value for key, value in event.items() if key not in _OWN} or None,
+        )
+        if self._passing:
+            return event
+        raise DropEvent
+
+    def close(self) -> None:
+        """Says how many records there were, and closes the sender when it was made here."""
+        self.writer.close()
+
+
+def _exception_of(event: Mapping[str, Any]) -> str:
+    """The traceback: as a processor before this one made it, else of `exc_info`; and the stack where one was asked for."""
+    texts = [said(text) for key in ("exception", "stack") if (text := event.get(key))]
+    info = event.get("exc_info")
+    if info and not event.get("exception"):
+        error = info if isinstance(info, BaseException) else info[1] if isinstance(info, tuple) else sys.exc_info()[1]
+        if isinstance(error, BaseException):
+            texts.insert(0, "".join(traceback.format_exception(error)).rstrip("\n"))
+    return "\n".join(texts)
