@@ -68,6 +68,9 @@ if TYPE_CHECKING:
         ConfigError as ConfigError,
     )
     from atmost.errors import (
+        HintError as HintError,
+    )
+    from atmost.errors import (
         InvalidKey as InvalidKey,
     )
     from atmost.errors import (
@@ -93,6 +96,9 @@ if TYPE_CHECKING:
     )
     from atmost.uses.heartbeats.heartbeat import Heartbeat as Heartbeat
     from atmost.uses.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
+    from atmost.uses.hints.cache import HintedCache as HintedCache
+    from atmost.uses.hints.hinted import hinted as hinted
+    from atmost.uses.hints.invalidator import Invalidator as Invalidator
     from atmost.uses.logs.handler import LogHandler as LogHandler
     from atmost.uses.logs.reader import LogReader as LogReader
     from atmost.uses.metrics.metrics import Metrics as Metrics
@@ -141,6 +147,9 @@ _HOMES = {
     "atmost.uses.heartbeats.monitor": ("HeartbeatMonitor",),
     "atmost.uses.logs.handler": ("LogHandler",),
     "atmost.uses.logs.reader": ("LogReader",),
+    "atmost.uses.hints.cache": ("HintedCache",),
+    "atmost.uses.hints.hinted": ("hinted",),
+    "atmost.uses.hints.invalidator": ("Invalidator",),
     "atmost.uses.metrics.metrics": ("Metrics",),
     "atmost.uses.metrics.reader": ("MetricsReader",),
 }
@@ -158,7 +167,10 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "Event",
     "Heartbeat",
     "HeartbeatMonitor",
+    "HintError",
+    "HintedCache",
     "InvalidKey",
+    "Invalidator",
     "LateArrival",
     "Ledger",
     "LogHandler",
@@ -186,6 +198,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "SubjectError",
     "Workers",
     "__version__",
+    "hinted",
     "must_deliver",
     "serve",
 ]
