@@ -55,17 +55,17 @@ class Changes:
         self.epoch += 1
         return self.epoch
 
-    def suspect_keys(self, shards: Sequence[int], epoch: int, reason: Reason, now: float) -> None:
+    def suspect_keys(self, shards: Sequence[int], epoch: int, reason: Reason, since: float) -> None:
         """Entries of these shards from before `epoch` may be stale."""
-        self._suspect([self._keys[shard] for shard in shards], epoch, reason, now)
+        self._suspect([self._keys[shard] for shard in shards], epoch, reason, since)
 
-    def suspect_tags(self, shards: Sequence[int], epoch: int, reason: Reason, now: float) -> None:
+    def suspect_tags(self, shards: Sequence[int], epoch: int, reason: Reason, since: float) -> None:
         """Entries with a tag in these shards from before `epoch` may be stale."""
-        self._suspect([self._tag_shards[shard] for shard in shards], epoch, reason, now)
+        self._suspect([self._tag_shards[shard] for shard in shards], epoch, reason, since)
 
-    def suspect_all(self, epoch: int, reason: Reason, now: float) -> None:
+    def suspect_all(self, epoch: int, reason: Reason, since: float) -> None:
         """Every entry from before `epoch` may be stale."""
-        self._suspect([self._all], epoch, reason, now)
+        self._suspect([self._all], epoch, reason, since)
 
     def invalidate_tag(self, tag: str, now: float) -> None:
         """Entries with this tag are stale."""
@@ -119,9 +119,9 @@ class Changes:
             return True
         return any(self._tags.get(tag, never)[0] > born or self._tag_floors[shard] > born for tag, shard in tags)
 
-    def _suspect(self, those: Sequence[Suspicion], epoch: int, reason: Reason, now: float) -> None:
+    def _suspect(self, those: Sequence[Suspicion], epoch: int, reason: Reason, since: float) -> None:
         for suspicion in those:
-            suspicion.add(epoch, reason, now, self._soft)
+            suspicion.add(epoch, reason, since, self._soft)
         self.version += 1
 
 

@@ -110,10 +110,10 @@ class Lives:
                 else:
                     del self._lives[key]
             elif life.left or self._superseded(life):
-                self._end(key, Reason.ENDED, now)
+                self._end(key, Reason.ENDED, deadline)
             elif now >= forget:
                 self.counts["forgotten"] += 1
-                self._end(key, Reason.BLIND, now)
+                self._end(key, Reason.BLIND, deadline)
             else:
                 due, blind = min(due, forget), min(blind, deadline)
         self.next_tick = due
@@ -143,7 +143,7 @@ class Lives:
         epoch = self._changes.next_epoch()
         for sequence, number in enumerate(life.numbers):
             if number:
-                self._suspect(life, sequence, epoch, Reason.NEW_SESSION, now)
+                self._suspect(life, sequence, epoch, Reason.NEW_SESSION, -inf)  # nobody knows since when
         self.tick(now)
 
     def _make_room(self) -> bool:
@@ -160,9 +160,9 @@ class Lives:
             for other in self._lives.values()
         )
 
-    def _end(self, key: bytes, reason: Reason, now: float) -> None:
+    def _end(self, key: bytes, reason: Reason, since: float) -> None:
         """Knows a life no more: what it said last may be lost, in any shard."""
-        self._changes.suspect_all(self._changes.next_epoch(), reason, now)
+        self._changes.suspect_all(self._changes.next_epoch(), reason, since)
         del self._lives[key]
 
     def _take(self, life: Life, sequence: int, number: int, now: float) -> bool:
@@ -182,13 +182,13 @@ class Lives:
         for gap in life.give_up(now):
             self.counts["gaps"] += 1
             self.counts["hints_lost"] += gap.last - gap.first + 1
-            self._suspect(life, gap.sequence, gap.epoch, Reason.GAP, now)
+            self._suspect(life, gap.sequence, gap.epoch, Reason.GAP, gap.due)
 
-    def _suspect(self, life: Life, sequence: int, epoch: int, reason: Reason, now: float) -> None:
+    def _suspect(self, life: Life, sequence: int, epoch: int, reason: Reason, since: float) -> None:
         shard = sequence % life.shards
         if sequence == 2 * life.shards:
-            self._changes.suspect_all(epoch, reason, now)
+            self._changes.suspect_all(epoch, reason, since)
         elif sequence >= life.shards:
-            self._changes.suspect_tags(affected(shard, life.shards, self._shards), epoch, reason, now)
+            self._changes.suspect_tags(affected(shard, life.shards, self._shards), epoch, reason, since)
         else:
-            self._changes.suspect_keys(affected(shard, life.shards, self._shards), epoch, reason, now)
+            self._changes.suspect_keys(affected(shard, life.shards, self._shards), epoch, reason, since)

@@ -54,20 +54,19 @@ class Suspicion:
         self.reason = Reason.GAP
         self._recent: list[tuple[int, Reason, float]] = []
 
-    def add(self, epoch: int, reason: Reason, now: float, soft: float) -> None:
+    def add(self, epoch: int, reason: Reason, since: float, soft: float) -> None:
         """Entries from before `epoch` may be stale.
 
         Args:
             epoch: of the reader.
             reason: why.
-            now: seconds.
+            since: seconds; may be past, when it is found out late.
             soft: how long they may be served nevertheless, seconds.
         """
-        self._harden(now, soft)
         if soft <= 0:
             self._make_hard(epoch, reason)
             return
-        self._recent.append((epoch, reason, now))
+        self._recent.append((epoch, reason, since))
         if len(self._recent) > _MAX_RECENT:  # on the safe side: all that either was about, since the earlier
             first, second = self._recent[:2]
             self._recent[:2] = [(max(first[0], second[0]), second[1], min(first[2], second[2]))]
@@ -85,9 +84,11 @@ class Suspicion:
         return Doubt(reason, since)
 
     def _harden(self, now: float, soft: float) -> None:
-        while self._recent and self._recent[0][2] + soft <= now:
-            epoch, reason, _ = self._recent.pop(0)
-            self._make_hard(epoch, reason)
+        over = [one for one in self._recent if one[2] + soft <= now]
+        if over:
+            self._recent = [one for one in self._recent if one[2] + soft > now]
+            for epoch, reason, _ in over:
+                self._make_hard(epoch, reason)
 
     def _make_hard(self, epoch: int, reason: Reason) -> None:
         if epoch > self.epoch:

@@ -1,0 +1,344 @@
+"""Caches under hints in virtual time: writers, a link, readers, and an oracle that knows how stale every read is.
+
+The cache, the numbers and the marks are the real ones; only the clock, the link and the origin are simulated. The same seed
+gives the same run. Used by `benchmarks/loss_hints.py` and by the tests, which also break a rule at a time and must see it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import msgspec
+
+from atmost.core.events import Arrival, Message, Session
+from atmost.uses.hints import HintedCache, Kind
+from atmost.uses.hints.numbering import Numbering
+
+STEP = 0.01
+"""Seconds of virtual time between two looks at everything."""
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True)
+class World:
+    """What happens; rates are a second, times are seconds."""
+
+    loss: float = 0.05
+    burst: float = 1.0
+    """Mean length of a run of losses."""
+    duplicate: float = 0.05
+    grace: float = 1.0
+    quick: float = 0.002
+    """The delay of most messages; the others take up to the grace."""
+    slow: float = 0.1
+    """The share of the others."""
+    interval: float = 1.0
+    writers: int = 3
+    readers: int = 2
+    keys: int = 200
+    writes: float = 4.0
+    """Of each writer."""
+    wide: float = 0.02
+    """The share of writes that invalidate a prefix, and as many a tag."""
+    reads: int = 10
+    """In a step, of each reader."""
+    load: float = 0.03
+    """Most loads take up to this."""
+    slow_load: float = 3.0
+    """One in fifty takes up to this."""
+    restart_writer: float = 0.004
+    restart_reader: float = 0.002
+    outage: float = 0.01
+    """Partitions of one writer from one reader, lasting up to 15 s."""
+    stall: float = 0.005
+    """Pauses of a reader's feeding, lasting up to 8 s."""
+    max_ttl: float = 120.0
+    policy: str = "stale"
+    soft: float = 5.0
+    shards: int = 64
+    forget_after: float = 20.0
+
+
+@dataclass
+class Report:
+    """What was seen."""
+
+    reads: int = 0
+    hits: int = 0
+    violations: int = 0
+    """Reads staler than the bound, or older than `max_ttl`."""
+    worst: float = 0.0
+    """Seconds: the stalest read that the bound is about."""
+    worst_unknown: float = 0.0
+    """The stalest of those whose invalidator the reader did not know."""
+    bound: float = 0.0
+    ttl_hits: int = 0
+    """What a cache would have had that knows only a time to live of `bound`."""
+    hints: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Origin:
+    """The values, each the number of its version, and when each version was told to be stale."""
+
+    def __init__(self, keys: int) -> None:
+        self.versions = [0] * keys
+        self.told: list[list[tuple[float, bytes]]] = [[] for _ in range(keys)]
+        """When the version of that index was told to be stale, and by which life."""
+
+    def write(self, key: int, now: float, life: bytes) -> None:
+        """Commits a new version; the hint goes in the same moment."""
+        self.versions[key] += 1
+        self.told[key].append((now, life))
+
+
+class Writer:
+    """An invalidator's process."""
+
+    def __init__(self, name: str, world: World, chance: Random) -> None:
+        self.name, self.world, self.chance = name, world, chance
+        self.down_until = 0.0
+        self.rate = 1 + chance.uniform(-3e-4, 3e-4)
+        """Seconds of its clock in one true second: worse than quartz."""
+        self.begin(0.0)
+
+    def begin(self, now: float) -> None:
+        """A new life."""
+        self.born = now
+        self.session = Session(b"\0\0" + self.chance.randbytes(16), 0)
+        self.numbering = Numbering(
+            self.chance.randbytes(8), self.name, "host", self.world.interval, self.world.shards
+        )
+        self.next_mark = now
+
+    def uptime(self, now: float) -> float:
+        """Seconds of this life by its own clock."""
+        return (now - self.born) * self.rate
+
+    def mark(self, now: float, *, closed: bool = False) -> tuple[Kind, Any]:
+        """A mark, as it arrives."""
+        self.next_mark = now + self.world.interval / self.rate
+        return Kind.MARK, _decode(_encode(self.numbering.mark(self.uptime(now), closed=closed)))
+
+
+class Reader:
+    """A process with a cache."""
+
+    def __init__(self, world: World, run: Run) -> None:
+        self.world, self.run = world, run
+        self.stalled_until = 0.0
+        self.cut: dict[str, float] = {}
+        """Until when no message of a writer comes through."""
+        self.begin()
+
+    def begin(self) -> None:
+        """A new life, with an empty cache."""
+        world = self.world
+        self.cache = HintedCache(
+            world.max_ttl,
+            max_entries=world.keys,
+            grace=world.grace,
+            policy=world.policy,
+            soft=world.soft,
+            shards=world.shards,
+            forget_after=world.forget_after,
+            clock=lambda: self.run.now,
+        )
+        self.fills: list[tuple[float, int, Any, int]] = []
+        self.queue: list[Message] = []
+        self.met: dict[bytes, float] = {}
+        """Until when the bound speaks of the hints of a life; of hints after that it is silent again."""
+        self.ttl_only: dict[int, float] = {}
+
+    def feed(self, message: Message) -> None:
+        """Hands over a message, and notes whom the cache knows."""
+        self.cache.feed(message)
+        if message.subject.endswith("mark"):
+            self.know()
+
+    def know(self) -> None:
+        """Lives that the cache knows no more are promised nothing from then on."""
+        known = self.cache._core.lives._lives  # noqa: SLF001  the oracle asks whom the promise is about
+        for life in known:
+            self.met[life] = float("inf")
+        for life, until in self.met.items():
+            if until == float("inf") and life not in known:
+                self.met[life] = self.run.now
+
+
+class Run:
+    """One run of a world."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.chance = Random(seed)
+        self.now = 0.0
+        self.report = Report()
+        self.origin = Origin(world.keys)
+        self.names = [f"{'ab'[number % 2]}:{number}" for number in range(world.keys)]
+        self.tags = [f"t{number % 10}" for number in range(world.keys)]
+        self.air: list[tuple[float, int, Reader, Message]] = []
+        self.counter = itertools.count()
+        self.losing: dict[tuple[int, str], bool] = {}
+        self.writers = [Writer(f"w{number}", world, self.chance) for number in range(world.writers)]
+        self.readers = [Reader(world, self) for _ in range(world.readers)]
+        self.report.bound = 2 * world.grace + 3 * world.interval
+
+    def go(self, seconds: float) -> Report:
+        """Runs for so many seconds of virtual time."""
+        for step in range(round(seconds / STEP)):
+            self.now = step * STEP
+            for writer in self.writers:
+                self.write(writer)
+            while self.air and self.air[0][0] <= self.now:
+                _, _, reader, message = heapq.heappop(self.air)
+                reader.queue.append(message)
+            for reader in self.readers:
+                self.deliver(reader)
+                self.read(reader)
+        for reader in self.readers:
+            self.end(reader)
+        return self.report
+
+    def write(self, writer: Writer) -> None:
+        """One step of a writer."""
+        world, chance, now = self.world, self.chance, self.now
+        if now < writer.down_until:
+            return
+        if writer.down_until:
+            writer.down_until = 0.0
+            writer.begin(now)
+        if chance.random() < world.restart_writer * STEP:
+            if chance.random() < 0.5:  # in order
+                self.send(writer, [writer.mark(now, closed=True)] * 3)
+            writer.down_until = now + chance.random() * 10
+            return
+        while chance.random() < world.writes * STEP:
+            self.send(writer, [self.change(writer)])
+        if now >= writer.next_mark:
+            self.send(writer, [writer.mark(now)])
+
+    def change(self, writer: Writer) -> tuple[Kind, Any]:
+        """Writes, and says so."""
+        kind, chance = self.chance.random(), self.chance
+        life, uptime = writer.numbering.life, writer.uptime(self.now)
+        self.report.hints += 1
+        key = int(self.world.keys * chance.random() ** 2)
+        if kind < self.world.wide:
+            prefix = self.names[key][: chance.choice((1, 2, 3))]
+            for number, name in enumerate(self.names):
+                if name.startswith(prefix):
+                    self.origin.write(number, self.now, life)
+            return Kind.PREFIX, writer.numbering.hint(Kind.PREFIX, prefix, uptime)
+        if kind < 2 * self.world.wide:
+            for number, tag in enumerate(self.tags):
+                if tag == self.tags[key]:
+                    self.origin.write(number, self.now, life)
+            return Kind.TAG, writer.numbering.hint(Kind.TAG, self.tags[key], uptime)
+        self.origin.write(key, self.now, life)
+        return Kind.KEY, writer.numbering.hint(Kind.KEY, self.names[key], uptime)
+
+    def send(self, writer: Writer, payloads: list[tuple[Kind, Any]]) -> None:
+        """Through the link, to every reader."""
+        for number, reader in enumerate(self.readers):
+            for kind, payload in payloads:
+                if reader.cut.get(writer.name, 0.0) > self.now or self.loses((number, writer.name)):
+                    continue
+                message = Message(f"hints.{kind}", payload, Arrival(writer.session, 0, 0, 0))
+                for _ in range(1 + (self.chance.random() < self.world.duplicate)):
+                    heapq.heappush(self.air, (self.now + self.delay(), next(self.counter), reader, message))
+
+    def loses(self, path: tuple[int, str]) -> bool:
+        """Whether the link loses the next message: alone, or in runs (Gilbert)."""
+        world = self.world
+        if world.burst <= 1 or not 0 < world.loss < 1:
+            return self.chance.random() < world.loss
+        out = 1 / world.burst
+        chance = 1 - out if self.losing.get(path) else world.loss * out / (1 - world.loss)
+        self.losing[path] = self.chance.random() < chance
+        return self.losing[path]
+
+    def delay(self) -> float:
+        """Mostly quick, never beyond the grace; a stalled reader adds its own."""
+        if self.chance.random() < self.world.slow:
+            return self.chance.random() * self.world.grace
+        return self.chance.random() * self.world.quick
+
+    def deliver(self, reader: Reader) -> None:
+        """One step of a reader's feeding, and of its loads."""
+        world, chance, now = self.world, self.chance, self.now
+        if chance.random() < world.restart_reader * STEP:
+            self.end(reader)
+            reader.begin()
+        if chance.random() < world.outage * STEP:
+            reader.cut[chance.choice(self.writers).name] = now + chance.random() * 15
+        if chance.random() < world.stall * STEP:
+            reader.stalled_until = now + chance.random() * 8
+        if now >= reader.stalled_until and reader.queue:
+            for message in reader.queue:
+                reader.feed(message)
+            reader.queue.clear()
+        while reader.fills and reader.fills[0][0] <= now:
+            _, _, fill, version = heapq.heappop(reader.fills)
+            number = int(fill.key[2:])
+            fill.set((number, version), tags=(self.tags[number],))
+            fill.__exit__(None, None, None)
+
+    def read(self, reader: Reader) -> None:
+        """One step of a reader's reads."""
+        report, chance, now, keys = self.report, self.chance, self.now, self.world.keys
+        get, names = reader.cache.get, self.names
+        for _ in range(self.world.reads):
+            key = int(keys * chance.random() ** 2)
+            report.reads += 1
+            if now < reader.ttl_only.get(key, 0.0):
+                report.ttl_hits += 1
+            else:
+                reader.ttl_only[key] = now + report.bound
+            value = get(names[key])
+            if value is None:
+                self.load(reader, key)
+                continue
+            report.hits += 1
+            if value[1] != self.origin.versions[key]:
+                self.judge(reader, *value)
+
+    def judge(self, reader: Reader, key: int, version: int) -> None:
+        """How stale a read is, and whether that breaks the promise.
+
+        The change that was told first counts; where the reader does not know who told it, the next.
+        """
+        report = self.report
+        reader.know()
+        bound = report.bound + (self.world.soft if self.world.policy == "soft" else 0.0)
+        for told, life in itertools.islice(self.origin.told[key], version, None):
+            stale = self.now - told
+            if reader.met.get(life, 0.0) > told:
+                report.worst = max(report.worst, stale)
+                report.violations += stale > bound + 1e-6
+                return
+            report.worst_unknown = max(report.worst_unknown, stale)
+            report.violations += stale > self.world.max_ttl
+
+    def load(self, reader: Reader, key: int) -> None:
+        """Begins a load: the origin is read at once or a little later, and the value is cached later still."""
+        fill = reader.cache.filling(self.names[key])
+        fill.__enter__()
+        most = self.world.slow_load if self.chance.random() < 0.02 else self.world.load
+        version = self.origin.versions[key]
+        heapq.heappush(reader.fills, (self.now + self.chance.random() * most, next(self.counter), fill, version))
+
+    def end(self, reader: Reader) -> None:
+        """Adds up what a cache counted."""
+        self.report.counts.update({name: int(count) for name, count in reader.cache.counts.items()})
+
+
+def run(world: World, seconds: float, seed: int) -> Report:
+    """One run."""
+    return Run(world, seed).go(seconds)
