@@ -134,6 +134,7 @@ _HOMES = {
         "AtMostError",
         "BindError",
         "ConfigError",
+        "HintError",
         "InvalidKey",
         "LossNotTolerated",
         "MetricError",
