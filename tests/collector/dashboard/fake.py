@@ -42,7 +42,7 @@ class FakeCollector:
         self.rejected: list[Object] = []
         self.asked: list[tuple[str, Object, Object]] = []
         self.refuses_streams = False
-        self._logs: list[Object] = []
+        self._logs: list[Object | None] = []
         self._changed = threading.Condition()
         self._changes = 0
         self._server: ThreadingHTTPServer | None = None
@@ -89,10 +89,14 @@ class FakeCollector:
         self.changed()
 
     def correct(self, cursor: int, **changes: Any) -> None:
-        """Say a record again, changed."""
-        with self._changed:
-            self._logs.append(self._logs[cursor - 1] | changes)
-        self.changed()
+        """Change what is held of a record; no stream says so."""
+        held = self._logs[cursor - 1]
+        assert held is not None
+        held |= changes
+
+    def close(self, cursor: int) -> None:
+        """Take a hole out that has none lost any more; no stream says so."""
+        self._logs[cursor - 1] = None
 
     def changed(self) -> None:
         """Tell every stream the state as it is now."""
@@ -130,7 +134,7 @@ class FakeCollector:
 
     def since(self, cursor: int) -> list[Object]:
         """The log's records after a cursor."""
-        return self._logs[cursor:][:200]
+        return [one for one in self._logs[cursor : cursor + 200] if one is not None]
 
     @property
     def cursor(self) -> int:
@@ -146,7 +150,7 @@ class FakeCollector:
                 for name in ("overview", "senders", "heartbeats"):
                     write(f"event: {name}\ndata: {json.dumps(self.answer(name, {}, []))}\n\n")
             while records := self.since(cursor):
-                cursor += len(records)
+                cursor = records[-1]["cursor"]
                 write(f"id: {cursor}\nevent: logs\ndata: {json.dumps({'cursor': cursor, 'records': records, 'skipped': 0})}\n\n")
             with self._changed:
                 if said == self._changes and self._running:
@@ -168,12 +172,12 @@ class FakeCollector:
             if query.get("sender", one["sender"]) != one["sender"]:
                 return False
             if one["type"] == "gap":
-                return one["by_level"] is None or any(RANKS[name] >= level for name in one["by_level"])
-            return RANKS.get(one["level"], level) >= level and query.get("text", "") in one["message"]
+                return sum((one["by_level"] or {}).values()) < one["lost"] or any(RANKS.get(name, level) >= level for name in one["by_level"])
+            return RANKS.get(one["level"], level) >= level and query.get("text", "").lower() in one["message"].lower()
 
         before = int(query.get("before", len(self._logs) + 1))
         after = int(query.get("after", 0))
-        found = [one for one in self._logs if after < one["cursor"] < before and passes(one)]
+        found = [one for one in self._logs if one and after < one["cursor"] < before and passes(one)]
         limit = int(query.get("limit", 100))
         records = found[:limit] if "after" in query else found[-limit:]
         return {"cursor": len(self._logs), "records": records, "truncated": len(found) > limit}

@@ -14,13 +14,15 @@ import { showSenders } from "./senders.js";
 import { Connection } from "./stream.js";
 import { startTheme } from "./theme.js";
 
-const ASK_EVERY = 5_000;
+const ASK_EVERY = 2_000;
+const SERIES_EVERY = 5;
 const SERIES = 100;
 
 startTheme();
 const api = new Api();
 let overview = null;
 let isLive = false;
+let asks = 0;
 const charts = new Charts(api);
 const logs = new Logs(api, () => overview);
 new Picker(api, charts);
@@ -64,7 +66,8 @@ connection.run();
 /** The account, what was rejected, and which series there are; a failure shows as the broken connection that it is. */
 async function askForMore() {
   if (!isLive || document.hidden) return;
-  const [ledger, rejected, series] = await Promise.all(["ledger", "rejected", "series"].map(ask));
+  const wantsSeries = charts.isEmpty || asks++ % SERIES_EVERY === 0;
+  const [ledger, rejected, series] = await Promise.all([ask("ledger"), ask("rejected"), wantsSeries ? ask("series") : null]);
   if (ledger) showAccount(ledger);
   if (rejected) showRejected(rejected);
   if (series) charts.offer(series.series, overview);

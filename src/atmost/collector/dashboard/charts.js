@@ -41,6 +41,10 @@ export class Charts {
     return this.#cards.has(keyOf(series));
   }
 
+  get isEmpty() {
+    return !this.#cards.size;
+  }
+
   get isFull() {
     return this.#cards.size >= MOST_CHARTS;
   }

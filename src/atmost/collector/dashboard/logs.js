@@ -144,7 +144,6 @@ export class Logs {
 
   async #again() {
     this.#rows = [];
-    replace(this.#list);
     try {
       await this.history();
     } catch (error) {
