@@ -1,99 +1,143 @@
-"""`atmost collect`: receives everything and shows who sends how much, and what of it is lost."""
+"""`atmost collect`: receives metrics, logs and heartbeats of everybody, and shows them with what is missing."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option, workers_option
-from atmost.cli.output import account_lines, to_json
-from atmost.cli.stopping import Stop, stopping
-from atmost.cli.table import open_display
-from atmost.collector.watch import SenderRow, Watch
-from atmost.core.ledger import Ledger
-from atmost.endpoint.receiver import Receiver
-from atmost.endpoint.workers import Workers
+from atmost.cli.collect_view import Notable, account_of, banner, second
+from atmost.cli.options import audience_option, key_file_option, seconds_option, utf8
+from atmost.cli.output import to_json
+from atmost.collector.config import load_options, print_config
+from atmost.collector.config.options import CollectorOptions
+from atmost.collector.daemon.daemon import CollectorDaemon, reload_or_report
+from atmost.collector.daemon.own_logs import set_up_logging, take_down_logging
+from atmost.collector.watch import Watch
+from atmost.endpoint.signals import ended_by_signals
+from atmost.errors import AtMostError
 
 _SHOW_EVERY = 1.0
-_TURN = 0.1
 
 
-@click.command(short_help="Show who sends how much, and what of it is lost.")
-@bind_option
+@click.command(short_help="Receive everything, and show it with what is missing.")
+@click.option("--config", "file", metavar="FILE", help="A TOML file of options, as --print-config shows them.")
+@click.option(
+    "--bind",
+    multiple=True,
+    callback=lambda ctx, param, value: tuple(utf8(ctx, param, each) for each in value),
+    metavar="URL",
+    help="Where senders of ours are received; several times, or off.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]",
+)
+@click.option(
+    "--statsd", multiple=True, metavar="PLACE", help="StatsD: HOST:PORT, a path, off.  [default: 127.0.0.1:8125]"
+)
+@click.option("--syslog", multiple=True, metavar="PLACE", help="Syslog, the same.  [default: 127.0.0.1:5514]")
+@click.option("--gelf", multiple=True, metavar="PLACE", help="GELF, the same.  [default: 127.0.0.1:12201]")
+@click.option("--http", metavar="PLACE", help="Page, API and /metrics: HOST:PORT, or off.  [default: 127.0.0.1:7141]")
+@click.option("--token-file", metavar="FILE", help="What readers must show, in a file only you can read.")
 @audience_option
 @key_file_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that share the first address of --bind; more than one needs Linux and UDP.  [default: 1]",
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any option of --print-config.")
+@click.option("--print-config", "show", is_flag=True, help="Print every option with its meaning, and end.")
 @seconds_option
-@workers_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a second, and the account as the last one."
 )
 def collect(
-    bind: str | None, audience: str, key_file: str | None, seconds: float | None, workers: int, as_json: bool
+    file: str | None,
+    settings: tuple[str, ...],
+    show: bool,
+    seconds: float | None,
+    as_json: bool,
+    **flags: Any,
 ) -> int:
-    """Receive from every sender and show rates, losses and duplicates refused, live.
+    """Receive from senders of ours, StatsD, syslog and GELF; serve a page, an API and /metrics.
 
-    Ctrl-C or SIGTERM takes in what has arrived, and prints the account.
+    Ctrl-C or SIGTERM takes in what has arrived, and prints the account. SIGHUP reads keys, token and limits again.
 
     \b
     Examples:
       atmost collect
       atmost collect --bind udp://0.0.0.0:7140 --workers 4
+      atmost collect --config collector.toml --statsd 127.0.0.1:9125 --syslog off
       atmost collect --json | jq '.senders[] | {sender, lost}'
     """
-    with stopping() as stop, _open(bind, workers, audience, key_file) as receiver:
-        began = time.monotonic()
-        click.echo(click.style(f"listening on {receiver.url} for everything (Ctrl-C ends)", dim=True), err=True)
-        watch = Watch(began)
-        next_show = began
-        with nullcontext() if as_json else open_display(receiver.url) as display:
-            while not stop.asked and (seconds is None or time.monotonic() - began < seconds):
-                take_all(receiver, time.monotonic() + _TURN, stop)
-                now = time.monotonic()
-                if now >= next_show:
-                    next_show = now + _SHOW_EVERY
-                    ledger = receiver.ledger()
-                    rows = watch.look(ledger, now)
-                    if display is not None:
-                        display.show(ledger, rows)
-                    else:
-                        click.echo(to_json(_second(ledger, rows)))
-        ledger = _last_account(receiver, stop)
-        if as_json:
-            click.echo(to_json({"type": "account", **asdict(ledger)}))
-        else:
-            click.echo("\n".join(account_lines(ledger, receiver.url, time.monotonic() - began)))
+    flags["audience"] = flags["audience"] or None
+
+    def load() -> CollectorOptions:
+        return load_options(file, os.environ, settings, flags)
+
+    options = load()
+    if show:
+        click.echo(print_config(options))
+        return 0
+    asked = threading.Event()
+    handler = set_up_logging(options.log_format)
+    try:
+        with ended_by_signals(asked.set), _reloads() as hung_up, CollectorDaemon(options) as daemon:
+            began = time.monotonic()
+            click.echo(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True), err=True)
+            if not as_json:
+                click.echo("\n".join(banner(daemon)))
+            watch, notable = Watch(began), Notable(daemon)
+            while not asked.is_set() and (seconds is None or time.monotonic() - began < seconds):
+                if as_json:
+                    click.echo(to_json(second(daemon, watch)))
+                else:
+                    for line in notable.lines():
+                        click.echo(line)
+                left = _SHOW_EVERY if seconds is None else began + seconds - time.monotonic()
+                daemon.supervise(max(0.0, min(_SHOW_EVERY, left)), asked)
+                if hung_up.is_set():
+                    hung_up.clear()
+                    _reload(daemon, load)
+            if not as_json:
+                for line in notable.lines():
+                    click.echo(line)
+            daemon.stop()
+            ledger, listeners = daemon.ledger(), daemon.state.listeners
+        click.echo(
+            to_json(account_of(ledger, listeners))
+            if as_json
+            else "\n".join(notable.account(ledger, time.monotonic() - began))
+        )
+    finally:
+        take_down_logging(handler)
     return 0
 
 
-def take_all(receiver: Receiver | Workers, until: float, stop: Stop) -> None:
-    """Receives until a moment, monotonic seconds; the account is kept by the receiver."""
-    if isinstance(receiver, Workers):
-        receiver.supervise(until - time.monotonic(), lambda: stop.asked)
-        return
-    while (left := until - time.monotonic()) > 0:
-        receiver.receive(left)
-
-
-def _open(bind: str | None, workers: int, audience: str, key_file: str | None) -> Receiver | Workers:
-    if workers == 1:
-        return Receiver(bind, audience=audience, key_file=key_file)
-    return Workers(lambda _message: None, bind, workers=workers, audience=audience, key_file=key_file)
-
-
-def _last_account(receiver: Receiver | Workers, stop: Stop) -> Ledger:
-    """The account when what has arrived is taken in."""
-    if isinstance(receiver, Workers):
-        receiver.close()
+def _reload(daemon: CollectorDaemon, load: Any) -> None:
+    try:
+        options = load()
+    except AtMostError as error:
+        click.echo(f"atmost: not reloaded: {error}", err=True)
     else:
-        take_all(receiver, time.monotonic() + _TURN, stop)
-    return receiver.ledger()
+        reload_or_report(daemon, options)
 
 
-def _second(ledger: Ledger, rows: list[SenderRow]) -> dict[str, Any]:
-    totals = asdict(ledger)
-    del totals["sessions"]
-    return {"type": "second", "time": time.time(), **totals, "senders": rows}
+@contextmanager
+def _reloads() -> Iterator[threading.Event]:
+    """Turns SIGHUP into an event, where there is such a signal and it is not ignored."""
+    hung_up = threading.Event()
+    number = getattr(signal, "SIGHUP", None)
+    if number is None or signal.getsignal(number) == signal.SIG_IGN:
+        yield hung_up
+        return
+    before = signal.signal(number, lambda _number, _frame: hung_up.set())
+    try:
+        yield hung_up
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,154 @@
+"""What `atmost collect` prints: where it listens, what is worth a line, a second as JSON, and the account."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+import click
+
+from atmost.cli.output import account_lines, clock_time, harmless, places
+from atmost.collector.daemon.daemon import CollectorDaemon
+from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.watch import Watch
+from atmost.core.events import Tail
+from atmost.core.ledger import Ledger, SessionLedger
+from atmost.uses.heartbeats import Change
+
+_MOST_LINES: Final = 20
+"""Lines printed in one second; more are counted."""
+
+
+def banner(daemon: CollectorDaemon) -> list[str]:
+    """Where what is received, and where to look."""
+    lines = [f"  {kind:8} {url}" for kind, url in daemon.addresses if kind != "http"]
+    if daemon.http is not None:
+        lines.append(f"  {'page':8} {click.style(daemon.http.url, bold=True)}")
+        lines.append(f"  {'scrape':8} {daemon.http.url}metrics")
+    return lines
+
+
+def second(daemon: CollectorDaemon, watch: Watch) -> dict[str, Any]:
+    """The account of this moment with rates, as an object."""
+    ledger = daemon.ledger()
+    rows = watch.look(ledger, time.monotonic())
+    totals = asdict(ledger)
+    del totals["sessions"]
+    return {
+        "type": "second",
+        "time": time.time(),
+        **totals,
+        "senders": rows,
+        "listeners": listeners_of(daemon.state.listeners),
+        "addresses": [{"kind": kind, "url": url} for kind, url in daemon.addresses],
+    }
+
+
+def account_of(ledger: Ledger, listeners: list[ListenerStats]) -> dict[str, Any]:
+    """The account as the last object."""
+    return {"type": "account", **asdict(ledger), "listeners": listeners_of(listeners)}
+
+
+def listeners_of(listeners: list[ListenerStats]) -> list[dict[str, Any]]:
+    """What became of the input of foreign protocols."""
+    return [
+        {
+            "kind": each.kind,
+            "url": each.address,
+            "received": each.received,
+            "accepted": each.accepted,
+            "rejected": {str(reason): count for reason, count in each.rejected.items()},
+            "kernel_drops": each.kernel_drops,
+        }
+        for each in listeners
+    ]
+
+
+class Notable:
+    """Finds what is worth a line since the last look: senders that come and go, losses, heartbeats, new refusals."""
+
+    def __init__(self, daemon: CollectorDaemon) -> None:
+        """Args: daemon: started."""
+        self._daemon = daemon
+        self._known: dict[tuple[int, str], SessionLedger] = {}
+        self._named: set[tuple[int, str]] = set()
+        self._reasons: set[tuple[str, str]] = set()
+        self._warned: set[str] = set()
+        self._changes: deque[Change] = deque(maxlen=10 * _MOST_LINES)
+        daemon.state.heartbeats.monitor.on_change(self._changes.append)
+
+    def lines(self) -> list[str]:
+        """What happened, escaped, at most 20 lines."""
+        found = [*self._of_senders(), *self._of_heartbeats(), *self._of_refusals(), *self._of_warnings()]
+        moment = clock_time(time.time())
+        shown = [f"{moment} {line}" for line in found[:_MOST_LINES]]
+        if len(found) > _MOST_LINES:
+            shown.append(f"{moment} ... and {len(found) - _MOST_LINES} more of the kind; the page shows all")
+        return shown
+
+    def account(self, ledger: Ledger, seconds: float) -> list[str]:
+        """The account for people, with the other protocols at its end."""
+        lines = account_lines(ledger, self._daemon.url, seconds)
+        for each in self._daemon.state.listeners:
+            if each.received:
+                rejected = ", ".join(f"{reason} {count:,}" for reason, count in sorted(each.rejected.items()))
+                what = f"{each.received:,} datagrams, {each.accepted:,} taken" + (
+                    f", rejected: {rejected}" if rejected else ""
+                )
+                lines.append(f"  {each.kind:10} {what}")
+        return lines
+
+    def _of_senders(self) -> Iterator[str]:
+        with self._daemon.state.lock:
+            ledgers = list(self._daemon.state.senders.ledgers.values())
+        present: dict[tuple[int, str], SessionLedger] = {}
+        for row in (row for ledger in ledgers for row in ledger.sessions):
+            key = (row.key_id, row.id)
+            present[key] = row
+            before = self._known.get(key)
+            if row.name and key not in self._named:
+                self._named.add(key)
+                yield f"{_who(row)} began"
+            lost = row.lost - (before.lost if before else 0)
+            if lost > 0:
+                gone = {
+                    place: count - (before.lost_by_place.get(place, 0) if before else 0)
+                    for place, count in row.lost_by_place.items()
+                }
+                yield click.style(
+                    f"{_who(row)} lost {lost:,} ({places({k: max(0, v) for k, v in gone.items()})})", fg="yellow"
+                )
+            tail = before.tail if before else Tail.ALIVE
+            if row.tail is not tail and row.tail is not Tail.ALIVE:
+                yield f"{_who(row)} " + ("said goodbye" if row.tail is Tail.CLOSED else "fell silent without a goodbye")
+        self._known = present
+        self._named &= present.keys()
+
+    def _of_heartbeats(self) -> Iterator[str]:
+        while self._changes:
+            change = self._changes.popleft()
+            if change.state is not change.before:
+                yield f"heartbeat {harmless(change.name)}: {change.state.value} ({harmless(str(change.verdict))})"
+
+    def _of_refusals(self) -> Iterator[str]:
+        for each in self._daemon.state.listeners:
+            for reason in [reason for reason in list(each.rejected) if (each.address, reason) not in self._reasons]:
+                self._reasons.add((each.address, reason))
+                yield click.style(f"{each.kind}: first {reason.replace('_', ' ')}; see the page's samples", fg="yellow")
+
+    def _of_warnings(self) -> Iterator[str]:
+        for about, text in list(self._daemon.state.warnings.items()):
+            if about not in self._warned:
+                self._warned.add(about)
+                yield click.style(harmless(text), fg="yellow")
+
+
+def _who(row: SessionLedger) -> str:
+    return (
+        f"{harmless(row.name) or row.id} ({harmless(row.host)} pid {row.pid})"
+        if row.host
+        else harmless(row.name) or row.id
+    )

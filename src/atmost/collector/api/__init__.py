@@ -1,0 +1,1 @@
+"""The HTTP interface: typed JSON, the event stream, /metrics and the page."""

@@ -1,0 +1,187 @@
+"""What the collector says of itself and of its senders' account at /metrics, with bounded sets of labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+import atmost
+from atmost.collector.api import shapes
+from atmost.collector.api.user_metrics import UserMetrics
+from atmost.collector.api.views import Views
+
+OTHER: Final = "other"
+"""Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
+_MAX_HEARTBEATS: Final = 500
+_ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
+"""Of the other states nobody can say it."""
+Own = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
+
+
+class OwnMetrics:
+    """Makes the families."""
+
+    def __init__(self, views: Views, extra: Callable[[], dict[str, int]]) -> None:
+        """Args: views: of the state. extra: further counters, by name."""
+        self._views = views
+        self._extra = extra
+        self._named: dict[str, None] = {}
+        """Senders that have a label of their own: once given it is kept, so that curves do not jump."""
+
+    def families(self) -> Iterator[Own]:
+        """Yields every family once."""
+        overview, ledgers = self._views.overview(), self._views.ledgers()
+        info = InfoMetricFamily("atmost_collector", "The collector's version")
+        info.add_metric((), {"version": atmost.__version__})
+        yield info
+        yield GaugeMetricFamily(
+            "atmost_collector_uptime_seconds", "Since the collector began", overview.now - overview.started
+        )
+        yield GaugeMetricFamily(
+            "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
+        )
+        yield from self._of_limits(overview.memory.limits)
+        yield from self._of_senders(self._views.senders(limit=1 << 30).senders, ledgers.receivers)
+        yield from self._of_listeners(overview.listeners)
+        yield from self._of_logs()
+        yield from self._of_heartbeats(overview.alive)
+        for name, count in self._extra().items():
+            yield CounterMetricFamily(f"atmost_collector_{name}", name.replace("_", " "), count)
+
+    def of_export(self, user: UserMetrics) -> Iterator[Own]:
+        """Yields what the last rendering left out."""
+        left_out = GaugeMetricFamily(
+            "atmost_export_left_out_series", "Series of this scrape not shown", labels=("reason",)
+        )
+        left_out.add_metric(("collision",), user.collisions)
+        left_out.add_metric(("max_exported",), user.beyond)
+        yield left_out
+
+    def _of_limits(self, limits: list[shapes.LimitUse]) -> Iterator[Own]:
+        used = GaugeMetricFamily("atmost_limit_used", "How much of a bound is in use", labels=("limit",))
+        most = GaugeMetricFamily("atmost_limit_max", "The bound", labels=("limit",))
+        hits = CounterMetricFamily("atmost_limit_hits", "How often a bound was hit", labels=("limit",))
+        for limit in limits:
+            used.add_metric((limit.name,), limit.used)
+            most.add_metric((limit.name,), limit.max)
+            hits.add_metric((limit.name,), limit.hit)
+        yield from (used, most, hits)
+
+    def _of_senders(self, rows: list[shapes.Sender], receivers: list[shapes.ReceiverLedger]) -> Iterator[Own]:
+        delivered, late, pending = Counter[str](), Counter[str](), Counter[str]()
+        lost, dropped = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        tails = Counter(row.tail for row in rows)
+        for row in rows:
+            sender = self._label(row.name, rows)
+            delivered[sender] += row.delivered
+            late[sender] += row.late
+            pending[sender] += row.pending
+            for place, count in row.lost_by_place.items():
+                lost[sender, place] += count
+            for reason, count in {**row.sender_dropped, **row.sender_refused}.items():
+                dropped[sender, reason] += count
+        # What forgotten sessions had is in the receivers' totals only.
+        delivered[OTHER] += sum(each.delivered for each in receivers) - delivered.total()
+        late[OTHER] += sum(each.late for each in receivers) - late.total()
+        places = Counter[str]()
+        for each in receivers:
+            places.update(each.lost_by_place)
+            places["receiver_queue"] += each.overflow
+        for place, count in places.items():
+            lost[OTHER, place] += count - sum(some for (_, where), some in lost.items() if where == place)
+        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), delivered)
+        yield _counter("atmost_messages_lost", "Messages sent and not arrived, by place", ("sender", "reason"), lost)
+        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), late)
+        yield _gauge("atmost_messages_pending", "Messages missing within the grace", ("sender",), pending)
+        yield _counter(
+            "atmost_sender_dropped",
+            "Messages dropped or refused at the sender, as it says",
+            ("sender", "reason"),
+            dropped,
+        )
+        yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
+        refused = Counter[str]()
+        for each in receivers:
+            refused.update(each.refused)
+        yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
+
+    def _of_listeners(self, listeners: list[shapes.Listener]) -> Iterator[Own]:
+        labels = ("listener", "address")
+        received = CounterMetricFamily("atmost_listener_datagrams", "Datagrams received", labels=labels)
+        accepted = CounterMetricFamily("atmost_listener_accepted", "Datagrams, lines or records taken", labels=labels)
+        rejected = CounterMetricFamily(
+            "atmost_listener_rejected", "Those refused, by reason", labels=(*labels, "reason")
+        )
+        kernel = CounterMetricFamily(
+            "atmost_listener_kernel_drops", "Datagrams the kernel dropped at the socket", labels=labels
+        )
+        queue = CounterMetricFamily(
+            "atmost_listener_queue_drops", "Dropped for the collector was too slow", labels=labels
+        )
+        for each in listeners:
+            at = (each.kind, each.address)
+            received.add_metric(at, each.received)
+            accepted.add_metric(at, each.accepted)
+            queue.add_metric(at, each.queue_drops)
+            if each.kernel_drops is not None:
+                kernel.add_metric(at, each.kernel_drops)
+            for reason, count in each.rejected.items():
+                rejected.add_metric((*at, reason), count)
+        yield from (received, accepted, rejected, kernel, queue)
+
+    def _of_logs(self) -> Iterator[Own]:
+        state = self._views.state
+        with state.lock:
+            counts, dropped = Counter(state.logs.counts), dict(state.client_drops)
+        yield CounterMetricFamily("atmost_log_records", "Records taken into the log tail", counts["records"])
+        yield CounterMetricFamily("atmost_log_gaps", "Holes found in logs", counts["gaps"])
+        yield GaugeMetricFamily("atmost_log_records_lost", "Records missing in those holes", counts["lost"])
+        yield _counter("atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("what",), dropped)
+
+    def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:
+        yield _gauge("atmost_heartbeats", "Heartbeats by state", ("state",), alive)
+        up = GaugeMetricFamily(
+            "atmost_heartbeat_up",
+            "1 while it beats, 0 when it is down; absent when unknown or stopped",
+            labels=("heartbeat",),
+        )
+        shown: set[str] = set()
+        for row in self._views.heartbeats().heartbeats[:_MAX_HEARTBEATS]:
+            if row.state in _ALIVE and row.name not in shown:
+                shown.add(row.name)
+                up.add_metric((row.name,), _ALIVE[row.state])
+        yield up
+
+    def _label(self, name: str, rows: list[shapes.Sender]) -> str:
+        most = self._views.state.options.max_exported_senders
+        if name in self._named:
+            return name
+        if not name or not most:
+            return OTHER
+        if len(self._named) >= most:
+            present = {row.name for row in rows}
+            gone = next((known for known in self._named if known not in present), None)
+            if gone is None:
+                return OTHER
+            del self._named[gone]
+        self._named[name] = None
+        return name
+
+
+def _counter(
+    name: str, text: str, labels: tuple[str, ...], counts: Mapping[str, int] | Mapping[tuple[str, str], int]
+) -> Own:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric((key,) if isinstance(key, str) else key, max(0, count))
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], counts: Mapping[str, int]) -> Own:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric((key,), count)
+    return family

@@ -1,0 +1,150 @@
+"""Reads the parameters of a request, each within its bounds; what is out of them is an error with what would be right.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, NoReturn
+from urllib.parse import parse_qsl
+
+from atmost.collector.state.logtail import LogFilter
+from atmost.collector.state.records import LEVELS, rank
+from atmost.collector.state.series import FIGURES, LONGEST, Question, QuestionError
+
+MAX_TEXT: Final = 256
+MAX_PARAMETERS: Final = 32
+MAX_LIMIT: Final = 5000
+MAX_LABELS: Final = 16
+MAX_CURSOR: Final = 2**53
+
+
+class Parameters:
+    """The query of a URL."""
+
+    def __init__(self, query: str) -> None:
+        """Takes it apart.
+
+        Raises:
+            QuestionError: it has too many parameters.
+        """
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            _refuse("too_many_parameters", f"at most {MAX_PARAMETERS} parameters")
+        self.values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self.values.setdefault(name, []).append(value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def get(self, name: str) -> str:
+        """The last value of a name, empty without one."""
+        return self.values.get(name, [""])[-1]
+
+
+def only(parameters: Parameters, known: Iterable[str]) -> None:
+    """Refuses names that mean nothing here.
+
+    Raises:
+        QuestionError: there is one.
+    """
+    allowed = set(known)
+    for name in parameters.values:
+        if name not in allowed:
+            _refuse(
+                "unknown_parameter",
+                f"{name[:60]!r} is no parameter here; known are: {', '.join(sorted(known)) or 'none'}",
+            )
+
+
+def text(parameters: Parameters, name: str) -> str:
+    """A text, empty without one."""
+    value = parameters.get(name)
+    if len(value) > MAX_TEXT:
+        _refuse("too_long", f"{name} has {len(value)} characters, at most {MAX_TEXT}")
+    return value
+
+
+def whole(parameters: Parameters, name: str, default: int | None, least: int, most: int) -> int | None:
+    """A whole number."""
+    value = parameters.get(name)
+    if not value:
+        return default
+    if not value.isascii() or not value.isdecimal() or len(value) > 20 or not least <= int(value) <= most:
+        _refuse(f"bad_{name}", f"{name}={value[:60]}: expected a whole number from {least} to {most}")
+    return int(value)
+
+
+def limit(parameters: Parameters, default: int) -> int:
+    """How many are wanted at most."""
+    return whole(parameters, "limit", default, 1, MAX_LIMIT) or default
+
+
+def seconds(parameters: Parameters, name: str, default: float | None, least: float, most: float) -> float | None:
+    """A number of seconds."""
+    value = parameters.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value) if len(value) <= 40 and value.isascii() else math.nan
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        _refuse(f"bad_{name}", f"{name}={value[:60]}: expected seconds from {least:g} to {most:g}")
+    return number
+
+
+def question(parameters: Parameters, now: float) -> Question:
+    """What is asked of a series."""
+    only(parameters, ("name", "sender", "label", "range", "end", "step", "as"))
+    name = text(parameters, "name")
+    if not name:
+        _refuse("bad_name", "name= is missing: the name of a series, as /api/v1/series lists them")
+    figure = parameters.get("as") or "value"
+    if figure not in FIGURES:
+        _refuse("bad_as", f"as={figure[:60]}: expected one of {', '.join(FIGURES)}")
+    return Question(
+        name,
+        seconds(parameters, "range", 300.0, 1.0, LONGEST) or 300.0,
+        seconds(parameters, "end", None, max(1.0, now - LONGEST), now + 60),
+        seconds(parameters, "step", None, 1.0, LONGEST),
+        figure,
+        text(parameters, "sender") if "sender" in parameters else None,
+        _labels(parameters.values.get("label", [])),
+    )
+
+
+def log_filter(parameters: Parameters) -> LogFilter:
+    """Which entries of the log tail are asked for."""
+    level = text(parameters, "level")
+    least = rank(level) if level else None
+    if level and least is None:
+        _refuse("bad_level", f"level={level[:60]}: expected one of {', '.join(LEVELS)}")
+    return LogFilter(least, text(parameters, "sender") or None, text(parameters, "text").casefold() or None)
+
+
+def cursors(parameters: Parameters) -> tuple[int | None, int | None]:
+    """After and before which entry."""
+    after = whole(parameters, "after", None, 0, MAX_CURSOR)
+    before = whole(parameters, "before", None, 0, MAX_CURSOR)
+    return after, before
+
+
+def _labels(given: list[str]) -> Mapping[str, str]:
+    if len(given) > MAX_LABELS:
+        _refuse("bad_label", f"{len(given)} labels, at most {MAX_LABELS}")
+    labels = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name or len(each) > MAX_TEXT:
+            _refuse("bad_label", f"label={each[:60]}: expected label=NAME=VALUE")
+        labels[name] = value
+    return labels
+
+
+def _refuse(code: str, message: str) -> NoReturn:
+    raise QuestionError(code, message)

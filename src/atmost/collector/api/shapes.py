@@ -1,0 +1,230 @@
+"""The answers of the HTTP interface, as types: what `openapi.json` describes and the page reads.
+
+Times are seconds since 1970, durations seconds, counts whole numbers; `null` means unknown, which is never written as 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from atmost.collector.state.heartbeats import BoardRow
+from atmost.collector.state.records import Gap, Record
+from atmost.collector.state.rejected import Sample
+
+
+class ErrorDetail(msgspec.Struct):
+    """Why a question cannot be answered."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(msgspec.Struct):
+    """Any status from 400 on."""
+
+    error: ErrorDetail
+
+
+class Listener(msgspec.Struct, kw_only=True):
+    """One address the collector receives at."""
+
+    kind: str
+    address: str
+    received: int
+    accepted: int
+    rejected: dict[str, int]
+    kernel_drops: int | None
+    queue_drops: int
+    warning: str | None
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """Sums over all senders of ours; messages, and datagrams where they were refused."""
+
+    senders: int
+    delivered: int
+    lost: int
+    lost_by_place: dict[str, int]
+    late: int
+    pending: int
+    duplicates_refused: int
+    refused: dict[str, int]
+    tail_unknown: int
+    rate: float
+
+
+class LimitUse(msgspec.Struct, kw_only=True):
+    """A bound, how much of it is in use, and how often it was hit."""
+
+    name: str
+    used: int
+    max: int
+    hit: int
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    """What the process needs."""
+
+    bytes: int
+    limits: list[LimitUse]
+
+
+class Overview(msgspec.Struct, kw_only=True):
+    """The collector at a glance."""
+
+    now: float
+    started: float
+    version: str
+    host: str
+    listeners: list[Listener]
+    totals: Totals
+    alive: dict[str, int]
+    memory: Memory
+    warnings: list[str]
+
+
+class Sender(msgspec.Struct, kw_only=True):
+    """One session of one sender."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    key_id: int
+    tail: str
+    rate: float
+    sent: int
+    delivered: int
+    lost: int
+    lost_by_place: dict[str, int]
+    loss_ratio: float | None
+    late: int
+    pending: int
+    before_join: int
+    refused: dict[str, int]
+    sender_offered: int
+    sender_dropped: dict[str, int]
+    sender_refused: dict[str, int]
+    last_seen: float
+    clock_warning: str | None
+
+
+class Senders(msgspec.Struct, kw_only=True):
+    """The sender table, busiest first."""
+
+    now: float
+    senders: list[Sender]
+    truncated: int
+
+
+class ReceiverLedger(msgspec.Struct, kw_only=True):
+    """The account of one receiver."""
+
+    address: str
+    sent: int
+    delivered: int
+    lost: int
+    lost_by_place: dict[str, int]
+    late: int
+    pending: int
+    queued: int
+    overflow: int
+    discarded: int
+    before_join: int
+    tail_unknown: int
+    refused: dict[str, int]
+    datagrams_in: int
+    accepted: int
+    evicted: int
+    handler_errors: int
+    kernel_drops: int | None
+    clock_troubles: dict[str, int]
+    balanced: bool
+
+
+class Ledgers(msgspec.Struct, kw_only=True):
+    """The accounts of all receivers."""
+
+    receivers: list[ReceiverLedger]
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """One series."""
+
+    name: str
+    labels: dict[str, str]
+    sender: str
+    source: str
+    kind: str
+    unit: str
+    help: str
+    last: float | None
+    last_seen: float
+    completeness: float | None
+
+
+class SeriesList(msgspec.Struct, kw_only=True):
+    """Series by name."""
+
+    series: list[Series]
+    truncated: int
+
+
+class SeriesPoint(msgspec.Struct, kw_only=True):
+    """One step."""
+
+    t: float
+    value: float | None
+    lost: int | None
+    completeness: float | None
+
+
+class QueryAnswer(msgspec.Struct, kw_only=True):
+    """The steps of a series, one point for each."""
+
+    name: str
+    kind: str
+    unit: str
+    step: float
+    start: float
+    end: float
+    points: list[SeriesPoint]
+
+
+class LogPage(msgspec.Struct, kw_only=True):
+    """Entries of the log tail, oldest first."""
+
+    cursor: int
+    records: list[Record | Gap]
+    truncated: bool
+
+
+class LogEvent(msgspec.Struct, kw_only=True):
+    """Entries that came, on the event stream."""
+
+    cursor: int
+    records: list[Record | Gap]
+    skipped: int
+
+
+class Heartbeats(msgspec.Struct, kw_only=True):
+    """The board of heartbeats, the gravest first."""
+
+    now: float
+    heartbeats: list[BoardRow]
+
+
+class RejectedList(msgspec.Struct, kw_only=True):
+    """Samples of rejected input, oldest first."""
+
+    rejected: list[Sample]
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """Whether the process works."""
+
+    status: str
+    uptime: float
+    checks: dict[str, Any] = {}

@@ -1,0 +1,136 @@
+"""The event stream of the page: overview, senders, heartbeats and log entries as they come, in text/event-stream.
+
+What all readers see alike is rendered once for all of them. A reader that does not keep up misses log entries, is told how
+many, and is cut off when it takes nothing for ten seconds; nothing is ever kept for it.
+One event loop uses a `Streams` object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from atmost.collector.api.security import refuse
+from atmost.collector.api.shapes import LogEvent
+from atmost.collector.api.views import Views
+
+OVERVIEW_EVERY: Final = 1.0
+SENDERS_EVERY: Final = 2.0
+HEARTBEATS_EVERY: Final = 5.0
+HEARTBEATS_LEAST: Final = 0.25
+LOGS_EVERY: Final = 0.25
+COMMENT_EVERY: Final = 15.0
+MAX_ENTRIES: Final = 200
+"""Log entries of one event."""
+PATIENCE: Final = 10.0
+"""How long a reader may take nothing, seconds."""
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Streams:
+    """All readers of the event stream."""
+
+    def __init__(self, views: Views, max_streams: int) -> None:
+        """Args: views: what is shown. max_streams: readers at once."""
+        self._views = views
+        self.max_streams = max_streams
+        self.open = 0
+        self.refused = 0
+        """Readers beyond the limit."""
+        self.cut = 0
+        """Readers that took nothing for too long."""
+        self.skipped = 0
+        """Log entries that readers missed."""
+        self.closing = False
+        """Set when the collector stops: every stream ends."""
+        self._rendered: dict[str, tuple[float, bytes]] = {}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, cursor: int | None) -> None:
+        """Serves one reader until it goes.
+
+        Args:
+            scope, receive, send: of ASGI.
+            cursor: the last log entry it has; None begins with the next.
+        """
+        if self.open >= self.max_streams:
+            self.refused += 1
+            text = f"{self.max_streams} streams are open, which is max_streams: close one, or raise it"
+            await refuse(send, 503, "too_many_streams", text, [(b"retry-after", b"5")])
+            return
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self.open += 1
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await self._serve(send, gone, self._views.log_cursor() if cursor is None else cursor)
+        except TimeoutError:
+            self.cut += 1
+        finally:
+            self.open -= 1
+            gone.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await gone
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), 1.0)
+
+    async def _serve(self, send: Send, gone: asyncio.Future[None], cursor: int) -> None:
+        loop = asyncio.get_running_loop()
+        due = dict.fromkeys(("overview", "senders", "heartbeats", "comment"), 0.0)
+        changes = -1
+        while not gone.done() and not self.closing:
+            now, parts = loop.time(), list[bytes]()
+            if now >= due["overview"]:
+                due["overview"] = now + OVERVIEW_EVERY
+                parts.append(self._shared("overview", self._views.overview, OVERVIEW_EVERY))
+            if now >= due["senders"]:
+                due["senders"] = now + SENDERS_EVERY
+                parts.append(self._shared("senders", self._views.senders, SENDERS_EVERY))
+            present = self._views.heartbeat_changes()
+            if now >= due["heartbeats"] or present != changes:
+                due["heartbeats"], changes = now + HEARTBEATS_EVERY, present
+                parts.append(self._shared("heartbeats", self._views.heartbeats, HEARTBEATS_LEAST))
+            if self._views.log_cursor() > cursor:
+                cursor, event = self._logs(cursor)
+                parts.append(event)
+            if parts:
+                due["comment"] = now + COMMENT_EVERY
+            elif now >= due["comment"]:
+                due["comment"] = now + COMMENT_EVERY
+                parts.append(b": still here\n\n")
+            if parts:
+                body = {"type": "http.response.body", "body": b"".join(parts), "more_body": True}
+                await asyncio.wait_for(send(body), PATIENCE)
+            await asyncio.wait((gone,), timeout=LOGS_EVERY)
+
+    def _logs(self, cursor: int) -> tuple[int, bytes]:
+        page = self._views.logs_since(cursor, MAX_ENTRIES)
+        self.skipped += page.skipped
+        event = LogEvent(cursor=page.cursor, records=page.entries, skipped=page.skipped)
+        return page.cursor, _event("logs", event, page.cursor)
+
+    def _shared(self, kind: str, make: Callable[[], Any], fresh: float) -> bytes:
+        """An event that is the same for all readers, rendered anew when it is older than half its interval."""
+        now = asyncio.get_running_loop().time()
+        made, body = self._rendered.get(kind, (float("-inf"), b""))
+        if now - made >= fresh / 2:
+            body = _event(kind, make())
+            self._rendered[kind] = (now, body)
+        return body
+
+
+def _event(kind: str, value: Any, cursor: int | None = None) -> bytes:
+    number = b"" if cursor is None else b"id: %d\n" % cursor
+    return b"event: %b\n%bdata: %b\n\n" % (kind.encode(), number, _encode(value))
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,189 @@
+"""The HTTP thread: uvicorn with a loop of its own, on a socket bound before, so that a taken port is known at the start.
+
+Requires the extra `server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+from atmost.collector.config.addresses import Place
+from atmost.collector.daemon.connections import Sweeper
+from atmost.errors import AddressError, BindError, MissingExtra
+
+try:
+    import uvicorn
+
+    from atmost.collector.api.app import CollectorApp
+except ImportError as error:
+    raise MissingExtra("server", "the collector's page and API (or switch them off: --http off)") from error
+
+_MOVE: Final = "move the page with --http HOST:PORT, or switch it off with --http off"
+_MAX_HEAD: Final = 16_384
+"""Bytes of a request's head."""
+_KEEP_ALIVE: Final = 15
+_GRACE: Final = 2
+_START: Final = 10.0
+
+_servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
+
+
+def bind_http(place: Place) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        AddressError: the name cannot be resolved.
+        BindError: the port is taken or refused; the message says how to move it.
+    """
+    url = f"http://{place.text}"
+    try:
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise AddressError(url, f"cannot resolve {place.host!r}: {getattr(error, 'strerror', error)}") from None
+    family, _, _, _, target = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if os.name == "posix":  # connections of the last start may linger; no second listener can share the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(target)
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BindError(url, f"it is in use; stop what serves there, {_MOVE}") from None
+        if error.errno == errno.EACCES:
+            raise BindError(
+                url, f"no permission: ports below 1024 need root or CAP_NET_BIND_SERVICE; {_MOVE}"
+            ) from None
+        raise BindError(url, f"{error.strerror or error}; {_MOVE}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """Where a browser of this host finds it."""
+    host, port, *_ = sock.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+class HttpServer:
+    """Serves until it is stopped."""
+
+    def __init__(self, app: CollectorApp, sock: socket.socket, max_connections: int, *, local: bool) -> None:
+        """Args: app: what answers. sock: listening; closed with the server. max_connections: at once. local: on loopback."""
+        self.url = url_of(sock)
+        self.local = local
+        self._app = app
+        self._sock = sock
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=max_connections,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
+            h11_max_incomplete_event_size=_MAX_HEAD,
+        )
+        self._server = uvicorn.Server(config)
+        self._sweeper = Sweeper(self._server.server_state.connections)
+        self._thread = threading.Thread(target=self._run, name="atmost-http", daemon=True)
+        self._started = threading.Event()
+        self.failed: BaseException | None = None
+        _servers.add(self)
+
+    def start(self) -> None:
+        """Begins to answer.
+
+        Raises:
+            BindError: the server did not come up.
+        """
+        self._thread.start()
+        if not self._started.wait(_START) or self.failed is not None:
+            raise BindError(self.url, f"the HTTP server did not start: {self.failed or 'no answer'}")
+
+    @property
+    def running(self) -> bool:
+        """Whether it answers."""
+        return self._thread.is_alive() and self.failed is None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Requests answered, and those that were not, by reason."""
+        cut: Counter[str] = self._sweeper.cut
+        streams = self._app.streams
+        return {
+            "http_requests": self._server.server_state.total_requests,
+            "http_refused": sum(self._app.gate.refused.values()),
+            "http_slow_requests": cut["slow_request"],
+            "http_slow_readers": cut["slow_reader"] + streams.cut,
+            "http_streams_refused": streams.refused,
+            "http_stream_entries_skipped": streams.skipped,
+        }
+
+    def change(self, token: str, hosts: Iterable[str], max_streams: int) -> None:
+        """Asks for another token, takes other names, and other numbers of streams, from now on."""
+        self._app.gate.change(token, hosts)
+        self._app.streams.max_streams = max_streams
+
+    def stop(self) -> None:
+        """Ends streams and requests under way within two seconds."""
+        self._app.streams.closing = True
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(_GRACE * 3)
+        self._sock.close()
+        _servers.discard(self)
+
+    def abandon(self) -> None:
+        """Closes a forked child's copies, so that a connection ends when this process ends it."""
+        for connection in list(self._server.server_state.connections):
+            sock = connection.transport.get_extra_info("socket") if connection.transport is not None else None
+            if sock is not None and sock.fileno() >= 0:
+                os.close(sock.fileno())
+        if self._sock.fileno() >= 0:
+            os.close(self._sock.detach())
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001  told to whoever waits for the start, and by /readyz no more
+            self.failed = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        sweeping = asyncio.ensure_future(self._sweeper.run())
+        serving: asyncio.Future[Any] = asyncio.ensure_future(self._server.serve(sockets=[self._sock]))
+        while not self._server.started and not serving.done():  # noqa: ASYNC110  uvicorn sets a flag, and no event
+            await asyncio.sleep(0.005)
+        self._started.set()
+        try:
+            await serving
+        finally:
+            sweeping.cancel()
+
+
+def _abandon_after_fork() -> None:
+    for server in list(_servers):
+        server.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)

@@ -1,0 +1,162 @@
+"""Records of foreign protocols as entries of the log tail, with the gaps that they hint at.
+
+Pure; not thread-safe.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from atmost.collector.state.logtail import LogTail
+from atmost.collector.state.records import Gap, Record, clean, plain_fields
+from atmost.ingest.gelf import GelfIncomplete, GelfRecord
+from atmost.ingest.statsd import StatsdAlert, StatsdCheck, StatsdEvent, StatsdStatus
+from atmost.ingest.syslog import SyslogGap, SyslogGaps, SyslogLate, SyslogRecord, SyslogSeverity
+
+SYSLOG_LEVELS: Final = {
+    SyslogSeverity.EMERGENCY: "EMERGENCY",
+    SyslogSeverity.ALERT: "ALERT",
+    SyslogSeverity.CRITICAL: "CRITICAL",
+    SyslogSeverity.ERROR: "ERROR",
+    SyslogSeverity.WARNING: "WARNING",
+    SyslogSeverity.NOTICE: "NOTICE",
+    SyslogSeverity.INFO: "INFO",
+    SyslogSeverity.DEBUG: "DEBUG",
+}
+_ALERTS: Final = {
+    StatsdAlert.ERROR: "ERROR",
+    StatsdAlert.WARNING: "WARNING",
+    StatsdAlert.INFO: "INFO",
+    StatsdAlert.SUCCESS: "INFO",
+}
+_STATUSES: Final = {
+    StatsdStatus.OK: "INFO",
+    StatsdStatus.WARNING: "WARNING",
+    StatsdStatus.CRITICAL: "ERROR",
+    StatsdStatus.UNKNOWN: "WARNING",
+}
+_MAX_NAME: Final = 255
+
+
+class ForeignLogs:
+    """Takes what other protocols say in words."""
+
+    def __init__(self, tail: LogTail, *, max_record: int) -> None:
+        """Args: tail: where entries go. max_record: characters of a message; the rest is cut, and the record marked."""
+        self._tail = tail
+        self._max = max_record
+        self.gaps = SyslogGaps()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def syslog(self, record: SyslogRecord, source: str, now: float) -> None:
+        """Takes a syslog record; its number, where it has one, may tell of others that did not come.
+
+        Args:
+            record: as parsed.
+            source: the peer with its port: whose numbers these are.
+            now: seconds since 1970.
+        """
+        key = (source, record.host)
+        found = self.gaps.feed(record, source)
+        sender = record.application or record.host
+        if isinstance(found, SyslogGap):
+            self._gap(sender, found.lost, "syslog_sequence", self._last.get(key, now), now)
+        if record.sequence is not None:
+            self._last[key] = now
+            if len(self._last) > 1024:
+                del self._last[next(iter(self._last))]
+        given: dict[str, Any] = {
+            "facility": record.facility,
+            **{name: getattr(record, name) for name in ("process", "message_id") if getattr(record, name)},
+            **{f"{element}.{name}": value for element, pairs in record.structured for name, value in pairs},
+        }
+        if record.peer != record.host:
+            given["peer"] = record.peer
+        self._add(
+            record.t,
+            sender,
+            record.host,
+            SYSLOG_LEVELS[record.severity],
+            record.application or "",
+            record.message,
+            given,
+            "syslog",
+            late=isinstance(found, SyslogLate),
+        )
+
+    def gelf(self, record: GelfRecord) -> None:
+        """Takes a record of GELF."""
+        given: dict[str, Any] = dict(record.fields)
+        sender = next((text for name in ("facility", "application_name", "logger") if (text := given.get(name))), None)
+        self._add(
+            record.t,
+            str(sender or record.host),
+            record.host,
+            None if record.severity is None else SYSLOG_LEVELS[SyslogSeverity(record.severity)],
+            str(given.get("logger") or given.get("logger_name") or given.get("facility") or ""),
+            record.message,
+            given,
+            "gelf",
+            exception=record.full_message if record.full_message != record.message else None,
+        )
+
+    def gelf_incomplete(self, lost: GelfIncomplete, now: float) -> None:
+        """Takes a message of which some chunks came and others did not: one record is lost for certain."""
+        self._gap(lost.peer, 1, f"gelf_chunks_{lost.reason}", lost.first_at, now, verified=True)
+
+    def event(self, event: StatsdEvent, peer: str, now: float) -> None:
+        """Takes an event of DogStatsD."""
+        given: dict[str, Any] = {name: value for name, value in event.tags}  # noqa: C416  tags may repeat: the last holds
+        text = f"{event.title}: {event.text}" if event.text else event.title
+        self._add(now, event.source or peer, event.host or peer, _ALERTS[event.alert], "event", text, given, "statsd")
+
+    def check(self, check: StatsdCheck, peer: str, now: float) -> None:
+        """Takes a service check of DogStatsD."""
+        given: dict[str, Any] = {name: value for name, value in check.tags}  # noqa: C416  as above
+        text = f"{check.name} is {check.status.name.lower()}" + (f": {check.message}" if check.message else "")
+        self._add(now, peer, check.host or peer, _STATUSES[check.status], check.name, text, given, "statsd")
+
+    def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> None:
+        self._tail.add(
+            Gap(
+                t=now,
+                sender=clean(sender)[:_MAX_NAME],
+                lost=lost,
+                by_level=None,
+                reason=reason,
+                from_=since,
+                to=now,
+                verified=verified,
+            )
+        )
+
+    def _add(
+        self,
+        t: float,
+        sender: str,
+        host: str,
+        level: str | None,
+        logger: str,
+        message: str,
+        given: dict[str, Any],
+        source: str,
+        *,
+        late: bool = False,
+        exception: str | None = None,
+    ) -> None:
+        fields, left_out = plain_fields(given)
+        self._tail.add(
+            Record(
+                t=t,
+                sender=clean(sender)[:_MAX_NAME],
+                host=clean(host)[:_MAX_NAME],
+                level=level,
+                logger=clean(logger)[:_MAX_NAME],
+                message=clean(message[: self._max]),
+                exception=None if exception is None else clean(exception[: self._max]),
+                fields=fields,
+                late=late,
+                truncated=left_out or len(message) > self._max or len(exception or "") > self._max,
+                source=source,
+            )
+        )

@@ -1,0 +1,33 @@
+"""What became of the input of each listener. One thread writes; figures are read from any."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class ListenerStats:
+    """The account of one foreign listener: `received` datagrams; `accepted` and `rejected` lines or records."""
+
+    __slots__ = (
+        "accepted",
+        "address",
+        "ignored",
+        "kernel_drops",
+        "kind",
+        "queue_drops",
+        "received",
+        "rejected",
+        "warning",
+    )
+
+    def __init__(self, kind: str, address: str, warning: str | None = None) -> None:
+        """Args: kind: statsd, syslog or gelf. address: the URL really bound. warning: what the operator should know."""
+        self.kind = kind
+        self.address = address
+        self.warning = warning
+        self.received = 0
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self.ignored: Counter[str] = Counter()
+        self.kernel_drops: int | None = None
+        self.queue_drops = 0

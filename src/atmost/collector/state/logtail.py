@@ -1,0 +1,159 @@
+"""The log tail: the last records of all senders with their holes in place, bounded in number and bytes, in total and a sender.
+
+Cursors grow from record to record, and from one start of the collector to the next, so that a reader can resume over both.
+Pure; not thread-safe: answers are lists of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from typing import Final, NamedTuple
+
+from atmost.collector.state.records import Entry, Gap, Record, may_hold, rank
+
+_CURSORS_A_SECOND: Final = 1_000_000
+"""More than can be received: a later start begins with higher cursors."""
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    cursor: int
+    """Where to go on."""
+    entries: list[Entry]
+    truncated: bool
+    """Whether more would fit the question."""
+    skipped: int = 0
+    """Entries that came since, and are not among them."""
+
+
+class LogFilter(NamedTuple):
+    """Which entries are asked for; None takes all."""
+
+    least: int | None = None
+    sender: str | None = None
+    text: str | None = None
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether an entry is asked for; a gap passes when it may hide one that is."""
+        if self.sender is not None and entry.sender != self.sender:
+            return False
+        if isinstance(entry, Gap):
+            return self.least is None or may_hold(entry, self.least)
+        if self.least is not None and (level := rank(entry.level)) is not None and level < self.least:
+            return False
+        return (
+            self.text is None
+            or self.text in entry.message.casefold()
+            or self.text in (entry.exception or "").casefold()
+        )
+
+
+class LogTail:
+    """The last entries."""
+
+    def __init__(self, *, max_records: int, max_bytes: int, max_records_per_sender: int, now: float) -> None:
+        """Args: max_records, max_bytes, max_records_per_sender: the oldest go beyond them. now: seconds since 1970."""
+        self.max_records, self.max_bytes, self.max_records_per_sender = max_records, max_bytes, max_records_per_sender
+        self.cursor = self._first = int(now * _CURSORS_A_SECOND)
+        """The last one given."""
+        self.bytes = 0
+        self.counts: Counter[str] = Counter()
+        """Entries, and those that had to go: `records`, `gaps`, `lost`, `evicted`, `evicted_of_sender`."""
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._sizes: dict[int, int] = {}
+        self._of_sender: dict[str, deque[int]] = {}
+
+    def __len__(self) -> int:
+        """Entries held."""
+        return len(self._entries)
+
+    def add(self, entry: Entry) -> Entry:
+        """Takes a record or gap, and gives it a cursor."""
+        self.cursor += 1
+        entry.cursor = self.cursor
+        size = entry.size()
+        self._entries[self.cursor] = entry
+        self._sizes[self.cursor] = size
+        self.bytes += size
+        own = self._of_sender.get(entry.sender)
+        if own is None:
+            own = self._of_sender[entry.sender] = deque()
+        own.append(self.cursor)
+        if isinstance(entry, Record):
+            self.counts["records"] += 1
+        else:
+            self.counts["gaps"] += 1
+            self.counts["lost"] += entry.lost
+        if len(own) > self.max_records_per_sender:
+            self._remove(own[0], "evicted_of_sender")
+        while len(self._entries) > self.max_records or (self.bytes > self.max_bytes and len(self._entries) > 1):
+            self._remove(next(iter(self._entries)), "evicted")
+        return entry
+
+    def change(self, gap: Gap, lost: int, by_level: dict[str, int] | None) -> None:
+        """What is known of a gap has changed, mostly because some of it came after all; a gap of none is taken out."""
+        self.counts["lost"] += lost - gap.lost
+        gap.lost, gap.by_level = lost, by_level
+        if not lost and gap.cursor in self._entries:
+            self._remove(gap.cursor, "closed")
+
+    def since(self, cursor: int, limit: int) -> Page:
+        """The newest entries after a cursor, at most `limit`, and how many more came meanwhile."""
+        came = self.cursor - max(cursor, self._first)
+        found: list[Entry] = []
+        for number, entry in reversed(self._entries.items()):
+            if number <= cursor or len(found) == limit:
+                break
+            found.append(entry)
+        found.reverse()
+        return Page(self.cursor, found, truncated=False, skipped=max(0, came - len(found)))
+
+    def entries(self) -> list[Entry]:
+        """All of them, oldest first; a copy, to look through without holding anything up."""
+        return list(self._entries.values())
+
+    def _remove(self, cursor: int, why: str) -> None:
+        entry = self._entries.pop(cursor)
+        self.bytes -= self._sizes.pop(cursor)
+        own = self._of_sender[entry.sender]
+        if own[0] == cursor:
+            own.popleft()
+        else:
+            own.remove(cursor)
+        if not own:
+            del self._of_sender[entry.sender]
+        self.counts[why] += 1
+
+
+def look_up(
+    entries: list[Entry], wanted: LogFilter, limit: int, after: int | None = None, before: int | None = None
+) -> Page:
+    """The entries that a filter takes: the first after a cursor, else the last ones, or those before a cursor; oldest first.
+
+    Args:
+        entries: oldest first.
+        wanted: which.
+        limit: at most so many.
+        after: only later ones, from the earliest.
+        before: only earlier ones, from the latest.
+    """
+    forwards = after is not None
+    found: list[Entry] = []
+    truncated = False
+    for entry in entries if forwards else reversed(entries):
+        if after is not None and entry.cursor <= after:
+            continue
+        if before is not None and entry.cursor >= before:
+            if forwards:
+                break
+            continue
+        if wanted.takes(entry):
+            if len(found) == limit:
+                truncated = True
+                break
+            found.append(entry)
+    if not forwards:
+        found.reverse()
+    last = found[-1].cursor if found and truncated and forwards else (entries[-1].cursor if entries else after or 0)
+    return Page(max(last, after or 0), found, truncated)

@@ -1,0 +1,137 @@
+"""What the log tail holds: records, and gaps that say how many are missing at their place.
+
+The fields are those of the HTTP interface, times in seconds since 1970. Text is kept as it came: who shows it escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+MAX_FIELDS: Final = 64
+"""Of one record; further ones are dropped, and the record says it is truncated."""
+_MAX_KEY: Final = 128
+_MAX_VALUE: Final = 4096
+_OVERHEAD: Final = 700
+"""Bytes of a record besides its texts."""
+
+LEVELS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "NOTICE": 25,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+    "ALERT": 60,
+}
+"""Names of levels that a filter understands, from the least."""
+_ALSO: Final = {"WARN": 30, "FATAL": 50, "EMERGENCY": 70, "EMERG": 70, "CRIT": 50, "ERR": 40}
+
+
+class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
+    """One line of a log."""
+
+    cursor: int = 0
+    t: float
+    sender: str
+    host: str
+    level: str | None
+    logger: str
+    message: str
+    exception: str | None = None
+    fields: dict[str, Any] = {}
+    late: bool = False
+    truncated: bool = False
+    source: str
+
+    def size(self) -> int:
+        """Bytes it takes in memory, about."""
+        texts = len(self.message) + len(self.exception or "") + len(self.sender) + len(self.host) + len(self.logger)
+        return _OVERHEAD + texts + sum(len(key) + 160 + _length(value) for key, value in self.fields.items())
+
+
+class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
+    """Records that were sent and did not come."""
+
+    cursor: int = 0
+    t: float
+    sender: str
+    lost: int
+    by_level: dict[str, int] | None
+    reason: str
+    from_: float = msgspec.field(name="from")
+    to: float
+    verified: bool
+
+    def size(self) -> int:
+        """Bytes it takes in memory, about."""
+        return _OVERHEAD + len(self.sender) + 160 * len(self.by_level or ())
+
+
+Entry = Record | Gap
+
+
+def rank(level: str | None) -> int | None:
+    """How grave a level is; None when nobody knows, for which no filter applies."""
+    if level is None:
+        return None
+    name = level.upper()
+    known = LEVELS.get(name, _ALSO.get(name))
+    if known is None and name.startswith("LEVEL "):  # how logging names those without a name
+        return int(name[6:]) if name[6:].isdecimal() else None
+    return known
+
+
+def may_hold(gap: Gap, least: int) -> bool:
+    """Whether a gap may have lost records of this level or graver ones."""
+    if gap.by_level is None or sum(gap.by_level.values()) < gap.lost:
+        return True
+    return any(count and (rank(level) is None or (rank(level) or 0) >= least) for level, count in gap.by_level.items())
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates are replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
+    """Fields as JSON can show them, bounded, and whether something was left out.
+
+    What is neither text, number nor truth value becomes its JSON text.
+    """
+    fields: dict[str, Any] = {}
+    left_out = len(given) > MAX_FIELDS
+    for key, value in given.items():
+        if len(fields) == MAX_FIELDS:
+            break
+        shown = _shown(value)
+        left_out = left_out or (isinstance(shown, str) and len(shown) > _MAX_VALUE)
+        fields[clean(str(key))[:_MAX_KEY]] = shown[:_MAX_VALUE] if isinstance(shown, str) else shown
+    return fields, left_out
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if -(2**53) <= value <= 2**53 else str(value)  # a page's numbers are exact up to here
+    if isinstance(value, str):
+        return clean(value)
+    try:
+        return clean(_encode(value).decode())
+    except Exception:  # noqa: BLE001  whatever a stranger nested, it is shown as far as that is possible
+        return f"<{type(value).__name__}>"
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 32
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=repr).encode

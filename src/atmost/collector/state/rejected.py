@@ -1,0 +1,53 @@
+"""Samples of input that was rejected: the last few, escaped, with reason and peer.
+
+Pure; not thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+_SPACING: Final = 0.05
+"""Between two samples of one kind that is full already, seconds: what a flood costs."""
+
+
+class Sample(msgspec.Struct, kw_only=True):
+    """One rejected line, record or datagram."""
+
+    t: float
+    listener: str
+    peer: str
+    reason: str
+    sample: str
+
+
+class RejectedSamples:
+    """The last samples; of one reason at one listener a tenth at most, so that a flood of one hides no other."""
+
+    def __init__(self, size: int) -> None:
+        """Args: size: samples."""
+        self._each = max(1, size // 10)
+        self._size = size
+        self._by_reason: dict[tuple[str, str], deque[Sample]] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Takes one, and lets go of the oldest of its kind, or of all."""
+        kind = (sample.listener, sample.reason)
+        own = self._by_reason.get(kind)
+        if own is None:
+            own = self._by_reason[kind] = deque(maxlen=self._each)
+        elif len(own) == self._each and sample.t - own[-1].t < _SPACING:
+            return
+        own.append(sample)
+        if sum(map(len, self._by_reason.values())) > self._size:
+            oldest = min(self._by_reason, key=lambda each: self._by_reason[each][0].t)
+            self._by_reason[oldest].popleft()
+            if not self._by_reason[oldest]:
+                del self._by_reason[oldest]
+
+    def latest(self) -> list[Sample]:
+        """All of them, oldest first."""
+        return sorted((sample for own in self._by_reason.values() for sample in own), key=lambda sample: sample.t)

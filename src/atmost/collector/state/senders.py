@@ -1,0 +1,119 @@
+"""The sender table: rates between two looks at the ledgers, totals of all receivers, and clocks that cause refusals.
+
+Pure; not thread-safe: the rows handed out are made anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+from atmost.core.events import ClockAlarm, ClockTrouble, RefusalReason, Tail
+from atmost.core.ledger import Ledger, SessionLedger
+
+_MAX_WARNINGS: Final = 1024
+_CLOCKS: Final = {
+    ClockTrouble.SENDER_AHEAD: "its clock is {seconds:.3g} s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)",
+    ClockTrouble.SENDER_BEHIND: "its clock is {seconds:.3g} s behind: its datagrams are refused; set that host's clock (chrony, ntpd)",
+    ClockTrouble.NEGATIVE_DELAY: "its clock is {seconds:.3g} s ahead of this host's",
+    ClockTrouble.STEPPED_BACK: "this host's clock was set back by {seconds:.3g} s",
+    ClockTrouble.UNSYNCHRONISED: "nothing keeps this host's clock right: run chrony, systemd-timesyncd or ntpd",
+}
+_CLOCK_REASONS: Final = (RefusalReason.FUTURE, RefusalReason.BELOW_FLOOR, RefusalReason.BOOT_QUARANTINE)
+
+
+class SenderRow(NamedTuple):
+    """One session."""
+
+    account: SessionLedger
+    rate: float
+    """Messages a second, between the last two looks."""
+    clock_warning: str | None
+
+
+class SenderTable:
+    """What the receivers' ledgers said last."""
+
+    def __init__(self, now: float) -> None:
+        """Args: now: monotonic, seconds."""
+        self.ledgers: dict[str, Ledger] = {}
+        """By the receiver's address."""
+        self.rate = 0.0
+        """Messages a second, of all."""
+        self.clock_warnings: dict[ClockTrouble, str] = {}
+        """Of this host."""
+        self._looked = now
+        self._delivered: dict[tuple[int, str], int] = {}
+        self._total = 0
+        self._rates: dict[tuple[int, str], float] = {}
+        self._warnings: dict[tuple[int, str], str] = {}
+
+    def look(self, ledgers: dict[str, Ledger], now: float) -> None:
+        """Takes the accounts of this moment.
+
+        Args:
+            ledgers: by address.
+            now: monotonic, seconds.
+        """
+        elapsed = max(now - self._looked, 1e-6)
+        self._looked = now
+        before, self._delivered, self._rates = self._delivered, {}, {}
+        for ledger in ledgers.values():
+            for account in ledger.sessions:
+                key = (account.key_id, account.id)
+                delivered = account.delivered
+                self._delivered[key] = delivered
+                self._rates[key] = max(0.0, (delivered - before.get(key, 0)) / elapsed)
+        total = sum(ledger.delivered for ledger in ledgers.values())
+        self.rate = max(0.0, (total - self._total) / elapsed)
+        self._total = total
+        self.ledgers = ledgers
+        self._warnings = {key: text for key, text in self._warnings.items() if key in self._delivered}
+
+    def alarm(self, alarm: ClockAlarm) -> None:
+        """Takes what a receiver says of a clock."""
+        text = _CLOCKS[alarm.trouble].format(seconds=alarm.seconds)
+        if alarm.session is None:
+            self.clock_warnings[alarm.trouble] = text
+        elif len(self._warnings) < _MAX_WARNINGS:
+            self._warnings[alarm.session.key_id, alarm.session.id] = text
+
+    def rows(self) -> list[SenderRow]:
+        """Every session, busiest first."""
+        rows = [
+            SenderRow(account, self._rates.get((account.key_id, account.id), 0.0), self._warning(account))
+            for ledger in self.ledgers.values()
+            for account in ledger.sessions
+        ]
+        rows.sort(key=lambda row: (-row.rate, -row.account.delivered, row.account.name, row.account.id))
+        return rows
+
+    def _warning(self, account: SessionLedger) -> str | None:
+        known = self._warnings.get((account.key_id, account.id))
+        if known is None and (refused := sum(account.refused.get(reason, 0) for reason in _CLOCK_REASONS)):
+            return f"{refused} of its datagrams were refused for its clock; compare that host's clock with this one's"
+        return known
+
+
+def totals(ledgers: dict[str, Ledger]) -> Totals:
+    """The sums over all receivers."""
+    refused: Counter[str] = Counter()
+    places: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for ledger in ledgers.values():
+        refused.update(ledger.refused)
+        places.update(ledger.lost_by_place)
+        for name in ("delivered", "lost", "overflow", "late", "pending", "tail_unknown"):
+            sums[name] += getattr(ledger, name)
+    alive = sum(account.tail is not Tail.CLOSED for ledger in ledgers.values() for account in ledger.sessions)
+    return Totals(alive, dict(sums), dict(places), dict(refused))
+
+
+class Totals(NamedTuple):
+    """Sums over all receivers; messages, and datagrams where they were refused."""
+
+    senders: int
+    """Sessions that have not said goodbye."""
+    sums: dict[str, int]
+    lost_by_place: dict[str, int]
+    refused: dict[str, int]

@@ -1,0 +1,202 @@
+"""`CollectorState`: all that the collector knows, and how events, lines and records change it.
+
+Pure: everything comes with its time; no socket, clock or thread. `now` is seconds since 1970 that never step back, `mono`
+the monotonic clock, for silences. Whoever writes or reads holds `lock`, briefly: rendering happens outside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Final, NamedTuple
+
+from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS, CollectorOptions
+from atmost.collector.state.foreign import ForeignLogs
+from atmost.collector.state.heartbeats import HeartbeatBoard
+from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.state.logtail import LogTail
+from atmost.collector.state.ourlogs import OurLogs
+from atmost.collector.state.rejected import RejectedSamples, Sample
+from atmost.collector.state.senders import SenderTable
+from atmost.collector.state.statsd import StatsdState
+from atmost.core.events import ClockAlarm, Event, Message
+from atmost.core.ledger import Ledger
+from atmost.core.merging import merge_ledgers
+from atmost.ingest.pickled import ADVICE
+from atmost.ingest.rejected import Rejected
+from atmost.ingest.statsd import StatsdDatagram
+from atmost.uses.metrics.reader import MetricsReader
+
+_LOSS_BY_RECEIVER: Final = "reading"
+"""The kind of series whose completeness comes from the receiver's own events, and not from numbers the readings carry."""
+_PICKLES: Final = "pickle_refused"
+_MAX_CLIENTS: Final = 256
+
+
+class Limit(NamedTuple):
+    """How much of a bound is in use, and how often it was hit."""
+
+    name: str
+    used: int
+    max: int
+    hit: int
+
+
+class CollectorState:
+    """Metrics, logs, heartbeats, senders, and what was rejected."""
+
+    def __init__(self, options: CollectorOptions, now: float, mono: float) -> None:
+        """Starts empty.
+
+        Args:
+            options: the limits.
+            now: seconds since 1970.
+            mono: monotonic, seconds.
+        """
+        self.lock = threading.Lock()
+        self.options = options
+        self.started = now
+        self.metrics = MetricsReader(
+            slots=FINE_SLOTS,
+            coarse_slot=COARSE_SLOT,
+            coarse_slots=COARSE_SLOTS,
+            grace=max(2.0, 2 * options.grace),
+            max_lives=options.max_senders,
+            max_series=options.max_series,
+            max_series_of_life=min(options.max_series_per_sender, options.max_series),
+            max_histograms=options.max_histograms,
+            now=now,
+        )
+        self.statsd = StatsdState(
+            max_series=options.max_statsd_series,
+            max_histograms=options.max_histograms,
+            max_members=options.max_set_values,
+            fine=(1.0, FINE_SLOTS),
+            coarse=(COARSE_SLOT, COARSE_SLOTS),
+        )
+        self.logs = LogTail(
+            max_records=options.max_log_records,
+            max_bytes=options.max_log_bytes,
+            max_records_per_sender=options.max_log_records_per_sender,
+            now=now,
+        )
+        self.our_logs = OurLogs(
+            self.logs, grace=options.grace, max_senders=options.max_senders, max_record=options.max_record, now=now
+        )
+        self.foreign = ForeignLogs(self.logs, max_record=options.max_record)
+        self.heartbeats = HeartbeatBoard(options.max_heartbeats)
+        self.senders = SenderTable(mono)
+        self.rejected = RejectedSamples(options.max_rejected)
+        self.listeners: list[ListenerStats] = []
+        self.client_drops: Counter[str] = Counter()
+        """What StatsD's clients say they dropped themselves, by their own names."""
+        self.events_missing = False
+        """Whether losses are not told by events: with several workers they stay in those."""
+        self.warnings: dict[str, str] = {}
+        """What the operator should know, by what it is about."""
+
+    def reload(self, options: CollectorOptions) -> None:
+        """Takes the limits that can change while it runs."""
+        self.options = options
+        self.logs.max_records = options.max_log_records
+        self.logs.max_bytes = options.max_log_bytes
+        self.logs.max_records_per_sender = options.max_log_records_per_sender
+
+    def take(self, event: Event, now: float, mono: float) -> None:
+        """Takes one event of a receiver of ours."""
+        self.metrics.feed(event, now)
+        if isinstance(event, Message):
+            subject = event.subject
+            if subject.startswith("heartbeats."):
+                self.heartbeats.handle(event, now, mono)
+            elif subject.startswith("logs."):
+                self.our_logs.feed(event, now)
+            return
+        self.heartbeats.handle(event, now, mono)
+        self.our_logs.feed(event, now)
+        if isinstance(event, ClockAlarm):
+            self.senders.alarm(event)
+
+    def take_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, peer: str, now: float) -> None:
+        """Takes what a datagram of StatsD says."""
+        take = self.statsd.take
+        for metric in datagram.metrics:
+            take(metric, now)
+        stats.accepted += len(datagram.metrics) + len(datagram.events) + len(datagram.checks)
+        for event in datagram.events:
+            self.foreign.event(event, peer, now)
+        for check in datagram.checks:
+            self.foreign.check(check, peer, now)
+        if datagram.telemetry:
+            stats.accepted += len(datagram.telemetry)
+            for name, count in datagram.dropped_by_client.items():
+                if name in self.client_drops or len(self.client_drops) < _MAX_CLIENTS:
+                    self.client_drops[name] += round(count)
+        for what, count in datagram.ignored.items():
+            stats.ignored[what] += count
+        for refused in datagram.rejected:
+            self.reject(refused, stats, peer, now)
+
+    def reject(self, refused: Rejected, stats: ListenerStats, peer: str, now: float) -> None:
+        """Counts a refusal at a foreign listener, and keeps a sample of it."""
+        stats.rejected[refused.reason] += refused.count
+        if refused.reason == _PICKLES:
+            self.warnings.setdefault(f"{_PICKLES} {stats.address}", f"{stats.address}: {ADVICE}")
+        self.rejected.add(
+            Sample(t=now, listener=stats.kind, peer=peer, reason=str(refused.reason), sample=refused.sample)
+        )
+
+    def look(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
+        """Takes the accounts of all receivers; about once a second.
+
+        Args:
+            ledgers: by address.
+            now: seconds since 1970.
+            mono: monotonic, seconds.
+        """
+        self.senders.look(ledgers, mono)
+        if ledgers:
+            parts = list(ledgers.values())
+            self.heartbeats.observe(parts[0] if len(parts) == 1 else merge_ledgers(parts), now, mono)
+
+    def tick(self, now: float, mono: float) -> None:
+        """Does what is due."""
+        self.heartbeats.tick(now, mono)
+        self.metrics.settle(now)
+        self.our_logs.tick(now)
+
+    def next_deadline(self) -> float | None:
+        """When silences are to be judged next, on the monotonic clock."""
+        return self.heartbeats.next_deadline()
+
+    def knows_loss(self, kind: str) -> bool:
+        """Whether the loss of series of this kind is known."""
+        return not (self.events_missing and kind == _LOSS_BY_RECEIVER)
+
+    def limits(self) -> list[Limit]:
+        """Every bound of memory."""
+        counts, statsd, options = self.metrics.counts, self.statsd.counts, self.options
+        ledgers = self.senders.ledgers.values()
+        return [
+            Limit("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
+            Limit("series_per_sender", 0, options.max_series_per_sender, counts.get("series_of_life_limit", 0)),
+            Limit("histograms", self.metrics.histograms_kept, options.max_histograms, counts.get("histogram_limit", 0)),
+            Limit("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
+            Limit("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
+            Limit("set_values", 0, options.max_set_values, statsd["set_limit"]),
+            Limit("log_records", len(self.logs), options.max_log_records, self.logs.counts["evicted"]),
+            Limit("log_bytes", self.logs.bytes, options.max_log_bytes, self.logs.counts["evicted"]),
+            Limit(
+                "log_records_per_sender",
+                0,
+                options.max_log_records_per_sender,
+                self.logs.counts["evicted_of_sender"],
+            ),
+            Limit(
+                "senders",
+                sum(len(ledger.sessions) for ledger in ledgers),
+                options.max_senders,
+                sum(ledger.evicted for ledger in ledgers),
+            ),
+            Limit("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
+        ]

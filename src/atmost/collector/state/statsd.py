@@ -1,0 +1,179 @@
+"""What StatsD's lines add up to: counters, gauges with changes, distributions, and sets; by name, kind and tags.
+
+The protocol has no numbers, so how much of it was lost is unknown, and every answer says so.
+Pure; not thread-safe. Memory is bounded by series, histograms among them, and members of a set; what a limit refuses is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from atmost.ingest.statsd import StatsdKind, StatsdMetric
+from atmost.uses.metrics.buckets import Buckets, bucket_of
+from atmost.uses.metrics.recent import RECENT, Recent
+from atmost.uses.metrics.ring import Ring
+
+SCALE: Final = 1000
+"""Buckets hold thousandths of observations, for a sampled one stands for 1/rate of them."""
+_MOST: Final = 1 << 50
+_MAX_TAGS_TEXT: Final = 1024
+"""Characters of all tags of a series."""
+
+KINDS: Final = {
+    StatsdKind.COUNTER: "counter",
+    StatsdKind.GAUGE: "gauge",
+    StatsdKind.TIMER: "histogram",
+    StatsdKind.HISTOGRAM: "histogram",
+    StatsdKind.DISTRIBUTION: "histogram",
+    StatsdKind.SET: "set",
+}
+Tags = tuple[tuple[str, str], ...]
+Key = tuple[str, str, Tags]
+"""Name, kind and labels of a series."""
+
+
+class StatsdSeries:
+    """One series."""
+
+    __slots__ = (
+        "buckets",
+        "kind",
+        "labels",
+        "members",
+        "name",
+        "period",
+        "recent",
+        "ring",
+        "sum",
+        "unit",
+        "updated",
+        "value",
+    )
+
+    def __init__(self, name: str, kind: str, labels: Tags, ring: Ring, unit: str) -> None:
+        self.name, self.kind, self.labels, self.ring, self.unit = name, kind, labels, ring, unit
+        self.value = 0.0
+        """A counter's total, a gauge's value, observations of a histogram, members of the present set."""
+        self.sum = 0.0
+        """Of a histogram's values."""
+        self.updated = 0.0
+        self.buckets = Buckets() if kind == "histogram" else None
+        self.recent = Recent() if kind == "histogram" else None
+        self.members: set[str] = set()
+        self.period = -1
+        """Which ten seconds the members are of."""
+
+
+class StatsdState:
+    """Every series that StatsD's clients wrote."""
+
+    def __init__(
+        self,
+        *,
+        max_series: int,
+        max_histograms: int,
+        max_members: int,
+        fine: tuple[float, int],
+        coarse: tuple[float, int],
+    ) -> None:
+        """Starts empty.
+
+        Args:
+            max_series: kept; beyond it new ones are counted as `series_limit`.
+            max_histograms: of them; beyond it `histogram_limit`.
+            max_members: of one set in ten seconds; beyond it `set_limit`.
+            fine, coarse: width in seconds and number of the slots of both histories.
+        """
+        self._max_series, self._max_histograms, self._max_members = max_series, max_histograms, max_members
+        self._fine, self._coarse = fine, coarse
+        self.series: dict[Key, StatsdSeries] = {}
+        self.histograms = 0
+        self.counts: Counter[str] = Counter()
+
+    def take(self, metric: StatsdMetric, now: float) -> bool:
+        """Takes a measurement; returns whether it was kept.
+
+        Args:
+            metric: as parsed; a time the client gave is not used, for the books are kept by one clock.
+            now: seconds.
+        """
+        series = self._find(metric)
+        if series is None:
+            return False
+        if metric.timestamp is not None:
+            self.counts["client_time"] += 1
+        series.updated = now
+        if series.kind == "counter":
+            series.value += metric.total
+            series.ring.receive(now, metric.total)
+        elif series.kind == "gauge":
+            for value in metric.values:
+                series.value = series.value + float(value) if metric.relative else float(value)
+            series.ring.receive(now, series.value)
+        elif series.kind == "histogram":
+            self._observe(series, metric, now)
+        else:
+            self._join(series, metric, now)
+        return True
+
+    def _observe(self, series: StatsdSeries, metric: StatsdMetric, now: float) -> None:
+        assert series.buckets is not None
+        assert series.recent is not None
+        weight = metric.weight
+        scaled = min(round(weight * SCALE), _MOST)
+        live = series.recent.at(now)
+        for text in metric.values:
+            value = float(text)
+            series.value += weight
+            series.sum += value * weight
+            for into in (series.buckets, live):
+                _count(into, value, scaled)
+        series.ring.receive(now, weight * len(metric.values))
+
+    def _join(self, series: StatsdSeries, metric: StatsdMetric, now: float) -> None:
+        period = int(now // RECENT)
+        if period != series.period:
+            series.period = period
+            series.members.clear()
+            series.ring.receive(period * RECENT, 0.0)
+        for member in metric.values:
+            if member in series.members:
+                continue
+            if len(series.members) >= self._max_members:
+                self.counts["set_limit"] += 1
+                continue
+            series.members.add(str(member)[:256])
+            series.ring.add(period * RECENT, 1.0)
+        series.value = float(len(series.members))
+
+    def _find(self, metric: StatsdMetric) -> StatsdSeries | None:
+        kind = KINDS[metric.kind]
+        labels = metric.tags if len(metric.tags) < 2 else tuple(sorted(set(metric.tags)))
+        key = (metric.name, kind, labels)
+        found = self.series.get(key)
+        if found is not None:
+            return found
+        if len(self.series) >= self._max_series:
+            self.counts["series_limit"] += 1
+            return None
+        if sum(len(name) + len(value) for name, value in labels) > _MAX_TAGS_TEXT:
+            self.counts["tags_limit"] += 1
+            return None
+        if kind == "histogram":
+            if self.histograms >= self._max_histograms:
+                self.counts["histogram_limit"] += 1
+                return None
+            self.histograms += 1
+        unit = "milliseconds" if metric.kind is StatsdKind.TIMER else ""
+        ring = Ring(*self._fine, Ring(*self._coarse))
+        found = self.series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
+        return found
+
+
+def _count(into: Buckets, value: float, scaled: int) -> None:
+    if value == 0:
+        into.zero += scaled
+    else:
+        into.add_to(into.positive if value > 0 else into.negative, bucket_of(abs(value)), scaled)
+        into.bound()
