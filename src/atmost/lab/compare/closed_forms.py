@@ -22,6 +22,7 @@ from atmost.lab.compare.options import CompareOptions
 DOUBT: Final = 1e-6
 """Probability of one figure to lie outside its interval although the arm is right."""
 _EXPONENT: Final = math.log(2 / DOUBT)
+_SHARES: Final = {"processed", "processed twice or more"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,10 @@ def _beside(report: ArmReport, theories: dict[str, Theory]) -> Iterator[Check]:
     for figure, theory in theories.items():
         simulated, count = figures[figure]
         if simulated is not None:
-            yield Check(report.arm, figure, simulated, theory.mean, theory.margin(count))
+            margin = theory.margin(count)
+            if figure in _SHARES:  # of few messages the bound may exceed what a share can be
+                margin = min(margin, max(theory.mean, 1 - theory.mean))
+            yield Check(report.arm, figure, simulated, theory.mean, margin)
 
 
 def _answered(options: CompareOptions) -> float:
