@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atmost.endpoint.sender import Sender
+from atmost.uses.logs.options import LogOptions
 from atmost.uses.logs.rendering import said
 from atmost.uses.logs.writer import LogWriter
 
@@ -27,12 +28,12 @@ class AtmostSink:
 
         Args:
             sender: as `LogHandler` has it.
-            options: further ones of `LogHandler`: `subject`, `drop`, `max_queue`, `max_record`, `mark_interval`, `flush_level`.
+            options: those of `LogOptions`, by name.
 
         Raises:
             OptionError: an option is outside its range.
         """
-        self.writer = LogWriter(sender, **options)
+        self.writer = LogWriter(sender, LogOptions(**options))
 
     def write(self, message: Any) -> None:
         """Sends a record; called by loguru with a text that has the record beside it."""

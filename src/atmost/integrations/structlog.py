@@ -17,6 +17,7 @@ from typing import Any, Final
 from structlog import DropEvent
 
 from atmost.endpoint.sender import Sender
+from atmost.uses.logs.options import LogOptions
 from atmost.uses.logs.rendering import said
 from atmost.uses.logs.writer import LogWriter
 
@@ -40,12 +41,12 @@ class AtmostProcessor:
         Args:
             sender: as `LogHandler` has it.
             passing: whether the event goes on to the processors that follow; else it ends here.
-            options: further ones of `LogHandler`: `subject`, `drop`, `max_queue`, `max_record`, `mark_interval`, `flush_level`.
+            options: those of `LogOptions`, by name.
 
         Raises:
             OptionError: an option is outside its range.
         """
-        self.writer = LogWriter(sender, **options)
+        self.writer = LogWriter(sender, LogOptions(**options))
         self._passing = passing
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from atmost.uses.logs.display import lines
 from atmost.uses.logs.handler import LogHandler
+from atmost.uses.logs.options import LogOptions
 from atmost.uses.logs.reader import LogReader
 from atmost.uses.logs.reasons import DropPolicy, GapReason
 from atmost.uses.logs.records import LogGap, LogRecord, LogSource
@@ -12,6 +13,7 @@ __all__ = [
     "GapReason",
     "LogGap",
     "LogHandler",
+    "LogOptions",
     "LogReader",
     "LogRecord",
     "LogSource",

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
+from atmost.uses.logs.options import LogOptions
 from atmost.uses.logs.reasons import DropPolicy
 from atmost.uses.logs.rendering import exception_of, extra_of, message_of
 from atmost.uses.logs.writer import LogWriter
@@ -52,16 +53,8 @@ class LogHandler(logging.Handler):
             sender: carries the records. A `Sender` stays its owner's to close, after this handler; from a URL, or from the
                 arguments of a Sender by name, one is made here, and closed with the handler. None takes `url`.
             url: where to, when no sender is given; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
-            subject: the first tokens of the subjects; the logger's name is the rest.
             level: records below it are not this handler's, and are not counted.
-            drop: which record goes when the sender has no room: the `newest`, the `oldest`, or one of the `lowest` level.
-                With `newest` nothing is kept beside the sender's own buffer, and no lock taken.
-            max_queue: records that are kept back for the other two while the sender has no room. Larger survives longer
-                stalls, and sends older records after them.
-            max_record: bytes of texts and fields of one record; beyond it head and tail are kept.
-            mark_interval: seconds between marks, which say how many records there were. Shorter finds losses at the end of
-                a burst sooner, and costs a message each while something is logged.
-            flush_level: records of this level and above leave at once, without waiting for company.
+            subject, drop, max_queue, max_record, mark_interval, flush_level: see `LogOptions`.
 
         Raises:
             OptionError: an option is outside its range, or both a sender and a URL are given.
@@ -74,12 +67,14 @@ class LogHandler(logging.Handler):
         self._inside = threading.local()
         self._writer = LogWriter(
             url if sender is None else sender,
-            subject=subject,
-            drop=drop,
-            max_queue=max_queue,
-            max_record=max_record,
-            mark_interval=mark_interval,
-            flush_level=flush_level,
+            LogOptions(
+                subject=subject,
+                drop=drop,
+                max_queue=max_queue,
+                max_record=max_record,
+                mark_interval=mark_interval,
+                flush_level=flush_level,
+            ),
         )
         self._reentered = self._failed = 0
 

@@ -8,7 +8,6 @@ A forked child's records begin at 0, in a life of their own.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import secrets
 import sys
@@ -25,6 +24,7 @@ from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.uses.logs.levels import LOCK_FREE, Tally
 from atmost.uses.logs.marker import the_marker
+from atmost.uses.logs.options import LogOptions
 from atmost.uses.logs.parcel import Parcel
 from atmost.uses.logs.reasons import DropPolicy
 from atmost.uses.logs.subjects import MARK, Subjects
@@ -47,31 +47,22 @@ class LogWriter:
     def __init__(
         self,
         sender: Sender | str | Mapping[str, Any] | None = None,
-        *,
-        subject: str = "logs",
-        drop: str = DropPolicy.NEWEST,
-        max_queue: int = 1000,
-        max_record: int = 65_536,
-        mark_interval: float = 5.0,
-        flush_level: int = logging.ERROR,
+        options: LogOptions | None = None,
     ) -> None:
-        """Prepares to write; no thread is started, and nothing sent, before the first record. Arguments as `LogHandler` has them."""
-        if drop not in set(DropPolicy):
-            raise OptionError("drop", drop, "newest, oldest or lowest")
-        if not isinstance(max_queue, int) or not 1 <= max_queue <= 1_000_000:
-            raise OptionError("max_queue", max_queue, "1 to 1,000,000 records")
-        if not isinstance(max_record, int) or not 512 <= max_record <= 1 << 20:
-            raise OptionError("max_record", max_record, f"512 to {1 << 20} bytes")
-        if not isinstance(mark_interval, int | float) or not 0.05 <= mark_interval <= 3600:
-            raise OptionError("mark_interval", mark_interval, "0.05 to 3600 seconds")
-        if not isinstance(flush_level, int):
-            raise OptionError("flush_level", flush_level, "a level's number, as logging.ERROR")
-        self._mark_subject = check_subject(f"{subject}.{MARK}")
-        self._subjects = Subjects(subject)
-        self._policy, self._max_queue = DropPolicy(drop), max_queue
-        self._max_record = max_record
-        self._interval = float(mark_interval)
-        self._flush_level = flush_level
+        """Prepares to write; no thread is started, and nothing sent, before the first record.
+
+        Args:
+            sender: as `LogHandler` has it.
+            options: None takes the defaults.
+
+        Raises:
+            SubjectError: the subject cannot be used.
+            AddressError: the URL cannot be used.
+        """
+        self._options = options = LogOptions() if options is None else options
+        self._mark_subject = check_subject(f"{options.subject}.{MARK}")
+        self._subjects = Subjects(options.subject)
+        self._newest = options.drop == DropPolicy.NEWEST
         self._owns = not isinstance(sender, Sender)
         self._sender = sender if isinstance(sender, Sender) else _open(sender)
         self._closed = False
@@ -147,7 +138,7 @@ class LogWriter:
             if error:
                 self._counts["unformatted"] += 1
             dropped = self._offer(subject, body, fields, rank)
-            if rank >= self._flush_level:
+            if rank >= self._options.flush_level:
                 self._sender.flush()
         except Exception:  # noqa: BLE001  logging never harms what it tells of: counted, and told by the next record
             self._counts["errors"] += 1
@@ -156,7 +147,7 @@ class LogWriter:
             self._dropped += dropped
         self._marks_left = MARKS
         if not self._armed:
-            self._arm(self._interval)
+            self._arm(self._options.mark_interval)
         return not dropped
 
     def flush(self) -> None:
@@ -213,7 +204,7 @@ class LogWriter:
         self._counts: Counter[str] = Counter()
         self._dropped = 0
         self._finished = 0
-        self._waiting = Waiting(self._sender, self._max_queue, self._policy)
+        self._waiting = Waiting(self._sender, self._options.max_queue, DropPolicy(self._options.drop))
         self._marks_left = 0
         self._mark_at = 0.0
         self._armed = False
@@ -221,19 +212,19 @@ class LogWriter:
 
     def _offer(self, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
         """Sends, or keeps back; returns how many records were dropped."""
-        if self._policy is DropPolicy.NEWEST:
+        if self._newest:
             size = _UTF8 * (len(body.message) + len(body.exception))
             try:
                 if fields is not None:
                     body.fields = msgspec.Raw(encode(fields))
                     size += len(body.fields)
-                if size <= self._max_record:
+                if size <= self._options.max_record:
                     return not self._sender.send(subject, body)  # the usual case
             except Exception:  # noqa: BLE001  too large for a datagram, or something that cannot be carried
                 self._counts["reworked"] += 1
-        parcel = Parcel(subject, body, fields, self._max_record)
+        parcel = Parcel(subject, body, fields, self._options.max_record)
         self._counts["truncated"] += parcel.truncated
-        if self._policy is DropPolicy.NEWEST:
+        if self._newest:
             dropped = int(not parcel.send(self._sender))
         else:
             dropped = self._waiting.offer(rank, parcel)
@@ -261,7 +252,7 @@ class LogWriter:
         """Sees that a turn of the marker comes."""
         now = time.monotonic()
         if not self._armed:
-            self._mark_at = now + self._interval
+            self._mark_at = now + self._options.mark_interval
         self._armed = the_marker().wake_at(now + after)
 
     def _tick(self, now: float) -> float | None:
@@ -272,7 +263,7 @@ class LogWriter:
         if len(self._waiting):  # a mark would call them lost
             return now + _AGAIN
         if self._marks_left and now >= self._mark_at:
-            self._mark_at = now + self._interval
+            self._mark_at = now + self._options.mark_interval
             self._marks_left -= 1
             self._mark()
         if not self._marks_left:
