@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from tests.real import BOUND, until
 
@@ -22,9 +23,9 @@ def program() -> str | None:
 class JetStream:
     """A server on a free port of the loopback interface, with a store of its own that outlives it."""
 
-    def __init__(self, store: Path, *options: str) -> None:
+    def __init__(self, store: Path, *options: str, jetstream: bool = True) -> None:
         self._store = store
-        self._options = options
+        self._options = (*options, *(("-js", "-sd", str(store)) if jetstream else ()))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,7 +41,7 @@ class JetStream:
         found = program()
         assert found is not None
         log = self._store / "log"
-        place = ["-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._store), "-l", str(log)]
+        place = ["-a", "127.0.0.1", "-p", str(self.port), "-l", str(log)]
         log.unlink(missing_ok=True)
         self._process = subprocess.Popen([found, *place, *self._options])
         until(lambda: log.exists() and "Server is ready" in log.read_text())
@@ -74,7 +75,7 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def __aenter__(self) -> "Relay":
+    async def __aenter__(self) -> Self:
         self._listening = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         return self
 

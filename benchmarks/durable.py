@@ -1,0 +1,179 @@
+"""What a guarantee costs: publishing and processing at least once and exactly once, beside `send()` and nats-py's own publish.
+
+    python benchmarks/durable.py [--messages 3000] [--together 64] [--json]
+
+One NATS server with JetStream on this host, its store in a temporary folder, one replica. A message is a small map.
+
+* alone: one `publish` after the other; its latency is what a caller waits. For `send()` it is the call.
+* together: as many at once as `--together` says, messages a second.
+* processed: messages a second through `run` with a plain handler and `concurrency=1`, and for `ExactlyOnce` with its record in SQLite,
+  on the disk before each acknowledgement (synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import nats
+
+import atmost
+from atmost import durable
+
+PAYLOAD = {"order": 4711, "amount": 12.5, "currency": "EUR"}
+Figures = dict[str, float]
+Publish = Callable[[int], Awaitable[object]]
+
+
+def main() -> None:
+    """Starts a server, measures, and prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=3000, help="in each measurement (%(default)s)")
+    parser.add_argument("--together", type=int, default=64, help="messages in flight (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url, server = start(Path(folder))
+        try:
+            table = {"Sender.send (UDP)": sending(options.messages)}
+            table |= asyncio.run(measure(url, Path(folder), options.messages, options.together))
+        finally:
+            server.kill()
+            server.wait()
+    if options.json:
+        print(json.dumps(table))
+        return
+    columns = ("alone_per_s", "p50_us", "p99_us", "together_per_s", "processed_per_s")
+    print(f"{'':34}" + "".join(f"{column:>17}" for column in columns))
+    for name, figures in table.items():
+        print(f"{name:34}" + "".join(f"{figures[c]:17,.0f}" if c in figures else f"{'':17}" for c in columns))
+
+
+def start(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """A server on a free port, once it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    beside = Path(sys.executable).parent / "nats-server"
+    program = str(beside) if beside.exists() else "nats-server"
+    log = folder / "log"
+    server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder), "-l", str(log)])
+    while not (log.exists() and "Server is ready" in log.read_text()):
+        time.sleep(0.01)
+    return f"nats://127.0.0.1:{port}", server
+
+
+def sending(messages: int) -> Figures:
+    """At most once: what the call costs, with a receiver that takes everything."""
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver, atmost.Sender(receiver.url) as sender:
+        took = []
+        began = time.perf_counter()
+        for _ in range(messages):
+            before = time.perf_counter()
+            sender.send("payments.captured", PAYLOAD)
+            took.append(time.perf_counter() - before)
+        return latencies(took) | {"alone_per_s": messages / (time.perf_counter() - began)}
+
+
+async def measure(url: str, folder: Path, messages: int, together: int) -> dict[str, Figures]:
+    """Both guarantees, and nats-py without them."""
+    table: dict[str, Figures] = {}
+    connection = await nats.connect(url)
+    js = connection.jetstream()
+    await js.add_stream(name="RAW", subjects=["raw.>"])
+    data = json.dumps(PAYLOAD).encode()
+    table["nats-py, JetStream publish"] = await published(lambda _: js.publish("raw.a", data), messages, together)
+    await connection.close()
+
+    stream = durable.Stream("ONCE_OR_MORE", ["more.>"])
+    async with durable.AtLeastOnce(url, stream) as more:
+        figures = await published(lambda _: more.publish("more.a", PAYLOAD), messages, together)
+        table["AtLeastOnce"] = figures | {"processed_per_s": await processed(more, messages, durable="bench")}
+
+    stream = durable.Stream("ONCE", ["once.>"])
+    async with durable.ExactlyOnce(url, stream) as once:
+        figures = await published(lambda n: once.publish("once.a", PAYLOAD, id=str(n)), messages, together)
+        rate = await processed(once, messages, durable="after", store=folder / "after.db")
+        table["ExactlyOnce, recorded after"] = figures | {"processed_per_s": rate}
+        with sqlite3.connect(folder / "transaction.db") as payments:
+            payments.execute("CREATE TABLE payments (id TEXT, amount REAL)")
+        payments.close()
+        with durable.SQLiteStore(folder / "transaction.db") as store:
+            rate = await processed(once, messages, durable="transaction", store=store, effect=in_transaction(store))
+        table["ExactlyOnce, in a transaction"] = {"processed_per_s": rate}
+    return table
+
+
+async def published(publish: Publish, messages: int, together: int) -> Figures:
+    """Publishing one after the other, and many at once."""
+    await publish(-1)
+    took = []
+    began = time.perf_counter()
+    for number in range(messages):
+        before = time.perf_counter()
+        await publish(number)
+        took.append(time.perf_counter() - before)
+    alone = time.perf_counter() - began
+    numbers = iter(range(messages, 2 * messages))
+
+    async def some() -> None:
+        for number in numbers:
+            await publish(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(some() for _ in range(together)))
+    return latencies(took) | {
+        "alone_per_s": messages / alone,
+        "together_per_s": messages / (time.perf_counter() - began),
+    }
+
+
+async def processed(
+    guarantee: durable.AtLeastOnce,
+    messages: int,
+    effect: Callable[[durable.DurableMessage], object] = lambda _message: None,
+    **options: Any,
+) -> float:
+    """Messages a second through `run`, of those that were published before."""
+    left = messages
+
+    def handler(message: durable.DurableMessage) -> None:
+        nonlocal left
+        effect(message)
+        left -= 1
+        if left == 0:
+            guarantee.stop()
+
+    began = time.perf_counter()
+    await guarantee.run(handler, **options)
+    return messages / (time.perf_counter() - began)
+
+
+def in_transaction(store: durable.SQLiteStore) -> Callable[[durable.DurableMessage], object]:
+    """An effect that is committed with its record."""
+
+    def effect(message: durable.DurableMessage) -> None:
+        with store.transaction(message) as connection:
+            connection.execute("INSERT INTO payments VALUES (?, ?)", (message.id, message.payload["amount"]))
+
+    return effect
+
+
+def latencies(took: list[float]) -> Figures:
+    """Microseconds."""
+    cuts = statistics.quantiles(took, n=100)
+    return {"p50_us": cuts[49] * 1e6, "p99_us": cuts[98] * 1e6}
+
+
+if __name__ == "__main__":
+    main()
