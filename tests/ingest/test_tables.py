@@ -1,12 +1,18 @@
 """Every row of the tables in docs/ingest.md is true."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
 from tests.ingest.page import NOW, PEER, of_gelf, of_statsd, of_syslog, rows, to_bytes, to_datagram
+from tests.real import BOUND, environment
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("lines", "becomes"), rows("StatsD and DogStatsD", "Accepted", "Rejected"))
@@ -46,3 +52,21 @@ def test_gelf_chunks(steps, becomes):
         outcomes += reader.receive(chunk, PEER, now)
     assert [of_gelf(outcome) for outcome in outcomes] == becomes.split("; ")
     assert (reader.held, reader.waiting) == (0, 0)
+
+
+def test_the_example():
+    """The example runs to its end, and prints what it read."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "ingest.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+        timeout=BOUND,
+    )
+    assert done.stdout.splitlines() == [
+        "warning 127.0.0.1 stock of tea is low no_time no_host",
+        "orders 6.0 (('shop', 'berlin'),)",
+        "malformed_value orders:many|c",
+    ]
+    assert done.stderr == ""

@@ -22,7 +22,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
     sample: str
     """The beginning of what was refused, escaped: safe on a terminal and in a log, at most `MAX_SAMPLE` characters."""
     count: int = 1
-    """Lines refused at once."""
+    """Lines, or samples of a line, refused at once."""
 
 
 def rejected(reason: StrEnum, what: bytes | str, count: int = 1) -> Rejected:

@@ -58,18 +58,20 @@ def _fields(said: dict[str, Any]) -> tuple[dict[str, Scalar], bool]:
     """The additional fields, and whether they are all there. Those without an underscore are kept too, as `facility` was."""
     fields: dict[str, Scalar] = {}
     whole = True
-    # First those that are named as the format has it.
-    for name, value in sorted(said.items(), key=lambda item: item[0][:1] != "_"):
-        if name in _STANDARD:
-            continue
-        short = name.removeprefix("_")
-        if not short or name == "_id" or short in fields or len(fields) >= MAX_FIELDS:
-            whole = False
-            continue
-        try:
-            fields[short] = _scalar(value)
-        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-            whole = False
+    for marked in (True, False):  # first those that are named as the format has it
+        for name, value in said.items():
+            if (name[:1] == "_") is not marked or name in _STANDARD:
+                continue
+            if len(fields) >= MAX_FIELDS:
+                return fields, False
+            short = name.removeprefix("_")
+            if not short or name == "_id" or short in fields:
+                whole = False
+                continue
+            try:
+                fields[short] = _scalar(value)
+            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+                whole = False
     return fields, whole
 
 

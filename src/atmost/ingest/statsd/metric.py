@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Final
 
 from atmost.ingest.rejected import rejected
@@ -28,8 +29,8 @@ KINDS: Final = {str(kind): kind for kind in StatsdKind}
 NAME: Final = r"[^:|,#\[\]\x00-\x1f\x7f-\x9f]"
 """A character of a name."""
 _NAME: Final = re.compile(NAME + "*")
-_SECOND_STYLE: Final = re.compile(r"#[^,=]+=|\[[^\]=]+=[^\]]*\]\Z")
-"""Tags of another style among those between commas."""
+_SECOND_STYLE: Final = re.compile(r"#[^,=#]+=")
+"""Tags behind a `#` among those between commas."""
 
 
 def read_metric(line: str, into: StatsdDatagram, *, deltas: bool | None) -> None:
@@ -54,13 +55,13 @@ def read_metric(line: str, into: StatsdDatagram, *, deltas: bool | None) -> None
     samples = rest.split(":", MAX_VALUES + 1)
     if len(samples) > MAX_VALUES:
         raise Refusal(StatsdReason.TOO_MANY_VALUES)
+    refused: Counter[StatsdReason] = Counter()
     for sample in samples:
-        ignored = dict(into.ignored)
         try:
             into.metrics.append(_sample(name, tags, sample, into, deltas=deltas))
         except Refusal as refusal:
-            into.ignored = ignored
-            into.rejected.append(rejected(refusal.reason, line))
+            refused[refusal.reason] += 1
+    into.rejected += [rejected(reason, line, count) for reason, count in refused.items()]
 
 
 def _sample(name: str, tags: Tags, sample: str, into: StatsdDatagram, *, deltas: bool | None) -> StatsdMetric:
@@ -102,7 +103,7 @@ def _split_name(line: str, into: StatsdDatagram) -> tuple[str, Tags, str]:
             mixed = rest[:1] in (",", "#")
             raise Refusal(StatsdReason.MIXED_TAGGING_STYLES if mixed else StatsdReason.MALFORMED_LINE)
         rest = rest[1:]
-    elif _SECOND_STYLE.search(inner):
+    elif _SECOND_STYLE.search(inner) or (inner[-1:] == "]" and "=" in inner[inner.rfind("[") :] and "[" in inner):
         raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)
     if "|#" in rest:
         raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import tzinfo
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from atmost.ingest.syslog.times import iso_time, traditional_time
@@ -62,9 +63,16 @@ def read_legacy(text: str, now: float, zone: tzinfo) -> Legacy:
     behind = rest[host.end() :]
     if _TAG.match(behind):
         return _tagged(behind, _TAG, known._replace(host=host[1]))
-    # Without a tag behind it, only what looks like no word of a sentence is a host.
-    named = re.search(r"[.:].*[^.:]\Z", host[1])
-    return known._replace(host=host[1], message=behind) if named else known
+    # Without a tag behind it only an address is a host for certain: `config.yaml` may be the first word of the text.
+    return known._replace(host=host[1], message=behind) if _is_address(host[1]) else known
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _tagged(text: str, tag: re.Pattern[str], known: Legacy) -> Legacy:
