@@ -1,4 +1,4 @@
-"""`atmost collect`: who sends how much and what of it is lost, a line or an object a second, and the account."""
+"""`atmost collect` with our own senders: what is worth a line, an object a second, and the account."""
 
 import json
 import signal
@@ -12,7 +12,8 @@ import atmost
 from atmost.lab.faults import DROPPED, PASSED, FaultRules, LinkFaults
 from tests.cli.test_listen import MALFORMED, PIPED, through_a_link
 
-ANY = "udp://127.0.0.1:0"
+ALONE = ("--statsd", "off", "--syslog", "off", "--gelf", "off", "--http", "off")
+ANY = ("--bind", "udp://127.0.0.1:0", *ALONE)
 COUNTS = {
     *("delivered", "lost", "lost_by_place", "late", "pending", "queued", "overflow", "discarded", "before_join"),
     *("tail_unknown", "refused", "datagrams_in", "accepted", "kernel_drops"),
@@ -27,7 +28,7 @@ ROW = {
 def test_an_object_a_second_and_the_account_last(start, number):
     """Every line stands alone; the last one, after the signal, has taken in what had arrived."""
     began = time.monotonic()
-    collector = start("collect", "--json", "--bind", ANY)
+    collector = start("collect", "--json", *ANY)
     with atmost.Sender(collector.url, name="busy") as sender:
         for value in range(500):
             sender.send("a.b", value)
@@ -53,7 +54,7 @@ def test_an_object_a_second_and_the_account_last(start, number):
 
 def test_what_a_link_lost_and_doubled_is_told_by_sender(start):
     """The loss belongs to whom it happened to; a duplicate is refused, counted, and delivered once."""
-    collector = start("collect", "--json", "--bind", ANY)
+    collector = start("collect", "--json", *ANY)
     twice = FaultRules(LinkFaults(duplicate=1.0), Random(1)).judge()
     with (
         through_a_link(collector.url, [PASSED, DROPPED, twice, DROPPED, PASSED]) as url,
@@ -74,7 +75,7 @@ def test_what_a_link_lost_and_doubled_is_told_by_sender(start):
 
 def test_strangers_on_the_port(start):
     """Counted by reason, nothing printed for a datagram, nothing good lost."""
-    collector = start("collect", "--json", "--bind", ANY)
+    collector = start("collect", "--json", *ANY)
     host, port = collector.url.removeprefix("udp://").split(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, atmost.Sender(collector.url, linger=0) as sender:
         for number in range(300):
@@ -89,24 +90,39 @@ def test_strangers_on_the_port(start):
     assert done.err == f"listening on {collector.url} for everything (Ctrl-C ends)\n"
 
 
-def test_lines_for_people_where_there_is_no_terminal(start):
-    """A line a second, as a service's log wants it, and the account at the end."""
-    collector = start("collect", "--bind", ANY)
+def test_lines_for_people(start):
+    """Where it listens, then only what changes, escaped, and the account at the end."""
+    collector = start("collect", *ANY)
     with atmost.Sender(collector.url, name="steady\x1b[2J") as sender:
         for value in range(10):
             sender.send("a.b", value)
-        collector.until(lambda: any("delivered 10  lost 0" in line for line in collector.out))
-        done = collector.end()
+        collector.until(lambda: any("began" in line for line in collector.out))
+    collector.until(lambda: any("said goodbye" in line for line in collector.out))
+    done = collector.end()
     assert done.status == 0
-    assert any(line.startswith("1 senders  ") for line in done.out.splitlines())
+    assert done.out.startswith(f"  atmost   {collector.url}\n")
     assert f"account of {collector.url} after " in done.out
+    assert "  delivered            10 messages" in done.out
     assert r"steady\x1b[2J" in done.out
     assert "\x1b" not in done.out
 
 
+def test_a_loss_is_worth_a_line(start):
+    """Whose it was, how much, and where."""
+    collector = start("collect", *ANY)
+    with (
+        through_a_link(collector.url, [PASSED, DROPPED, DROPPED, PASSED]) as url,
+        atmost.Sender(url, name="lossy", linger=0) as sender,
+    ):
+        for value in range(4):
+            sender.send("a", value)
+        collector.until(lambda: any("lost 2 (in flight 2)" in line for line in collector.out))
+    assert collector.end().status == 0
+
+
 def test_an_end_by_time(run):
     """Also with nobody sending; the account is there."""
-    done = run("collect", "--json", "--seconds", "0.2", "--bind", ANY)
+    done = run("collect", "--json", "--seconds", "0.2", *ANY)
     assert done.status == 0
     assert done.objects[-1]["type"] == "account"
     assert done.objects[-1]["delivered"] == 0
@@ -114,6 +130,6 @@ def test_an_end_by_time(run):
 
 def test_a_reader_that_has_enough(start):
     """`| head -n 1` ends it at the next second, without a word."""
-    done = start("collect", "--json", "--seconds", 60, "--bind", ANY, code=PIPED).wait()
+    done = start("collect", "--json", "--seconds", 60, *ANY, code=PIPED).wait()
     assert len(done.out.splitlines()) == 1
     assert done.err.splitlines()[1:] == []

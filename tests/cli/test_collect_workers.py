@@ -9,11 +9,12 @@ import pytest
 
 from atmost import MergedLedger, Sender
 from atmost.cli.output import account_lines
+from tests.cli.test_collect import ALONE
 
 
 def collecting(start, *options):
     """Start a collector with two workers, and return it when it listens."""
-    running = start("collect", "--bind", "udp://127.0.0.1:0", "--workers", 2, *options)
+    running = start("collect", "--bind", "udp://127.0.0.1:0", *ALONE, "--workers", 2, *options)
     assert running.url
     return running
 
@@ -54,7 +55,7 @@ def test_the_account_for_people_says_that_a_worker_was_killed(start):
     """R20: a worker that is killed is replaced, said so, and stands in the account."""
     running = collecting(start)
     send(running.url)
-    running.until(lambda: any("delivered 80" in line for line in running.out))
+    running.until(lambda: sum("said goodbye" in line for line in running.out) == 8)
     os.kill(psutil.Process(running.pid).children()[0].pid, signal.SIGKILL)
     assert "was ended by SIGKILL; another takes over" in running.says("worker")
     ended = running.end()
@@ -77,7 +78,7 @@ def test_a_port_in_use(start, commands):
     """A second collector at the same address, with or without workers, fails in one line."""
     running = collecting(start)
     for workers in (1, 2):
-        ended = commands("collect", "--bind", running.url, "--workers", workers)
+        ended = commands("collect", "--bind", running.url, *ALONE, "--workers", workers)
         assert ended.status == 1
         assert f"{running.url} is in use" in ended.err
         assert ended.err.count("\n") == 1
@@ -86,13 +87,13 @@ def test_a_port_in_use(start, commands):
 @pytest.mark.parametrize("workers", [0, "many", 5000])
 def test_a_number_that_cannot_be(commands, workers):
     """Too few, too many or no number is used wrongly."""
-    ended = commands("collect", "--bind", "udp://127.0.0.1:0", "--workers", workers)
+    ended = commands("collect", "--bind", "udp://127.0.0.1:0", *ALONE, "--workers", workers)
     assert ended.status == 2
     assert "workers" in ended.err
 
 
 def test_workers_need_udp(commands):
     """A Unix socket has one receiver."""
-    ended = commands("collect", "--bind", "unix:///tmp/nowhere.sock", "--workers", 2)
+    ended = commands("collect", "--bind", "unix:///tmp/nowhere.sock", *ALONE, "--workers", 2)
     assert ended.status == 2
     assert "only a UDP port can be shared" in ended.err
