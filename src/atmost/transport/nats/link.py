@@ -235,7 +235,7 @@ class Link:
             self._ends.disconnected()
         if not self._stopped:
             self._known.append(self._known.pop(self._known.index(connection.server)))
-            self._complain(f"{connection.server} is gone: {why}; what is sent meanwhile is refused and counted")
+            self._complain(f"{connection.server} is gone: {why}")
 
     def _turn(self, connection: Connection) -> None:
         now = time.monotonic()

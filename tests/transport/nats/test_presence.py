@@ -1,0 +1,255 @@
+"""One owner at a time, in virtual time: claims, leases, and a network between receivers that delays, cuts and joins."""
+
+import json
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atmost.core.shards import parse_shards
+from atmost.transport.nats.presence import CLAIM_LEASES, Presence, sends
+
+LEASE = 1.0
+STEP = 0.05
+
+
+class Bus:
+    """Servers that carry what receivers say, everywhere and at once; each receiver may be cut off or stand still."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.crew = {}
+        self.waiting = {}
+        self.still = set()
+        self.apart = set()
+
+    def join(self, identity, shards="0-3/4", lease=LEASE):
+        """Let a receiver come and claim."""
+        presence = self.crew[identity] = Presence(identity, identity, parse_shards(shards), lease)
+        self.waiting[identity] = []
+        self.say(identity, presence.connected(self.now))
+        return presence
+
+    def say(self, identity, payloads):
+        """Deliver to all on this side of a cut, the speaker included."""
+        for name in self.crew:
+            if (name in self.apart) == (identity in self.apart):
+                self.waiting[name] += payloads
+
+    def run(self, seconds):
+        """Let time pass; those that stand still find all of it waiting."""
+        for _ in range(round(seconds / STEP)):
+            self.now += STEP
+            for name in list(self.crew):
+                if name not in self.still:
+                    self.turn(name)
+            self.check()
+
+    def turn(self, name):
+        presence = self.crew[name]
+        due = presence.next_deadline()
+        if due is not None and self.now >= due:
+            self.say(name, presence.handle_deadline(self.now))
+        while self.waiting[name]:
+            self.say(name, presence.receive(self.waiting[name].pop(0), self.now))
+
+    def check(self):
+        """Nobody holds a shard together with another one, as long as the servers are connected."""
+        holding = [p for p in self.crew.values() if p.holds(self.now)]
+        if not self.apart:
+            for one, other in combinations(holding, 2):
+                assert not one._shards.owned & other._shards.owned
+
+
+def test_a_claim_that_nobody_contradicts_becomes_ownership():
+    """After one and a half leases, not before; and it lasts as long as the owner hears itself."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(CLAIM_LEASES * LEASE - 2 * STEP)
+    assert not a.holds(bus.now)
+    bus.run(0.5)
+    assert a.holds(bus.now)
+    bus.run(20)
+    assert a.holds(bus.now)
+    assert a.incarnations == 1
+
+
+def test_the_lease_ends_by_itself():
+    """Without an echo nothing is held any more, whether or not anybody looks at the deadlines."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(2)
+    assert a.holds(bus.now)
+    assert not a.holds(bus.now + LEASE + STEP)
+    a.disconnected()
+    assert a.handle_deadline(bus.now + 2) == []
+    assert not a.owning
+    assert a.warnings == ["not in touch for 1 s: 0-3/4 must be claimed anew"]
+
+
+def test_without_an_echo_nothing_is_ever_owned():
+    """Whoever may publish and not subscribe, or the reverse, owns nothing."""
+    lonely = Presence("a", "a", parse_shards("0/1"), LEASE)
+    lonely.connected(0.0)
+    for tick in range(1, 200):
+        lonely.handle_deadline(tick * 0.1)
+    assert lonely.incarnations == 0
+    assert not lonely.holds(20.0)
+
+
+def test_an_owner_is_not_disturbed_by_a_claim():
+    """Not even by one with a smaller id."""
+    bus = Bus()
+    b = bus.join("b")
+    bus.run(2)
+    a = bus.join("a", "3/4")
+    bus.run(1)
+    assert a.holder == "b, which has 0-3/4"
+    assert a.next_deadline() is None
+    assert b.holds(bus.now)
+
+
+def test_of_two_claims_the_smaller_id_goes_on():
+    """Whichever came first."""
+    bus = Bus()
+    b = bus.join("b")
+    bus.run(0.7)
+    a = bus.join("a")
+    bus.run(3)
+    assert a.holds(bus.now)
+    assert b.holder == "a, which claims 0-3/4"
+
+
+def test_a_short_cut_costs_nothing_and_a_long_one_a_new_claim():
+    """Whoever is back within a lease goes on; later somebody may have been here, so it is another incarnation."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    for outage, incarnations in ((0.4, 1), (3.0, 2)):
+        a.disconnected()
+        bus.apart = {"a"}
+        bus.run(outage)
+        bus.apart = set()
+        bus.say("a", a.connected(bus.now))
+        bus.run(3)
+        assert a.holds(bus.now)
+        assert a.incarnations == incarnations
+
+
+def test_who_stood_still_ends_when_another_one_has_taken_over():
+    """It sees by its own clock that its lease is over, and from the successor that it is not to come back."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    bus.still = {"a"}
+    bus.run(1)
+    b = bus.join("b")
+    bus.run(3)
+    assert b.holds(bus.now)
+    bus.still = set()
+    bus.run(1)
+    assert a.holder == "b, which has 0-3/4"
+    assert b.holds(bus.now)
+
+
+def test_after_a_cut_one_of_two_owners_ends():
+    """Each side had one; they hear of each other within a third of a lease, and the smaller id stays."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    bus.apart = {"b"}
+    b = bus.join("b")
+    bus.run(4)
+    assert a.holds(bus.now)
+    assert b.holds(bus.now)
+    bus.apart = set()
+    b_until = bus.now + LEASE / 3 + 3 * STEP
+    bus.check = lambda: None
+    while bus.now < b_until:
+        bus.run(STEP)
+    assert a.holds(bus.now)
+    assert b.holder == "a, which has 0-3/4"
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["join", "still", "on", "leave"]), st.integers(0, 3), st.sampled_from([0.1, 0.6, 1.2, 3.0])
+        ),
+        max_size=25,
+    )
+)
+def test_whatever_they_do_no_two_hold_one_shard(steps):
+    """Joining, standing still, going on and leaving in any order, as long as the servers are connected (H2)."""
+    bus, joined = Bus(), 0
+    for what, which, seconds in steps:
+        names = list(bus.crew)
+        if what == "join":
+            joined += 1
+            # Ids in no order, shards that overlap.
+            bus.join(f"{which}-{joined}", ["0-3/4", "0-1/4", "2,3/4", "1-2/4"][which])
+        elif names:
+            name = names[which % len(names)]
+            if what == "still":
+                bus.still |= {name}
+            elif what == "on":
+                bus.still -= {name}
+            else:
+                bus.crew[name].leave()
+        bus.run(seconds)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, b"", b"{", b"[]", b"\xff" * 9, b"x" * 9000, b"[" * 5000, json.dumps({"kind": "own"}).encode()]
+    + [
+        json.dumps({"kind": "own", "id": "z", "who": "w", "shards": shards}).encode()
+        for shards in ("", "0-9/4", "x", "0/0", "0,0/4")
+    ],
+)
+def test_what_is_no_announcement_changes_nothing(payload):
+    """Anybody may publish there who is allowed to."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    assert a.receive(payload, bus.now) == []
+    assert a.holds(bus.now)
+
+
+def test_answers_are_few_whatever_is_claimed():
+    """A flood of claims is not answered with a flood (R15)."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    claim = json.dumps({"kind": "claim", "id": "b", "who": "b", "shards": "0-3/4"}).encode()
+    assert sum(len(a.receive(claim, bus.now)) for _ in range(1000)) <= 1
+
+
+def test_shards_without_an_owner_are_named_once():
+    """By those who are there, after others had time to come; and again when it becomes another hole."""
+    bus = Bus()
+    a = bus.join("a", "0/4")
+    b = bus.join("b", "2/4")
+    bus.run(12)
+    assert a.warnings == ["nobody receives the shards 1,3/4: what their senders send is lost"]
+    b.leave()
+    bus.crew.pop("b")
+    bus.run(12)
+    assert a.warnings[1:] == ["nobody receives the shards 1-3/4: what their senders send is lost"]
+
+
+def test_another_number_of_shards_is_noticed():
+    """A sender's is told once, a receiver's is a contest."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    for _ in range(3):
+        bus.say("a", [sends("web-1", 32), sends("web-2", 4)])
+        bus.run(1)
+    assert len(a.warnings) == 1
+    assert "web-1 divides the channel into 32 shards instead of 4" in a.warnings[0]
+    other = bus.join("0", "7/8")
+    bus.run(1)
+    assert other.holder == "a, which has 0-3/4"
