@@ -149,6 +149,19 @@ class HintedCache(GuardedCore):
         key = check_text("key", key)
         return Fill(self, key, shard_of(key, self.options.shards))
 
+    def touch(self, key: str, ttl: float | None = None) -> bool:
+        """Serves an entry for so many seconds from now, but never beyond `max_ttl` from its load; counts as a read.
+
+        Returns:
+            Whether it is here and served.
+
+        Raises:
+            HintError: the key is not text.
+            OptionError: `ttl` is not above 0.
+        """
+        with self._lock:
+            return self._core.touch(key, ttl, self._clock())
+
     def feed(self, event: Event, now: float | None = None) -> None:
         """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
 

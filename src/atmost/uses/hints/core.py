@@ -108,10 +108,19 @@ class CacheCore:
         self.counts[f"misses_{doubt.reason}"] += 1
         return None, doubt
 
+    def touch(self, key: str, ttl: float | None, now: float) -> bool:
+        """Gives an entry that is served another time to live; see `HintedCache.touch`."""
+        entry, _ = self.look(key, now)
+        if entry is None:
+            return False
+        most = entry.loaded + self._options.max_ttl
+        entry.until = most if ttl is None else min(most, now + _checked(ttl))
+        return True
+
     def begin_fill(self, fill: Fill, now: float) -> None:
         """A load begins; whatever concerns its key from now on refuses it."""
         fill.born, fill.version, fill.started = self.changes.epoch, self.changes.version, now
-        fill.refused = None
+        fill.refused = fill.only = None
         if self._open_fills >= MAX_FILLS:
             fill.refused = Reason.FILL_LIMIT
             return
@@ -136,6 +145,8 @@ class CacheCore:
         self.tick(now)
         most = self._options.max_ttl
         until = fill.started + (most if ttl is None else min(most, _checked(ttl)))
+        if fill.only is not None and fill.only != digest:
+            fill.refused = Reason.HINT
         if fill.refused is None:
             doubt = self.changes.judge(fill.key, fill.shard, fill.tags, fill.born, now)
             fill.refused = doubt.reason if doubt is not None else Reason.EXPIRED if now >= until else None
@@ -157,7 +168,7 @@ class CacheCore:
 
     def is_current(self, fill: Fill, now: float) -> bool:
         """Whether whoever asks now may have what this load brings: nothing has concerned it, as far as is known."""
-        fresh = fill.refused is None and fill.version == self.changes.version
+        fresh = fill.refused is None and fill.only is None and fill.version == self.changes.version
         return fresh and now - fill.started <= self.bound()
 
     def _tagged(self, tags: Iterable[str]) -> tuple[tuple[str, int], ...]:
@@ -166,9 +177,11 @@ class CacheCore:
         return tuple((text, shard_of(text, self._options.shards)) for text in (check_text("tag", tag) for tag in tags))
 
     def _drop(self, key: str, digest: int | None) -> None:
-        """Removes an entry, unless it is just the new value, and refuses what is being loaded of the key."""
+        """Removes an entry, and refuses what is being loaded of the key, unless it is just the new value."""
         for fill in self._fills.get(key, ()):
-            fill.refused = Reason.HINT
+            if digest is None:
+                fill.refused = Reason.HINT
+            fill.only = digest
         entry = self.shelf.find(key)
         if entry is None:
             return

@@ -26,7 +26,7 @@ class _Cache(Protocol):
 class Fill:
     """One load of one key; made by `HintedCache.filling`, entered before the load begins."""
 
-    __slots__ = ("_cache", "born", "key", "refused", "shard", "started", "tags", "version")
+    __slots__ = ("_cache", "born", "key", "only", "refused", "shard", "started", "tags", "version")
 
     def __init__(self, cache: _Cache, key: str, shard: int) -> None:
         """Args: cache: where to. key: plain text. shard: of the key."""
@@ -39,6 +39,8 @@ class Fill:
         self.started = 0.0
         """When it began, seconds on the cache's clock."""
         self.tags: Tagged = ()
+        self.only: int | None = None
+        """The digest of the only value that may be cached: a hint has told of it since the load began."""
         self.refused: Reason | None = None
         """Why the value was not cached, or will not be; None otherwise."""
 

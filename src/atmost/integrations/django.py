@@ -1,0 +1,205 @@
+"""Django's cache over `HintedCache`: every process caches for itself, and tells the others what it changes (docs/hints.md).
+
+    CACHES = {"default": {
+        "BACKEND": "atmost.integrations.django.HintedCacheBackend",
+        "LOCATION": "udp://127.0.0.1:7150-7157",
+    }}
+
+LOCATION lists the members' addresses, as a list or divided by commas; a port range stands for as many. A process receives on
+the first that is free on its host and sends to all others. A single address, as of a multicast group, is received on and sent
+to. Values are kept pickled, so that nobody shares an object. One cache for all threads of a process; a forked child makes
+its own when it first uses it. The first use waits until the receiver is ready, 0.5 s on loopback.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache  # type: ignore[import-untyped]  # Django is not typed
+from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
+from xxhash import xxh3_64_intdigest
+
+from atmost.integrations.django_members import Node, members_of, node_of
+from atmost.uses.hints import Fill, HintedCache, Invalidator
+
+_MAX_LEASES: Final = 64
+_LEASE: Final = 60.0
+"""Seconds after which a miss that no value followed is forgotten."""
+_OPTIONS: Final = {
+    "MAX_TTL", "MAX_ENTRIES", "CULL_FREQUENCY", "GRACE", "FORGET_AFTER", "INTERVAL", "SUBJECT", "AUDIENCE", "KEY_FILE",
+}  # fmt: skip
+
+
+class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not typed
+    """The backend; one a thread or task, as Django makes them, all on the process's one cache.
+
+    `get` notes where a miss began, so that a `set` or `add` that follows it in the same request is a fill: not kept when the
+    key has changed meanwhile.
+    """
+
+    def __init__(self, location: str | Iterable[str], params: dict[str, Any]) -> None:
+        """Args: location: see the module. params: Django's, with OPTIONS.
+
+        Raises:
+            ImproperlyConfigured: an option is unknown, or no address is free.
+        """
+        super().__init__(params)
+        options = dict(params.get("OPTIONS", {}))
+        if unknown := sorted(set(options) - _OPTIONS):
+            raise ImproperlyConfigured(
+                f"OPTIONS of {type(self).__name__}: unknown {unknown[0]}; there are {', '.join(sorted(_OPTIONS))}"
+            )
+        options["MAX_ENTRIES"] = params.get("max_entries", options.get("MAX_ENTRIES", 10_000))
+        self._members = members_of(location)
+        self._options = options
+        self._leases: dict[str, Fill] = {}
+        self._known: Node | None = None
+
+    @property
+    def hints(self) -> HintedCache:
+        """The process's cache behind this backend: `staleness_bound`, `counts`, `blind`."""
+        return self._node.cache
+
+    @property
+    def invalidator(self) -> Invalidator:
+        """What tells the others: for prefixes, and for tags of one's own `HintedCache`."""
+        return self._node.invalidator
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """The value kept here; a hint of another process ends it. Unpickled anew each time."""
+        key = self.make_and_validate_key(key, version=version)
+        node = self._node
+        pickled = node.cache.get(key)
+        if pickled is None:
+            self._lease(node.cache, key)
+            return default
+        return pickle.loads(pickled)  # noqa: S301  this process pickled it: what comes by the network is never unpickled
+
+    def set(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        """Keeps the value here, and tells the others to drop theirs unless it is the same."""
+        key = self.make_and_validate_key(key, version=version)
+        ttl = self._ttl(timeout)
+        if ttl is not None and ttl <= 0:
+            self._drop(key)
+            return
+        pickled, digest = _pickled(value)
+        self._keep(key, pickled, ttl, digest)
+        self._node.invalidator.invalidate(key, digest=digest)
+
+    def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Keeps the value here where there is none; tells nobody, for nothing has changed. No lock between processes."""
+        key = self.make_and_validate_key(key, version=version)
+        ttl = self._ttl(timeout)
+        pickled, digest = _pickled(value)
+        with self._node.cache.lock:
+            if self._node.cache.get(key) is not None:
+                return False
+            if ttl is None or ttl > 0:
+                self._keep(key, pickled, ttl, digest)
+        return True
+
+    def get_or_set(self, key: str, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
+        """The value kept here, or else the default, which one thread makes for all; tells nobody."""
+        full = self.make_and_validate_key(key, version=version)
+        ttl = self._ttl(timeout)
+        if ttl is not None and ttl <= 0:
+            return self.get(key, default() if callable(default) else default, version=version)
+        make: Callable[[], Any] = default if callable(default) else lambda: default
+        pickled = self._node.cache.get_or_load(full, lambda: _pickled(make())[0], ttl=ttl)
+        return pickle.loads(pickled)  # noqa: S301  as above
+
+    def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Gives the value kept here another timeout; the others keep theirs."""
+        key = self.make_and_validate_key(key, version=version)
+        ttl = self._ttl(timeout)
+        if ttl is not None and ttl <= 0:
+            found = self._node.cache.get(key) is not None
+            self._node.cache.discard(key)
+            return found
+        return self._node.cache.touch(key, ttl)
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Drops the value here, and tells the others to; returns whether there was one here."""
+        return self._drop(self.make_and_validate_key(key, version=version))
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> Any:
+        """Adds to the value kept here, and tells the others to drop theirs; not atomic between processes.
+
+        Raises:
+            ValueError: there is no value here.
+        """
+        full = self.make_and_validate_key(key, version=version)
+        cache = self._node.cache
+        with cache.lock:
+            entry, _ = cache.look(full)
+            if entry is None:
+                raise ValueError(f"Key '{key}' not found")
+            value = pickle.loads(entry.value) + delta  # noqa: S301  as above
+            pickled, digest = _pickled(value)
+            self._keep(full, pickled, max(1e-9, entry.until - cache.now()), digest)
+        self._node.invalidator.invalidate(full, digest=digest)
+        return value
+
+    def clear(self) -> None:
+        """Drops everything here, of every prefix and version, and tells the others to."""
+        self._node.cache.clear()
+        self._node.invalidator.invalidate_prefix("")
+
+    def close(self, **_: Any) -> None:
+        """The request is over: what was missed in it is forgotten. The cache stays."""
+        for fill in self._leases.values():
+            fill.__exit__(None, None, None)
+        self._leases.clear()
+
+    def __del__(self) -> None:
+        """Its thread or task is over."""
+        if "_leases" in self.__dict__:
+            self.close()
+
+    @property
+    def _node(self) -> Node:
+        node = node_of(self._members, self._options)
+        if node is not self._known:  # the first use, or the first in a forked child
+            self._known = node
+            self._leases.clear()
+        return node
+
+    def _ttl(self, timeout: Any) -> float | None:
+        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        return None if ttl is None else float(ttl)
+
+    def _lease(self, cache: HintedCache, key: str) -> None:
+        """Notes that a load may begin here; of two for one key the earlier counts, which is safe for both."""
+        known = self._leases.get(key)
+        if known is not None and cache.now() - known.started < _LEASE:
+            return
+        if known is None and len(self._leases) >= _MAX_LEASES:
+            known = self._leases.pop(next(iter(self._leases)))
+        if known is not None:
+            known.__exit__(None, None, None)
+        self._leases[key] = cache.filling(key).__enter__()
+
+    def _keep(self, key: str, pickled: bytes, ttl: float | None, digest: int) -> None:
+        node = self._node
+        fill = self._leases.pop(key, None) or node.cache.filling(key).__enter__()
+        try:
+            with node.cache.lock:
+                node.cache.discard(key, digest=digest)  # what other threads load of it is older
+                fill.set(pickled, ttl=ttl, digest=digest)
+        finally:
+            fill.__exit__(None, None, None)
+
+    def _drop(self, key: str) -> bool:
+        node = self._node
+        with node.cache.lock:
+            found = node.cache.get(key) is not None
+            node.cache.discard(key)
+        node.invalidator.invalidate(key)
+        return found
+
+
+def _pickled(value: Any) -> tuple[bytes, int]:
+    pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    return pickled, xxh3_64_intdigest(pickled)
