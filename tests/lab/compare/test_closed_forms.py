@@ -20,6 +20,8 @@ POINTS = {
     "copies": QUIET | {"duplicate": 0.5},
     "crashes, far apart": QUIET | {"crash_before": 0.1, "crash_after": 0.2, "interval": 2.0},
     "crashes, close": QUIET | {"crash_before": 0.002, "crash_after": 0.003, "interval": 0.05},
+    "crashes, by jitter one more or less": QUIET
+    | {"crash_after": 0.01, "duplicate": 0.3, "interval": 0.041, "latency": 0.02, "jitter": 0.01},
     "everything": {
         "loss": 0.3,
         "ack_loss": 0.4,

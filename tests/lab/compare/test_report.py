@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -43,6 +44,12 @@ def test_the_table_has_every_figure_of_every_arm(one):
     lines = plain(table)
     assert len({len(line) for line in lines[1:]}) == 1
     assert "400 messages simulated" in lines[0]
+
+
+def test_what_this_host_refused_is_a_row_of_its_own(one):
+    """Only where there is something to tell."""
+    arms = (replace(one.arms[0], refused=3), *one.arms[1:])
+    assert comparison_table(replace(one, arms=arms)).rows[-1] == ("refused by this host's socket", "3", "0", "0")
 
 
 def test_no_share_is_shown_as_all_or_nothing_unless_it_is():
