@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from atmost.cli.collect_view import Notable, account_of, banner, second
 from atmost.cli.options import audience_option, key_file_option, seconds_option, utf8
 from atmost.cli.output import to_json
 from atmost.collector.config import load_options, print_config
 from atmost.collector.config.options import CollectorOptions
-from atmost.collector.daemon.daemon import CollectorDaemon, reload_or_report
-from atmost.collector.daemon.own_logs import set_up_logging, take_down_logging
-from atmost.collector.watch import Watch
 from atmost.endpoint.signals import ended_by_signals
 from atmost.errors import AtMostError
+
+if TYPE_CHECKING:
+    from atmost.collector.daemon.daemon import CollectorDaemon
 
 _SHOW_EVERY = 1.0
 
@@ -75,6 +75,11 @@ def collect(
       atmost collect --config collector.toml --statsd 127.0.0.1:9125 --syslog off
       atmost collect --json | jq '.senders[] | {sender, lost}'
     """
+    from atmost.cli.collect_view import Notable, account_of, banner, second
+    from atmost.collector.daemon.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
+    from atmost.collector.daemon.own_logs import set_up_logging, take_down_logging
+    from atmost.collector.watch import Watch
+
     flags["audience"] = flags["audience"] or None
 
     def load() -> CollectorOptions:
@@ -119,13 +124,12 @@ def collect(
     return 0
 
 
-def _reload(daemon: CollectorDaemon, load: Any) -> None:
+def _reload(daemon: CollectorDaemon, load: Callable[[], CollectorOptions]) -> None:
+    """Reloads, or says in the log why not: a running collector does not end for a mistake in its file."""
     try:
-        options = load()
+        daemon.reload(load())
     except AtMostError as error:
-        click.echo(f"atmost: not reloaded: {error}", err=True)
-    else:
-        reload_or_report(daemon, options)
+        logging.getLogger("atmost.collector").error("not reloaded: %s", error)  # noqa: TRY400  the message says all
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from atmost.collector.state.timeline import Timeline
 from atmost.core.ledger import Ledger
 from atmost.core.merging import merge_ledgers
 from atmost.endpoint.keys import find_keys
-from atmost.errors import AtMostError, ConfigError
+from atmost.errors import ConfigError
 
 if TYPE_CHECKING:
     from atmost.collector.daemon.http import HttpServer
@@ -234,11 +234,3 @@ class CollectorDaemon:
             self.state.warnings["clock"] = f"this host's clock was set back: charts are {ahead:.0f} s ahead of it"
         else:
             self.state.warnings.pop("clock", None)
-
-
-def reload_or_report(daemon: CollectorDaemon, options: CollectorOptions) -> None:
-    """Reloads, or says in the log why not; a running collector does not end for a mistake in its file."""
-    try:
-        daemon.reload(options)
-    except AtMostError as error:
-        logger.error("not reloaded: %s", error)  # noqa: TRY400  the message says all

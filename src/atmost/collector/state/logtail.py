@@ -68,6 +68,11 @@ class LogTail:
         """Entries held."""
         return len(self._entries)
 
+    @property
+    def most_of_sender(self) -> int:
+        """Entries of the sender that has most."""
+        return max(map(len, self._of_sender.values()), default=0)
+
     def add(self, entry: Entry) -> Entry:
         """Takes a record or gap, and gives it a cursor."""
         self.cursor += 1

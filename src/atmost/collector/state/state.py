@@ -179,16 +179,21 @@ class CollectorState:
         ledgers = self.senders.ledgers.values()
         return [
             Limit("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
-            Limit("series_per_sender", 0, options.max_series_per_sender, counts.get("series_of_life_limit", 0)),
+            Limit(
+                "series_per_sender",
+                self.metrics.largest,
+                options.max_series_per_sender,
+                counts.get("series_of_life_limit", 0),
+            ),
             Limit("histograms", self.metrics.histograms_kept, options.max_histograms, counts.get("histogram_limit", 0)),
             Limit("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
             Limit("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
-            Limit("set_values", 0, options.max_set_values, statsd["set_limit"]),
+            Limit("set_values", self.statsd.largest_set, options.max_set_values, statsd["set_limit"]),
             Limit("log_records", len(self.logs), options.max_log_records, self.logs.counts["evicted"]),
             Limit("log_bytes", self.logs.bytes, options.max_log_bytes, self.logs.counts["evicted"]),
             Limit(
                 "log_records_per_sender",
-                0,
+                self.logs.most_of_sender,
                 options.max_log_records_per_sender,
                 self.logs.counts["evicted_of_sender"],
             ),

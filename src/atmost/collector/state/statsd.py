@@ -91,6 +91,11 @@ class StatsdState:
         self.histograms = 0
         self.counts: Counter[str] = Counter()
 
+    @property
+    def largest_set(self) -> int:
+        """Members of the largest set."""
+        return max((len(each.members) for each in self.series.values()), default=0)
+
     def take(self, metric: StatsdMetric, now: float) -> bool:
         """Takes a measurement; returns whether it was kept.
 

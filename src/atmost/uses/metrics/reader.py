@@ -214,6 +214,12 @@ class MetricsReader:
         return self._state.series_kept
 
     @property
+    def largest(self) -> int:
+        """Series of the registry or session that has most."""
+        sizes = [len(life.series) for life in self._state.lives.values()]
+        return max(sizes + [len(session.series) for session in self._state.plain.values()], default=0)
+
+    @property
     def histograms_kept(self) -> int:
         """Those of them that are histograms."""
         return self._state.histograms_kept

@@ -1,0 +1,150 @@
+"""Describes the interface in OpenAPI 3.1, from the types of its answers; `openapi.json` beside this file is what it makes.
+
+`python scripts/openapi.py` writes that file; a test holds them together.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+import atmost
+from atmost.collector.api import questions, shapes
+from atmost.collector.state.records import LEVELS
+from atmost.collector.state.series import FIGURES, LONGEST
+
+_ANSWERS: Final = (
+    shapes.ErrorAnswer,
+    shapes.Overview,
+    shapes.Senders,
+    shapes.Ledgers,
+    shapes.SeriesList,
+    shapes.QueryAnswer,
+    shapes.LogPage,
+    shapes.LogEvent,
+    shapes.Heartbeats,
+    shapes.RejectedList,
+    shapes.Health,
+)
+
+
+def document() -> dict[str, Any]:
+    """The description."""
+    _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
+    text = {"type": "string", "maxLength": questions.MAX_TEXT}
+    limit = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": questions.MAX_LIMIT}, "At most so many.")
+    cursor = {"type": "integer", "minimum": 0, "maximum": questions.MAX_CURSOR}
+    paths = {
+        "/api/v1/overview": _path("The collector at a glance", "Overview"),
+        "/api/v1/senders": _path("Who sends, the busiest first", "Senders", [limit]),
+        "/api/v1/ledger": _path("The accounts of the receivers", "Ledgers"),
+        "/api/v1/series": _path(
+            "The series, by name",
+            "SeriesList",
+            [_parameter("match", text, "Part of a name, sender or label, in any case."), limit],
+        ),
+        "/api/v1/query": _path(
+            "The steps of a series, one point for each; null where nothing is known", "QueryAnswer", _of_query(text)
+        ),
+        "/api/v1/logs": _path(
+            "The log tail with its holes, oldest first",
+            "LogPage",
+            [
+                limit,
+                _parameter("after", cursor, "Only later entries, from the earliest."),
+                _parameter("before", cursor, "Only earlier entries, from the latest."),
+                _parameter("level", {"type": "string", "enum": list(LEVELS)}, "Only this level and graver ones."),
+                _parameter("sender", text, "Only this sender's."),
+                _parameter("text", text, "Only records that hold this text, in any case."),
+            ],
+        ),
+        "/api/v1/heartbeats": _path("Who is alive, the gravest first", "Heartbeats"),
+        "/api/v1/rejected": _path("Samples of rejected input", "RejectedList"),
+        "/api/v1/stream": _stream(),
+        "/metrics": _text("Everything for Prometheus, in the format that Accept asks for", "text/plain"),
+        "/healthz": _path("Whether the process works", "Health", errors=False),
+        "/readyz": _path("Whether it takes what is sent", "Health", errors=False, unready=True),
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "atmost collector",
+            "version": atmost.__version__,
+            "description": (
+                "What arrived, what did not, and who is alive. Times are seconds since 1970; null means unknown, never 0. "
+                "Where a token is set, every path with data asks for it: Authorization: Bearer TOKEN."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
+    seconds = {"type": "number", "minimum": 1, "maximum": LONGEST}
+    label = {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[^=]+=", "maxLength": questions.MAX_TEXT},
+        "maxItems": questions.MAX_LABELS,
+    }
+    return [
+        _parameter("name", {**text, "minLength": 1}, "Of the series.", required=True),
+        _parameter("sender", text, "Only this sender's."),
+        _parameter("label", label, "Only series with this label, NAME=VALUE; several times."),
+        _parameter("range", seconds, "How far back, seconds; 300 unless told."),
+        _parameter("end", {"type": "number"}, "The last moment, seconds since 1970; now unless told."),
+        _parameter("step", seconds, "Of one point, seconds; one that gives about 300 points unless told."),
+        _parameter(
+            "as", {"type": "string", "enum": list(FIGURES)}, "Value, rate a second, or a quantile of a histogram."
+        ),
+    ]
+
+
+def _parameter(name: str, schema: dict[str, Any], text: str, *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "schema": schema, "description": text}
+
+
+def _path(
+    text: str, shape: str, parameters: list[dict[str, Any]] | None = None, *, errors: bool = True, unready: bool = False
+) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    responses: dict[str, Any] = {"200": {"description": text, "content": content}}
+    if unready:
+        responses["503"] = {"description": "Not yet, or no more", "content": content}
+    if errors:
+        responses |= _errors("400", "401")
+    responses |= _errors("403")
+    return {"get": {"summary": text, "parameters": parameters or [], "responses": responses}}
+
+
+def _text(text: str, kind: str) -> dict[str, Any]:
+    found = {"200": {"description": text, "content": {kind: {"schema": {"type": "string"}}}}}
+    return {"get": {"summary": text, "parameters": [], "responses": found | _errors("401", "403")}}
+
+
+def _stream() -> dict[str, Any]:
+    path = _text(
+        "Events as they happen: overview, senders, heartbeats, logs; their data are the shapes of the same names",
+        "text/event-stream",
+    )
+    last = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}}
+    path["get"]["parameters"] = [{**last, "description": "The cursor of the last log entry that is known."}]
+    path["get"]["responses"] |= _errors("503")
+    return path
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    texts = {
+        "400": "A parameter is unknown or out of bounds",
+        "401": "The token is missing or wrong",
+        "403": "The Host header names another host",
+        "503": "Too many streams are open",
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    return {status: {"description": texts[status], "content": content} for status in statuses}
