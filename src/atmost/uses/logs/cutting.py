@@ -72,7 +72,9 @@ def cut(body: Body, pieces: list[Piece], room: int) -> list[Body]:
                 left -= size + overhead
                 continue
             value = _as_text(value)  # noqa: PLW2901  too large to stay what it is
-        while value:
+        begun = kind != FIELD  # an empty field is a field too
+        while value or not begun:
+            begun = True
             if left < overhead + LEAST // 2 and groups[-1]:
                 groups.append([])
                 left = room
