@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -67,6 +68,7 @@ def test_any_bytes_are_read(datagrams, step):
         now += step
     reader.tick(now + 5)
     assert (reader.held, reader.waiting, reader.next_deadline()) == (0, 0, None)
+    assert reader._chunks._peers == {}
 
 
 @given(
@@ -102,7 +104,12 @@ def test_messages_as_written(message, fields, level, pack, chance, size):
 def test_a_bomb_costs_no_more_than_a_message(pack):
     """Inflating stops at the bound: 64 MiB of blanks are refused, and never made."""
     bomb = pack(b" " * (64 << 20))
-    assert one(GelfReader().receive(bomb, PEER, NOW)).reason is GelfReason.TOO_LARGE
+    tracemalloc.start()
+    try:
+        assert one(GelfReader().receive(bomb, PEER, NOW)).reason is GelfReason.TOO_LARGE
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
     for size in (100, 65_536):
         data = pack(b"x" * size)
         assert inflated(data, size) == b"x" * size

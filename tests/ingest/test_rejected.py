@@ -27,6 +27,8 @@ def test_samples_can_be_read():
     assert escaped(b"a\x1b[31m\xff\\n\n" + "\u202e".encode()) == "a\\x1b[31m\\xff\\\\n\\n\\u202e"
     assert escaped("x" * MAX_SAMPLE) == "x" * MAX_SAMPLE
     assert escaped("x" * (MAX_SAMPLE + 1)) == "x" * (MAX_SAMPLE - 1) + "…"
+    assert escaped("ö".encode() * MAX_SAMPLE) == "ö" * MAX_SAMPLE
+    assert escaped("ö".encode() * (MAX_SAMPLE + 1)) == "ö" * (MAX_SAMPLE - 1) + "…"
     assert escaped("\n" * MAX_SAMPLE).endswith("\\n…")
 
 
@@ -39,6 +41,8 @@ def test_pickles_of_every_protocol_are_known():
         assert is_pickle(len(body).to_bytes(4, "big") + body)
         assert not is_pickle(body)
         assert not is_pickle((len(body) + 1).to_bytes(4, "big") + body)
+        assert not is_pickle((len(body) - 1).to_bytes(4, "big") + body)
+        assert not is_pickle(len(body).to_bytes(4, "big") + body[:-1] + b"!")
 
 
 @given(st.binary(max_size=50))

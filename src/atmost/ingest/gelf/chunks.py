@@ -78,8 +78,6 @@ class Chunks:
         if not number < count <= MAX_CHUNKS:
             raise Refusal(GelfReason.MALFORMED_CHUNK)
         data = datagram[_HEADER:]
-        if count == 1:
-            return data, 1
         key = peer, datagram[2:10]
         self._forget_finished(now)
         if key in self._finished:

@@ -103,7 +103,7 @@ def _split_name(line: str, into: StatsdDatagram) -> tuple[str, Tags, str]:
             mixed = rest[:1] in (",", "#")
             raise Refusal(StatsdReason.MIXED_TAGGING_STYLES if mixed else StatsdReason.MALFORMED_LINE)
         rest = rest[1:]
-    elif _SECOND_STYLE.search(inner) or (inner[-1:] == "]" and "=" in inner[inner.rfind("[") :] and "[" in inner):
+    elif _SECOND_STYLE.search(inner) or (inner[-1:] == "]" and "=" in inner[inner.rfind("[") :]):
         raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)
     if "|#" in rest:
         raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)

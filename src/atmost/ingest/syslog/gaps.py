@@ -115,7 +115,7 @@ class SyslogGaps:
                 return None
             self._counts["gaps"] += 1
             self._counts["lost"] += ahead - 1
-            return SyslogGap(*key, first, (number - 2) % MAX_SEQUENCE + 1, ahead - 1)
+            return SyslogGap(*key, first, number - 1, ahead - 1)
         behind = -ahead % MAX_SEQUENCE
         if behind >= WINDOW:
             self._restart(counter, number)
