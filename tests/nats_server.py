@@ -37,9 +37,12 @@ def free_ports(count: int) -> list[int]:
 class NatsServer:
     """One server: can be killed, stopped, continued and started again on the same port."""
 
-    def __init__(self, folder: Path, name: str = "solo", settings: str = "", port: int = 0) -> None:
-        """Args: folder: for its configuration and log. settings: its configuration besides name and port."""
+    def __init__(
+        self, folder: Path, name: str = "solo", settings: str = "", port: int = 0, *, quiet: bool = False
+    ) -> None:
+        """Args: folder: for its configuration and log. settings: its configuration besides name and port. quiet: greets nobody."""
         self.name = name
+        self._quiet = quiet
         self.port = port or free_ports(1)[0]
         self._config = folder / f"{name}.conf"
         self.log = folder / f"{name}.log"
@@ -98,6 +101,8 @@ class NatsServer:
     def _greets(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text(errors="replace")
+        if self._quiet:
+            return "Server is ready" in self.log.read_text(errors="replace")
         return _info(self.port) is not None
 
 

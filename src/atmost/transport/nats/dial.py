@@ -115,7 +115,12 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address.tls is Tls.FIRST:
             sock = _secure(sock, address, server)
-        sock, cutter, info = _handshake(sock, address, server, name, deadline)
+        cutter, found = Cutter(), list[Said]()
+        info = _hear_greeting(sock, address, cutter, found, deadline)
+        if address.tls is Tls.REQUIRED or (info.get("tls_required") and address.tls is Tls.ASKED):
+            sock = _secure(sock, address, server)
+        options = {"name": name, **credentials(address, str(info.get("nonce", "")))}
+        info |= _introduce(sock, cutter, found, options, deadline)
         sock.setblocking(False)
         return Connection(sock, cutter, server, info)
     except DialError:
@@ -133,40 +138,33 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
         raise DialError(strerror or str(error) or type(error).__name__) from error
 
 
-def _handshake(
-    sock: socket.socket, address: NatsAddress, server: Server, name: str, deadline: float
-) -> tuple[socket.socket, Cutter, dict[str, Any]]:
-    cutter = Cutter()
-    found: list[Said] = []
+def _hear_greeting(
+    sock: socket.socket, address: NatsAddress, cutter: Cutter, found: list[Said], deadline: float
+) -> dict[str, Any]:
+    """What the server says of itself before anything else."""
     said = _next(sock, cutter, found, deadline)
     if said.verb != "INFO":
         raise DialError("not a NATS server")
     info = _info(said.text)
     if address.tls is Tls.REQUIRED and not (info.get("tls_required") or info.get("tls_available")):
         raise DialError("it offers no TLS, and tls= asks for it")
-    secured = isinstance(sock, ssl.SSLSocket)
-    if not secured and (info.get("tls_required") or address.tls is Tls.REQUIRED):
-        sock = _secure(sock, address, server)
-        secured = True
-    options = {
-        "verbose": False,
-        "pedantic": False,
-        "tls_required": secured,
-        "name": name,
-        "lang": "python-atmost",
-        "version": "1",
-        "protocol": 1,
-        "echo": True,
-        "headers": False,
-        **credentials(address, str(info.get("nonce", ""))),
-    }
+    return info
+
+
+def _introduce(
+    sock: socket.socket, cutter: Cutter, found: list[Said], options: dict[str, Any], deadline: float
+) -> dict[str, Any]:
+    """Says who this is, until the server has answered; what it said of itself meanwhile."""
+    usual = {"verbose": False, "pedantic": False, "lang": "python-atmost", "version": "1", "protocol": 1}
+    options = usual | {"echo": True, "headers": False, "tls_required": isinstance(sock, ssl.SSLSocket)} | options
     sock.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
+    info: dict[str, Any] = {}
     while (said := _next(sock, cutter, found, deadline)).verb != "PONG":
         if said.verb == "-ERR":
             raise DialError(f"it says {said.text}", denied=is_denied(said.text))
         if said.verb == "INFO":
-            info |= _info(said.text)
-    return sock, cutter, info
+            info = _info(said.text)
+    return info
 
 
 def _secure(sock: socket.socket, address: NatsAddress, server: Server) -> ssl.SSLSocket:
