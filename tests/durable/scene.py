@@ -84,7 +84,7 @@ class Scene:
         self.folder = folder
         self.server = server
         self.url = server.url
-        self.subject = f"payments.{number}"
+        self.subject = f"paid.{number}"
         self.stream = Stream(f"S{number}", [self.subject], **stream)
         self.books = Books(mode, folder)
 

@@ -1,7 +1,6 @@
 """Processing until acknowledged: what a handler is given, and what becomes of what it cannot process."""
 
 import asyncio
-import json
 import threading
 import time
 
@@ -353,6 +352,19 @@ def test_stop_lets_what_is_in_hand_end_and_cancel_does_not(scene):
     assert asyncio.run(ended()) == [2]
 
 
+def test_stop_comes_through_before_a_run_has_begun(scene):
+    """It may still be looking for a server."""
+
+    async def stopped():
+        consumer = AtLeastOnce("nats://127.0.0.1:1", Stream("NOBODY", ["nobody"]))
+        running = asyncio.create_task(consumer.run(print, durable="a"))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(consumer.close(), 10)
+        await running
+
+    asyncio.run(stopped())
+
+
 def test_a_plain_handler_runs_in_a_thread_of_its_own(scene):
     """It may wait without holding up the loop, and stop the run from there; it may also return what is to be awaited."""
 
@@ -376,6 +388,31 @@ def test_a_plain_handler_runs_in_a_thread_of_its_own(scene):
     assert second == "awaited"
 
 
+def test_a_cancelled_run_ends_after_its_threads(scene):
+    """An effect that comes after the end of its run would surprise whoever cancelled it."""
+
+    async def cancelled():
+        entered, ended = threading.Event(), threading.Event()
+
+        def handler(message):
+            entered.set()
+            time.sleep(0.3)
+            ended.set()
+
+        async with scene() as place:
+            await place.publish()
+            consumer = place.guarantee()
+            running = asyncio.create_task(consumer.run(handler, **place.run_options()))
+            await until(entered.is_set)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert ended.is_set()
+            await consumer.close()
+
+    asyncio.run(cancelled())
+
+
 def test_options_of_run_are_checked(server, tmp_path):
     """And a record that forgets sooner than the last copy can come."""
 
@@ -396,9 +433,9 @@ def test_options_of_run_are_checked(server, tmp_path):
                 await once.run(print, durable="a")
             with pytest.raises(OptionError, match="record='never'"):
                 await once.run(print, durable="a", store=tmp_path / "a.db", record="never")
-            with SQLiteStore(tmp_path / "b.db", retention=3600 + 30 + 30 - 1) as short:
-                with pytest.raises(OptionError, match="retention=3659.0: expected at least 3660 s"):
-                    await once.run(print, durable="a", store=short)
+            short = SQLiteStore(tmp_path / "b.db", retention=3600 + 30 + 30 - 1)
+            with short, pytest.raises(OptionError, match=r"retention=3659\.0: expected at least 3660 s"):
+                await once.run(print, durable="a", store=short)
         async with ExactlyOnce(server.url, Stream("FOREVER", ["forever"], max_age=0)) as once:
             with SQLiteStore(tmp_path / "c.db") as long, pytest.raises(OptionError, match="at least inf s"):
                 await once.run(print, durable="a", store=long)
@@ -435,10 +472,11 @@ def test_the_store_is_pluggable_and_a_path_makes_one(scene, tmp_path):
             await place.publish(id="order-17")
             async with place.consuming(store=shared):
                 await place.until_settled()
-            async with place.consuming(store=tmp_path / "path.db", durable="other"):
-                await until((tmp_path / "path.db").exists)
+            async with place.consuming(store=tmp_path / "path.db", durable="other") as consumer:
+                await until(lambda: consumer.stats().get("processed"))
+            with SQLiteStore(tmp_path / "path.db") as made:
+                assert made.seen(f"{place.stream.name}/other", "order-17")
             return shared.records, place.stream.name
 
     records, name = asyncio.run(stores())
     assert records == {(f"{name}/ledger", "order-17")}
-    assert json.dumps(sorted(path.name for path in tmp_path.glob("path.db")))

@@ -22,6 +22,7 @@ from atmost.durable.errors import AlreadyProcessed, NotConnected
 from atmost.durable.message import DEDUPLICATED_ID, DurableMessage, unpack
 from atmost.durable.options import ConsumeOptions, Stream
 from atmost.durable.streams import ensure_consumer
+from atmost.durable.tasks import end
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -52,8 +53,9 @@ class Consumption:
         handler: Handler,
         books: Bookkeeping,
         counts: Counts,
+        stopped: asyncio.Event,
     ) -> None:
-        """Args: handler: plain functions are called in threads. books: what the guarantee does around it."""
+        """Args: handler: plain functions are called in threads. books: what the guarantee does around it. stopped: ends the run."""
         self._engine = engine
         self._stream = stream
         self._options = options
@@ -61,20 +63,15 @@ class Consumption:
         self._plain = not inspect.iscoroutinefunction(handler)
         self._books = books
         self._counts = counts
-        self._stopped = asyncio.Event()
-        self.ended = asyncio.Event()
+        self._stopped = stopped
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(options.concurrency, "atmost-durable") if self._plain else None
         self._in_hand: dict[str, Msg] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._puller: JetStreamContext.PullSubscription | None = None
 
-    def stop(self) -> None:
-        """Ends the run after what is in hand; from any thread."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
-
     async def run(self) -> None:
-        """Until stopped; when cancelled, what is in hand is not acknowledged and comes again."""
+        """Until stopped, and what is in hand is done; when cancelled, what is in hand is not acknowledged and comes again."""
         telling = asyncio.create_task(self._tell_progress())
         try:
             while not self._stopped.is_set():
@@ -87,13 +84,13 @@ class Consumption:
             if self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            for task in (*self._tasks, telling):
-                task.cancel()
-            await asyncio.gather(*self._tasks, telling, return_exceptions=True)
+            for task in self._tasks:
+                task.cancel()  # once: one that waits for its thread must go on waiting
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end(telling)
             if self._threads is not None:
                 self._threads.shutdown(wait=False)
             await self._let_go()
-            self.ended.set()
 
     async def _next(self) -> list[Msg]:
         """As many messages as handlers are free; none when a while is over, the run is stopped, or something went wrong."""
@@ -101,13 +98,9 @@ class Consumption:
         stopping = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if fetching.done():
-                return fetching.result()
         finally:
-            for task in (fetching, stopping):
-                task.cancel()
-            await asyncio.gather(fetching, stopping, return_exceptions=True)
-        return []
+            await end(fetching, stopping)
+        return [] if fetching.cancelled() else fetching.result()
 
     async def _fetch(self, count: int) -> list[Msg]:
         from nats.errors import Error
@@ -153,6 +146,9 @@ class Consumption:
         self._in_hand[message.id] = raw
         try:
             await self._process(raw, message)
+        except Exception:  # of a user's store, or ours: it was not acknowledged, and comes again
+            self._counts.add(Count.TROUBLE)
+            logger.exception("atmost.durable: %r of %s was not brought to an end", message.id, message.scope)
         finally:
             del self._in_hand[message.id]
 
@@ -226,7 +222,8 @@ class Consumption:
         try:
             if target is not None:
                 js = await self._engine.jetstream(_OPEN)
-                said = (raw.headers or {}) | {
+                # Only ours: JetStream's, as the stream that a message was expected in, would be taken for the dead letter's.
+                said = {name: text for name, text in (raw.headers or {}).items() if not name.startswith("Nats-")} | {
                     DEDUPLICATED_ID: f"dead:{facts.stream}:{facts.consumer}:{facts.sequence.stream}",
                     "Atmost-Dead-Subject": raw.subject,
                     "Atmost-Dead-Sequence": str(facts.sequence.stream),
@@ -235,8 +232,9 @@ class Consumption:
                 }
                 await js.publish(target, raw.data, timeout=_DEAD_TIMEOUT, headers=said)
             await raw.term()
-        except (Error, NotConnected, OSError):  # not moved, so not given up: it comes again
+        except (Error, NotConnected, OSError) as error:  # not moved, so not given up: it comes again
             self._counts.add(Count.TROUBLE)
+            logger.warning("atmost.durable: %s is poison and cannot be moved: %s", place, error)
             await self._again(raw, self._options.retry_delay)
             return
         self._counts.add(Count.PARKED if target is None else Count.DEAD_LETTERED)

@@ -15,6 +15,7 @@ from atmost.durable.counts import Count, Counts
 from atmost.durable.errors import NotConnected
 from atmost.durable.options import Stream
 from atmost.durable.streams import ensure_stream
+from atmost.durable.tasks import end
 from atmost.errors import AddressError, MissingExtra
 
 if TYPE_CHECKING:
@@ -154,9 +155,7 @@ class Engine:
                 raise NotConnected(self.url, f"{self._last}: check user, token or credentials")
             await connecting
         finally:
-            for task in (connecting, refused):
-                task.cancel()
-            await asyncio.gather(connecting, refused, return_exceptions=True)
+            await end(connecting, refused)
 
     async def _on_error(self, error: Exception) -> None:
         """Counts what nats-py reports; a refusal ends the first connecting at once, for no retry helps it."""

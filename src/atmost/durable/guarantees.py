@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from atmost.core.names import matcher
 from atmost.durable.bookkeeping import Bookkeeping, Record, WithoutRecord, WithRecord
 from atmost.durable.consuming import Consumption, Handler
 from atmost.durable.counts import Counts
@@ -19,6 +21,8 @@ from atmost.durable.options import ConsumeOptions, PublishOptions, Stream
 from atmost.durable.publishing import Publisher, Receipt
 from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
 from atmost.durable.sqlite import SQLiteStore
+from atmost.durable.streams import ensure_consumer
+from atmost.durable.tasks import end
 from atmost.errors import OptionError
 
 
@@ -79,7 +83,9 @@ class AtLeastOnce:
         self._publisher = Publisher(
             self._engine, stream, self._options, name, self._counts, deduplicated=self._deduplicated
         )
-        self._running: set[Consumption] = set()
+        self._runs: set[tuple[asyncio.Event, asyncio.Event]] = set()
+        """Of each `run`: whether it is to end, and whether it has."""
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def connected(self) -> bool:
@@ -133,17 +139,21 @@ class AtLeastOnce:
             OptionError: an option is outside its range.
             SubjectError: a pattern is malformed.
         """
-        await self._consume(handler, self._consume_options(durable, options), WithoutRecord())
+        chosen = self._consume_options(durable, options)
+        async with self._running() as stopped:
+            if await self._ready(chosen, stopped):
+                await self._consume(handler, chosen, WithoutRecord(), stopped)
 
     def stop(self) -> None:
         """Ends every `run` after what is in hand; from any thread, handlers too."""
-        for consumption in list(self._running):
-            consumption.stop()
+        for stopped, _ in list(self._runs):
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(stopped.set)
 
     async def close(self) -> None:
         """Lets go of the connection; may be called twice, but not by a handler. Ends every `run`."""
         self.stop()
-        await asyncio.gather(*(consumption.ended.wait() for consumption in self._running))
+        await asyncio.gather(*(ended.wait() for _, ended in self._runs))
         await self._engine.close()
 
     async def __aenter__(self) -> Self:
@@ -169,28 +179,44 @@ class AtLeastOnce:
             made = ConsumeOptions(durable=durable, **options)
         except TypeError as error:
             raise OptionError("run", ", ".join(options), f"options of ConsumeOptions ({error})") from None
-        if made.dead_letter is not None:
-            from atmost.core.names import matcher
-
-            if matcher(made.subjects or self._stream.subjects)(made.dead_letter):
-                raise OptionError(
-                    "dead_letter",
-                    made.dead_letter,
-                    "a subject that this consumer does not consume: poison would go round",
-                )
+        consumed = matcher(made.subjects or self._stream.subjects)
+        if made.dead_letter is not None and consumed(made.dead_letter):
+            expected = "a subject that this consumer does not consume: poison would go round"
+            raise OptionError("dead_letter", made.dead_letter, expected)
         return made
 
-    async def _consume(self, handler: Handler, options: ConsumeOptions, books: Bookkeeping) -> None:
-        from atmost.durable.streams import ensure_consumer
-
-        js = await self._engine.jetstream(self._options.deadline)
-        await ensure_consumer(js, self._stream.name, options)
-        consumption = Consumption(self._engine, self._stream, options, handler, books, self._counts)
-        self._running.add(consumption)
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[asyncio.Event]:
+        """What `stop` sets, from the first step of a run on."""
+        self._loop = asyncio.get_running_loop()
+        run = asyncio.Event(), asyncio.Event()
+        self._runs.add(run)
         try:
-            await consumption.run()
+            yield run[0]
         finally:
-            self._running.discard(consumption)
+            run[1].set()
+            self._runs.discard(run)
+
+    async def _ready(self, options: ConsumeOptions, stopped: asyncio.Event) -> bool:
+        """Connects, and makes or verifies stream and consumer; False when it was stopped meanwhile."""
+
+        async def prepare() -> None:
+            js = await self._engine.jetstream(self._options.deadline)
+            await ensure_consumer(js, self._stream.name, options)
+
+        preparing, stopping = asyncio.create_task(prepare()), asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if preparing.done():
+                preparing.result()
+        finally:
+            await end(preparing, stopping)
+        return not stopped.is_set()
+
+    async def _consume(
+        self, handler: Handler, options: ConsumeOptions, books: Bookkeeping, stopped: asyncio.Event
+    ) -> None:
+        await Consumption(self._engine, self._stream, options, handler, books, self._counts, stopped).run()
 
 
 class ExactlyOnce(AtLeastOnce):
@@ -232,11 +258,13 @@ class ExactlyOnce(AtLeastOnce):
         if store is None:
             raise OptionError("store", store, "a path for an SQLiteStore, or an IdempotencyStore of your own")
         chosen = self._consume_options(durable, options)
-        await self._engine.jetstream(self._options.deadline)  # only the server knows how long the stream keeps
-        times = self._engine.max_age, self._options.deadline, chosen.ack_wait
-        if isinstance(store, str | os.PathLike):
-            with SQLiteStore(store, retention=1.1 * horizon_of(*times)) as own:
-                await self._consume(handler, chosen, WithRecord(own, record))
-            return
-        check_retention(store, *times)
-        await self._consume(handler, chosen, WithRecord(store, record))
+        async with self._running() as stopped:
+            if not await self._ready(chosen, stopped):
+                return
+            times = self._engine.max_age, self._options.deadline, chosen.ack_wait  # the stream's as it is on the server
+            if isinstance(store, str | os.PathLike):
+                with SQLiteStore(store, retention=1.1 * horizon_of(*times)) as own:
+                    await self._consume(handler, chosen, WithRecord(own, record), stopped)
+                return
+            check_retention(store, *times)
+            await self._consume(handler, chosen, WithRecord(store, record), stopped)

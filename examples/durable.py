@@ -1,0 +1,30 @@
+"""A payment must not be lost: `send()` refuses it, and moving it to another guarantee is one line. Needs `nats-server -js`."""
+
+import sys
+
+import atmost
+from atmost.durable import Blocking, DurableMessage, ExactlyOnce, SQLiteStore, Stream
+
+url = sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"
+payment = {"amount": 12.5, "currency": "EUR"}
+atmost.must_deliver("payments.>")
+
+with atmost.Sender() as sender, Blocking(lambda: ExactlyOnce(url, Stream("PAYMENTS", ["payments.>"]))) as payments:
+    try:
+        sender.send("payments.captured", payment)
+    except atmost.LossNotTolerated as error:
+        print("refused:", error)
+    for _ in range(2):  # the second time as a program does that was restarted before it heard of the first
+        print("published:", payments.publish("payments.captured", payment, id="order-17"))
+
+    with SQLiteStore("ledger.db") as store:
+
+        def book(message: DurableMessage) -> None:
+            """Commits the booking and its record as one."""
+            with store.transaction(message) as ledger:
+                ledger.execute("CREATE TABLE IF NOT EXISTS bookings (id, amount)")
+                ledger.execute("INSERT INTO bookings VALUES (?, ?)", (message.id, message.payload["amount"]))
+            print(f"booked: {message.id}, {message.payload['amount']} EUR")
+            payments.stop()
+
+        payments.run(book, durable="ledger", store=store)
