@@ -181,7 +181,7 @@ class Unsharded(ObservedReceiver):
 
     def __init__(self, options: ReceiverOptions, wall_us: int, *rest: Any) -> None:
         super().__init__(options, wall_us, *rest)
-        self._shard = None
+        self._shards = None
 
 
 class MarkAfterDeliver(ObservedReceiver):
