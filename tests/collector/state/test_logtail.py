@@ -1,0 +1,109 @@
+"""The log tail: the last entries, bounded in number, bytes and by sender; read from the end, after and before a cursor."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atmost.collector.state.logtail import LogFilter, LogTail, look_up
+from atmost.collector.state.records import Gap, Record
+
+SENDERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), max_size=60)
+
+
+def record(sender="a", message="m", level="INFO", **changes):
+    """A record."""
+    return Record(t=0.0, sender=sender, host="h", level=level, logger="", message=message, source="atmost", **changes)
+
+
+def gap(sender="a", lost=2, by_level=None):
+    """A gap."""
+    return Gap(t=0.0, sender=sender, lost=lost, by_level=by_level, reason="lost", from_=0.0, to=1.0, verified=True)
+
+
+def tail(records=100, size=1 << 20, each=100, now=1000.0):
+    """An empty tail."""
+    return LogTail(max_records=records, max_bytes=size, max_records_per_sender=each, now=now)
+
+
+@given(SENDERS, st.integers(1, 20), st.integers(700, 20_000), st.integers(1, 20))
+def test_the_bounds_hold_and_the_oldest_go_first(entries, most, size, each):
+    """Against a list that is cut the same way."""
+    kept, ours = [], tail(most, size, each)
+    for sender, length in entries:
+        one = record(sender, "x" * length)
+        kept.append(ours.add(one))
+        own = [entry for entry in kept if entry.sender == sender]
+        if len(own) > each:
+            kept.remove(own[0])
+        while len(kept) > most or (sum(entry.size() for entry in kept) > size and len(kept) > 1):
+            kept.pop(0)
+    assert [entry.cursor for entry in ours.entries()] == [entry.cursor for entry in kept]
+    assert ours.bytes == sum(entry.size() for entry in kept)
+    assert len(ours) == len(kept)
+    assert ours.counts["evicted"] + ours.counts["evicted_of_sender"] == len(entries) - len(kept)
+    assert ours.most_of_sender == max(([entry.sender for entry in kept].count(sender) for sender in "abc"), default=0)
+
+
+def test_cursors_grow_over_restarts():
+    """A reader that resumes after a restart finds what is new, and nothing twice."""
+    first, second = tail(now=1000.0), tail(now=1001.0)
+    for _ in range(100):
+        first.add(record())
+    assert second.add(record()).cursor > first.cursor
+    assert second.since(first.cursor, 10).entries == second.entries()
+    assert second.since(first.cursor, 10).skipped == 0
+
+
+def test_what_a_reader_missed_is_counted():
+    """It gets the newest, and learns how many came meanwhile."""
+    ours = tail()
+    start = ours.cursor
+    for number in range(10):
+        ours.add(record(message=str(number)))
+    page = ours.since(start, 3)
+    assert [entry.message for entry in page.entries] == ["7", "8", "9"]
+    assert (page.skipped, page.cursor) == (7, ours.cursor)
+    assert ours.since(ours.cursor, 3).entries == []
+
+
+def test_a_gap_is_lowered_in_its_place():
+    """A late record takes one off; the last takes it out."""
+    ours = tail()
+    hole = gap(lost=2, by_level={"INFO": 2})
+    for entry in (record(), hole, record()):
+        ours.add(entry)
+    ours.change(hole, 1, {"INFO": 1})
+    assert [getattr(entry, "lost", None) for entry in ours.entries()] == [None, 1, None]
+    assert ours.counts["lost"] == 1
+    ours.change(hole, 0, {})
+    assert len(ours) == 2
+    ours.change(hole, 0, {})
+    assert ours.counts["lost"] == 0
+
+
+def test_filters_take_what_may_be_meant():
+    """By level, sender and text; what has no level, and a gap that may hide one, pass."""
+    entries = [
+        record(message="Hello", level="INFO"),
+        record(message="bye", level="ERROR", exception="Traceback: hello"),
+        record("b", "plain", None),
+        gap("b"),
+        gap("a", by_level={"INFO": 2}),
+    ]
+    for number, entry in enumerate(entries):
+        entry.cursor = number + 1
+    assert [entry.cursor for entry in look_up(entries, LogFilter(30), 10).entries] == [2, 3, 4]
+    assert [entry.cursor for entry in look_up(entries, LogFilter(sender="b"), 10).entries] == [3, 4]
+    assert [entry.cursor for entry in look_up(entries, LogFilter(text="hello"), 10).entries] == [1, 2, 4, 5]
+
+
+@given(st.integers(0, 12), st.integers(1, 5), st.none() | st.integers(0, 14), st.none() | st.integers(0, 14))
+def test_pages_are_the_slices_of_a_list(count, limit, after, before):
+    """After a cursor from its side, else from the end; oldest first; whether there is more."""
+    entries = [record() for _ in range(count)]
+    for number, entry in enumerate(entries):
+        entry.cursor = number + 1
+    page = look_up(entries, LogFilter(), limit, after, before)
+    wanted = [n for n in range(1, count + 1) if (after is None or n > after) and (before is None or n < before)]
+    part = wanted[:limit] if after is not None else wanted[-limit:]
+    assert [entry.cursor for entry in page.entries] == part
+    assert page.truncated == (len(wanted) > limit)
