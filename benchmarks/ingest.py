@@ -20,6 +20,7 @@ from itertools import count
 
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
+from atmost.ingest.statsd.limits import MAX_LINE
 
 NOW, PEER, DATAGRAM = 1_767_225_600.0, "10.0.0.7", 1432
 LINES = {
@@ -53,6 +54,10 @@ def work() -> dict[str, tuple[Callable[[], object], int]]:
         for how, lines in (("alone", 1), ("packed", fitting)):
             datagram = b"\n".join([line] * lines)
             jobs[f"{name}, {how}"] = (lambda datagram=datagram: statsd.parse(datagram)), lines
+    samples = b"a" + b":1|h" * ((MAX_LINE - 1) // 4)
+    jobs["the longest line, of nothing but samples"] = (lambda: statsd.parse(samples)), 1
+    refused = b"a:1|h" + b":1|" * ((MAX_LINE - 5) // 3)
+    jobs["the same, all but one refused"] = (lambda: statsd.parse(refused)), 1
     for name, datagram in {
         "syslog, RFC 5424 with structured data": b'<134>1 2026-01-01T00:00:00.000003Z web-3 shop 4711 CART [meta sequenceId="7"] order 4711 taken',
         "syslog, RFC 3164": b"<134>Jan  1 00:00:00 web-3 shop[4711]: order 4711 taken",
@@ -84,9 +89,9 @@ def measure(call: Callable[[], object], seconds: float) -> float:
     """Seconds of processor time a call."""
     calls, began = 0, time.process_time()
     while (spent := time.process_time() - began) < seconds:
-        for _ in range(100):
+        for _ in range(10):
             call()
-        calls += 100
+        calls += 10
     return spent / calls
 
 
