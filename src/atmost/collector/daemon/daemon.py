@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from atmost.collector.config.addresses import parse_place
 from atmost.collector.config.options import CollectorOptions, meaning_of
 from atmost.collector.config.sources import read_token
+from atmost.collector.daemon.listening import Tap
 from atmost.collector.daemon.notify import Notifier
 from atmost.collector.daemon.opening import open_all
 from atmost.collector.daemon.receiving import Receiving
@@ -40,12 +41,15 @@ _AHEAD: Final = 1.0
 class CollectorDaemon:
     """One collector."""
 
-    def __init__(self, options: CollectorOptions, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, options: CollectorOptions, environment: Mapping[str, str] | None = None, tap: Tap | None = None
+    ) -> None:
         """Opens every listener; `start` begins to receive.
 
         Args:
             options: all of them.
             environment: of the process; None takes the present one.
+            tap: who is given the events of our receivers too.
 
         Raises:
             AtMostError: an option, address or key cannot be used, or an extra is missing.
@@ -65,7 +69,7 @@ class CollectorDaemon:
         self._notifier = Notifier(given)
         self._workers_ledger: dict[str, Ledger] = {}
         self.state = state = CollectorState(options, self.now(), time.monotonic())
-        self._opened = open_all(options, state, given)
+        self._opened = open_all(options, state, given, tap)
         try:
             self.http = self._make_http(place.text, token) if place is not None else None
         except BaseException:

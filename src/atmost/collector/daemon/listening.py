@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from atmost.collector.config.addresses import Place
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
+from atmost.core.events import Event
 from atmost.endpoint.intake import Intake
 from atmost.errors import AddressInUse, BindError
 from atmost.transport.connect import open_inlet
@@ -23,6 +24,8 @@ _BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
 _READ: Final = 66_560
 Apply = Callable[[], None]
+Tap = Callable[[Event], object]
+"""Given every event of a receiver of ours, in the receiving thread; must neither raise nor take long."""
 
 
 class Listening(Protocol):
@@ -56,11 +59,12 @@ class Listening(Protocol):
 class OurListener:
     """A receiver of ours."""
 
-    def __init__(self, intake: Intake, state: CollectorState) -> None:
-        """Args: intake: bound. state: what its events go to."""
+    def __init__(self, intake: Intake, state: CollectorState, tap: Tap | None = None) -> None:
+        """Args: intake: bound. state: what its events go to. tap: who is given them too."""
         intake.wants_events = True
         self.intake = intake
         self._state = state
+        self._tap = tap
         self.url = intake.inlet.url
 
     def fileno(self) -> int:
@@ -69,7 +73,7 @@ class OurListener:
 
     def turn(self, now: float, mono: float) -> bool:
         """Takes datagrams, and gives their events to the state."""
-        intake, take, lock = self.intake, self._state.take, self._state.lock
+        intake, take, lock, tap = self.intake, self._state.take, self._state.lock, self._tap
         more = intake.pump()
         for _ in range(_BATCHES_A_TURN):
             if not intake.next_batch():
@@ -77,6 +81,8 @@ class OurListener:
             with lock:
                 for event in intake.current:
                     take(event, now, mono)
+                    if tap is not None:
+                        tap(event)
         return True
 
     def next_wait(self) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from atmost.collector.config.addresses import OFF, Place, parse_place
 from atmost.collector.config.options import CollectorOptions
 from atmost.collector.daemon.channel import SUBJECTS, WorkerChannel
-from atmost.collector.daemon.listening import Listening, OurListener, Reader, bind_foreign
+from atmost.collector.daemon.listening import Listening, OurListener, Reader, Tap, bind_foreign
 from atmost.collector.daemon.reading import GelfInput, StatsdReader, SyslogReader
 from atmost.collector.state.state import CollectorState
 from atmost.endpoint.arguments import ReceiverArguments
@@ -60,13 +60,16 @@ def places_of(options: CollectorOptions) -> dict[str, list[Place]]:
     return found
 
 
-def open_all(options: CollectorOptions, state: CollectorState, environment: Mapping[str, str]) -> Opened:
+def open_all(
+    options: CollectorOptions, state: CollectorState, environment: Mapping[str, str], tap: Tap | None = None
+) -> Opened:
     """Binds every listener.
 
     Args:
         options: where, and with which limits.
         state: what they write.
         environment: for ATMOST_BIND.
+        tap: who is given the events of our receivers too; workers keep theirs.
 
     Raises:
         AtMostError: an address or a key cannot be used, or somebody holds the address.
@@ -80,7 +83,7 @@ def open_all(options: CollectorOptions, state: CollectorState, environment: Mapp
         undo.callback(opened.close)
         arguments = receiver_arguments(options)
         if urls != [OFF]:
-            _open_ours(opened, urls, options, arguments, state)
+            _open_ours(opened, urls, options, arguments, state, tap)
         readers: dict[str, Reader] = {
             "statsd": StatsdReader(state),
             "syslog": SyslogReader(state),
@@ -109,7 +112,12 @@ def receiver_arguments(options: CollectorOptions) -> ReceiverArguments:
 
 
 def _open_ours(
-    opened: Opened, urls: list[str], options: CollectorOptions, arguments: ReceiverArguments, state: CollectorState
+    opened: Opened,
+    urls: list[str],
+    options: CollectorOptions,
+    arguments: ReceiverArguments,
+    state: CollectorState,
+    tap: Tap | None,
 ) -> None:
     if options.workers > 1:
         channel = opened.channel = WorkerChannel(state, options.max_senders)
@@ -120,5 +128,5 @@ def _open_ours(
     for url in urls[1:] if options.workers > 1 else urls:
         intake = Intake(url, **arguments)
         opened.intakes.append(intake)
-        opened.listening.append(OurListener(intake, state))
+        opened.listening.append(OurListener(intake, state, tap))
         opened.addresses.append(("atmost", intake.inlet.url))
