@@ -142,6 +142,7 @@ def test_bounds():
     assert len(read(f"<13>1 - - - - - [a{parameters}]".encode()).structured[0][1]) == MAX_PARAMETERS - 1
     for datagram, reason in (
         (f'<13>1 - - - - - [a{parameters} k="v"]', SyslogReason.TOO_MUCH_STRUCTURED_DATA),
+        (f"<13>1 - - - - - [a{parameters}{parameters}]", SyslogReason.TOO_MUCH_STRUCTURED_DATA),
         ("<13>1 - - - - - " + "[a]" * (MAX_PARAMETERS + 1), SyslogReason.TOO_MUCH_STRUCTURED_DATA),
         ("x" * (MAX_DATAGRAM + 1), SyslogReason.TOO_LONG),
         ("\0\0\0\4}q\0.", SyslogReason.PICKLE_REFUSED),

@@ -49,10 +49,8 @@ def read_event(line: str, into: StatsdDatagram) -> None:
         or body[end : end + 1] not in (b"", b"|")
     ):
         raise Refusal(StatsdReason.MALFORMED_EVENT)
-    try:
-        title, text = body[:of_title].decode(), body[of_title + 1 : end].decode()
-    except UnicodeDecodeError:  # a length that ends inside a character
-        raise Refusal(StatsdReason.MALFORMED_EVENT) from None
+    # Both end before a `|` or the end of the line, and so between two characters.
+    title, text = body[:of_title].decode(), body[of_title + 1 : end].decode()
     said, timestamp, tags, origin = _fields(
         body[end + 1 :].decode(), _OF_EVENTS, StatsdReason.MALFORMED_EVENT, into, bare=len(body) == end
     )
