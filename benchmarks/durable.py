@@ -6,14 +6,15 @@ One NATS server with JetStream on this host, its store in a temporary folder, on
 
 * alone: one `publish` after the other; its latency is what a caller waits. For `send()` it is the call.
 * together: as many at once as `--together` says, messages a second.
-* processed: messages a second through `run` with a plain handler and `concurrency=1`, and for `ExactlyOnce` with its record in SQLite,
-  on the disk before each acknowledgement (synchronous=FULL).
+* processed: messages a second through `run` with a plain handler and `concurrency=1`; sixteen: with `concurrency=16`. For `ExactlyOnce`
+  with its record in SQLite, on the disk before each acknowledgement (synchronous=FULL).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import socket
 import sqlite3
@@ -54,10 +55,15 @@ def main() -> None:
     if options.json:
         print(json.dumps(table))
         return
-    columns = ("alone_per_s", "p50_us", "p99_us", "together_per_s", "processed_per_s")
+    columns = ("alone_per_s", "p50_us", "p99_us", "together_per_s", "processed_per_s", "sixteen_per_s")
     print(f"{'':34}" + "".join(f"{column:>17}" for column in columns))
     for name, figures in table.items():
-        print(f"{name:34}" + "".join(f"{figures[c]:17,.0f}" if c in figures else f"{'':17}" for c in columns))
+        print(
+            f"{name:34}"
+            + "".join(
+                f"{figures[c]:17,.{1 if figures[c] < 10 else 0}f}" if c in figures else f"{'':17}" for c in columns
+            )
+        )
 
 
 def start(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
@@ -98,19 +104,20 @@ async def measure(url: str, folder: Path, messages: int, together: int) -> dict[
     stream = durable.Stream("ONCE_OR_MORE", ["more.>"])
     async with durable.AtLeastOnce(url, stream) as more:
         figures = await published(lambda _: more.publish("more.a", PAYLOAD), messages, together)
-        table["AtLeastOnce"] = figures | {"processed_per_s": await processed(more, messages, durable="bench")}
+        table["AtLeastOnce"] = figures | await both(more, messages, "bench")
 
     stream = durable.Stream("ONCE", ["once.>"])
     async with durable.ExactlyOnce(url, stream) as once:
         figures = await published(lambda n: once.publish("once.a", PAYLOAD, id=str(n)), messages, together)
-        rate = await processed(once, messages, durable="after", store=folder / "after.db")
-        table["ExactlyOnce, recorded after"] = figures | {"processed_per_s": rate}
+        table["ExactlyOnce, recorded after"] = figures | await both(once, messages, "after", store=folder / "after.db")
         with sqlite3.connect(folder / "transaction.db") as payments:
             payments.execute("CREATE TABLE payments (id TEXT, amount REAL)")
         payments.close()
         with durable.SQLiteStore(folder / "transaction.db") as store:
-            rate = await processed(once, messages, durable="transaction", store=store, effect=in_transaction(store))
-        table["ExactlyOnce, in a transaction"] = {"processed_per_s": rate}
+            effect = in_transaction(store)
+            table["ExactlyOnce, in a transaction"] = await both(
+                once, messages, "transaction", store=store, effect=effect
+            )
     return table
 
 
@@ -138,6 +145,14 @@ async def published(publish: Publish, messages: int, together: int) -> Figures:
     }
 
 
+async def both(guarantee: durable.AtLeastOnce, messages: int, name: str, **options: Any) -> Figures:
+    """Processing one after the other, and sixteen at once."""
+    return {
+        "processed_per_s": await processed(guarantee, messages, durable=name, **options),
+        "sixteen_per_s": await processed(guarantee, messages, durable=f"{name}_16", concurrency=16, **options),
+    }
+
+
 async def processed(
     guarantee: durable.AtLeastOnce,
     messages: int,
@@ -145,13 +160,11 @@ async def processed(
     **options: Any,
 ) -> float:
     """Messages a second through `run`, of those that were published before."""
-    left = messages
+    count = itertools.count(1)
 
     def handler(message: durable.DurableMessage) -> None:
-        nonlocal left
         effect(message)
-        left -= 1
-        if left == 0:
+        if next(count) == messages:
             guarantee.stop()
 
     began = time.perf_counter()

@@ -18,7 +18,7 @@ from atmost.durable import AtLeastOnce, DurableMessage, ExactlyOnce, SQLiteStore
 from tests.durable.jetstream import JetStream
 from tests.real import BOUND
 
-ACK_WAIT = 1.5
+ACK_WAIT = 1.0
 NAME = "ledger"
 _numbers = count()
 
