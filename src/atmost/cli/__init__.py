@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",
     "send": "atmost.cli.send:send",
+    "top": "atmost.cli.top.command:top",
 }
 _FAILED: Final = 1
 _MISUSED: Final = 2

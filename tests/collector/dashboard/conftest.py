@@ -61,7 +61,9 @@ class Visits:
         context.set_default_timeout(BOUND * 1000)
         page = context.new_page()
         page.add_init_script(WATCH)
-        page.on("console", lambda said: self._complain(said.text, tolerated) if said.type in {"error", "warning"} else None)
+        page.on(
+            "console", lambda said: self._complain(said.text, tolerated) if said.type in {"error", "warning"} else None
+        )
         page.on("pageerror", lambda error: self._complain(str(error), tolerated))
         page.on("request", lambda request: self.requests.append(request.url))
         page.goto(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ import atmost
 from tests.real import BOUND
 
 FOLDER = Path(atmost.__file__).parent / "collector" / "dashboard"
-KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -123,7 +128,11 @@ class FakeCollector:
             case "rejected":
                 return {"rejected": self.rejected}
             case "series":
-                found = [one for one in self.series if query.get("match", "") in json.dumps([one["name"], one["labels"], one["sender"]])]
+                found = [
+                    one
+                    for one in self.series
+                    if query.get("match", "") in json.dumps([one["name"], one["labels"], one["sender"]])
+                ]
                 limit = int(query.get("limit", 100))
                 return {"series": found[:limit], "truncated": max(0, len(found) - limit)}
             case "query":
@@ -151,7 +160,9 @@ class FakeCollector:
                     write(f"event: {name}\ndata: {json.dumps(self.answer(name, {}, []))}\n\n")
             while records := self.since(cursor):
                 cursor = records[-1]["cursor"]
-                write(f"id: {cursor}\nevent: logs\ndata: {json.dumps({'cursor': cursor, 'records': records, 'skipped': 0})}\n\n")
+                write(
+                    f"id: {cursor}\nevent: logs\ndata: {json.dumps({'cursor': cursor, 'records': records, 'skipped': 0})}\n\n"
+                )
             with self._changed:
                 if said == self._changes and self._running:
                     self._changed.wait(1.0)
@@ -159,11 +170,23 @@ class FakeCollector:
 
     def _query(self, query: Object, labels: list[str]) -> Object:
         points = self.points.get(query["name"], [])
-        start, end = (points[0]["t"], points[-1]["t"] + points[1]["t"] - points[0]["t"]) if points else (time.time() - 60, time.time())
+        start, end = (
+            (points[0]["t"], points[-1]["t"] + points[1]["t"] - points[0]["t"])
+            if points
+            else (time.time() - 60, time.time())
+        )
         step = points[1]["t"] - points[0]["t"] if len(points) > 1 else 1.0
         kind = next((one["kind"] for one in self.series if one["name"] == query["name"]), "gauge")
         unit = self.units.get(query["name"], "")
-        return {"name": query["name"], "kind": kind, "unit": unit, "step": step, "start": start, "end": end, "points": points}
+        return {
+            "name": query["name"],
+            "kind": kind,
+            "unit": unit,
+            "step": step,
+            "start": start,
+            "end": end,
+            "points": points,
+        }
 
     def _tail(self, query: Object) -> Object:
         level = RANKS.get(query.get("level", ""), 0)
@@ -172,7 +195,9 @@ class FakeCollector:
             if query.get("sender", one["sender"]) != one["sender"]:
                 return False
             if one["type"] == "gap":
-                return sum((one["by_level"] or {}).values()) < one["lost"] or any(RANKS.get(name, level) >= level for name in one["by_level"])
+                return sum((one["by_level"] or {}).values()) < one["lost"] or any(
+                    RANKS.get(name, level) >= level for name in one["by_level"]
+                )
             return RANKS.get(one["level"], level) >= level and query.get("text", "").lower() in one["message"].lower()
 
         before = int(query.get("before", len(self._logs) + 1))
@@ -214,10 +239,8 @@ def _handler(fake: FakeCollector) -> type[BaseHTTPRequestHandler]:
             if fake.refuses_streams:
                 return self._error(503, "too_many_streams", "Too many pages are open: close one.")
             self._head(200, "text/event-stream")
-            try:
+            with suppress(OSError):  # the page went
                 fake.stream(self._say, int(self.headers.get("Last-Event-ID", fake.cursor)))
-            except OSError:
-                pass
             return None
 
         def _say(self, text: str) -> None:
@@ -358,7 +381,9 @@ def points(*values: float | None, step: float = 1.0, lost: dict[int, tuple[int, 
     made = []
     for index, value in enumerate(values):
         missing, complete = (lost or {}).get(index, (0, 1.0) if value is not None else (None, None))
-        made.append({"t": end - (len(values) - 1 - index) * step, "value": value, "lost": missing, "completeness": complete})
+        made.append(
+            {"t": end - (len(values) - 1 - index) * step, "value": value, "lost": missing, "completeness": complete}
+        )
     return made
 
 

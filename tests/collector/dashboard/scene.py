@@ -23,9 +23,27 @@ def play(fake: FakeCollector) -> None:
     _curves(fake)
     _log(fake, now)
     fake.rejected = [
-        {"t": now - 4, "listener": "statsd", "peer": "127.0.0.1:50412", "reason": "malformed_value", "sample": "cart.size:many|g"},
-        {"t": now - 71, "listener": "syslog", "peer": "10.1.7.20:514", "reason": "pickle_refused", "sample": "\\x00\\x00\\x01\\x8c}q\\x00(X\\x04\\x00name"},
-        {"t": now - 93, "listener": "statsd", "peer": "127.0.0.1:50412", "reason": "mixed_tagging_styles", "sample": "hits,a=b:1|c|#c:d"},
+        {
+            "t": now - 4,
+            "listener": "statsd",
+            "peer": "127.0.0.1:50412",
+            "reason": "malformed_value",
+            "sample": "cart.size:many|g",
+        },
+        {
+            "t": now - 71,
+            "listener": "syslog",
+            "peer": "10.1.7.20:514",
+            "reason": "pickle_refused",
+            "sample": "\\x00\\x00\\x01\\x8c}q\\x00(X\\x04\\x00name",
+        },
+        {
+            "t": now - 93,
+            "listener": "statsd",
+            "peer": "127.0.0.1:50412",
+            "reason": "mixed_tagging_styles",
+            "sample": "hits,a=b:1|c|#c:d",
+        },
     ]
     fake.changed()
 
@@ -39,7 +57,9 @@ def _account(fake: FakeCollector, now: float) -> None:
         "duplicates_refused": 1_204, "refused": refused, "tail_unknown": 1, "rate": 1_312.4,
     }  # fmt: skip
     fake.overview["alive"] |= {"up": 5, "suspect": 1, "down": 1, "stopped": 1}
-    fake.overview["warnings"] = ["batch-2: its clock is 41 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)"]
+    fake.overview["warnings"] = [
+        "batch-2: its clock is 41 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)"
+    ]
     fake.overview["memory"] = {
         "bytes": 61_300_000,
         "limits": [
@@ -48,7 +68,12 @@ def _account(fake: FakeCollector, now: float) -> None:
             {"name": "senders", "used": 7, "max": 4_096, "hit": 0},
         ],
     }
-    counts = [(1_849_100, 1_847_569, {}), (90_122, 90_031, {"malformed_value": 61, "mixed_tagging_styles": 30}), (4_410, 4_409, {"pickle_refused": 1}), (0, 0, {})]
+    counts = [
+        (1_849_100, 1_847_569, {}),
+        (90_122, 90_031, {"malformed_value": 61, "mixed_tagging_styles": 30}),
+        (4_410, 4_409, {"pickle_refused": 1}),
+        (0, 0, {}),
+    ]
     for listener, (received, accepted, rejected) in zip(fake.overview["listeners"], counts, strict=True):
         listener |= {"received": received, "accepted": accepted, "rejected": rejected}
     fake.receivers = [
@@ -83,14 +108,33 @@ def _senders(fake: FakeCollector) -> None:
 
 def _heartbeats(fake: FakeCollector, now: float) -> None:
     fake.heartbeats = [
-        heartbeat("batch-2", "down", verdict="silent for 388 s: 388 beats missed, at 0 measured loss", since=now - 384, last_beat=now - 388),
-        heartbeat("edge-lisbon", "suspect", verdict="silent for 3.4 s: 3 beats missed, at 0.021 measured loss", since=now - 1, last_beat=now - 3.4, loss=0.021),
-        heartbeat("checkout-1", verdict="lost(1): 1 beat lost on the way, it never was down", since=now - 8_000, loss=0.0054),
+        heartbeat(
+            "batch-2",
+            "down",
+            verdict="silent for 388 s: 388 beats missed, at 0 measured loss",
+            since=now - 384,
+            last_beat=now - 388,
+        ),
+        heartbeat(
+            "edge-lisbon",
+            "suspect",
+            verdict="silent for 3.4 s: 3 beats missed, at 0.021 measured loss",
+            since=now - 1,
+            last_beat=now - 3.4,
+            loss=0.021,
+        ),
+        heartbeat(
+            "checkout-1", verdict="lost(1): 1 beat lost on the way, it never was down", since=now - 8_000, loss=0.0054
+        ),
         heartbeat("checkout-2", verdict="first: its first sign of life here", since=now - 8_000),
-        heartbeat("worker-7", verdict="paused(2.1 s): it did not beat for so long, and no beat was lost", since=now - 900),
+        heartbeat(
+            "worker-7", verdict="paused(2.1 s): it did not beat for so long, and no beat was lost", since=now - 900
+        ),
         heartbeat("worker-8", verdict="restarted: a new life after 1.4 s", since=now - 412),
         heartbeat("web-3", verdict="heard: a sign of life", since=now - 8_041),
-        heartbeat("nightly-report", "stopped", verdict="stopped: it said goodbye", since=now - 812, last_beat=now - 812),
+        heartbeat(
+            "nightly-report", "stopped", verdict="stopped: it said goodbye", since=now - 812, last_beat=now - 812
+        ),
     ]
 
 
@@ -98,9 +142,15 @@ def _curves(fake: FakeCollector) -> None:
     dice = Random(7140)
     count = 300
     rate: list[float | None] = [520 + 90 * math.sin(at / 38) + dice.gauss(0, 18) for at in range(count)]
-    lost = {at: (round((rate[at] or 0) * share), 1 - share) for at in range(150, 190) if (share := dice.choice([0.0, 0.02, 0.04, 0.06, 0.14]))}
+    lost = {
+        at: (round((rate[at] or 0) * share), 1 - share)
+        for at in range(150, 190)
+        if (share := dice.choice([0.0, 0.02, 0.04, 0.06, 0.14]))
+    }
     rate[96:118] = [None] * 22
-    latency: list[float | None] = [0.012 + 0.004 * abs(math.sin(at / 20)) + dice.expovariate(900) for at in range(count)]
+    latency: list[float | None] = [
+        0.012 + 0.004 * abs(math.sin(at / 20)) + dice.expovariate(900) for at in range(count)
+    ]
     latency[200:203] = [None] * 3
     latency[210:211] = [None]
     memory: list[float | None] = [3.1e9 + 4e8 * math.sin(at / 90) for at in range(count)]
@@ -117,7 +167,7 @@ def _curves(fake: FakeCollector) -> None:
     fake.units = {"http_request_seconds": "seconds", "memory.used": "bytes"}
     fake.points = {
         "http_requests_total": points(*rate, step=2.0, lost=lost),
-        "http_request_seconds": points(*latency, step=2.0, lost={at: (3, 0.94) for at in range(180, 199)}),
+        "http_request_seconds": points(*latency, step=2.0, lost=dict.fromkeys(range(180, 199), (3, 0.94))),
         "memory.used": points(*memory, step=2.0),
         "cart.hits": [one | {"lost": None, "completeness": None} for one in points(*hits, step=2.0)],
     }
@@ -132,9 +182,26 @@ def _log(fake: FakeCollector, now: float) -> None:
         record("retrying stock-db", t=now - 29.1, level="WARNING", logger="checkout.stock"),
         record("reservation failed", t=now - 27.0, level="ERROR", logger="checkout.stock", exception=TRACE),
         record("POST /cart 503", t=now - 26.9, logger="checkout.web", late=True),
-        record("sshd[4120]: Accepted publickey for deploy from 10.1.7.4 port 51822", t=now - 21.0, sender="10.1.7.20", source="syslog"),
-        gap(2, t=now - 19.5, sender="10.1.7.20", verified=False, reason="sequence_id", **{"from": now - 20.9, "to": now - 19.5}),
-        record("user said: \x1b[2J\x1b[31mhello\u202e and <b>bold</b>", t=now - 14.3, sender="edge-lisbon", logger="edge.chat"),
+        record(
+            "sshd[4120]: Accepted publickey for deploy from 10.1.7.4 port 51822",
+            t=now - 21.0,
+            sender="10.1.7.20",
+            source="syslog",
+        ),
+        gap(
+            2,
+            t=now - 19.5,
+            sender="10.1.7.20",
+            verified=False,
+            reason="sequence_id",
+            **{"from": now - 20.9, "to": now - 19.5},
+        ),
+        record(
+            "user said: \x1b[2J\x1b[31mhello\u202e and <b>bold</b>",
+            t=now - 14.3,
+            sender="edge-lisbon",
+            logger="edge.chat",
+        ),
         record("POST /cart 201", t=now - 9.7, logger="checkout.web", fields={"user": 4415, "ms": 21}),
         record("stock-db answers again after 17 s", t=now - 8.2, logger="checkout.stock"),
         gap(3, {"INFO": 2, "DEBUG": 1}, t=now - 5.1, **{"from": now - 6.0, "to": now - 5.1}),

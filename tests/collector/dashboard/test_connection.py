@@ -25,7 +25,10 @@ def test_a_heartbeat_goes_down_and_comes_back(fake, visit):
     card = page.locator(".card", has_text="worker-7")
     until(lambda: card.count() == 1 and card.get_attribute("data-state") == "up")
     assert page.locator(".card h3").all_inner_texts() == ["aaa", "worker-7"]
-    fake.heartbeats = [heartbeat("worker-7", "down", verdict="silent for 4 s: 4 beats missed, at 0.01 measured loss"), heartbeat("aaa")]
+    fake.heartbeats = [
+        heartbeat("worker-7", "down", verdict="silent for 4 s: 4 beats missed, at 0.01 measured loss"),
+        heartbeat("aaa"),
+    ]
     fake.overview["alive"] |= {"up": 1, "down": 1}
     fake.changed()
     until(lambda: card.get_attribute("data-state") == "down")
@@ -33,7 +36,10 @@ def test_a_heartbeat_goes_down_and_comes_back(fake, visit):
     assert "silent for 4 s: 4 beats missed, at 0.01 measured loss" in card.inner_text()
     assert page.locator(".card h3").all_inner_texts() == ["worker-7", "aaa"]
     until(lambda: "1 down" in page.inner_text("#tiles"))
-    fake.heartbeats = [heartbeat("worker-7", verdict="lost(4): 4 beats lost on the way, it never was down"), heartbeat("aaa")]
+    fake.heartbeats = [
+        heartbeat("worker-7", verdict="lost(4): 4 beats lost on the way, it never was down"),
+        heartbeat("aaa"),
+    ]
     fake.overview["alive"] |= {"up": 2, "down": 0}
     fake.changed()
     until(lambda: card.get_attribute("data-state") == "up")
@@ -46,7 +52,14 @@ def test_senders_with_loss_by_place(fake, visit):
     places = {"sender_socket": 3, "in_flight": 7, "receiver_queue": 2}
     fake.senders = [
         sender("clean", rate=50.0),
-        sender("lossy", lost=12, loss_ratio=0.12, lost_by_place=places, sender_dropped={"buffer_full": 4}, clock_warning="its clock is 3 s ahead"),
+        sender(
+            "lossy",
+            lost=12,
+            loss_ratio=0.12,
+            lost_by_place=places,
+            sender_dropped={"buffer_full": 4},
+            clock_warning="its clock is 3 s ahead",
+        ),
     ]
     page = visit(fake.url)
     rows = page.locator("#senders tbody tr")
@@ -189,10 +202,24 @@ def test_the_account_is_shown_balanced(fake, visit):
 
 def test_listeners_and_what_they_rejected(fake, visit):
     """Counts by reason, samples as they came (escaped), a listener's warning, and limits that were hit."""
-    fake.overview["listeners"][1] |= {"received": 9, "accepted": 7, "rejected": {"malformed_value": 2}, "kernel_drops": None, "warning": "its socket dropped lines: raise net.core.rmem_max"}
+    fake.overview["listeners"][1] |= {
+        "received": 9,
+        "accepted": 7,
+        "rejected": {"malformed_value": 2},
+        "kernel_drops": None,
+        "warning": "its socket dropped lines: raise net.core.rmem_max",
+    }
     fake.overview["memory"]["limits"] = [{"name": "series", "used": 10, "max": 10, "hit": 5}]
     fake.overview["warnings"] = ["the limit of series was hit: raise max_series"]
-    fake.rejected = [{"t": fake.overview["now"], "listener": "statsd", "peer": "127.0.0.1:5000", "reason": "malformed_value", "sample": "a:\\x1b|c"}]
+    fake.rejected = [
+        {
+            "t": fake.overview["now"],
+            "listener": "statsd",
+            "peer": "127.0.0.1:5000",
+            "reason": "malformed_value",
+            "sample": "a:\\x1b|c",
+        }
+    ]
     page = visit(fake.url)
     page.wait_for_selector("#rejected-body table")
     row = page.inner_text("tr[data-kind=statsd]").replace("\t", " ")

@@ -10,7 +10,16 @@ from tests.real import until
 ATTACK = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><svg/onload=window.ran=1>\"'><a href='javascript:window.ran=1'>x</a>"
 ALLOWED = {"index.html", "style.css"}
 FORBIDDEN = (
-    *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "createContextualFragment", "setHTML", "srcdoc"),
+    *(
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "DOMParser",
+        "createContextualFragment",
+        "setHTML",
+        "srcdoc",
+    ),
     *("eval(", "new Function", "javascript:", "http://", "https://", ".cssText"),
 )
 
@@ -27,7 +36,9 @@ def test_html_in_names_labels_and_lines_never_runs(fake, visit):
     fake.points, fake.units = {ATTACK: points(1.0, 2.0)}, {ATTACK: ATTACK}
     fake.rejected = [{"t": 1.0, "listener": ATTACK, "peer": ATTACK, "reason": ATTACK, "sample": ATTACK}]
     fake.log(
-        record(ATTACK, sender=ATTACK, level=ATTACK, logger=ATTACK, exception=ATTACK, fields={ATTACK: ATTACK}, host=ATTACK),
+        record(
+            ATTACK, sender=ATTACK, level=ATTACK, logger=ATTACK, exception=ATTACK, fields={ATTACK: ATTACK}, host=ATTACK
+        ),
         gap(1, {ATTACK: 1}, sender=ATTACK, reason=ATTACK),
     )
     page = visit(fake.url)
@@ -38,7 +49,18 @@ def test_html_in_names_labels_and_lines_never_runs(fake, visit):
     page.focus("svg.chart")
     page.keyboard.press("Home")
     page.wait_for_selector("#rejected-body table")
-    for place in ("#host", "#warnings", "#senders", "#heartbeats", "#charts-body", "#picker-list", "#logs-rows", "#rejected-body", "#listeners-body", "#limits-body"):
+    for place in (
+        "#host",
+        "#warnings",
+        "#senders",
+        "#heartbeats",
+        "#charts-body",
+        "#picker-list",
+        "#logs-rows",
+        "#rejected-body",
+        "#listeners-body",
+        "#limits-body",
+    ):
         assert "<script>window.ran=1</script>" in page.inner_text(place).replace("\n", ""), place
     assert page.evaluate("window.ran") is None
     assert page.locator("img, a[href^=javascript], body script").count() == 0
@@ -61,7 +83,10 @@ def test_what_would_hide_or_reorder_text_is_made_visible(fake, visit):
     assert page.inner_text("#senders .opener") == "na\\u2066me\\x9b"
     assert page.inner_text(".card h3") == "beat\\u200f"
     assert page.inner_text(".card .verdict") == "it said \\x1b]0;x\\x07"
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", page.evaluate("document.body.textContent"))
+    assert not re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]",
+        page.evaluate("document.body.textContent"),
+    )
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)

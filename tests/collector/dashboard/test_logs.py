@@ -12,12 +12,19 @@ ROW = "#logs-rows > li"
 
 def lines(page):
     """What the log shows, a text a line."""
-    return page.evaluate("[...document.querySelectorAll('#logs-rows > li')].map((row) => row.querySelector('.message')?.textContent ?? row.textContent)")
+    return page.evaluate(
+        "[...document.querySelectorAll('#logs-rows > li')].map((row) => row.querySelector('.message')?.textContent ?? row.textContent)"
+    )
 
 
 def shows(page, *wanted):
     """Wait until the log shows exactly these lines, by how they begin."""
-    until(lambda: len(found := lines(page)) == len(wanted) and all(line.startswith(text) for line, text in zip(found, wanted, strict=True)))
+    until(
+        lambda: (
+            len(found := lines(page)) == len(wanted)
+            and all(line.startswith(text) for line, text in zip(found, wanted, strict=True))
+        )
+    )
 
 
 def test_a_hole_shows_in_place(fake, visit):
@@ -169,7 +176,17 @@ def test_earlier_lines_on_demand(fake, visit):
 
 def test_what_a_record_carries(fake, visit):
     """Logger, fields, a folded exception, marks of what is late or shortened; a host stands in the title."""
-    fake.log(record("sold", logger="shop.cart", fields={"sku": "A1", "n": 3}, exception="Traceback\nKeyError: 'x'", late=True, truncated=True, level="ERROR"))
+    fake.log(
+        record(
+            "sold",
+            logger="shop.cart",
+            fields={"sku": "A1", "n": 3},
+            exception="Traceback\nKeyError: 'x'",
+            late=True,
+            truncated=True,
+            level="ERROR",
+        )
+    )
     page = visit(fake.url)
     shows(page, "shop.cart sold late shortened sku=A1 n=3KeyError: 'x'")
     details = page.locator(f"{ROW} details")

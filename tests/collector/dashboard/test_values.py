@@ -38,7 +38,10 @@ def test_a_reading_appears(fake, visit):
 def test_a_gap_shows_as_a_gap(fake, visit):
     """Two segments with nothing between them, and the time between is marked."""
     page = chart_of(fake, visit, 1.0, 2.0, 3.0, None, None, None, 4.0, 5.0, 6.0)
-    ends = [[float(number) for number in re.findall(r"[\d.]+", path.get_attribute("d"))] for path in page.query_selector_all(LINE)]
+    ends = [
+        [float(number) for number in re.findall(r"[\d.]+", path.get_attribute("d"))]
+        for path in page.query_selector_all(LINE)
+    ]
     assert len(ends) == 2
     (gap,) = page.query_selector_all("#charts-body rect.gap")
     left, width = float(gap.get_attribute("x")), float(gap.get_attribute("width"))

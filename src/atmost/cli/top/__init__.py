@@ -1,0 +1,1 @@
+"""`atmost top`: the collector's state in a terminal, live or once."""

@@ -1,0 +1,92 @@
+"""The command `atmost top`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Final
+
+import click
+
+from atmost.cli.options import utf8
+from atmost.cli.output import harmless, to_json
+from atmost.cli.stopping import stopping
+from atmost.cli.top.source import DEFAULT_URL, Snapshot, Source, SourceError
+from atmost.errors import MissingExtra
+
+_EVERY: Final = 1.0
+
+
+@click.command(short_help="Watch a collector's senders, heartbeats and logs in the terminal.")
+@click.option(
+    "--url", default=DEFAULT_URL, show_default=True, callback=utf8, metavar="URL", help="Where the collector's page is."
+)
+@click.option(
+    "--token",
+    envvar="ATMOST_TOKEN",
+    default="",
+    callback=utf8,
+    metavar="TEXT",
+    help="The collector's token.  [default: ATMOST_TOKEN, then none]",
+)
+@click.option("--once", is_flag=True, help="Print the state once, as text; so it is too where there is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second; one in all with --once.")
+def top(url: str, token: str, once: bool, as_json: bool) -> int:
+    """Show what a collector knows, live: senders with their loss by place, heartbeats, and the end of the log.
+
+    Keys: q ends, p pauses the log, s sorts the senders differently.
+
+    \b
+    Examples:
+      atmost top
+      atmost top --url http://collector.example:7141 --once
+      atmost top --json | jq '.overview.totals | {delivered, lost}'
+    """
+    try:
+        source = Source(url, token)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
+    try:
+        snapshot = source.look()
+        if as_json:
+            _print_objects(source, snapshot, once=once)
+        elif once or not sys.stdout.isatty() or not sys.stdin.isatty():
+            from atmost.cli.top.plain import as_text
+
+            click.echo(as_text(snapshot, url))
+        else:
+            _watch(source, snapshot)
+    except SourceError as error:
+        raise click.ClickException(str(error)) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise click.ClickException(
+            f"what answers at {harmless(url)} speaks another version than this command ({type(error).__name__}: {error}): "
+            "use the atmost of the collector"
+        ) from error
+    finally:
+        source.close()
+    return 0
+
+
+def _print_objects(source: Source, snapshot: Snapshot, *, once: bool) -> None:
+    """An object a second until a signal asks to stop."""
+    moment = threading.Event()
+    with stopping() as stop:
+        while True:
+            click.echo(to_json({name: getattr(snapshot, name) for name in Snapshot.__slots__}))
+            for _ in range(0 if once else round(_EVERY / 0.05)):
+                if not stop.asked:
+                    moment.wait(0.05)
+            if once or stop.asked:
+                return
+            snapshot = source.look()
+
+
+def _watch(source: Source, snapshot: Snapshot) -> None:
+    try:
+        from atmost.cli.top.view import TopView
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
+            raise
+        raise MissingExtra("tui", "the live view (atmost top --once needs nothing)") from error
+    TopView(source, snapshot, every=_EVERY).run()

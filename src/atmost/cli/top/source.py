@@ -1,0 +1,148 @@
+"""Asks a collector's HTTP interface over one kept connection.
+
+Blocking; one thread at a time, except `close`, which ends a question that another thread waits for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+DEFAULT_URL: Final = "http://127.0.0.1:7141"
+MAX_ANSWER: Final = 32 << 20
+"""Bytes of one answer; a collector's are bounded far below."""
+LOG_LINES: Final = 200
+"""Log records asked for at once."""
+_PATIENCE: Final = 5.0
+
+Object = dict[str, Any]
+
+
+class SourceError(Exception):
+    """No answer, or none that can be shown; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a collector said at one moment, as its interface says it."""
+
+    overview: Object
+    senders: Object
+    heartbeats: Object
+    logs: Object
+    """Only what is new since the snapshot before."""
+
+
+class Source:
+    """One collector."""
+
+    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
+        """Connects when it is first asked.
+
+        Args:
+            url: http://HOST:PORT, or https; a path before /api is kept.
+            token: shown with every question; empty shows none.
+
+        Raises:
+            ValueError: the address is none, and how one looks.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url!r} is no address of a collector: give one like {DEFAULT_URL}")
+        self.url = url.rstrip("/")
+        default = 443 if parts.scheme == "https" else 80
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, parts.port or default, timeout=_PATIENCE)
+        self._path = parts.path.rstrip("/")
+        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._started: float | None = None
+        self._cursor: int | None = None
+
+    def look(self) -> Snapshot:
+        """Everything as it is now, and the log since the last look.
+
+        Raises:
+            SourceError: no collector answers there, or it does not answer this.
+        """
+        overview = self.get("overview")
+        if overview.get("started") != self._started:
+            self._started, self._cursor = overview.get("started"), None
+        question = {"limit": LOG_LINES} | ({} if self._cursor is None else {"after": self._cursor})
+        snapshot = Snapshot(overview, self.get("senders"), self.get("heartbeats"), self.get("logs", **question))
+        self._cursor = snapshot.logs.get("cursor")
+        return snapshot
+
+    def get(self, name: str, **question: Any) -> Object:
+        """One object of the interface.
+
+        Args:
+            name: of the path under /api/v1.
+            question: its parameters.
+
+        Raises:
+            SourceError: as `look`.
+        """
+        path = f"{self._path}/api/v1/{name}" + (f"?{urlencode(question)}" if question else "")
+        try:
+            status, body = self._ask(path)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SourceError(
+                f"no collector answers at {self.url} ({reason}): start one with 'atmost collect', "
+                "or say where it listens with --url"
+            ) from error
+        if status == 401:
+            raise SourceError(f"the collector at {self.url} wants its token: give it with --token, or in ATMOST_TOKEN")
+        answer = _decoded(body)
+        if status != 200 or answer is None:
+            raise SourceError(self._refusal(status, answer))
+        return answer
+
+    def close(self) -> None:
+        """Ends the connection; the next question opens another. May be called from any thread."""
+        sock = self._connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        kept = self._connection.sock is not None
+        try:
+            return self._once(path)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            if not kept:
+                raise
+        self._connection.close()  # a kept connection that the collector has closed meanwhile
+        return self._once(path)
+
+    def _once(self, path: str) -> tuple[int, bytes]:
+        self._connection.request("GET", path, headers=self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read(MAX_ANSWER + 1)
+        if len(body) > MAX_ANSWER:
+            raise http.client.HTTPException(f"an answer of more than {MAX_ANSWER} bytes")
+        if answer.length:
+            raise http.client.HTTPException("the answer broke off")
+        return answer.status, body
+
+    def _refusal(self, status: int, answer: Object | None) -> str:
+        error = answer.get("error") if answer else None
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            return f"the collector at {self.url} refuses: {error['message']}"
+        return f"what answers at {self.url} is no collector (status {status}): say where one listens with --url"
+
+
+def _decoded(body: bytes) -> Object | None:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
