@@ -97,7 +97,7 @@ class Held:
 def size_of(body: Body) -> int:
     """About what it takes to keep it, bytes."""
     size = _ENVELOPE + 2 * (len(body.message) + len(body.exception))
-    return size + sum(64 + len(name) + _weight(value) for name, value in (body.fields or {}).items())
+    return size + sum(64 + _weight(name) + _weight(value) for name, value in (body.fields or {}).items())
 
 
 def _weight(value: Any) -> int:

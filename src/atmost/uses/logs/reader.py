@@ -117,6 +117,8 @@ class LogReader:
             plain = self._plain.get(event.session.key)
             if plain is not None:
                 self._trouble(plain, event, now)
+        if self._heap and self._heap[0][0] <= now:  # without a grace, what it reveals is due at once
+            self._settle(now)
         return self._take()
 
     def tick(self, now: float) -> list[Read]:

@@ -1,0 +1,31 @@
+"""Logs over a link that loses a tenth of all datagrams: what is missing is told where it is missing, by level."""
+
+import logging
+import time
+from random import Random
+
+import atmost
+from atmost.lab.faults import FaultRules, LinkFaults
+from atmost.lab.link import Link
+from atmost.uses.logs import LogGap, lines
+
+receiver = atmost.Receiver("udp://127.0.0.1:0")
+reader, records, lost = atmost.LogReader(now=time.monotonic(), grace=0.2), 0, 0
+with Link(receiver.url, FaultRules(LinkFaults(loss=0.1, duplicate=0.1), Random(7))) as link:
+    handler = atmost.LogHandler({"url": link.url, "name": "shop", "max_datagram": 1432})
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logger = logging.getLogger("orders")
+    for number in range(1000):
+        logger.log(logging.ERROR if number % 50 == 0 else logging.INFO, "order %d", number)
+        link.step(0.001)
+    handler.close()
+    link.drain()
+while records + lost < 1000:
+    event = receiver.next_event(timeout=0.1)
+    for found in reader.tick(time.monotonic()) if event is None else reader.feed(event, time.monotonic()):
+        records += not isinstance(found, LogGap)
+        if isinstance(found, LogGap):
+            lost += found.lost
+            print(*lines(found))
+print(f"1000 logged, {records} received, {lost} known to be missing")
+receiver.close()
