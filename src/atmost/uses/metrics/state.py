@@ -168,11 +168,11 @@ class ReaderState:
 
     def _admit(self, of_life: int, *, histogram: bool = False) -> bool:
         """Whether there is room for one more series, of a life or session that has so many."""
+        if of_life >= self._max_series_of_life < self._max_series:
+            self.counts["series_of_life_limit"] += 1
+            return False
         if self.series_kept >= self._max_series:
             self.counts["series_limit"] += 1
-            return False
-        if of_life >= self._max_series_of_life:
-            self.counts["series_of_life_limit"] += 1
             return False
         if histogram and self.histograms_kept >= self._max_histograms:
             self.counts["histogram_limit"] += 1

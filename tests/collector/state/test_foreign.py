@@ -1,0 +1,107 @@
+"""Records of syslog, GELF and DogStatsD in the tail, with the gaps that their numbers and chunks hint at."""
+
+import json
+
+from atmost.collector.state.foreign import ForeignLogs
+from atmost.collector.state.logtail import LogTail
+from atmost.ingest import statsd, syslog
+from atmost.ingest.gelf import GelfReader
+from tests.collector.scene import T0
+
+
+def make(max_record=1000):
+    """A tail, and what writes to it."""
+    tail = LogTail(max_records=100, max_bytes=1 << 20, max_records_per_sender=100, now=T0)
+    return tail, ForeignLogs(tail, max_record=max_record)
+
+
+def feed_syslog(foreign, text, source="10.0.0.1:514", now=T0):
+    """Gives a datagram of syslog."""
+    foreign.syslog(syslog.parse(text.encode(), source.partition(":")[0], now), source, now)
+
+
+def test_a_syslog_record_has_its_parts():
+    """Level, application, host and structured data."""
+    tail, foreign = make()
+    feed_syslog(foreign, '<165>1 2026-01-01T00:00:00.5Z web-1 shop 17 ID47 [a@1 b="c"] it works')
+    [record] = tail.entries()
+    assert (record.level, record.sender, record.host, record.logger) == ("NOTICE", "shop", "web-1", "shop")
+    assert (record.message, record.t, record.source) == ("it works", T0 + 0.5, "syslog")
+    assert record.fields == {"facility": 20, "process": "17", "message_id": "ID47", "a@1.b": "c", "peer": "10.0.0.1"}
+
+
+def test_a_bare_text_has_the_peer_as_its_host():
+    """Nothing is invented."""
+    tail, foreign = make()
+    feed_syslog(foreign, "<13>hello")
+    [record] = tail.entries()
+    assert (record.sender, record.host, record.t, record.level) == ("10.0.0.1", "10.0.0.1", T0, "NOTICE")
+
+
+def test_a_jump_of_numbers_is_an_unverified_gap():
+    """A relay that filters looks the same."""
+    tail, foreign = make()
+    text = '<13>1 - web-1 shop - - [meta sequenceId="{}"] m'
+    feed_syslog(foreign, text.format(1))
+    feed_syslog(foreign, text.format(5), now=T0 + 3)
+    _, gap, late = tail.entries()
+    assert (gap.lost, gap.verified, gap.by_level, gap.reason) == (3, False, None, "syslog_sequence")
+    assert (gap.sender, gap.from_, gap.to) == ("shop", T0, T0 + 3)
+    assert not late.late
+    feed_syslog(foreign, text.format(3), now=T0 + 4)
+    assert tail.entries()[-1].late
+
+
+def test_a_long_record_is_cut_and_marked():
+    """The bound is the operator's."""
+    tail, foreign = make(max_record=300)
+    feed_syslog(foreign, "<13>" + "x" * 1000)
+    [record] = tail.entries()
+    assert (len(record.message), record.truncated) == (300, True)
+
+
+def test_a_gelf_record_has_its_parts():
+    """The full message is its exception; additional fields are fields."""
+    tail, foreign = make()
+    body = {
+        "version": "1.1",
+        "host": "web-1",
+        "short_message": "boom",
+        "full_message": "Traceback",
+        "level": 3,
+        "timestamp": T0,
+    }
+    [record] = GelfReader().receive(json.dumps(body | {"_facility": "shop", "_user": 7}).encode(), "10.0.0.1", T0)
+    foreign.gelf(record)
+    [entry] = tail.entries()
+    assert (entry.level, entry.sender, entry.host, entry.message) == ("ERROR", "shop", "web-1", "boom")
+    assert (entry.exception, entry.fields, entry.source) == ("Traceback", {"facility": "shop", "user": 7}, "gelf")
+
+
+def test_an_incomplete_gelf_message_is_a_verified_gap():
+    """Chunks that came prove the message."""
+    tail, foreign = make()
+    reader = GelfReader()
+    assert reader.receive(b"\x1e\x0f" + b"12345678" + b"\x00\x02" + b"half", "10.0.0.1", T0) == []
+    [lost] = reader.tick(T0 + 10)
+    foreign.gelf_incomplete(lost, T0 + 10)
+    [gap] = tail.entries()
+    assert (gap.lost, gap.verified, gap.reason, gap.sender) == (1, True, "gelf_chunks_timeout", "10.0.0.1")
+
+
+def test_events_and_checks_of_dogstatsd_are_records():
+    """They are words, and their tags are fields."""
+    tail, foreign = make()
+    found = statsd.parse(b"_e{5,4}:title|text|t:error|#a:b\n_sc|db|2|m:gone")
+    foreign.event(found.events[0], "10.0.0.1:9", T0)
+    foreign.check(found.checks[0], "10.0.0.1:9", T0)
+    event, check = tail.entries()
+    assert (event.level, event.message, event.fields, event.source) == ("ERROR", "title: text", {"a": "b"}, "statsd")
+    assert (check.level, check.message, check.logger) == ("ERROR", "db is critical: gone", "db")
+
+
+def test_strangers_text_is_kept_as_it_came():
+    """Escaping is for whoever shows it; UTF-8 must carry it."""
+    tail, foreign = make()
+    feed_syslog(foreign, "<13>\x1b[2J<script>alert(1)</script>")
+    assert tail.entries()[0].message == "\x1b[2J<script>alert(1)</script>"

@@ -1,0 +1,81 @@
+"""The board: states with their verdicts and since when, in seconds since 1970 though silences are measured otherwise."""
+
+from atmost.collector.state.heartbeats import STATES, HeartbeatBoard
+from atmost.core.events import SessionClosed
+from tests.collector.scene import T0
+from tests.uses.heartbeats.scene import FakeSender
+
+
+def make(limit=10, name="worker"):
+    """A board, and a heartbeat of one second that the test beats."""
+    board = HeartbeatBoard(limit)
+    return board, FakeSender(board.monitor, name)
+
+
+def beat(board, sender, mono, **more):
+    """One beat that arrives; the wall clock is T0 + mono."""
+    return board.handle(sender.message(mono, **more), T0 + mono, mono)
+
+
+def test_a_heartbeat_goes_down_and_comes_back():
+    """With a sentence each time, and since when the state has held."""
+    board, sender = make()
+    for second in range(5):
+        beat(board, sender, float(second))
+    [row] = board.rows(T0 + 4.5, 4.5)
+    assert (row.name, row.state, row.beats, row.lost, row.loss, row.interval) == ("worker", "up", 5, 0, 0.0, 1.0)
+    assert (row.since, row.last_beat) == (T0, T0 + 4)
+    now = 5.0
+    while (due := board.next_deadline()) is not None and board.rows(T0 + now, now)[0].state != "down":
+        now = due
+        board.tick(T0 + now, now)
+    [row] = board.rows(T0 + now, now)
+    assert (row.state, row.since) == ("down", T0 + now)
+    assert row.verdict.startswith("silent for ")
+    beat(board, sender, now + 5)
+    [row] = board.rows(T0 + now + 5, now + 5)
+    assert (row.state, row.since) == ("up", T0 + now + 5)
+    assert row.verdict.startswith("paused(")
+
+
+def test_every_state_is_counted():
+    """Zero among them: that is known."""
+    board, sender = make()
+    beat(board, sender, 0.0)
+    assert board.alive(0.5) == dict.fromkeys(STATES, 0) | {"up": 1}
+
+
+def test_what_failed_is_down_and_says_why():
+    """The board has six states; the verdict has the seventh."""
+    board, sender = make()
+    beat(board, sender, 0.0)
+    beat(board, sender, 1.0, ending="failed", reason="ValueError")
+    [row] = board.rows(T0 + 1, 1.0)
+    assert row.state == "down"
+    assert row.verdict == "failed: ValueError ended it"
+
+
+def test_a_goodbye_is_no_death():
+    """Nor is it counted as one."""
+    board, sender = make()
+    beat(board, sender, 0.0)
+    board.handle(SessionClosed(sender.session), T0 + 1, 1.0)
+    assert board.rows(T0 + 1, 1.0)[0].state == "stopped"
+
+
+def test_changes_are_counted_for_those_who_wait_for_them():
+    """A reader sees by one number that there is something new."""
+    board, sender = make()
+    assert board.changes == 0
+    beat(board, sender, 0.0)
+    assert board.changes == 1
+    beat(board, sender, 1.0)
+    assert board.changes == 1
+
+
+def test_the_limit_is_counted_when_it_is_hit():
+    """Heartbeats beyond it are not watched."""
+    board, sender = make(limit=1)
+    beat(board, sender, 0.0)
+    beat(board, FakeSender(board.monitor, "other", number=2), 0.0)
+    assert (len(board), board.refused) == (1, 1)

@@ -1,0 +1,71 @@
+"""The sender table: rates, totals over receivers, and clocks that cause refusals."""
+
+from atmost.collector.state.senders import SenderTable, totals
+from atmost.core.events import ClockAlarm, ClockTrouble, Tail
+from atmost.core.ledger import Ledger, SessionLedger
+from tests.collector.scene import session
+
+
+def row(name, delivered=0, number=1, **changes):
+    """The account of one session."""
+    facts = {
+        "host": "h",
+        "pid": 1,
+        "key_id": 0,
+        "tail": Tail.ALIVE,
+        "sent": delivered,
+        "datagrams": 1,
+        "last_seen": 0.0,
+    }
+    return SessionLedger(id=session(name, number).id, name=name, delivered=delivered, **facts | changes)
+
+
+def ledger(*rows, **sums):
+    """An account of sessions."""
+    return Ledger(sessions=list(rows), delivered=sum(each.delivered for each in rows), **sums)
+
+
+def test_rates_are_between_two_looks():
+    """Of each and of all, the busiest first."""
+    table = SenderTable(0.0)
+    table.look({"a": ledger(row("x", 10), row("y", 0, 2))}, 1.0)
+    table.look({"a": ledger(row("x", 20), row("y", 100, 2))}, 3.0)
+    assert [(each.account.name, each.rate) for each in table.rows()] == [("y", 50.0), ("x", 5.0)]
+    assert table.rate == 55.0
+
+
+def test_totals_are_of_all_receivers():
+    """Sessions that said goodbye are in the sums and not among the senders."""
+    one = ledger(row("x", 10), row("y", 1, 2, tail=Tail.CLOSED), lost=2, overflow=1, lost_by_place={"in_flight": 2})
+    two = ledger(row("z", 5, 3), refused={"duplicate": 4})
+    found = totals({"a": one, "b": two})
+    assert (found.senders, found.sums["delivered"], found.sums["lost"], found.sums["overflow"]) == (2, 16, 2, 1)
+    assert (found.lost_by_place, found.refused) == ({"in_flight": 2}, {"duplicate": 4})
+
+
+def test_a_sender_whose_clock_causes_refusals_is_marked():
+    """With how far it is off, what that costs, and what to do; forgotten with the session."""
+    table = SenderTable(0.0)
+    table.look({"a": ledger(row("x"))}, 1.0)
+    table.alarm(ClockAlarm(ClockTrouble.SENDER_AHEAD, 1, session("x"), 4.0))
+    [found] = table.rows()
+    assert (
+        found.clock_warning == "its clock is 4 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)"
+    )
+    table.look({"a": ledger()}, 2.0)
+    table.look({"a": ledger(row("x"))}, 3.0)
+    assert table.rows()[0].clock_warning is None
+
+
+def test_refusals_for_a_clock_are_told_without_an_alarm_too():
+    """The account has them."""
+    table = SenderTable(0.0)
+    table.look({"a": ledger(row("x", refused={"future": 3, "duplicate": 2}))}, 1.0)
+    assert "3 of its datagrams were refused for its clock" in table.rows()[0].clock_warning
+
+
+def test_this_hosts_own_clock_is_everybodys_trouble():
+    """It is told once, by kind."""
+    table = SenderTable(0.0)
+    table.alarm(ClockAlarm(ClockTrouble.STEPPED_BACK, 1, None, 2.0))
+    assert table.clock_warnings == {ClockTrouble.STEPPED_BACK: "this host's clock was set back by 2 s"}

@@ -1,0 +1,98 @@
+"""The state as a whole: events find their use, limits are told, and reload changes what may change."""
+
+from atmost.collector.config import CollectorOptions
+from atmost.collector.state.state import CollectorState
+from atmost.core.events import ClockAlarm, ClockTrouble
+from atmost.core.ledger import Ledger
+from tests.collector.scene import T0, feed_statsd, make_state, message, session
+
+
+def limits(state):
+    """Used and hit, by name."""
+    return {limit.name: (limit.used, limit.hit) for limit in state.limits()}
+
+
+def test_messages_find_their_use_by_subject():
+    """Metrics, logs and heartbeats; others are in the account only."""
+    state = make_state()
+    beat = {"number": 0, "interval": 1.0}
+    subjects = {"metrics.cpu": 0.5, "logs.app": {"message": "m"}, "heartbeats.w": beat, "orders.new": 1}
+    for subject, payload in subjects.items():
+        state.take(message(subject, payload), T0, 0.0)
+    assert (state.metrics.kept, len(state.logs), len(state.heartbeats)) == (1, 1, 1)
+
+
+def test_a_clock_alarm_reaches_the_sender_table():
+    """So that the operator sees whose clock it is."""
+    state = make_state()
+    state.take(ClockAlarm(ClockTrouble.UNSYNCHRONISED, 1, None, 0.0), T0, 0.0)
+    assert list(state.senders.clock_warnings) == [ClockTrouble.UNSYNCHRONISED]
+
+
+def test_statsd_is_counted_with_its_refusals_and_its_clients_own_drops():
+    """Samples of what was refused are kept, and a client's telemetry is no series."""
+    state = make_state()
+    stats = feed_statsd(state, "a:1|c\nbad\na:x|c\ndatadog.dogstatsd.client.packets_dropped:3|c")
+    assert (stats.received, stats.accepted) == (1, 2)
+    assert {str(reason): count for reason, count in stats.rejected.items()} == {
+        "malformed_line": 1,
+        "malformed_value": 1,
+    }
+    assert [(each.listener, each.peer, each.sample) for each in state.rejected.latest()] == [
+        ("statsd", "127.0.0.1:9", "bad"),
+        ("statsd", "127.0.0.1:9", "a:x|c"),
+    ]
+    assert state.client_drops == {"packets_dropped": 3}
+    assert list(state.statsd.series) == [("a", "counter", ())]
+
+
+def test_a_pickle_is_refused_with_advice():
+    """The first one is told as a warning, once."""
+    import pickle
+
+    state = make_state()
+    from atmost.collector.state.listeners import ListenerStats
+    from atmost.ingest import syslog
+
+    body = pickle.dumps({"msg": "x"}, protocol=1)
+    refused = syslog.parse(len(body).to_bytes(4, "big") + body, "p", T0)
+    stats = ListenerStats("syslog", "udp://127.0.0.1:5514")
+    for _ in range(3):
+        state.reject(refused, stats, "p", T0)
+    [warning] = state.warnings.values()
+    assert "use atmost.LogHandler" in warning
+
+
+def test_every_limit_is_told_with_its_use_and_hits():
+    """In total and for one sender."""
+    state = make_state(max_series=3, max_series_per_sender=2, max_statsd_series=2, max_log_records=2)
+    for number in range(4):
+        state.take(message(f"metrics.m{number}", 1.0), T0, 0.0)
+        state.take(message(f"metrics.m{number}", 1.0, by=session("b", 2)), T0, 0.0)
+        state.take(message("logs.a", "m"), T0, 0.0)
+        feed_statsd(state, f"m{number}:1|c")
+    found = limits(state)
+    assert found["series"][0] == 3
+    assert found["series"][1] > 0
+    assert found["series_per_sender"][0] == 2
+    assert found["series_per_sender"][1] > 0
+    assert found["statsd_series"] == (2, 2)
+    assert found["log_records"] == (2, 2)
+
+
+def test_reload_changes_the_limits_that_may_change():
+    """The tail is cut with the next record."""
+    state = make_state()
+    for _ in range(5):
+        state.take(message("logs.a", "m"), T0, 0.0)
+    state.reload(CollectorOptions(max_log_records=2))
+    state.take(message("logs.a", "m"), T0, 0.0)
+    assert len(state.logs) == 2
+
+
+def test_accounts_are_signs_of_life():
+    """A beacon without a message keeps a heartbeat alive."""
+    state = CollectorState(CollectorOptions(), T0, 0.0)
+    state.look({"a": Ledger(), "b": Ledger()}, T0, 0.0)
+    state.tick(T0 + 1, 1.0)
+    assert state.next_deadline() is None
