@@ -156,7 +156,7 @@ class Lives:
     def _superseded(self, life: Life) -> bool:
         """Whether somebody of the same name on the same host began after its last sign: then it was restarted."""
         return any(
-            other.origin == life.origin and other.began >= life.as_of and not other.closed
+            other is not life and other.origin == life.origin and other.began >= life.as_of and not other.closed
             for other in self._lives.values()
         )
 
