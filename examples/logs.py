@@ -13,10 +13,9 @@ receiver = atmost.Receiver("udp://127.0.0.1:0")
 reader, records, lost = atmost.LogReader(now=time.monotonic(), grace=0.2), 0, 0
 with Link(receiver.url, FaultRules(LinkFaults(loss=0.1, duplicate=0.1), Random(7))) as link:
     handler = atmost.LogHandler({"url": link.url, "name": "shop", "max_datagram": 1432})
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logger = logging.getLogger("orders")
+    (logger := logging.getLogger("orders")).addHandler(handler)
     for number in range(1000):
-        logger.log(logging.ERROR if number % 50 == 0 else logging.INFO, "order %d", number)
+        logger.log(logging.ERROR if number % 50 == 0 else logging.WARNING, "order %d", number)
         link.step(0.001)
     handler.close()
     link.drain()

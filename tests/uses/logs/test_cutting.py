@@ -177,3 +177,17 @@ def test_a_way_that_becomes_narrower_leaves_a_hole():
     assert found[0].hole
     assert found[1].message == "next"
     assert handler.counts["dropped"] == 1
+
+
+def test_a_record_of_thousands_of_parts_is_joined_in_little_work():
+    """However many are missing: a stranger chooses how many parts there are."""
+    parts = [
+        body(message="x" * 100, exception="y" * 100, fields={"f": "z" * 100, "n": [number]}) for number in range(4096)
+    ]
+    for number, part in enumerate(parts):
+        part.part, part.parts = number, 4096
+    text, exception, fields, hole = joined(parts[0::2])
+    assert len(hole) == 2048
+    assert text.count("x") == exception.count("y") == 204_800
+    assert fields["n"] == [0]
+    assert fields["f"].count("z") == 204_800

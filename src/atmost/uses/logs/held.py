@@ -9,7 +9,7 @@ from typing import Any
 
 from atmost.core.events import Message
 from atmost.uses.logs.levels import Key, key_of
-from atmost.uses.logs.wire import Body
+from atmost.uses.logs.wire import MAX_PARTS, Body
 
 Position = tuple[int, int]
 """A number, and 1 for a record or 0 for a mark, which stands before the record of its number."""
@@ -59,39 +59,54 @@ class Held:
         """Message, exception, fields and the parts that are missing; where one is missing the text says so."""
         if self.parts is None:
             return self.body.message, self.body.exception, _named(self.body.fields), ()
-        texts = {"message": "", "exception": ""}
-        fields: dict[str, Any] = {}
+        message: list[str] = []
+        exception: list[str] = []
+        fields: dict[str, list[Any]] = {}
         missing: list[int] = []
-        name = ""
+        latest: list[Any] = []
+        place = _Places(self.parts)
         for number in range(self.body.parts):
             part = self.parts.get(number)
             if part is None:
                 missing.append(number)
-                where, lost = self._place(number), _LOST.format(number + 1, self.body.parts)
-                if where in texts:
-                    texts[where] += lost
-                elif isinstance(fields.get(name), str):
-                    fields[name] += lost
+                where = {"message": message, "exception": exception, "fields": latest}[place.of(number)]
+                where.append(_LOST.format(number + 1, self.body.parts))
                 continue
-            texts["message"] += part.message
-            texts["exception"] += part.exception
+            message.append(part.message)
+            exception.append(part.exception)
             for name, value in _named(part.fields).items():
-                known = fields.get(name)
-                fields[name] = known + value if isinstance(known, str) and isinstance(value, str) else value
-        return texts["message"], texts["exception"], fields, tuple(missing)
+                latest = fields.setdefault(name, [])
+                latest.append(value)
+        together = {name: _together(pieces) for name, pieces in fields.items()}
+        return "".join(message), "".join(exception), together, tuple(missing)
 
-    def _place(self, missing: int) -> str:
-        """Which text a missing part belongs to, as its neighbours show: message, exception and fields follow each other."""
-        assert self.parts is not None
-        before = [part for number, part in self.parts.items() if number < missing]
-        after = [part for number, part in self.parts.items() if number > missing]
-        if any(part.message for part in after):
+
+class _Places:
+    """Which text a missing part belongs to, as its neighbours show: message, exception and fields follow each other."""
+
+    def __init__(self, parts: dict[int, Body]) -> None:
+        self._last_message = max((number for number, part in parts.items() if part.message), default=-1)
+        exceptions = [number for number, part in parts.items() if part.exception]
+        self._first_exception = min(exceptions, default=MAX_PARTS)
+        self._last_exception = max(exceptions, default=-1)
+        self._first_field = min((number for number, part in parts.items() if part.fields), default=MAX_PARTS)
+
+    def of(self, missing: int) -> str:
+        """The text of a missing part."""
+        if missing < self._last_message:
             return "message"
-        if any(part.exception for part in after):
-            return "exception" if any(part.exception for part in before) else "message"
-        if any(part.fields for part in before):
+        if missing < self._last_exception:
+            return "exception" if self._first_exception < missing else "message"
+        if self._first_field < missing:
             return "fields"
-        return "exception" if any(part.exception for part in before) else "message"
+        return "exception" if self._first_exception < missing else "message"
+
+
+def _together(pieces: list[Any]) -> Any:
+    """A field: a text may have come in pieces, and anything else comes whole."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    return pieces[0]
 
 
 def size_of(body: Body) -> int:
