@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
@@ -32,6 +33,8 @@ from atmost import (
     SessionLedger,
     SessionOpened,
 )
+from atmost.uses.heartbeats import Change
+from atmost.uses.logs import LogGap, LogRecord, lines
 
 
 class Order(msgspec.Struct):
@@ -181,6 +184,36 @@ def account(ledger: Ledger) -> None:
     for session in ledger.sessions:
         assert_type(session.name, str)
         assert_type(session.tail.value, str)
+
+
+def uses(sender: Sender, event: Event, now: float) -> None:
+    """Metrics, logs and heartbeats: both ends of each."""
+    metrics = atmost.Metrics(sender, interval=1.0)
+    metrics.counter("a_total").inc()
+    metrics.counter("b_total", "", ("route",)).labels("/").inc(2)
+    metrics.gauge("c").set(0.5)
+    assert_type(metrics.reading("cpu", 1), bool)
+    assert_type(atmost.MetricsReader(now=now).total("a_total"), float | None)
+    handler: logging.Handler = atmost.LogHandler(sender)
+    atmost.LogHandler("memory://a", level="INFO", drop="lowest", max_record=512, flush_level=logging.WARNING)
+    atmost.LogHandler({"url": "memory://a", "name": "b"}, subject="audit", max_queue=1, mark_interval=1)
+    atmost.LogHandler(7140)  # type: ignore[arg-type]
+    handler.flush()
+    reader = atmost.LogReader(grace=0.5, now=now)
+    for found in reader.feed(event, now) + reader.tick(now) + reader.close(now):
+        if isinstance(found, LogGap):
+            assert_type(found.by_level, Mapping[str, int] | None)
+        else:
+            assert_type(found, LogRecord)
+            assert_type(found.level, str | None)
+        assert_type(lines(found), list[str])
+    assert_type(reader.next_deadline(), float | None)
+    assert_type(reader.lost, dict[str, int])
+    with atmost.Heartbeat(sender, "job", 1.0, timeout=5.0) as heartbeat:
+        assert_type(heartbeat, atmost.Heartbeat)
+    monitor = atmost.HeartbeatMonitor(on_change=print)
+    assert_type(monitor.handle(event, now), list[Change])
+    assert_type(monitor.wait(now), float | None)
 
 
 def errors() -> None:
