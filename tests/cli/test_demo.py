@@ -14,12 +14,12 @@ def run_of(monkeypatch):
     """A function that lets the demo have run: with these events, this account, or this failure."""
 
     def let(result, *events):
-        def run_demo(options, asked, began, show, tick):
+        def run_demo(options, asked, watcher):
             assert not asked()
-            began("udp://collector", "udp://link")
+            watcher.began("udp://collector", "udp://link", None)
             for event in events:
-                show(event)
-            tick()
+                watcher.show(event)
+            watcher.tick()
             if isinstance(result, Exception):
                 raise result
             return result
@@ -92,7 +92,7 @@ def test_log_lines_and_losses_stand_in_their_place(commands, run_of):
         message("heartbeats.host", {"number": 1}),
         DatagramRefused(RefusalReason.DUPLICATE, 1, session),
     )
-    _, first, loss, second, third, *rest = commands("demo").out.splitlines()
+    _, _, first, loss, second, third, *rest = commands("demo").out.splitlines()
     assert first.endswith(r" log  one\x1b[2J\r\n")
     assert loss.strip() == r"-- 3 messages of host\x1b[2J\r\n lost here (in flight)"
     assert second.endswith(" log  two")

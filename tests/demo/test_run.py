@@ -1,14 +1,16 @@
 """`atmost demo` as a user runs it: it balances whatever the link does, and leaves nothing behind."""
 
+import json
 import re
 import signal
+import urllib.request
 
 import psutil
 import pytest
 
 from tests.cli.test_listen import PIPED
 from tests.demo.test_account import PROMISED
-from tests.real import until
+from tests.real import BOUND, until
 
 RUNS = [(0, 1), (0, 2), (0.05, 3), (0.3, 4), (0.3, 5), (1, 6)]
 """Loss and seed."""
@@ -69,7 +71,8 @@ def test_what_arrives_and_what_is_lost_is_shown_live(start):
     assert " lost here (in flight)\n" in done.out
     assert "the account, in messages\n" in done.out
     assert " = dropped by the link " in done.out
-    assert done.out.endswith("  the account is balanced\n")
+    assert "  the account is balanced\n" in done.out
+    assert done.out.splitlines()[-1].startswith("the page was on http://127.0.0.1:")
     assert "\x1b" not in done.out
 
 
@@ -80,7 +83,7 @@ def test_a_signal_ends_it_with_the_account(demo, number):
     assert len(processes_of(first)) == 2
     done = it.end(number)
     assert (done.status, done.err) == (0, "")
-    assert done.out.endswith("  the account is balanced\n")
+    assert "  the account is balanced\n" in done.out
     assert not processes_of(first)
 
 
@@ -117,3 +120,48 @@ def test_a_child_that_is_killed_ends_the_demo_with_a_line(demo):
     assert done.status == 1
     assert done.err.splitlines() == ["atmost: demo: a process of the demo ended early; its own message stands above"]
     until(lambda: not processes_of(first))
+
+
+def test_the_page_is_there_while_it_runs(demo):
+    """Its address stands in the second line; it shows this host's readings, and who sends them."""
+    it, _ = demo()
+    page = it.until(lambda: re.search(r"the page is on (http://[\d.:]+/)", "".join(it.out)))[1]
+
+    def asked(path):
+        with urllib.request.urlopen(page + path, timeout=BOUND) as answer:  # noqa: S310  its own page
+            return answer.read()
+
+    assert b"<html" in asked("")
+    until(lambda: json.loads(asked("api/v1/query?name=cpu.utilization&range=60"))["points"][-2]["value"] is not None)
+    [sender] = json.loads(asked("api/v1/senders"))["senders"]
+    assert sender["delivered"] > 0
+    it.end(signal.SIGINT)
+
+
+@pytest.mark.needs("nats-server")
+def test_over_a_cluster_the_account_balances_though_a_server_is_killed(start):
+    """The agent goes on at another server; what it could not send is known, and nothing comes twice."""
+    it = start("demo", "--nats", "--seconds", 6, "--json")
+    done = it.wait()
+    assert done.status == 0, done.err
+    (account,) = done.objects
+    assert account["balanced"] is True
+    assert account["link"] == {"servers": 3, "killed": "node0"}
+    assert account["duplicates_processed"] == 0
+    assert account["delivered"] > account["lost"] >= 0
+    assert account["offered"] == sum(
+        account[place] for place in ("dropped", "delivered", "lost", "pending", "overflow", "unknown")
+    )
+
+
+@pytest.mark.needs("nats-server")
+def test_killed_it_leaves_no_server_behind(start):
+    """However the demo goes: its servers are told by their input's end."""
+    it = start("demo", "--nats")
+    it.prints(1)
+    children = psutil.Process(it.pid).children(recursive=True)
+    servers = [child for child in children if "nats-server" in child.name()]
+    assert len(servers) == 3
+    it.kill()
+    _, alive = psutil.wait_procs(servers, BOUND)
+    assert not alive

@@ -13,7 +13,7 @@ from atmost.cli.stopping import stopping
 from atmost.core.events import DatagramRefused, Event, Message
 from atmost.demo.account import DemoAccount
 from atmost.demo.processes import ChildError
-from atmost.demo.run import DemoOptions, run_demo
+from atmost.demo.run import DemoOptions, Watcher, run_demo
 
 _SHARE = Number(0, 1)
 
@@ -28,6 +28,11 @@ _SHARE = Number(0, 1)
     "--reorder", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share it lets others overtake."
 )
 @click.option("--seed", type=int, metavar="N", help="Same seed, same faults.  [default: any]")
+@click.option(
+    "--nats",
+    is_flag=True,
+    help="Over three NATS servers, one of which is killed halfway (or after 10 s), instead of the link.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only the account, as one JSON object.")
 def demo(
     seconds: float | None,
@@ -35,11 +40,12 @@ def demo(
     duplicate: float,
     reorder: float,
     seed: int | None,
+    nats: bool,
     as_json: bool,
 ) -> int:
     """Send this host's readings, a heartbeat and a real log over a link that loses, and account for every message.
 
-    Collector, agent and link are processes of their own on this machine; the log is the link's journal.
+    The collector with its page runs here, agent and link in processes of their own; the log is the link's journal.
     Exits with 0 only when the account balances and nothing was processed twice.
 
     \b
@@ -47,36 +53,53 @@ def demo(
       atmost demo
       atmost demo --seconds 20 --loss 0.3
       atmost demo --seconds 10 --json --seed 7
+      atmost demo --nats --seconds 20
     """
-    options = DemoOptions(seconds=seconds, loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
+    options = DemoOptions(seconds=seconds, loss=loss, duplicate=duplicate, reorder=reorder, seed=seed, nats=nats)
     view = _View(silent=as_json)
     with stopping() as stop:
         try:
-            account = run_demo(options, lambda: stop.asked, view.began, view.show, view.tick)
+            account = run_demo(options, lambda: stop.asked, view)
         except ChildError as error:
             raise click.ClickException(f"demo: {error}") from error
     if as_json:
         click.echo(to_json(account.as_dict()))
     else:
-        click.echo("\n".join(_account_lines(account)))
+        click.echo("\n".join(_account_lines(account, view.page)))
     return 0 if account.balanced else 1
 
 
-class _View:
+class _View(Watcher):
     """Prints what arrives: log lines and losses in their place, the rest as one line a second."""
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
+        self.page: str | None = None
         self._arrived: Counter[str] = Counter()
         self._latest: dict[str, object] = {}
         self._next = time.monotonic() + 1
 
-    def began(self, collector: str, link: str) -> None:
+    def began(self, collector: str, sending: str, page: str | None) -> None:
         """Says what runs where."""
+        self.page = page
+        if self._silent:
+            return
+        how = (
+            "this host's agent sends there too"
+            if collector.startswith("nats:")
+            else f"link on {sending}; this host's agent sends through the link"
+        )
+        click.echo(f"collector on {collector}, {how} (Ctrl-C ends)")
+        click.echo(
+            click.style(f"the page is on {page}", bold=True)
+            if page is not None
+            else "there is no page without: pip install 'atmost[server]'"
+        )
+
+    def trouble(self, text: str) -> None:
+        """Says what was done on purpose."""
         if not self._silent:
-            click.echo(
-                f"collector on {collector}, link on {link}; this host's agent sends through the link (Ctrl-C ends)"
-            )
+            click.echo(click.style(f"{clock_time(time.time())} {text}", fg="red"))
 
     def show(self, event: Event) -> None:
         """Shows one message or event."""
@@ -109,10 +132,7 @@ class _View:
         self._arrived.clear()
 
 
-def _account_lines(account: DemoAccount) -> list[str]:
-    link = account.link
-    dropped = int(link["dropped_messages"])
-    expected = f" + refused by the socket {account.refused}" if account.refused else ""
+def _account_lines(account: DemoAccount, page: str | None) -> list[str]:
     lost_where = f"   ({places(account.lost_by_place)})" if account.lost else ""
     verdict = (
         click.style("balanced", fg="green", bold=True)
@@ -129,12 +149,27 @@ def _account_lines(account: DemoAccount) -> list[str]:
     ]
     others = ("dropped", "pending", "overflow", "late")
     lines += [f"  {name:20} {count:>8,}" for name in others if (count := getattr(account, name))]
+    copies = account.link.get("duplicated_datagrams")
+    told = "" if copies is None else f" (the link sent {copies:,} twice)"
     lines += [
-        f"  duplicates refused   {account.duplicates_refused:>8,}   datagrams (the link sent {link['duplicated_datagrams']:,} twice)",
+        f"  duplicates refused   {account.duplicates_refused:>8,}   datagrams{told}",
         f"  duplicates processed {account.duplicates_processed:>8,}",
-        f"  lost {account.lost:,} + unknown {account.unknown:,} = dropped by the link {dropped:,}{expected}"
-        if account.agrees_with_link
-        else f"  lost {account.lost:,} + unknown {account.unknown:,} does not agree with the link: dropped {dropped:,}{expected}",
+        *_elsewhere(account),
         f"  the account is {verdict}",
     ]
+    if page is not None:
+        lines.append(f"the page was on {page}; it comes back with every 'atmost collect' and 'atmost demo'")
     return lines
+
+
+def _elsewhere(account: DemoAccount) -> list[str]:
+    """What others counted."""
+    if "dropped_messages" not in account.link:
+        refused = f"; {account.refused:,} of them the sender knows of: there was no server" if account.refused else ""
+        return [f"  lost {account.lost:,} + unknown {account.unknown:,}{refused}"]
+    dropped = int(account.link["dropped_messages"])
+    expected = f" + refused by the socket {account.refused}" if account.refused else ""
+    missing = f"  lost {account.lost:,} + unknown {account.unknown:,}"
+    if account.agrees_with_link:
+        return [f"{missing} = dropped by the link {dropped:,}{expected}"]
+    return [f"{missing} does not agree with the link: dropped {dropped:,}{expected}"]

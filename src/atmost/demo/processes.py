@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 _PATIENCE: Final = 15.0
@@ -53,6 +54,13 @@ class Child:
         """Whether `line` would return, or fail, at once."""
         return not self._lines.empty()
 
+    def tell(self, text: str) -> None:
+        """Gives it a line; one that has ended hears nothing."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{text}\n")
+            self._process.stdin.flush()
+
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
@@ -61,6 +69,14 @@ class Child:
         """Sends SIGTERM; what it says then comes by `line`."""
         if self.running():
             self._process.terminate()
+
+    def end_input(self, timeout: float = 5.0) -> None:
+        """Closes its standard input, and waits until it has ended by that, `timeout` seconds at most."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
 
     def kill(self) -> None:
         """Ends it for certain and collects it."""

@@ -1,7 +1,8 @@
-"""Runs the demo: collector here, agent and link as processes of their own, and at the end the account."""
+"""Runs the demo: collector with its page here, agent and carrier as processes of their own, and at the end the account."""
 
 from __future__ import annotations
 
+import queue
 import socket
 import tempfile
 import time
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from atmost.collector.config.options import CollectorOptions
+from atmost.collector.daemon.daemon import CollectorDaemon
 from atmost.core.events import Event, Message
 from atmost.demo.account import DemoAccount, Tally, balance
+from atmost.demo.carriers import Carrier, ClusterCarrier, LinkCarrier
 from atmost.demo.processes import Child, ChildError
-from atmost.endpoint.receiver import Receiver
+from atmost.errors import BindError, MissingExtra
 
+PAGE: Final = "127.0.0.1:7141"
 _TURN: Final = 0.1
 _ENDING: Final = 15.0
 """The longest wait for a child to end, seconds."""
@@ -22,76 +27,142 @@ _ENDING: Final = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What the link does, and for how long; shares are of datagrams, 0 to 1."""
+    """What carries the demo and what it does to datagrams, and for how long; shares are of datagrams, 0 to 1."""
 
     seconds: float | None = None
     loss: float = 0.05
     duplicate: float = 0.03
     reorder: float = 0.05
     seed: int | None = None
+    nats: bool = False
+    """Over a cluster of three NATS servers, one of which is killed halfway, instead of a link that loses."""
 
 
-def run_demo(
-    options: DemoOptions,
-    asked: Callable[[], bool],
-    began: Callable[[str, str], None],
-    show: Callable[[Event], None],
-    tick: Callable[[], None],
-) -> DemoAccount:
+class Watcher:
+    """What is told while the demo runs; every method may be left out."""
+
+    def began(self, collector: str, sending: str, page: str | None) -> None:
+        """Everything runs.
+
+        Args:
+            collector: where it receives.
+            sending: where the agent sends.
+            page: the dashboard's address; None where the extra `server` is missing.
+        """
+
+    def show(self, event: Event) -> None:
+        """A message or another event."""
+
+    def trouble(self, text: str) -> None:
+        """What was done on purpose, in words."""
+
+    def tick(self) -> None:
+        """Called about every 0.1 s."""
+
+
+def run_demo(options: DemoOptions, asked: Callable[[], bool], watcher: Watcher) -> DemoAccount:
     """Runs until the time is over or somebody asks to stop.
 
     Args:
-        options: the link's faults.
+        options: the faults.
         asked: whether to stop; looked at every 0.1 s.
-        began: told the collector's and the link's address.
-        show: given every message and event.
-        tick: called about every 0.1 s.
+        watcher: told what happens.
 
     Raises:
         ChildError: a child process failed.
     """
-    tally = Tally()
-
-    def take(until: float, enough: Callable[[], bool] = lambda: False) -> None:
-        while (left := until - time.monotonic()) > 0 and not enough():
-            event = receiver.next_event(min(left, _TURN))
-            if isinstance(event, Message):
-                tally.process(event)
-            if event is not None:
-                show(event)
-            tick()
-
-    with tempfile.TemporaryDirectory(prefix="atmost-demo-") as folder, Receiver("udp://127.0.0.1:0") as receiver:
-        journal = Path(folder) / "link.log"
-        children = [Child("link", "atmost.lab.link", _link_arguments(receiver.url, journal, options))]
+    with tempfile.TemporaryDirectory(prefix="atmost-demo-") as folder:
+        carrier = _carrier(options, Path(folder))
         try:
-            link = children[0]
-            link_url = link.line()["url"]
-            source = Child("agent", "atmost.demo.source", [link_url, socket.gethostname(), str(journal)])
-            children.append(source)
-            source.line()  # from now on SIGTERM asks it to end, and no longer just ends it
-            began(receiver.url, link_url)
-            end = float("inf") if options.seconds is None else time.monotonic() + options.seconds
-            take(end, lambda: asked() or link.has_line() or source.has_line())
-            if link.has_line() or source.has_line():
-                raise ChildError("a process of the demo ended early; its own message stands above")
-            # In order, so that nothing is on its way when its counter is read: sender, link, receiver.
-            source.ask_to_end()
-            take(time.monotonic() + _ENDING, source.has_line)
-            stats = source.line()
-            link.ask_to_end()
-            take(time.monotonic() + _ENDING, link.has_line)
-            link_account = link.line()
-            take(time.monotonic() + 2 * _TURN)
-            take(time.monotonic() + 5.0, lambda: receiver.ledger().pending == 0)
-            return balance(stats, receiver.ledger(), tally, link_account)
+            return _Demo(options, asked, watcher, carrier).run()
         finally:
-            for child in reversed(children):
-                child.kill()
+            carrier.kill()
 
 
-def _link_arguments(target: str, journal: Path, options: DemoOptions) -> list[str]:
-    arguments = ["--target", target, "--journal", str(journal)]
-    for name in ("loss", "duplicate", "reorder"):
-        arguments += [f"--{name}", str(getattr(options, name))]
-    return arguments if options.seed is None else [*arguments, "--seed", str(options.seed)]
+class _Demo:
+    def __init__(self, options: DemoOptions, asked: Callable[[], bool], watcher: Watcher, carrier: Carrier) -> None:
+        self._options = options
+        self._asked = asked
+        self._watcher = watcher
+        self._carrier = carrier
+        self._tally = Tally()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def run(self) -> DemoAccount:
+        with open_collector(self._carrier.bind, self._events.put) as collector:
+            sending = self._carrier.begin(collector.url)
+            source = Child("agent", "atmost.demo.source", [sending, socket.gethostname(), str(self._carrier.log)])
+            try:
+                source.line()  # from now on SIGTERM asks it to end, and no longer just ends it
+                page = collector.http.url if collector.http is not None else None
+                self._watcher.began(collector.url, sending, page)
+                self._go_on(source)
+                return self._end(collector, source)
+            finally:
+                source.kill()
+
+    def _go_on(self, source: Child) -> None:
+        began, seconds = time.monotonic(), self._options.seconds
+
+        def over() -> bool:
+            return self._asked() or self._carrier.failed() or source.has_line()
+
+        # Without an end a death in the tenth second shows what there is to show.
+        half = 10.0 if seconds is None else seconds / 2
+        self._take(began + half, over)
+        if not over() and (text := self._carrier.trouble()) is not None:
+            self._watcher.trouble(text)
+        self._take(float("inf") if seconds is None else began + seconds, over)
+        if self._carrier.failed() or source.has_line():
+            raise ChildError("a process of the demo ended early; its own message stands above")
+
+    def _end(self, collector: CollectorDaemon, source: Child) -> DemoAccount:
+        """In order, so that nothing is on its way when its counter is read: sender, carrier, receiver."""
+        source.ask_to_end()
+        self._take(time.monotonic() + _ENDING, source.has_line)
+        stats = source.line()
+        counted = self._carrier.end(self._take)
+        self._take(time.monotonic() + 2 * _TURN)
+        self._take(time.monotonic() + 5.0, lambda: collector.ledger().pending == 0)
+        collector.stop()
+        self._take(time.monotonic())
+        return balance(stats, collector.ledger(), self._tally, counted)
+
+    def _take(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Shows what arrives until the monotonic time, or until it is enough; what has arrived already in any case."""
+        while not self._events.empty() or ((left := until - time.monotonic()) > 0 and not enough()):
+            try:
+                event = (
+                    self._events.get(timeout=min(max(left, 0.0), _TURN)) if self._events.empty() else self._events.get()
+                )
+            except queue.Empty:
+                self._watcher.tick()
+                continue
+            if isinstance(event, Message):
+                self._tally.process(event)
+            self._watcher.show(event)
+            self._watcher.tick()
+
+
+def open_collector(bind: str, tap: Callable[[Event], object]) -> CollectorDaemon:
+    """A collector that receives at one address only, with its page at the usual port, another one, or nowhere.
+
+    Args:
+        bind: where.
+        tap: given every event.
+    """
+    for place in (PAGE, "127.0.0.1:0", "off"):
+        options = CollectorOptions(bind=(bind,), statsd=("off",), syslog=("off",), gelf=("off",), http=place)
+        try:
+            return CollectorDaemon(options, {}, tap)
+        except (BindError, MissingExtra):
+            if place == "off":
+                raise
+    raise AssertionError
+
+
+def _carrier(options: DemoOptions, folder: Path) -> Carrier:
+    if options.nats:
+        return ClusterCarrier(folder)
+    shares = {"loss": options.loss, "duplicate": options.duplicate, "reorder": options.reorder}
+    return LinkCarrier(folder, shares, options.seed)
