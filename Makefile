@@ -34,7 +34,7 @@ coverage: env ## run the tests and say which lines and branches they never took
 lint: env ## check style, formatting, and that imports go only downwards
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-cache
 
 format: env ## mend what the linter can mend, and format
 	@$(RUN) ruff check --fix .
