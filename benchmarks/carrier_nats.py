@@ -35,6 +35,8 @@ from typing import Any
 PAYLOAD = os.urandom(128)
 BURST = 50
 RATE = 20_000
+PACE = 180e6
+"""Of the paced runs, bytes per second: what the consumer can follow. The producer drops the rest itself, and counts it."""
 STILL = 0.7
 """Seconds without an arrival after which all has arrived."""
 
@@ -127,10 +129,13 @@ def _pinned(core: int, work: Callable[..., None], *arguments: Any) -> None:
     work(*arguments)
 
 
-def _atmost_produces(port: int, seconds: float, out: Connection, max_datagram: int | None = None) -> None:
+def _atmost_produces(
+    port: int, seconds: float, out: Connection, max_datagram: int | None = None, rate: float | None = None
+) -> None:
     import atmost
 
-    sender = atmost.Sender(f"nats://127.0.0.1:{port}/bench", name="bench", max_datagram=max_datagram)
+    url = f"nats://127.0.0.1:{port}/bench"
+    sender = atmost.Sender(url, name="bench", max_datagram=max_datagram, max_bytes_per_second=rate)
     send = sender.send
     send("bench.message", PAYLOAD)
     time.sleep(0.3)
@@ -153,6 +158,10 @@ def _atmost_produces(port: int, seconds: float, out: Connection, max_datagram: i
 
 def _atmost_1432_produces(port: int, seconds: float, out: Connection) -> None:
     _atmost_produces(port, seconds, out, 1432)
+
+
+def _atmost_paced_produces(port: int, seconds: float, out: Connection) -> None:
+    _atmost_produces(port, seconds, out, rate=PACE)
 
 
 def _atmost_consumes(port: int, pipe: Connection) -> None:
@@ -245,6 +254,7 @@ def _tell(out: Connection, began_at: float, sent: int, elapsed: float, spent: in
 
 SYSTEMS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "atmost": (_atmost_produces, _atmost_consumes),
+    "atmost paced": (_atmost_paced_produces, _atmost_consumes),
     "atmost 1432 B": (_atmost_1432_produces, _atmost_consumes),
     "nats-py": (_nats_py_produces, _nats_py_consumes),
 }

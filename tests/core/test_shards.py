@@ -2,12 +2,14 @@
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.core.events import RefusalReason
 from atmost.core.limits import IMPLAUSIBLE_JUMP
-from atmost.core.shards import SHARD_OFFSET, shard_of
+from atmost.core.shards import SHARD_OFFSET, Shards, parse_shards, shard_of
+from atmost.errors import OptionError
 from tests.core.twins import Hand, Receiving
 
 U64 = st.integers(0, 2**64 - 1)
@@ -75,3 +77,59 @@ def test_r17_one_shard_of_one_is_a_receiver_like_any():
     there.take(*(hand.data() for hand in hands))
     assert there.payloads == [0, 0, 0]
     assert there.ledger().refused == {}
+
+
+@given(
+    st.integers(1, 1024).flatmap(
+        lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1), min_size=1))
+    )
+)
+def test_shards_are_read_as_they_are_written(drawn):
+    """Any of them, in runs: 0-3,7/16."""
+    count, owned = drawn
+    shards = Shards(frozenset(owned), count)
+    assert parse_shards(str(shards)) == shards
+    assert shards.all == (len(owned) == count)
+
+
+@pytest.mark.parametrize(("text", "owned"), [("0-7/16", range(8)), ("0,2,4-5/16", [0, 2, 4, 5]), ("15/16", [15])])
+def test_shards_as_people_write_them(text, owned):
+    """One by one, and from the first to the last."""
+    assert parse_shards(text) == Shards(frozenset(owned), 16)
+    assert str(parse_shards(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "shards and how many there are"),
+        ("0-7", "shards and how many there are"),
+        ("/16", "shards and how many there are"),
+        ("0-7/", "shards and how many there are"),
+        ("0-7/0", "shards and how many there are"),
+        ("0-7/1025", "shards and how many there are"),
+        ("a/4", "shards and how many there are"),
+        ("0--1/4", "shards and how many there are"),
+        ("٣/4", "shards and how many there are"),
+        ("4/4", "shards from 0 to 3, the lower one first"),
+        ("3-1/4", "shards from 0 to 3, the lower one first"),
+        ("0-2,2-3/4", "each shard once: 2 is named twice"),
+        (7, "shards and how many there are"),
+    ],
+)
+def test_shards_that_overlap_or_do_not_exist_are_refused(text, expected):
+    """With a line that says what would be right."""
+    with pytest.raises(OptionError, match=expected):
+        parse_shards(text)
+
+
+def test_r17_a_receiver_of_several_shards_refuses_the_others():
+    """R17: the same rule for one shard and for many."""
+    there = Receiving(shard=Shards(frozenset({0, 3}), 4))
+    for number in range(8):
+        hand = there.hand(number)
+        if number % 4 in {0, 3}:
+            there.take(hand.data())
+        else:
+            assert there.refusal(hand.data()) is RefusalReason.WRONG_SHARD
+    assert there.payloads == [0] * 4
