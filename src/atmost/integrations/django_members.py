@@ -55,6 +55,13 @@ class Node:
         grace = options.get("GRACE", 1.0)
         self.receiver = _first_free(members, grace, keys)
         own = members if len(members) == 1 else tuple(url for url in members if url != self.receiver.url)
+        try:
+            self._begin(own, options, keys, grace)
+        except BaseException:
+            self.receiver.close()
+            raise
+
+    def _begin(self, own: tuple[str, ...], options: dict[str, Any], keys: dict[str, Any], grace: float) -> None:
         self.fan = Fan([Sender(url, name=f"django {self.receiver.url}", **keys) for url in own])
         subject = options.get("SUBJECT", SUBJECT)
         self.invalidator = Invalidator(self.fan, interval=options.get("INTERVAL", 1.0), subject=subject)

@@ -210,10 +210,11 @@ def test_a_load_that_a_lost_hint_caused_waits_a_little(monkeypatch):
 def test_tasks_of_a_loop_share_a_load():
     """A task that is cancelled while it loads leaves it to another."""
     cache = HintedCache(300)
-    calls = []
+    calls, begun = [], asyncio.Event()
 
     async def slow():
         calls.append(1)
+        begun.set()
         await asyncio.sleep(0.01 if len(calls) > 1 else 30)
         return "value"
 
@@ -221,9 +222,7 @@ def test_tasks_of_a_loop_share_a_load():
         from atmost.uses.hints.loading import load_once_async
 
         first, *others = (asyncio.create_task(load_once_async(cache, "a", slow, None, ())) for _ in range(5))
-        while not calls:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await begun.wait()
         first.cancel()
         return await asyncio.gather(first, *others, return_exceptions=True)
 

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost import HintError, OptionError, SubjectError
-from atmost.uses.hints.wire import MAX_TEXT, affected, check_shards, check_text, read_hint, read_mark, shard_of, subjects
+from atmost.uses.hints.wire import (
+    MAX_TEXT,
+    affected,
+    check_shards,
+    check_text,
+    read_hint,
+    read_mark,
+    shard_of,
+    subjects,
+)
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -43,12 +52,23 @@ def test_reading_never_raises(payload):
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(0, b"short"), (1, -1), (1, 256), (2, 0), (2, -3), (2, 1 << 62), (2, "1"), (3, "x" * (MAX_TEXT + 1)), (3, None), (4, "d")],
+    [
+        (0, b"short"),
+        (1, -1),
+        (1, 256),
+        (2, 0),
+        (2, -3),
+        (2, 1 << 62),
+        (2, "1"),
+        (3, "x" * (MAX_TEXT + 1)),
+        (3, None),
+        (4, "d"),
+    ],
 )
 def test_what_is_no_hint(place, value):
     """Field by field."""
     assert read_hint(HINT) is not None
-    assert read_hint([*HINT, 5][:place] + [value] + HINT[place + 1 :]) is None
+    assert read_hint([*[*HINT, 5][:place], value, *HINT[place + 1 :]]) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +82,7 @@ def test_what_is_no_hint(place, value):
 def test_what_is_no_mark(place, value):
     """Field by field."""
     assert read_mark(MARK) is not None
-    assert read_mark(MARK[:place] + [value] + MARK[place + 1 :]) is None
+    assert read_mark([*MARK[:place], value, *MARK[place + 1 :]]) is None
 
 
 @pytest.mark.parametrize("text", [5, None, b"k", ("a", 1), "x" * (MAX_TEXT + 1), "é" * (MAX_TEXT // 2 + 1), "\ud800"])
