@@ -105,3 +105,18 @@ def test_strangers_text_is_kept_as_it_came():
     tail, foreign = make()
     feed_syslog(foreign, "<13>\x1b[2J<script>alert(1)</script>")
     assert tail.entries()[0].message == "\x1b[2J<script>alert(1)</script>"
+
+
+def test_a_flood_of_gaps_is_one_a_second():
+    """It hides no record: the holes of one sender are joined."""
+    tail, foreign = make()
+    reader = GelfReader()
+    for number in range(50):
+        reader.receive(b"\x1e\x0f" + number.to_bytes(8, "big") + b"\x00\x02half", "10.0.0.1", T0)
+    for lost in reader.tick(T0 + 10):
+        foreign.gelf_incomplete(lost, T0 + 10)
+    assert [gap.lost for gap in tail.entries()] == [50]
+    reader.receive(b"\x1e\x0f12345678\x00\x02half", "10.0.0.1", T0 + 12)
+    for lost in reader.tick(T0 + 20):
+        foreign.gelf_incomplete(lost, T0 + 20)
+    assert [gap.lost for gap in tail.entries()] == [50, 1]

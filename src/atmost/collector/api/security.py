@@ -30,6 +30,8 @@ HEADERS: Final = (
 )
 _CLOSED: Final = ("/api/", "/metrics")
 """Paths that show data, and need the token where there is one; the page itself and its scripts hold none."""
+MAX_ADDRESS: Final = 8192
+MAX_HEAD: Final = 16_384
 _METHODS: Final = ("GET", "HEAD")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -81,6 +83,10 @@ class Gate:
     def _refusal(self, scope: Scope) -> tuple[int, str, str, list[tuple[bytes, bytes]]] | None:
         if scope["method"] not in _METHODS:
             return 405, "bad_method", "only GET and HEAD are answered", [(b"allow", b"GET, HEAD")]
+        if len(scope["path"]) + len(scope["query_string"]) > MAX_ADDRESS:
+            return 414, "long_address", f"an address has at most {MAX_ADDRESS} characters", []
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+            return 431, "large_head", f"the headers have at most {MAX_HEAD} bytes", []
         headers = dict(scope["headers"])
         if not self._knows(headers.get(b"host", b"").decode("latin-1")):
             text = "the Host header names another host; add the name to http_hosts if it is right"

@@ -36,6 +36,10 @@ _STATUSES: Final = {
     StatsdStatus.UNKNOWN: "WARNING",
 }
 _MAX_NAME: Final = 255
+_KEPT: Final = 1024
+"""Senders whose last number and gap are remembered."""
+_GAP_EVERY: Final = 1.0
+"""Seconds between two gaps of one sender."""
 
 
 class ForeignLogs:
@@ -47,6 +51,7 @@ class ForeignLogs:
         self._max = max_record
         self.gaps = SyslogGaps()
         self._last: dict[tuple[str, str], float] = {}
+        self._gaps: dict[tuple[str, str], Gap] = {}
 
     def syslog(self, record: SyslogRecord, source: str, now: float) -> None:
         """Takes a syslog record; its number, where it has one, may tell of others that did not come.
@@ -63,7 +68,7 @@ class ForeignLogs:
             self._gap(sender, found.lost, "syslog_sequence", self._last.get(key, now), now)
         if record.sequence is not None:
             self._last[key] = now
-            if len(self._last) > 1024:
+            if len(self._last) > _KEPT:
                 del self._last[next(iter(self._last))]
         given: dict[str, Any] = {
             "facility": record.facility,
@@ -117,18 +122,18 @@ class ForeignLogs:
         self._add(now, peer, check.host or peer, _STATUSES[check.status], check.name, text, given, "statsd")
 
     def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> None:
-        self._tail.add(
-            Gap(
-                t=now,
-                sender=clean(sender)[:_MAX_NAME],
-                lost=lost,
-                by_level=None,
-                reason=reason,
-                from_=since,
-                to=now,
-                verified=verified,
-            )
-        )
+        """A hole, joined with the last one of the sender when that is less than a second old: a flood of them hides no record."""
+        name = clean(sender)[:_MAX_NAME]
+        last = self._gaps.get((name, reason))
+        if last is not None and now - last.t < _GAP_EVERY:
+            last.to = max(last.to, now)
+            self._tail.change(last, last.lost + lost, None)
+            return
+        gap = Gap(t=now, sender=name, lost=lost, by_level=None, reason=reason, from_=since, to=now, verified=verified)
+        self._tail.add(gap)
+        self._gaps[name, reason] = gap
+        if len(self._gaps) > _KEPT:
+            del self._gaps[next(iter(self._gaps))]
 
     def _add(
         self,

@@ -1,0 +1,206 @@
+"""A whole collector with real senders of every protocol: what arrives is seen, what does not is told, ports are let go."""
+
+import gzip
+import json
+import logging
+import logging.handlers
+import os
+import socket
+
+import pytest
+from datadog.dogstatsd import DogStatsd
+
+import atmost
+from atmost import BindError, ConfigError
+from atmost.collector.config import CollectorOptions
+from atmost.collector.daemon.daemon import CollectorDaemon
+from atmost.collector.daemon.notify import Notifier
+from tests.collector.daemon.scene import FREE, QUIET, collecting
+from tests.real import until
+
+
+def test_every_protocol_at_once():
+    """Unmodified clients, and our own: values, records, heartbeats, and the account."""
+    with collecting(**FREE) as collector:
+        client = DogStatsd("127.0.0.1", collector.port("statsd"), disable_telemetry=True, disable_buffering=True)
+        client.increment("bar.hits", 3, tags=["route:home"])
+        client.gauge("bar.temperature", 21.5)
+        client.close_socket()
+        syslog = logging.handlers.SysLogHandler(("127.0.0.1", collector.port("syslog")))
+        syslog.emit(logging.makeLogRecord({"msg": "from syslog", "levelname": "ERROR"}))
+        syslog.close()
+        gelf = {"version": "1.1", "host": "web-1", "short_message": "from gelf", "level": 6}
+        collector.send("gelf", gzip.compress(json.dumps(gelf).encode()))
+        with (
+            atmost.Sender(collector.places["atmost"], name="shop") as sender,
+            atmost.Metrics(sender, interval=0.05) as metrics,
+            atmost.Heartbeat(sender, "worker-7", interval=0.1),
+        ):
+            metrics.counter("orders_total", "Orders").inc(7)
+            logger = logging.Logger("shop.cart")  # noqa: LOG001  of this test alone
+            handler = atmost.LogHandler(sender)
+            logger.addHandler(handler)
+            logger.warning("from ours", extra={"user": 7})
+            until(lambda: [row for row in collector.json("/api/v1/heartbeats")["heartbeats"] if row["state"] == "up"])
+            found = until(lambda: collector.json("/api/v1/series?match=orders")["series"])
+            assert [(each["last"], each["sender"], each["completeness"]) for each in found] == [(7.0, "shop", 1.0)]
+            records = until(lambda: (got := collector.json("/api/v1/logs")["records"]) and len(got) >= 3 and got)
+            logger.removeHandler(handler)
+            handler.close()
+        assert {(each["source"], each["message"], each["level"]) for each in records} == {
+            ("syslog", "from syslog", "ERROR"),
+            ("gelf", "from gelf", "INFO"),
+            ("atmost", "from ours", "WARNING"),
+        }
+        text = collector.get("/metrics")[1].decode()
+        assert 'bar_hits_total{route="home"} 3.0' in text
+        assert "bar_temperature 21.5" in text
+        assert 'orders_total{sender="shop"} 7.0' in text
+        until(lambda: [row for row in collector.json("/api/v1/senders")["senders"] if row["tail"] == "closed"])
+        assert [row["state"] for row in collector.json("/api/v1/heartbeats")["heartbeats"]] == ["stopped"]
+        [ledger] = collector.json("/api/v1/ledger")["receivers"]
+        assert ledger["balanced"]
+    assert collector.daemon.ledger().balanced()
+
+
+def test_bad_input_costs_nothing_good():
+    """Every protocol's worst, between good lines: counted by reason, with samples, and everything good is there."""
+    bomb = gzip.compress(b'{"short_message":"' + b"a" * (64 << 20) + b'"}')
+    chunks = [b"\x1e\x0f" + number.to_bytes(8, "big") + b"\x00\x80x" for number in range(2000)]
+    pickled = logging.handlers.DatagramHandler("127.0.0.1", 1).makePickle(logging.makeLogRecord({"msg": "x"}))
+    with collecting(**FREE) as collector:
+        state = collector.daemon.state
+        for bad in (b"\xff\xfe:1|c", b"nonsense", b"a:x|c", b"\x1b[2J:1|c", b"<script>:1|g|@x"):
+            collector.send("statsd", b"good:1|c\n" + bad + b"\ngood:1|c")
+        collector.send("gelf", bomb, pickled, b"\x1f\x8bgarbage", b"{", *chunks)
+        collector.send("syslog", pickled, b"", b"<999>\xff\xff", b"<13>1 nonsense", b"<13>good \x1b[2J<b>")
+        collector.took("statsd", 5)
+        collector.took("gelf", 2004)
+        collector.took("syslog", 5)
+        assert state.statsd.series["good", "counter", ()].value == 10.0
+        rejected = {each["kind"]: each["rejected"] for each in collector.json("/api/v1/overview")["listeners"]}
+        assert rejected["gelf"]["pickle_refused"] == rejected["syslog"]["pickle_refused"] == 1
+        assert rejected["gelf"]["too_large"] == 1
+        assert rejected["statsd"]["invalid_utf8"] == rejected["statsd"]["malformed_value"] == 1
+        samples = collector.json("/api/v1/rejected")["rejected"]
+        assert samples
+        assert all(sample["sample"].isprintable() and len(sample["sample"]) <= 200 for sample in samples)
+        records = collector.json("/api/v1/logs?text=good")["records"]
+        assert [each["message"] for each in records if each["type"] == "record"] == ["good \x1b[2J<b>"]
+        assert any("LogHandler" in warning for warning in collector.json("/api/v1/overview")["warnings"])
+        assert collector.daemon.defects == 0
+
+
+def test_several_addresses_of_one_kind(tmp_path):
+    """UDP and Unix beside each other; the files go with the collector."""
+    ours, theirs = f"unix://{tmp_path}/ours.sock", f"{tmp_path}/statsd.sock"
+    with collecting(bind=(ours, "udp://127.0.0.1:0"), statsd=("127.0.0.1:0", theirs)) as collector:
+        assert [kind for kind, _ in collector.daemon.addresses] == ["atmost", "atmost", "statsd", "statsd"]
+        with atmost.Sender(ours, name="a") as a, atmost.Sender(collector.daemon.addresses[1][1], name="b") as b:
+            a.send("metrics.x", 1.0)
+            b.send("metrics.y", 1.0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"z:1|c", theirs)
+        state = collector.daemon.state
+        until(lambda: state.metrics.kept == 2 and state.statsd.series)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["statsd", "syslog", "gelf", "http"])
+def test_a_port_that_is_taken_names_the_option(kind):
+    """With the ways out; what was opened before is let go."""
+    with collecting(statsd=("127.0.0.1:0",)) as other, socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        taken = tcp.getsockname()[1] if kind == "http" else other.port("statsd")
+        place = f"127.0.0.1:{taken}"
+        options = QUIET | {"bind": ("udp://127.0.0.1:0",), kind: place if kind == "http" else (place,)}
+        with pytest.raises(BindError) as told:
+            CollectorDaemon(CollectorOptions(**options), environment={})
+        assert f":{taken}" in str(told.value)
+        assert "it is in use" in str(told.value)
+        assert f"--{kind} HOST:PORT" in str(told.value)
+        assert f"--{kind} off" in str(told.value)
+
+
+def test_other_hosts_need_a_token():
+    """A page that anybody can open is a mistake, and it says how to make one."""
+    with pytest.raises(ConfigError, match=r"set a token.*--token-file"):
+        CollectorDaemon(CollectorOptions(**QUIET | {"http": "0.0.0.0:0"}), environment={})
+    with collecting(http="0.0.0.0:0", token="0123456789abcdef") as collector:
+        assert collector.get("/api/v1/overview")[0] == 401
+        assert collector.get("/api/v1/overview", Authorization="Bearer 0123456789abcdef")[0] == 200
+
+
+def test_reload_changes_what_may_change_and_names_the_rest():
+    """Token, names and limits at once; what needs a restart is said; a mistake changes nothing."""
+    with collecting(http="127.0.0.1:0") as collector:
+        daemon = collector.daemon
+        changed = CollectorOptions(
+            **QUIET | {"http": "127.0.0.1:0", "token": "0123456789abcdef", "max_log_records": 5, "max_series": 9}
+        )
+        assert daemon.reload(changed) == ["max_series"]
+        assert collector.get("/api/v1/overview")[0] == 401
+        assert daemon.state.logs.max_records == 5
+        with pytest.raises(ConfigError):
+            daemon.reload(CollectorOptions(**QUIET | {"http": "127.0.0.1:0", "token": "short"}))
+        assert collector.get("/api/v1/overview", Authorization="Bearer 0123456789abcdef")[0] == 200
+
+
+def test_keys_are_read_again(tmp_path):
+    """A sender with the new key is taken after the reload."""
+    from atmost.core.keys import KeyMode, new_key
+
+    keys = [new_key(bytes([number]) * 32, number, KeyMode.SIGNED).text() for number in (1, 2)]
+    path = tmp_path / "keys"
+    path.write_text(keys[0])
+    path.chmod(0o600)
+    with collecting(bind=("udp://127.0.0.1:0",), key_file=str(path)) as collector:
+        daemon = collector.daemon
+        path.write_text("\n".join(keys))
+        assert daemon.reload(daemon.options) == []
+        with atmost.Sender(daemon.url, key=keys[1], linger=0) as sender:
+            sender.send("metrics.x", 1.0)
+            until(lambda: daemon.state.metrics.kept == 1)
+
+
+def test_what_had_arrived_is_in_the_account():
+    """The drain takes it in; late comers are not waited for."""
+    with collecting(bind=("udp://127.0.0.1:0",), statsd=("127.0.0.1:0",)) as collector:
+        with atmost.Sender(collector.daemon.url) as sender:
+            for number in range(1000):
+                sender.send("a.b", number)
+        collector.send("statsd", *[b"a:1|c"] * 100)
+    assert collector.daemon.ledger().delivered == 1000
+    [stats] = collector.daemon.state.listeners
+    assert (stats.received, stats.accepted) == (100, 100)
+    collector.daemon.stop()
+
+
+def test_systemd_is_told(tmp_path):
+    """Ready when it is, fed while it is well, and told of the end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        environment = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "200000",
+            "WATCHDOG_PID": str(os.getpid()),
+        }
+        daemon = CollectorDaemon(CollectorOptions(**QUIET | {"statsd": ("127.0.0.1:0",)}), environment)
+        with daemon:
+            assert manager.recv(1000).startswith(b"READY=1\n")
+            import threading
+
+            daemon.supervise(0.3, threading.Event())
+            assert manager.recv(1000) == b"WATCHDOG=1"
+        said = b""
+        while said != b"STOPPING=1":
+            said = manager.recv(1000)
+
+
+def test_without_systemd_nothing_is_said():
+    """Nor with an address where nobody listens, or a watchdog for another process."""
+    Notifier({}).say("READY=1")
+    Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"}).say("READY=1")
+    Notifier({"NOTIFY_SOCKET": "@nobody-there", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}).alive(1.0)
