@@ -4,6 +4,8 @@
 
 One NATS server with JetStream on this host, its store in a temporary folder, one replica. A message is a small map.
 
+First what the must-deliver guard costs a `send()` on other subjects. Then:
+
 * alone: one `publish` after the other; its latency is what a caller waits. For `send()` it is the call.
 * together: as many at once as `--together` says, messages a second.
 * processed: messages a second through `run` with a plain handler and `concurrency=1`; sixteen: with `concurrency=16`. For `ExactlyOnce`
@@ -52,9 +54,12 @@ def main() -> None:
         finally:
             server.kill()
             server.wait()
+    guarded = guard(100 * options.messages)
     if options.json:
-        print(json.dumps(table))
+        print(json.dumps(table | {"guard_ns": guarded}))
         return
+    for name, cost in guarded.items():
+        print(f"{name:50} {cost:7.0f} ns of processor time a send()")
     columns = ("alone_per_s", "p50_us", "p99_us", "together_per_s", "processed_per_s", "sixteen_per_s")
     print(f"{'':34}" + "".join(f"{column:>17}" for column in columns))
     for name, figures in table.items():
@@ -89,6 +94,30 @@ def sending(messages: int) -> Figures:
             sender.send("payments.captured", PAYLOAD)
             took.append(time.perf_counter() - before)
         return latencies(took) | {"alone_per_s": messages / (time.perf_counter() - began)}
+
+
+def guard(calls: int) -> dict[str, float]:
+    """What `must_deliver` costs those that may lose messages: the median of nine, nanoseconds a call."""
+    subjects = {"one subject": ["orders.viewed"], "20,000 subjects in turn": [f"orders.{n}" for n in range(20_000)]}
+    costs = {}
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver:
+        for patterns in ([], ["payments.>", "stock.*.decrement", "signups.>"]):
+            if patterns:
+                atmost.must_deliver(*patterns)
+            with atmost.Sender(receiver.url) as sender:
+                for name, used in subjects.items():
+                    runs = [_once(sender.send, used, calls) for _ in range(9)]
+                    costs[f"{name}, {len(patterns)} patterns"] = statistics.median(runs)
+    return costs
+
+
+def _once(send: Callable[[str, Any], object], subjects: list[str], calls: int) -> float:
+    rounds = max(1, calls // len(subjects))
+    began = time.process_time_ns()
+    for _ in range(rounds):
+        for subject in subjects:
+            send(subject, 1)
+    return (time.process_time_ns() - began) / (rounds * len(subjects))
 
 
 async def measure(url: str, folder: Path, messages: int, together: int) -> dict[str, Figures]:

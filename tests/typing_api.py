@@ -32,6 +32,7 @@ from atmost import (
     SessionEvicted,
     SessionLedger,
     SessionOpened,
+    durable,
 )
 from atmost.uses.heartbeats import Change
 from atmost.uses.logs import LogGap, LogRecord, lines
@@ -226,3 +227,27 @@ def errors() -> None:
         assert_type(error.limit, int)
     except atmost.AtMostError:
         pass
+
+
+async def must_be_delivered() -> None:
+    """The guard, and the guarantees it leads to."""
+    atmost.must_deliver("payments.>", "stock.*.decrement")
+    stream = durable.Stream("PAYMENTS", ["payments.>"], max_age=0)
+
+    async def handler(message: durable.DurableMessage) -> None:
+        assert_type(message.redelivered, bool)
+
+    def plain(message: Message) -> None:
+        assert_type(message.payload, Any)
+
+    async with durable.AtLeastOnce("nats://a", stream) as more:
+        assert_type(more, durable.AtLeastOnce)
+        assert_type(await more.publish("payments.captured", {"amount": 1}), durable.Receipt)
+        await more.run(handler, durable="ledger", concurrency=4)
+        assert_type(more.stats(), dict[str, int])
+    with durable.SQLiteStore("ledger.db") as store:
+        records: durable.IdempotencyStore = store
+        async with durable.ExactlyOnce("nats://a", stream) as once:
+            await once.run(plain, durable="ledger", store=records, record="before")
+    with durable.Blocking(lambda: durable.ExactlyOnce("nats://a", stream)) as blocking:
+        assert_type(blocking.publish("payments.captured", id="order-17"), durable.Receipt)
