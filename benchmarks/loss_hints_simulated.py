@@ -112,9 +112,7 @@ class Writer:
         """A new life."""
         self.born = now
         self.session = Session(b"\0\0" + self.chance.randbytes(16), 0)
-        self.numbering = Numbering(
-            self.chance.randbytes(8), self.name, "host", self.world.interval, self.world.shards
-        )
+        self.numbering = Numbering(self.chance.randbytes(8), self.name, "host", self.world.interval, self.world.shards)
         self.next_mark = now
 
     def uptime(self, now: float) -> float:

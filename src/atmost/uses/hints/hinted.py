@@ -125,26 +125,39 @@ def _by_name(function: Callable[..., Any], form: str) -> KeyMaker:
         raise OptionError("key", form, f"braces around names of the arguments only ({names}): {error!r}") from None
     except (AttributeError, TypeError):  # "{user.id}": fine for a user
         pass
+    arguments = _arguments(signature)
 
     def make(*args: Any, **kwargs: Any) -> str:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return form.format(**bound.arguments)
+        return form.format(**arguments(args, kwargs))
 
     return make
 
 
 def _written_out(function: Callable[..., Any]) -> KeyMaker:
-    signature = inspect.signature(function)
+    arguments = _arguments(inspect.signature(function))
     name = f"{function.__module__}.{function.__qualname__}"
 
     def make(*args: Any, **kwargs: Any) -> str:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for argument, value in bound.arguments.items():
+        given = arguments(args, kwargs)
+        for argument, value in given.items():
             parts = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,)
             if not all(isinstance(part, _PLAIN) for part in parts):
                 raise HintError("key", value, f"the argument {argument!r} cannot be written out: give @hinted a key")
-        return f"{name}{tuple(bound.arguments.values())!r}"
+        return f"{name}{tuple(given.values())!r}"
 
     return make
+
+
+def _arguments(signature: inspect.Signature) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
+    """What tells the arguments of a call by name, defaults included; quickly where all are given by position."""
+    names = tuple(signature.parameters)
+    simple = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in signature.parameters.values())
+
+    def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if simple and not kwargs and len(args) == len(names):
+            return dict(zip(names, args, strict=True))
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    return arguments
