@@ -14,8 +14,8 @@ LINE = "#charts-body path.line"
 
 def chart_of(fake, visit, *values, lost=None, **facts):
     """A page with one chart of so many points."""
-    fake.series = [series("cpu.utilization", **facts)]
-    fake.points = {"cpu.utilization": points(*values, lost=lost)}
+    fake.series = [series("queue.length", **facts)]
+    fake.points = {"queue.length": points(*values, lost=lost)}
     page = visit(fake.url)
     page.wait_for_selector(LINE, state="attached")
     return page
@@ -61,7 +61,7 @@ def test_the_step_that_is_not_over_is_no_gap(fake, visit):
     """The newest step may still be filled; two empty ones are silence."""
     page = chart_of(fake, visit, 1.0, 2.0, 3.0, None)
     assert not page.query_selector("rect.gap")
-    fake.points = {"cpu.utilization": points(1.0, 2.0, 3.0, None, None)}
+    fake.points = {"queue.length": points(1.0, 2.0, 3.0, None, None)}
     page.get_by_label("1 m").check()
     page.wait_for_selector("rect.gap", state="attached")
 
@@ -171,7 +171,7 @@ def test_what_is_asked_of_each_kind(fake, visit):
 
 def test_series_are_found_and_chosen(fake, visit):
     """By name, label or sender, by keyboard; the choice outlives the page; no more than a dozen at once."""
-    fake.series = [series(f"load.{number}", labels={"disk": f"sd{number}"}) for number in range(70)]
+    fake.series = [series(f"load{number}.mean", labels={"disk": f"sd{number}"}) for number in range(70)]
     fake.points = {one["name"]: points(1.0, 2.0) for one in fake.series}
     page = visit(fake.url)
     until(lambda: len(page.query_selector_all(".chart-card")) == 4)
@@ -187,9 +187,9 @@ def test_series_are_found_and_chosen(fake, visit):
     until(lambda: len(page.query_selector_all(".chart-card")) == 5)
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
-    page.click("button[aria-label^='Take the chart of load.0']")
+    page.click("button[aria-label^='Take the chart of load0.mean']")
     page.reload()
-    until(lambda: page.locator(".chart-card h3").all_inner_texts()[-1:] == ['load.66{disk="sd66"}'])
+    until(lambda: page.locator(".chart-card h3").all_inner_texts()[-1:] == ['load66.mean{disk="sd66"}'])
     assert page.locator(".chart-card").count() == 4
     page.click("#picker summary")
     until(lambda: page.locator("#picker-list input").count() == 50)

@@ -53,7 +53,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
         elif once or not sys.stdout.isatty() or not sys.stdin.isatty():
             from atmost.cli.top.plain import as_text
 
-            click.echo(as_text(snapshot, url))
+            click.echo(as_text(snapshot, source.url))
         else:
             _watch(source, snapshot)
     except SourceError as error:

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { addressOf, emptyState, hostAndPort } from "./empty.js";
 import { arrange, byId, el, plain, replace, setText } from "./dom.js";
-import { duration, percent, seriesName, value as valueText } from "./format.js";
+import { duration, percent, seriesName, unitOf, value as valueText } from "./format.js";
 import { readChoice, writeChoice } from "./storage.js";
 
 /** Most charts at once. */
@@ -57,15 +57,15 @@ export class Charts {
     this.refresh();
   }
 
-  /** Takes the list of series as it is now: until the user chooses, the first few of them are shown. */
+  /** Takes the list of series as it is now: until the user chooses, one of each of the first few families is shown. */
   offer(list, overview) {
     const before = this.#cards.size;
     if (!this.#chosen) {
-      const names = new Set([...this.#cards.values()].map((card) => card.series.name));
-      for (const series of list) {
+      const families = new Set([...this.#cards.values()].map((card) => familyOf(card.series)));
+      for (const series of [...list].sort((one, other) => one.name.length - other.name.length)) {
         if (this.#cards.size >= FIRST_CHARTS) break;
-        if (names.has(series.name)) continue;
-        names.add(series.name);
+        if (families.has(familyOf(series))) continue;
+        families.add(familyOf(series));
         this.#add(series);
       }
     }
@@ -140,6 +140,7 @@ export class Charts {
       const answer = await this.#api.get("query", { name, sender, label, range, as: card.as });
       if (range !== this.#range) return;
       const perSecond = card.as === "rate";
+      answer.unit = unitOf(name, answer.unit);
       card.chart.show(answer, perSecond);
       const held = answer.points.findLast((point) => point.value !== null);
       setText(card.last, held ? valueText(held.value, answer.unit, perSecond) : "–");
@@ -163,6 +164,11 @@ export class Charts {
     const text = `No series yet. The agent sends this host's readings${statsd ? "; any StatsD client can send here too" : ""}.`;
     replace(place, emptyState(text, ...commands));
   }
+}
+
+/** The first word of a name: cpu.utilization and cpu.0.utilization are of one family. */
+function familyOf({ name }) {
+  return name.split(/[._]/)[0];
 }
 
 function defaultAs({ kind }) {

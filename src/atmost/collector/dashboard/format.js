@@ -63,14 +63,22 @@ export function isoTime(time) {
   return isKnown(time) ? new Date(time * 1000).toISOString() : "";
 }
 
+/** The unit of a series; where none is told, the one that its name ends on by convention. */
+export function unitOf(name, unit) {
+  if (unit) return unit;
+  const [, ending = ""] = /[._](bytes|seconds|ratio|utilization|bytes_per_second)(?:_total)?$/.exec(name) ?? [];
+  return { utilization: "ratio", bytes_per_second: "bytes/s" }[ending] ?? ending;
+}
+
 /** How to write values of a unit whose largest is `most`: the factor to divide by, and what follows the number. */
 export function axis(unit, most, perSecond) {
   const after = perSecond ? "/s" : "";
   const size = Math.abs(most);
   switch (unit) {
-    case "bytes": {
+    case "bytes":
+    case "bytes/s": {
       const [name, scale] = step(BINARY, size);
-      return { scale, unit: name + after };
+      return { scale, unit: name + (unit === "bytes/s" ? "/s" : after) };
     }
     case "seconds": {
       const [name, scale] = perSecond ? ["s", 1] : size === 0 ? ["s", 1] : step(TIMES, size);

@@ -2,7 +2,7 @@
 
 import { MOST_CHARTS, keyOf } from "./charts.js";
 import { byId, el, plain, replace, setText } from "./dom.js";
-import { count, seriesName, value as valueText } from "./format.js";
+import { count, seriesName, unitOf, value as valueText } from "./format.js";
 
 const MOST = 50;
 const PAUSE = 200;
@@ -60,7 +60,7 @@ export class Picker {
       this.#charts.toggle(series);
       this.#limit();
     });
-    const about = [plain(series.sender), series.kind, series.kind === "counter" ? null : valueText(series.last, series.unit)];
+    const about = [plain(series.sender), series.kind, series.kind === "counter" ? null : valueText(series.last, unitOf(series.name, series.unit))];
     return el("li", {}, el("label", {}, box, el("span", { class: "name" }, plain(seriesName(series))), el("span", { class: "muted" }, about.filter(Boolean).join(" · "))));
   }
 
