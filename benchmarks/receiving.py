@@ -1,0 +1,154 @@
+"""What a receiver needs for a datagram, socket included: datagrams that wait in the socket's buffer, taken all at once.
+
+    python benchmarks/receiving.py [--sessions 1000] [--rounds 7] [--json]
+
+One-message datagrams, and full ones of 1432 bytes, from many sessions, over UDP and Unix sockets. Processor time of this
+thread for each datagram, the median of the rounds; `bare` is a loop of recv that only counts. What is left after the
+core's own cost (`atmost lab scale`) is what the carrier adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import atmost
+from atmost.core.datagram import encode_message
+from atmost.core.parameters import SenderOptions
+from atmost.core.seal import ChecksumSeal
+from atmost.core.sending import SenderCore
+
+FULL = 10
+"""Messages of 128 bytes in a datagram of 1432."""
+CHUNK = 10
+"""Datagrams that wait at once: what a Unix socket's queue holds everywhere."""
+
+
+class Source:
+    """One sender's core."""
+
+    def __init__(self, number: int) -> None:
+        self.core = SenderCore(
+            SenderOptions(), 1432, lambda _session: ChecksumSeal(), name=f"s{number}", host="host", pid=number
+        )
+        self.number = number
+
+    def datagrams(self, messages: int) -> Iterator[bytes]:
+        """What it hands over for so many messages."""
+        core, now, wall_us = self.core, time.monotonic(), time.time_ns() // 1000
+        if core.needs_session(wall_us):
+            core.begin(self.number * 0x9E3779B97F4A7C15 % (1 << 64), wall_us, now)
+        for number in range(messages):
+            item = encode_message(("bench.message", {"n": number, "text": "x" * 98}))
+            core.open.append(item)
+            core.size += len(item)
+        while (outgoing := core.next_datagram(now, wall_us, flush=True)) is not None:
+            core.handed_over(outgoing, None, now)
+            yield outgoing.data
+
+
+def main() -> None:
+    """Measures each carrier and size, and prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=1000, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for messages in (1, FULL):
+            for url in ("udp://127.0.0.1:0", f"unix://{folder}/receiving.sock"):
+                rows.append(measure(url, messages, options.sessions, options.rounds))
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print("| carrier | messages a datagram | bare recv, µs | receiver, µs a datagram | datagrams/s | messages/s |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        print(
+            f"| {row['carrier']} | {row['messages']} | {row['bare_us']:.2f} | {row['receiver_us']:.2f} |"
+            f" {row['datagrams_per_second']:,.0f} | {row['messages_per_second']:,.0f} |"
+        )
+
+
+def measure(url: str, messages: int, sessions: int, rounds: int) -> dict[str, float | str]:
+    """One carrier and size."""
+    sources = [Source(number) for number in range(sessions)]
+    costs, bares = [], []
+    with atmost.Receiver(url) as receiver:
+        send = _connected(receiver.url)
+        left, right = _pair(receiver.url)
+        for turn in range(rounds + 1):
+            data = [one for source in sources for one in source.datagrams(messages)]
+            costs.append(_drain(receiver, send, data, messages * sessions))
+            bares.append(_bare(left, right, data))
+            if turn == 0:  # the sessions are opened: another cost
+                costs.clear()
+        for sock in (send, left, right):
+            sock.close()
+    cost = statistics.median(costs)
+    return {
+        "carrier": url.partition(":")[0],
+        "messages": messages,
+        "bare_us": statistics.median(bares),
+        "receiver_us": cost,
+        "datagrams_per_second": 1e6 / cost,
+        "messages_per_second": 1e6 / cost * messages,
+    }
+
+
+def _connected(url: str) -> socket.socket:
+    """A socket that sends to the receiver."""
+    scheme, _, place = url.partition("://")
+    sock = socket.socket(socket.AF_INET if scheme == "udp" else socket.AF_UNIX, socket.SOCK_DGRAM)
+    host, _, port = place.partition(":")
+    sock.connect((host, int(port)) if scheme == "udp" else place)
+    return sock
+
+
+def _pair(url: str) -> tuple[socket.socket, socket.socket]:
+    """Two sockets of the same kind, of which one only counts."""
+    if url.startswith("unix:"):
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    right.bind(("127.0.0.1", 0))
+    return _connected(f"udp://127.0.0.1:{right.getsockname()[1]}"), right
+
+
+def _drain(receiver: atmost.Receiver, send: socket.socket, data: list[bytes], expected: int) -> float:
+    """µs of processor time a datagram, in chunks that fit the socket's buffer."""
+    spent, came = 0, 0
+    for start in range(0, len(data), CHUNK):
+        for datagram in data[start : start + CHUNK]:
+            send.send(datagram)
+        began = time.thread_time_ns()
+        while receiver.receive(0) is not None:
+            came += 1
+        spent += time.thread_time_ns() - began
+    assert came == expected, f"{came} of {expected} messages: the buffer is too small"
+    return spent / 1000 / len(data)
+
+
+def _bare(left: socket.socket, right: socket.socket, data: list[bytes]) -> float:
+    """The same by a loop of recv that only counts."""
+    spent = 0
+    for start in range(0, len(data), CHUNK):
+        part = data[start : start + CHUNK]
+        for datagram in part:
+            left.send(datagram)
+        began = time.thread_time_ns()
+        count = 0
+        while count < len(part):
+            right.recv(65_536)
+            count += 1
+        spent += time.thread_time_ns() - began
+    return spent / 1000 / len(data)
+
+
+if __name__ == "__main__":
+    main()
