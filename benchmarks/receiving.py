@@ -59,11 +59,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for messages in (1, FULL):
-            for url in ("udp://127.0.0.1:0", f"unix://{folder}/receiving.sock"):
-                rows.append(measure(url, messages, options.sessions, options.rounds))
+        urls = ("udp://127.0.0.1:0", f"unix://{folder}/receiving.sock")
+        rows = [measure(url, count, options.sessions, options.rounds) for count in (1, FULL) for url in urls]
     if options.json:
         print(json.dumps(rows))
         return
