@@ -28,7 +28,9 @@ def session(name: str = "web-1", number: int = 1) -> Session:
     return one
 
 
-def message(subject: str, payload: Any = None, *, by: Session | None = None, sequence: int = 0, t: float = T0) -> Message:
+def message(
+    subject: str, payload: Any = None, *, by: Session | None = None, sequence: int = 0, t: float = T0
+) -> Message:
     """A message as a receiver yields it."""
     return Message(subject, payload, Arrival(by or session(), sequence, int(t * 1e6), int(t * 1e6)))
 
@@ -83,5 +85,3 @@ class Asked:
         answer = self.get(path)
         assert answer.status_code == 400, answer.text
         return answer.json()["error"]["code"]
-
-

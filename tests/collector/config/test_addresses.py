@@ -30,7 +30,9 @@ def test_off_is_no_place():
     assert parse_place("off", "statsd") is None
 
 
-@pytest.mark.parametrize("text", ["", "8125", ":8125", "host:", "host:99999", "host:http", "::1:8125", "no/path", "host:²"])
+@pytest.mark.parametrize(
+    "text", ["", "8125", ":8125", "host:", "host:99999", "host:http", "::1:8125", "no/path", "host:²"]
+)
 def test_what_is_no_place_names_the_option_and_the_form(text):
     """So that the line can be put right."""
     with pytest.raises(ConfigError, match=r"^gelf: .*expected HOST:PORT .*PATH or off$"):
@@ -45,7 +47,14 @@ def test_http_has_no_path():
 
 @pytest.mark.parametrize(
     ("host", "local"),
-    [("127.8.9.1", True), ("::1", True), ("LOCALHOST.", True), ("localhost.evil.example", False), ("", False), ("::", False)],
+    [
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("LOCALHOST.", True),
+        ("localhost.evil.example", False),
+        ("", False),
+        ("::", False),
+    ],
 )
 def test_only_this_host_is_loopback(host, local):
     """A name that merely begins like it is not."""

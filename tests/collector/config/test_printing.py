@@ -31,6 +31,8 @@ def test_a_token_is_not_shown():
 
 def test_the_bound_of_memory_follows_the_limits():
     """Fewer series, less memory; it stands at the end."""
-    small = CollectorOptions(max_series=10, max_statsd_series=10, max_histograms=1, max_log_bytes=65_536, max_queue=1000)
+    small = CollectorOptions(
+        max_series=10, max_statsd_series=10, max_histograms=1, max_log_bytes=65_536, max_queue=1000
+    )
     assert small.memory_bound() < CollectorOptions().memory_bound() / 3
     assert f"at most about {small.memory_bound() / 2**20:,.0f} MiB" in print_config(small)

@@ -30,7 +30,11 @@ def test_without_anything_there_are_defaults():
 def test_each_source_overrides_the_one_before(file):
     """File, then environment, then settings, then flags."""
     path = file('max_series = 1\nmax_senders = 1\nmax_streams = 1\nstatsd = "off"\nmax_rejected = 1\n')
-    environment = {"ATMOST_COLLECT_MAX_SENDERS": "2", "ATMOST_COLLECT_MAX_STREAMS": "2", "ATMOST_COLLECT_STATSD": "a:1, b:2"}
+    environment = {
+        "ATMOST_COLLECT_MAX_SENDERS": "2",
+        "ATMOST_COLLECT_MAX_STREAMS": "2",
+        "ATMOST_COLLECT_STATSD": "a:1, b:2",
+    }
     options = load_options(path, environment, ["max_streams=3"], {"statsd": ("c:3",), "http": None, "syslog": ()})
     assert (options.max_series, options.max_senders, options.max_streams) == (1, 2, 3)
     assert (options.statsd, options.http) == (("c:3",), CollectorOptions().http)
