@@ -159,15 +159,14 @@ def _curves(fake: FakeCollector) -> None:
     route = {"route": "/cart", "method": "POST"}
     fake.series = [
         series("http_requests_total", labels=route, sender="checkout-1", kind="counter", help="Requests served"),
-        series("http_request_seconds", labels=route, sender="checkout-1", kind="histogram", unit="seconds"),
+        series("checkout_seconds", labels=route, sender="checkout-1", kind="histogram", unit="seconds"),
         series("memory.used", sender="web-3", kind="reading", unit="bytes"),
         series("cart.hits", sender="", source="statsd", kind="counter", completeness=None, labels={"region": "eu"}),
-        series("cpu.utilization", sender="web-3", kind="reading", unit="ratio"),
     ]
-    fake.units = {"http_request_seconds": "seconds", "memory.used": "bytes"}
+    fake.units = {"checkout_seconds": "seconds", "memory.used": "bytes"}
     fake.points = {
         "http_requests_total": points(*rate, step=2.0, lost=lost),
-        "http_request_seconds": points(*latency, step=2.0, lost=dict.fromkeys(range(180, 199), (3, 0.94))),
+        "checkout_seconds": points(*latency, step=2.0, lost=dict.fromkeys(range(180, 199), (3, 0.94))),
         "memory.used": points(*memory, step=2.0),
         "cart.hits": [one | {"lost": None, "completeness": None} for one in points(*hits, step=2.0)],
     }
