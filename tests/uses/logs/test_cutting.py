@@ -89,6 +89,24 @@ def test_a_large_record_arrives_whole():
     assert handler.counts["parted"] == 1
 
 
+def test_parts_are_waited_for_also_without_a_grace():
+    """They cannot all come at once; what stands behind them waits, and a lost one is a hole a little later."""
+    logger, _, sender = make()
+    logger.error("x" * 3000)
+    logger.info("after")
+    *parts, last = sender.take()
+    reader = LogReader(now=0.0, grace=0.0)
+    assert deliver(reader, parts[:-1], 1.0) == []
+    [record] = deliver(reader, parts[-1:], 1.2)
+    assert (len(record.message), record.hole) == (3000, ())
+    reader = LogReader(now=0.0, grace=0.0)
+    assert deliver(reader, parts[:-1], 1.0) == []
+    assert reader.tick(1.24) == []
+    [record] = reader.tick(1.25)
+    assert record.hole == (len(parts) - 1,)
+    assert [one.message for one in deliver(reader, [last], 1.3)] == ["after"]
+
+
 @pytest.mark.parametrize("gone", [0, 1, 3, -1])
 def test_a_lost_part_is_a_hole_in_the_record(gone):
     """Marked in the text where it is missing, and counted; the rest is there, and so is its place."""

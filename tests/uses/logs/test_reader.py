@@ -146,7 +146,7 @@ def test_a_gap_that_was_filled_before_anybody_heard_of_it_is_never_told_of():
 
 def test_what_the_sender_dropped_is_told_apart():
     """The reason is known where the counts of dropped ones explain the gap."""
-    logger, _, sender = make()
+    logger, handler, sender = make()
     logger.info("0")
     sender.room = False
     logger.info("1")
@@ -167,6 +167,13 @@ def test_what_the_sender_dropped_is_told_apart():
     _, gap, _ = deliver(reader, [sent[0], sent[3]], 1.0)
     assert (gap.lost, gap.dropped, gap.reason) == (4, 2, GapReason.PARTLY_DROPPED)
     assert [source.dropped for source in reader.sources()] == [2]
+    logger.info("6")
+    deliver(reader, [*sent[1:3], *sender.take()], 1.5)
+    [gap] = reader.tick(2.0)
+    assert (gap.lost, gap.dropped, gap.reason) == (2, 2, GapReason.DROPPED)
+    handler._writer._dropped = 5  # a stranger's claims contradict: more were dropped than are missing
+    logger.info("7")
+    assert shown(deliver(reader, sender.take(), 3.0)) == ["7"]
 
 
 def test_a_reader_that_joins_knows_what_it_could_not_have():
@@ -365,6 +372,20 @@ def test_runs_of_missing_numbers_are_bounded():
     assert reader.counts["lost"] == lost
     [life] = reader._lives.values()
     assert len(life.gaps._intervals) == MAX_INTERVALS
+    halves = [("logs.app.db", sent[3][1] | {"part": part, "parts": 2}) for part in (0, 1)]
+    [record] = [one for one in deliver(reader, halves, 2.5) if isinstance(one, LogRecord)]
+    assert (record.number, record.late, record.hole) == (3, True, ())
+    assert reader.counts["late_unplaced"] == 2
+
+
+def test_a_gap_never_has_more_dropped_ones_than_missing_ones():
+    """When most of it came late after all, as a sender's wrong count of dropped ones would have it."""
+    sent, _, _ = records("iiii")
+    reader = LogReader(now=0.0, grace=0.0)
+    deliver(reader, [sent[0], ("logs.app", sent[3][1] | {"dropped": 2})], 1.0)
+    deliver(reader, sent[1:2], 1.1)
+    [gap] = reader.tick(2.0)
+    assert (gap.lost, gap.dropped, gap.reason) == (1, 1, GapReason.DROPPED)
 
 
 def test_late_parts_of_a_lost_record_are_joined():

@@ -24,6 +24,9 @@ Emit = Callable[["Life", "Held | Gap", bool], None]
 MAX_STRAGGLERS: Final = 64
 """Late records of one life whose parts are waited for; beyond it the oldest is told of as it is."""
 
+PARTS_GRACE: Final = 0.25
+"""Seconds in which the parts of one record come, at the least: also where nothing else is waited for."""
+
 
 class Life:
     """One life."""
@@ -143,20 +146,20 @@ class Life:
         """When `settle` has something to do, seconds."""
         while self._arrivals and self.held.get(self._arrivals[0].position) is not self._arrivals[0]:
             self._arrivals.popleft()
-        first = self._arrivals[0].at if self._arrivals else math.inf
+        first = self._until(self._arrivals[0]) if self._arrivals else math.inf
         straggler = next(iter(self._stragglers.values()), None)
-        return min(first + self._grace, math.inf if straggler is None else straggler.at + self._grace, self.gaps.due())
+        return min(first, math.inf if straggler is None else self._until(straggler), self.gaps.due())
 
     def settle(self, now: float) -> None:
         """Calls lost what is missing for longer than the grace, and tells of gaps whose time has come."""
         while self._stragglers:
             straggler = next(iter(self._stragglers.values()))
-            if straggler.at + self._grace > now:
+            if self._until(straggler) > now:
                 break
             self._tell_late(straggler)
         for gap in self.gaps.take(now):
             self._emit(self, gap, False)
-        while self._arrivals and self._arrivals[0].at + self._grace <= now:
+        while self._arrivals and self._until(self._arrivals[0]) <= now:
             held = self._arrivals.popleft()
             if self.held.get(held.position) is held:
                 self._advance(held.position, now)
@@ -169,6 +172,10 @@ class Life:
             self._tell_late(straggler)
         for gap in self.gaps.take(now, everything=True):
             self._emit(self, gap, False)
+
+    def _until(self, held: Held) -> float:
+        """When the patience with what is missing before it, or of it, is over."""
+        return held.at + (self._grace if held.complete else max(self._grace, PARTS_GRACE))
 
     def _hold(self, held: Held) -> None:
         self.held[held.position] = held

@@ -53,7 +53,8 @@ class LogReader:
         Args:
             subject: as the senders' handlers have it.
             grace: seconds until a missing record is lost; what stands behind it is held back for as long.
-                Larger calls fewer reordered records lost, and shows what follows a loss later. 0 holds nothing back.
+                Larger calls fewer reordered records lost, and shows what follows a loss later. With 0 only
+                the parts of one record are waited for, a quarter of a second.
             gap_interval: seconds between two gaps of one life that are told of; those in between are joined.
             max_lives: lives of handlers, and sessions with plain log messages, that are remembered; beyond it the longest
                 silent one is forgotten.
