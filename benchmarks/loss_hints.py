@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
-from benchmarks.loss_hints_simulated import World, run
+from benchmarks.loss_hints_simulated import run
+from benchmarks.loss_hints_world import World
 
 TITLES = {
     "world": "",

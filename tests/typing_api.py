@@ -251,3 +251,21 @@ async def must_be_delivered() -> None:
             await once.run(plain, durable="ledger", store=records, record="before")
     with durable.Blocking(lambda: durable.ExactlyOnce("nats://a", stream)) as blocking:
         assert_type(blocking.publish("payments.captured", id="order-17"), durable.Receipt)
+
+
+def hints(sender: Sender, receiver: Receiver) -> None:
+    """Caches that hear hints: what is loaded keeps its type, and so does what is decorated."""
+    with atmost.HintedCache(300, receiver=receiver, policy="soft") as cache, atmost.Invalidator(sender) as invalidator:
+        assert_type(cache.get_or_load("a", lambda: 5, tags=lambda value: (str(value),)), int)
+        assert_type(cache.staleness_bound, float)
+        assert_type(invalidator.invalidate("a"), bool)
+        with cache.filling("a") as fill:
+            assert_type(fill.set(Order(1), ttl=5, tags=("a",)), Order)
+
+        @atmost.hinted(cache, key="order:{number}")
+        def load(number: int) -> Order:
+            return Order(number)
+
+        assert_type(load(5), Order)
+        load("5")  # type: ignore[arg-type]
+        invalidator.invalidate(load.key(5))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.loss_hints_simulated import World, run
+from benchmarks.loss_hints_simulated import run
+from benchmarks.loss_hints_world import World
 from tests.uses.hints import mutants
 from tests.uses.hints.mutants import MUTANTS, SOFT_MUTANTS, broken
 

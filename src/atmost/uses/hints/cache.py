@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, MutableMapping
-from functools import wraps
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from atmost.core.events import Event, Message, SessionClosed
 from atmost.endpoint.receiver import Receiver
 from atmost.uses.hints.feeder import Feeder
 from atmost.uses.hints.fills import Fill
-from atmost.uses.hints.guarded import LOCK_FREE, GuardedCore, all_caches
+from atmost.uses.hints.guarded import LOCK_FREE, GuardedCore, all_caches, locked
 from atmost.uses.hints.invalidator import Invalidator
 from atmost.uses.hints.loading import load_once
 from atmost.uses.hints.options import CacheOptions
 from atmost.uses.hints.wire import SHARDS, SUBJECT, Kind, check_text, shard_of, subjects
+
+T = TypeVar("T")
 
 
 class HintedCache(GuardedCore):
@@ -59,9 +60,8 @@ class HintedCache(GuardedCore):
             subject: as the invalidators have it; messages of other subjects are left alone.
             shards: 1 to 256. More make a lost hint cost fewer refetches.
             grace: seconds that a hint may come late without being lost, and that the quickest marks may take.
-            policy: "stale" makes a miss of what may be stale; "soft" serves it for `soft` seconds, while one caller of
-                `get_or_load` loads it anew. What certainly is stale, by a hint, is never served.
-            soft: seconds; by policy "soft" it adds to `staleness_bound`.
+            policy: "stale" makes a miss of what may be stale; "soft" serves it while one caller of `get_or_load` loads it anew.
+            soft: for how many seconds; by policy "soft" it adds to `staleness_bound`.
             jitter: seconds; a load that a lost hint caused waits a random part of it, so that many readers do not load at once.
             forget_after: seconds of blindness after which a silent invalidator is known no more.
             own: the invalidator of this process: what it hears of that one it skips; call `discard` beside its `invalidate`.
@@ -121,11 +121,11 @@ class HintedCache(GuardedCore):
     def get_or_load(
         self,
         key: str,
-        load: Callable[[], Any],
+        load: Callable[[], T],
         *,
         ttl: float | None = None,
-        tags: Iterable[str] | Callable[[Any], Iterable[str]] = (),
-    ) -> Any:
+        tags: Iterable[str] | Callable[[T], Iterable[str]] = (),
+    ) -> T:
         """The value of a key; what is not fresh is loaded by one caller, for whom the others wait.
 
         Args:
@@ -138,7 +138,8 @@ class HintedCache(GuardedCore):
             HintError: the key or a tag is not text.
             OptionError: `ttl` is not above 0.
         """
-        return load_once(self, key, load, ttl, tags)[0]
+        value: T = load_once(self, key, load, ttl, tags)[0]
+        return value
 
     def filling(self, key: str) -> Fill:
         """A token for a load of one's own: `with cache.filling(key) as fill: value = fill.set(load())`.
@@ -230,16 +231,9 @@ class HintedCache(GuardedCore):
         `too_large`), hints (`hints_KIND`, `marks`, `removed`, `kept`, `repeated`, `malformed`, `unannounced`, `own`) and loss
         (`gaps`, `hints_lost`, `prefixes_recovered`, `invalidators`, `forgotten`, `blind`, `blind_seconds`, and the limits).
         """  # noqa: D205
-        self.tick()
         with self._lock:
-            core, lives = self._core, self._core.lives
-            sums = core.counts + lives.counts + core.changes.counts
-            hits = self._hits + sums.pop("slow_hits", 0) + sums["soft_hits"]
-            misses = sum(count for name, count in sums.items() if name.startswith("misses_"))
-            seconds = lives.blind_seconds
-            if lives.blind_since is not None:
-                seconds += max(0.0, self._clock() - lives.blind_since)
-            return {**sums, "hits": hits, "misses": misses, "blind_seconds": seconds}
+            self.tick()
+            return self._core.totals(self._hits, self._clock())
 
     @property
     def invalidators(self) -> int:
@@ -253,7 +247,7 @@ class HintedCache(GuardedCore):
         return self._core.shelf.limit
 
     def close(self) -> None:
-        """Ends the thread of its own, and the receiver that was made from an address; entries are served until they expire."""
+        """Ends the thread of its own, and the receiver that was made from an address."""
         if self._feeder is not None:
             self._feeder.stop()
             self._feeder = None
@@ -292,24 +286,13 @@ class HintedCache(GuardedCore):
         super().renew_after_fork()
 
 
-def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The same method as one step, for an interpreter without a lock of its own."""
-
-    @wraps(method)
-    def locked(self: GuardedCore, *arguments: Any) -> Any:
-        with self.lock:
-            return method(self, *arguments)
-
-    return locked
-
-
 def _renew_after_fork() -> None:
     for cache in list(all_caches):
         cache.renew_after_fork()
 
 
 if not LOCK_FREE:
-    HintedCache.get = _locked(HintedCache.get)  # type: ignore[method-assign]
-    GuardedCore.fresh = _locked(GuardedCore.fresh)  # type: ignore[method-assign]
+    HintedCache.get = locked(HintedCache.get)  # type: ignore[method-assign]
+    GuardedCore.fresh = locked(GuardedCore.fresh)  # type: ignore[method-assign]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)

@@ -166,6 +166,15 @@ class CacheCore:
         bound = self.lives.bound()
         return self._options.max_ttl if bound is None else min(self._options.max_ttl, bound + self._soft)
 
+    def totals(self, fast_hits: int, now: float) -> dict[str, float]:
+        """See `HintedCache.counts`; `fast_hits` are those that were counted elsewhere."""
+        lives = self.lives
+        sums = self.counts + lives.counts + self.changes.counts
+        hits = fast_hits + sums.pop("slow_hits", 0) + sums["soft_hits"]
+        misses = sum(count for name, count in sums.items() if name.startswith("misses_"))
+        blind = lives.blind_seconds + (0.0 if lives.blind_since is None else max(0.0, now - lives.blind_since))
+        return {**sums, "hits": hits, "misses": misses, "blind_seconds": blind}
+
     def is_current(self, fill: Fill, now: float) -> bool:
         """Whether whoever asks now may have what this load brings: nothing has concerned it, as far as is known."""
         fresh = fill.refused is None and fill.only is None and fill.version == self.changes.version

@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import wraps
 from typing import Any, Final
 
 from atmost.uses.hints.core import CacheCore
@@ -118,3 +119,14 @@ class GuardedCore:
         """What `fresh` looks at, after whatever may have changed it."""
         self._version = self._core.changes.version
         self._due = self._core.due
+
+
+def locked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method as one step, for an interpreter without a lock of its own."""
+
+    @wraps(method)
+    def step(self: GuardedCore, *arguments: Any) -> Any:
+        with self.lock:
+            return method(self, *arguments)
+
+    return step
