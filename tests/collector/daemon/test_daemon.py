@@ -162,6 +162,8 @@ def test_keys_are_read_again(tmp_path):
         with atmost.Sender(daemon.url, key=keys[1], linger=0) as sender:
             sender.send("metrics.x", 1.0)
             until(lambda: daemon.state.metrics.kept == 1)
+        with pytest.raises(ConfigError, match="cannot be taken away"):
+            daemon.reload(CollectorOptions(**QUIET | {"bind": ("udp://127.0.0.1:0",)}))
 
 
 def test_what_had_arrived_is_in_the_account():

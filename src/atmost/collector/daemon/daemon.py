@@ -64,6 +64,7 @@ class CollectorDaemon:
                 f"{options.http} can be reached from other hosts: set a token, as by "
                 "'(umask 077; openssl rand -hex 16 > token)' and --token-file token, or bind 127.0.0.1:7141",
             )
+        self._keyed = bool(find_keys(None, options.key_file or None))
         self._timeline = Timeline(time.monotonic(), time.time())
         self._clock = threading.Lock()
         self._notifier = Notifier(given)
@@ -157,6 +158,8 @@ class CollectorDaemon:
             if self.http is not None and not self.http.local and not token:
                 raise ConfigError("token", "the page can be reached from other hosts, so it cannot be taken away")
             keys = [key.text() for key in find_keys(None, options.key_file or None)]
+            if not keys and self._keyed:
+                raise ConfigError("key_file", "keys cannot be taken away while it runs: start it anew")
             if keys:
                 for intake in self._opened.intakes:
                     intake.change_keys(keys)
