@@ -55,12 +55,19 @@ class JetStream:
     def pause(self) -> None:
         """SIGSTOP: its connections stand, and nothing answers."""
         assert self._process is not None
+        stat = Path(f"/proc/{self._process.pid}/task")
         os.kill(self._process.pid, signal.SIGSTOP)
+        until(lambda: all(_state(thread) == "T" for thread in stat.iterdir()))
 
     def go_on(self) -> None:
         """SIGCONT."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    """What the system says of a thread; it may take a moment to stop."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Relay:

@@ -93,7 +93,7 @@ class Scene:
         self._eye = await nats.connect(
             self.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=_not_here
         )
-        self._js = self._eye.jetstream()
+        self._js = self._eye.jetstream(timeout=0.5)  # what a killed server took along is asked again soon
         return self
 
     async def __aexit__(

@@ -64,6 +64,7 @@ def test_without_an_answer_the_outcome_is_unknown_and_said_to_be(request, server
     assert stats["not_acknowledged"] == 1
 
 
+@pytest.mark.needs("linux")
 def test_a_server_that_stands_still_is_waited_for(request, start: Server):
     """SIGSTOP: connections stand, nothing answers; afterwards everything is there once."""
     server, kept = start(), stream(request)
