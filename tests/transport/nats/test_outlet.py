@@ -230,10 +230,12 @@ def test_a_forbidden_subject_is_told_once_and_counted(tmp_path, caplog):
         running([NatsServer(tmp_path, settings=rules)]) as [server],
         atmost.Sender(server.url(user="me:x@"), linger=0) as sender,
     ):
-        assert until_refused(sender, "EACCES") == 1
+        until_refused(sender, "EACCES")
+        handed_over = sender.stats().handed_over
         for _ in range(10):
             sender.send("a", 1)
-        assert sender.stats().refused["EACCES"] == 11
+        assert sender.stats().refused["EACCES"] >= 11
+        assert sender.stats().handed_over == handed_over
         assert sender._outlet._link.losses == 0
     assert caplog.text.count("the server forbids to publish on atmost.test.") == 1
 

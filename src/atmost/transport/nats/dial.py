@@ -42,6 +42,8 @@ class Connection:
         self.server = server
         self.rest = b""
         """What is left of the message that is being written."""
+        self.full_since: float | None = None
+        """Since when the system takes nothing, monotonic seconds."""
         self.max_payload = _DEFAULT_MAX_PAYLOAD
         self.peers: tuple[Server, ...] = ()
         """Other servers of the cluster."""
@@ -92,9 +94,14 @@ class Connection:
 
     def _send(self, data: bytes) -> int:
         try:
-            return self.sock.send(data)
+            taken = self.sock.send(data)
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return 0
+            taken = 0
+        if taken:
+            self.full_since = None
+        elif self.full_since is None:
+            self.full_since = time.monotonic()
+        return taken
 
 
 def dial(address: NatsAddress, server: Server, name: str) -> Connection:

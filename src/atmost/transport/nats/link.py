@@ -34,6 +34,9 @@ _JOIN: Final = 0.5
 _LAST_WORDS: Final = 0.2
 """How long a closing link may take to write what was begun, seconds."""
 _FOR_EVER: Final = 3600.0
+_FULL: Final = 0.02
+"""A connection that took nothing for this long is left to the thread, which the system tells when there is room: every system call lets
+other threads run first, and on a busy machine the sender would wait for them."""
 
 
 class Ends(Protocol):
@@ -106,28 +109,35 @@ class Link:
         connection = self._connection
         return None if connection is None else connection.max_payload
 
-    def offer(self, data: bytes) -> str | None:
-        """Writes one message without waiting; None when the system took it or began to, else why not."""
+    def offer(self, head: bytes, datagram: bytes) -> str | None:
+        """Publishes one datagram without waiting; None when the system took it or began to, else why not.
+
+        Args:
+            head: of the operation, up to the size.
+            datagram: the payload.
+        """
         connection = self._connection
         if connection is None:
             return self.refusal
+        full_since = connection.full_since
+        if full_since is not None and time.monotonic() - full_since > _FULL:
+            return NOT_NOW
         if not self._lock.acquire(blocking=False):
             return NOT_NOW
         try:
             if connection is not self._connection:
                 return self.refusal
-            if not connection.write(data):
-                return NOT_NOW
-            begun = connection.rest
+            taken = connection.write(b"%b%d\r\n%b\r\n" % (head, len(datagram), datagram))
+            waits = connection.rest or (full_since is None and not taken)
         except OSError as error:
             self._waker.wake()
             name = errno_name(error)
             return name if name != NOT_NOW else NOT_CONNECTED
         finally:
             self._lock.release()
-        if begun:
+        if waits:
             self._waker.wake()  # so that it is finished though nobody sends again
-        return None
+        return None if taken else NOT_NOW
 
     def wake(self) -> None:
         """Lets the thread look at its deadlines."""
@@ -251,21 +261,30 @@ class Link:
             self._asked_at = now
             self._write(connection, [b"PING\r\n"])
             quiet = self._address.ping
-        self._poll(connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
+        room = self._poll(connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
         self._read(connection)
-        if connection.rest:
+        if room:
             with self._lock:
+                connection.full_since = None
                 connection.flush()
 
-    def _poll(self, connection: Connection | None, timeout: float) -> None:
+    def _poll(self, connection: Connection | None, timeout: float) -> bool:
+        """Waits for something to read, for room to write where that is wanted, or to be woken; whether there is room."""
         poll = select.poll()
-        poll.register(self._waker.reader, select.POLLIN)
+        waker = self._waker.reader.fileno()
+        poll.register(waker, select.POLLIN)
         if connection is not None:
+            wanted = bool(connection.rest) or connection.full_since is not None
             if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
-                return
-            poll.register(connection.sock, select.POLLIN | (select.POLLOUT if connection.rest else 0))
-        if any(fd == self._waker.reader.fileno() for fd, _ in poll.poll(timeout * 1000 + 0.5)):
-            self._waker.clear()
+                timeout = 0.0
+            poll.register(connection.sock, select.POLLIN | (select.POLLOUT if wanted else 0))
+        room = False
+        for fd, events in poll.poll(timeout * 1000 + 0.5):
+            if fd == waker:
+                self._waker.clear()
+            else:
+                room = bool(events & select.POLLOUT)
+        return room
 
     def _read(self, connection: Connection) -> None:
         if isinstance(connection.sock, ssl.SSLSocket):

@@ -84,7 +84,7 @@ class NatsOutlet:
         shard = int.from_bytes(datagram[SHARD_OFFSET : SHARD_OFFSET + 4]) % len(self._heads)
         if self._ends.denied and self._ends.denies(shard):
             return DENIED
-        error = link.offer(b"%b%d\r\n%b\r\n" % (self._heads[shard], len(datagram), datagram))
+        error = link.offer(self._heads[shard], datagram)
         if error is NOT_NOW:
             if link.max_payload is None and first_at + _PATIENCE < time.monotonic():
                 return NOT_CONNECTED
