@@ -1,0 +1,282 @@
+"""A whole collector under load from real clients of every protocol at once, with a reader of its event stream and a scraper.
+
+Two parts: what is delivered and lost by place, memory and CPU for each message, with everybody sending; and how much of our
+own messages it receives flat out, with and without reader and scraper, in turn, for as long each.
+
+    python benchmarks/collector.py [--seconds 60] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import logging
+import logging.handlers
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+TURNS = 8
+PAUSE = 0.01
+"""Between two rounds of a client, seconds."""
+
+
+def ours(url: str, seconds: float, name: str) -> None:
+    """A service with metrics, logs, a heartbeat and messages of its own."""
+    import atmost
+
+    with (
+        atmost.Sender(url, name=name) as sender,
+        atmost.Metrics(sender, interval=1.0) as metrics,
+        atmost.Heartbeat(sender, name, interval=1.0),
+    ):
+        requests = metrics.counter("http_requests_total", "Requests", ("route",))
+        latency = metrics.histogram("http_request_seconds", unit="seconds")
+        logger = logging.Logger(name)  # noqa: LOG001  of this process alone
+        handler = atmost.LogHandler(sender)
+        logger.addHandler(handler)
+        end, number = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            for _ in range(20):
+                number += 1
+                requests.labels(f"/{number % 10}").inc()
+                latency.observe(number % 100 / 1000)
+                sender.send("orders.viewed", {"number": number})
+            sender.send("metrics.plain", float(number))
+            logger.info("request %d served", number)
+            time.sleep(PAUSE)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def statsd(port: int, seconds: float) -> None:
+    """The client of DogStatsD."""
+    from datadog.dogstatsd import DogStatsd
+
+    client = DogStatsd("127.0.0.1", port, disable_telemetry=True)
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for _ in range(20):
+            number += 1
+            client.increment("bar.hits", tags=[f"route:{number % 10}"])
+            client.timing("bar.time", number % 100)
+            client.gauge("bar.temperature", number % 40)
+        time.sleep(PAUSE)
+    client.flush()
+    client.close_socket()
+
+
+def syslog(port: int, seconds: float) -> None:
+    """The standard library's handler."""
+    handler = logging.handlers.SysLogHandler(("127.0.0.1", port))
+    _log(handler, seconds)
+
+
+def gelf(port: int, seconds: float) -> None:
+    """pygelf's handler, compressed."""
+    from pygelf import GelfUdpHandler
+
+    _log(GelfUdpHandler(host="127.0.0.1", port=port, compress=True), seconds)
+
+
+def flat_out(url: str, seconds: float) -> None:
+    """Plain readings of ours as fast as they can be sent."""
+    import atmost
+
+    with atmost.Sender(url, name="flat-out") as sender:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for number in range(100):
+                sender.send("metrics.plain", float(number))
+
+
+class Reader:
+    """A reader of the event stream and a scraper, as a page and a Prometheus are; threads of this process."""
+
+    def __init__(self, address: str, every: float = 1.0) -> None:
+        self.address, self.every, self.stop = address, every, threading.Event()
+        self.events = self.scrapes = 0
+        self.slowest = 0.0
+        self.threads = [threading.Thread(target=each, daemon=True) for each in (self.read, self.scrape)]
+
+    def __enter__(self) -> Self:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(10)
+
+    def read(self) -> None:
+        """Counts events."""
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        connection.request("GET", "/api/v1/stream")
+        answer = connection.getresponse()
+        while not self.stop.is_set():
+            self.events += answer.readline().startswith(b"event:")
+        connection.close()
+
+    def scrape(self) -> None:
+        """Asks for everything, again and again."""
+        while not self.stop.wait(self.every):
+            began = time.monotonic()
+            get(self.address, "/metrics")
+            self.scrapes += 1
+            self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def get(address: str, path: str) -> bytes:
+    """The body of an answer."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("GET", path)
+    body = connection.getresponse().read()
+    connection.close()
+    return body
+
+
+class Collector:
+    """`atmost collect` in a process of its own."""
+
+    def __enter__(self) -> Self:
+        free = [part for kind in ("statsd", "syslog", "gelf", "http") for part in (f"--{kind}", "127.0.0.1:0")]
+        self.file = tempfile.NamedTemporaryFile("w+b", suffix=".jsonl")
+        command = [sys.executable, "-m", "atmost", "collect", "--json", "--bind", "udp://127.0.0.1:0", *free]
+        self.child = subprocess.Popen(command, stdout=self.file, stderr=subprocess.DEVNULL)
+        while not (lines := Path(self.file.name).read_bytes().splitlines()):
+            time.sleep(0.05)
+        where = {each["kind"]: each["url"] for each in json.loads(lines[0])["addresses"]}
+        self.url = where["atmost"]
+        self.ports = {kind: int(url.rstrip("/").rpartition(":")[2]) for kind, url in where.items()}
+        self.address = f"127.0.0.1:{self.ports['http']}"
+        self.process = psutil.Process(self.child.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.terminate()
+        self.child.wait(20)
+        self.file.close()
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def delivered(self) -> int:
+        """Messages of ours so far; the account is taken once a second, so this waits for the next one."""
+        last = self.overview()["totals"]["delivered"]
+        while (now := self.overview()["totals"]["delivered"]) == last:
+            time.sleep(0.02)
+        return int(now)
+
+    def overview(self) -> dict[str, Any]:
+        """The account of this moment."""
+        found: dict[str, Any] = json.loads(get(self.address, "/api/v1/overview"))
+        return found
+
+
+def _log(handler: logging.Handler, seconds: float) -> None:
+    logger = logging.Logger("bench")  # noqa: LOG001  of this process alone
+    logger.addHandler(handler)
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for _ in range(10):
+            number += 1
+            logger.warning("line %d of a service", number)
+        time.sleep(PAUSE)
+    handler.close()
+
+
+def together(seconds: float) -> dict[str, Any]:
+    """Everybody at once, with reader and scraper."""
+    with Collector() as collector:
+        jobs: list[tuple[Any, tuple[Any, ...]]] = [(ours, (collector.url, seconds, f"shop-{n}")) for n in range(3)]
+        jobs += [(each, (collector.ports[each.__name__], seconds)) for each in (statsd, syslog, gelf)]
+        senders = [multiprocessing.Process(target=target, args=arguments) for target, arguments in jobs]
+        before, began = collector.cpu(), time.monotonic()
+        with Reader(collector.address) as reader:
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
+            time.sleep(2.5)  # the grace: what is missing is lost by now
+            found, lasted = collector.overview(), time.monotonic() - began
+        cpu = collector.cpu() - before
+        totals = found["totals"]
+        taken = totals["delivered"] + sum(each["accepted"] for each in found["listeners"] if each["kind"] != "atmost")
+        return {
+            "seconds": round(lasted, 1),
+            "delivered": totals["delivered"],
+            "lost": totals["lost"],
+            "lost_by_place": totals["lost_by_place"],
+            "listeners": {
+                each["kind"]: {
+                    name: each[name] for name in ("received", "accepted", "rejected", "kernel_drops", "queue_drops")
+                }
+                for each in found["listeners"]
+            },
+            "memory_mib": round(found["memory"]["bytes"] / 2**20, 1),
+            "cpu_seconds": round(cpu, 2),
+            "cpu_us_a_message": round(cpu / taken * 1e6, 1),
+            "events": reader.events,
+            "scrapes": reader.scrapes,
+            "slowest_scrape_ms": round(reader.slowest * 1000, 1),
+        }
+
+
+def rates(seconds: float) -> dict[bool, list[float]]:
+    """Messages a second that are received from one sender flat out, in turn without and with reader and scraper."""
+    found: dict[bool, list[float]] = {False: [], True: []}
+    with Collector() as collector:
+        sender = multiprocessing.Process(target=flat_out, args=(collector.url, 3600.0))
+        sender.start()
+        while not collector.overview()["totals"]["delivered"]:
+            time.sleep(0.1)
+        for turn in range(2 * TURNS):
+            with contextlib.ExitStack() as stack:
+                if turn % 2:
+                    stack.enter_context(Reader(collector.address))
+                before, began = collector.delivered(), time.monotonic()
+                time.sleep(seconds / (2 * TURNS))
+                found[bool(turn % 2)].append((collector.delivered() - before) / (time.monotonic() - began))
+        sender.terminate()
+        sender.join()
+    return found
+
+
+def main() -> None:
+    """Runs both parts and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of both parts together, about")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    whole = together(options.seconds / 2)
+    found = rates(options.seconds / 2)
+    alone, watched = (statistics.median(found[read]) for read in (False, True))
+    pairs = [with_both / without for without, with_both in zip(found[False], found[True], strict=True)]
+    whole["rate"] = {
+        "alone": round(alone),
+        "with_reader_and_scraper": round(watched),
+        "ratio": round(statistics.median(pairs), 3),
+    }
+    whole["rates"] = {"alone": [round(one) for one in found[False]], "with": [round(one) for one in found[True]]}
+    if options.json:
+        print(json.dumps(whole))
+        return
+    for name, value in whole.items():
+        print(f"{name:20} {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+if __name__ == "__main__":
+    main()
