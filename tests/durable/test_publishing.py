@@ -3,9 +3,12 @@
 import asyncio
 import datetime as dt
 import sys
+from contextlib import suppress
 
 import nats
 import pytest
+from nats.js.client import JetStreamContext
+from nats.js.errors import APIError
 
 from atmost import AddressError, MissingExtra, OptionError, PayloadNotEncodable, SubjectError
 from atmost.durable import AtLeastOnce, ExactlyOnce, NotAcknowledged, NotConnected, Stream
@@ -95,6 +98,26 @@ def test_a_full_stream_refuses_and_says_that_nothing_is_stored(request, server):
             return told.value
 
     assert asyncio.run(full()).unknown is False
+
+
+def test_a_deadline_that_was_swallowed_ends_all_the_same(request, server, monkeypatch):
+    """Python 3.11's `wait_for` drops a cancellation when the answer comes in the same moment, and it comes only once."""
+    kept = stream(request)
+
+    async def swallowing(self, *_, **__):
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.5)
+        raise APIError(503, "no quorum")
+
+    async def swallowed():
+        async with AtLeastOnce(server.url, kept, retry_delay=0.001) as publisher:
+            await publisher.publish(f"{kept.name}.a", 1)
+            monkeypatch.setattr(JetStreamContext, "publish", swallowing)
+            with pytest.raises(NotAcknowledged, match="no quorum") as told:
+                await asyncio.wait_for(publisher.publish(f"{kept.name}.a", 2, deadline=0.2), 10)
+            return told.value
+
+    assert asyncio.run(swallowed()).unknown is True
 
 
 def test_a_payload_beyond_the_server_s_limit_is_told_at_once(request, start: Server, tmp_path):

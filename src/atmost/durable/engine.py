@@ -92,11 +92,15 @@ class Engine:
         """
         if self._js is not None and self._client is not None and not self._client.is_closed:
             return self._js
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout
         try:
-            async with asyncio.timeout(timeout), self._opening:
+            async with asyncio.timeout_at(ends_at), self._opening:
                 while self._js is None or self._client is None or self._client.is_closed:
                     if self.closed:
                         raise NotConnected(self.url, "closed")
+                    if loop.time() >= ends_at:  # a cancellation comes once, and nats-py may have swallowed it
+                        raise TimeoutError  # noqa: TRY301  it ends as the timeout does
                     await self._try_to_open()
                 return self._js
         except TimeoutError:

@@ -103,6 +103,8 @@ class Publisher:
                     raise TimeoutError from None
             except (Error, OSError) as error:
                 attempt.failed(str(error) or type(error).__name__, stored_nothing=False)
+            if attempt.over():  # `wait_for` of Python 3.11 may swallow the one cancellation by which the deadline came
+                raise TimeoutError
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries, keeps no secret
             delay = min(2 * delay, options.max_retry_delay)
 
@@ -122,6 +124,9 @@ class _Attempts:
 
     def left(self) -> float:
         return max(0.001, self.ends_at - asyncio.get_running_loop().time())
+
+    def over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self.ends_at
 
     def begin(self) -> None:
         """From here on the message may be stored, whatever happens."""
