@@ -3,7 +3,8 @@
 import pytest
 
 from atmost import Metrics
-from atmost.collector.state.series import MAX_MERGED, Question, QuestionError, ask, listed, snapshot
+from atmost.collector.state.listing import listed
+from atmost.collector.state.series import MAX_MERGED, Question, QuestionError, ask, snapshot
 from atmost.core.events import Loss, Place
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
 from tests.uses.metrics.scene import FakeSender, quiet
@@ -153,25 +154,3 @@ def test_two_kinds_of_one_name_answer_with_the_later():
     feed_statsd(state, "m:1|c")
     feed_statsd(state, "m:7|g", T0 + 1)
     assert ask(state, Question("m", 3.0), T0 + 1.5).kind == "gauge"
-
-
-def test_the_list_says_what_is_known_of_each():
-    """By name, with the last value, and how complete the last minute was; unknown for StatsD."""
-    state = make_state()
-    registry = Registry(state)
-    requests = registry.metrics.counter("requests_total", "Requests served", ("route",))
-    requests.labels("/").inc(3)
-    for second in range(4):
-        registry.turn(T0 + second, lost=second == 1)
-    feed_statsd(state, "bar.temperature:21|g|#room:a")
-    state.tick(T0 + 6, 6.0)
-    rows, left = listed(snapshot(state), "", 10, T0 + 6, state.knows_loss)
-    assert [(row.name, row.labels, row.sender, row.source, row.kind, row.help, row.last) for row in rows] == [
-        ("bar.temperature", {"room": "a"}, "", "statsd", "gauge", "", 21.0),
-        ("requests_total", {"route": "/"}, "web-1", "atmost", "counter", "Requests served", 3.0),
-    ]
-    assert [row.completeness for row in rows] == [None, 0.75]
-    assert left == 0
-    assert listed(snapshot(state), "", 1, T0 + 6, state.knows_loss)[1] == 1
-    for text, count in (("ROOM=A", 1), ("web-1", 1), ("requests", 1), ("a", 2), ("zzz", 0)):
-        assert len(listed(snapshot(state), text, 10, T0 + 6, state.knows_loss)[0]) == count

@@ -14,7 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from atmost.collector.api.prometheus_names import label_names, metric_name
 from atmost.collector.api.views import Views
-from atmost.collector.state.series import COMPLETENESS_OF, Snapshot, grouped, snapshot
+from atmost.collector.state.listing import COMPLETENESS_OF
+from atmost.collector.state.series import Snapshot, grouped, snapshot
 from atmost.collector.state.statsd import SCALE
 from atmost.uses.metrics.buckets import GAMMA, Buckets
 from atmost.uses.metrics.query import Found, completeness

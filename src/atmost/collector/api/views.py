@@ -16,9 +16,10 @@ import atmost
 from atmost.collector.api import shapes
 from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.state.listing import listed
 from atmost.collector.state.logtail import LogFilter, Page, look_up
 from atmost.collector.state.senders import SenderRow, totals
-from atmost.collector.state.series import Question, ask, listed, snapshot
+from atmost.collector.state.series import Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
 from atmost.core.ledger import Ledger
 

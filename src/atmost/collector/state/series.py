@@ -1,4 +1,4 @@
-"""The series of both kinds of senders under one roof: listed, and asked step by step.
+"""The series of both kinds of senders under one roof, asked step by step.
 
 Safe from any thread where it says so. Times are seconds since 1970.
 """
@@ -6,13 +6,13 @@ Safe from any thread where it says so. Times are seconds since 1970.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.uses.metrics.buckets import Buckets
-from atmost.uses.metrics.query import Found, completeness
+from atmost.uses.metrics.query import Found
 from atmost.uses.metrics.recent import KEPT, RECENT
 from atmost.uses.metrics.state import Metric
 
@@ -23,8 +23,6 @@ MAX_POINTS: Final = 2000
 MAX_MERGED: Final = 500
 """Series that one question may merge."""
 FIGURES: Final = ("value", "rate", "p50", "p90", "p99")
-COMPLETENESS_OF: Final = 60.0
-"""Over how long a list tells completeness, seconds."""
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _USUAL_POINTS: Final = 300
 
@@ -32,23 +30,6 @@ _USUAL_POINTS: Final = 300
 Labels = tuple[tuple[str, str], ...]
 GroupKey = tuple[str, str, Labels]
 """Name, sender and labels."""
-
-
-class SeriesFacts(NamedTuple):
-    """One series as a list shows it."""
-
-    name: str
-    labels: dict[str, str]
-    sender: str
-    source: str
-    """atmost or statsd."""
-    kind: str
-    unit: str
-    help: str
-    last: float | None
-    last_seen: float
-    completeness: float | None
-    """Of the last minute; None where nothing was to come, and where nobody can know."""
 
 
 class Point(NamedTuple):
@@ -110,35 +91,6 @@ def snapshot(state: CollectorState, question: Question | None = None) -> Snapsho
     return Snapshot(ours, state.metrics.metrics, [] if ours or question.sender else _statsd_of(state, question))
 
 
-def listed(
-    seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callable[[str], bool]
-) -> tuple[list[SeriesFacts], int]:
-    """The series whose name, sender or labels hold a text, by name, and how many more there are.
-
-    Args:
-        seen: all series.
-        text: what is looked for, in any case; empty takes all.
-        limit: at most so many.
-        now: seconds since 1970.
-        knows_loss: whether the loss of a kind of series is known.
-    """
-    wanted = text.casefold()
-    ours = [(*key, lives) for key, lives in grouped(seen).items() if _mentions(wanted, *key)]
-    theirs = [each for each in seen.theirs if _mentions(wanted, each.name, "", each.labels)]
-    keys = [(name, sender, labels, place) for place, (name, sender, labels, _) in enumerate(ours)]
-    keys += [(each.name, "", each.labels, place + len(ours)) for place, each in enumerate(theirs)]
-    keys.sort()
-    rows = []
-    for *_, place in keys[:limit]:
-        if place < len(ours):
-            name, sender, labels, lives = ours[place]
-            metric = seen.metrics[name]
-            rows.append(_of_ours(metric, sender, labels, lives, now, knows=knows_loss(metric.kind)))
-        else:
-            rows.append(_of_statsd(theirs[place - len(ours)]))
-    return rows, max(0, len(keys) - limit)
-
-
 def ask(state: CollectorState, question: Question, now: float) -> Curve:
     """The steps of a series, of several merged where the question fits several; takes the state's lock itself.
 
@@ -176,41 +128,6 @@ def grouped(seen: Snapshot) -> dict[GroupKey, list[Found]]:
         names = metrics[name].label_names
         groups.setdefault((name, each.sender, tuple(zip(names, each.labels, strict=False))), []).append(each)
     return groups
-
-
-def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
-    return (
-        not wanted
-        or wanted in name.casefold()
-        or wanted in sender.casefold()
-        or any(wanted in f"{label}={value}".casefold() for label, value in labels)
-    )
-
-
-def _of_ours(
-    metric: Metric, sender: str, labels: Labels, lives: list[Found], now: float, *, knows: bool
-) -> SeriesFacts:
-    latest = max(lives, key=lambda each: each.series.updated)
-    known = [each.last for each in lives if each.last is not None]
-    last = sum(known) if known and metric.kind in {"counter", "histogram"} else latest.last
-    return SeriesFacts(
-        metric.name,
-        dict(labels),
-        sender,
-        "atmost",
-        metric.kind,
-        metric.unit,
-        metric.help,
-        last,
-        latest.series.updated,
-        completeness(lives, COMPLETENESS_OF, now, 1.0) if knows else None,
-    )
-
-
-def _of_statsd(series: StatsdSeries) -> SeriesFacts:
-    return SeriesFacts(
-        series.name, dict(series.labels), "", "statsd", series.kind, series.unit, "", series.value, series.updated, None
-    )
 
 
 def _statsd_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
