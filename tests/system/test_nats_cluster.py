@@ -11,7 +11,7 @@ from tests.system.scene import Scene
 
 pytestmark = pytest.mark.needs("nats-server")
 
-LEASE = 0.4
+LEASE = 0.6
 READY = {"future_bound": 0.05, "clock_guard": 0.05, "grace": 0.2}
 SETTINGS = f"lease={LEASE}&ping=0.3"
 
@@ -40,10 +40,10 @@ def test_without_a_fault_nothing_is_lost(scene, nodes):
     """Sender and receiver at different servers: every message arrives, once."""
     receiver = scene.receiver(url(nodes[:1]), **READY).go()
     receiver.ready()
-    sender = scene.sender(url(nodes[1:2]), "a", count=20_000, linger=0.002)
+    sender = scene.sender(url(nodes[1:2]), "a", count=8_000, linger=0.002)
     sender.finish()
     report, ledger, verdict = enough(scene, receiver, sender)
-    assert (verdict.handled, verdict.lost, verdict.unknown) == (20_000, 0, 0)
+    assert (verdict.handled, verdict.lost, verdict.unknown) == (8_000, 0, 0)
     assert report["stats"]["refused"] == report["stats"]["dropped"] == {}
     assert ledger["kernel_drops"] == 0
 

@@ -9,7 +9,7 @@ from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.needs("nats-server")
 
-LEASE = 0.4
+LEASE = 0.6
 READY = {"future_bound": 0.05, "clock_guard": 0.05, "grace": 0.2}
 SETTINGS = f"lease={LEASE}&ping=0.5"
 
@@ -155,14 +155,14 @@ def test_an_owner_that_stood_still_while_another_one_came_and_went(scene, url):
 
 def test_a_slow_handler_costs_nobody_its_shards(scene, url):
     """The announcements do not wait for it."""
-    first = scene.receiver(url, handler_seconds=3 * LEASE, **READY).go()
+    first = scene.receiver(url, handler_seconds=2.5 * LEASE, **READY).go()
     first.ready()
-    sender = scene.sender(url, "a", count=3)
+    sender = scene.sender(url, "a", count=2)
     sender.finish()
     first.wait_handled(1)
     second = scene.receiver(url, **READY).go()
     assert "holder" in second.child.line()
-    first.wait_handled(3)
+    first.wait_handled(2)
     sender.close()
     first.close()
-    assert scene.verdict().handled == 3
+    assert scene.verdict().handled == 2
