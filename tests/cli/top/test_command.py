@@ -13,8 +13,7 @@ from struct import pack
 
 import pytest
 
-from tests.cli.top.test_source import record
-from tests.collector.dashboard.fake import gap, heartbeat, sender
+from tests.collector.dashboard.answers import gap, heartbeat, record, sender
 from tests.collector.dashboard.scene import play
 from tests.real import BOUND, environment, until
 

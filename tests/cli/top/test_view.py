@@ -9,7 +9,7 @@ pytest.importorskip("textual")
 
 from atmost.cli.top.source import Source
 from atmost.cli.top.view import MAX_LOG_LINES, MAX_ROWS, TopView
-from tests.collector.dashboard.fake import gap, heartbeat, record, sender
+from tests.collector.dashboard.answers import gap, heartbeat, record, sender
 from tests.collector.dashboard.scene import play
 from tests.real import BOUND
 

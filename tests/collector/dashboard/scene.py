@@ -6,7 +6,8 @@ import math
 import time
 from random import Random
 
-from tests.collector.dashboard.fake import FakeCollector, gap, heartbeat, overview, points, record, sender, series
+from tests.collector.dashboard.answers import gap, heartbeat, overview, points, record, sender, series
+from tests.collector.dashboard.fake import FakeCollector
 
 TRACE = """Traceback (most recent call last):
   File "checkout/stock.py", line 81, in reserve

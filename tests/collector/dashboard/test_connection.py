@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.collector.dashboard.fake import gap, heartbeat, record, sender
+from tests.collector.dashboard.answers import gap, heartbeat, record, sender
 from tests.collector.dashboard.test_logs import lines, shows
 from tests.real import until
 

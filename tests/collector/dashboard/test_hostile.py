@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.collector.dashboard.fake import FOLDER, gap, heartbeat, points, record, sender, series
+from tests.collector.dashboard.answers import gap, heartbeat, points, record, sender, series
+from tests.collector.dashboard.fake import FOLDER
 from tests.real import until
 
 ATTACK = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><svg/onload=window.ran=1>\"'><a href='javascript:window.ran=1'>x</a>"

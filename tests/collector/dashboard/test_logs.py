@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.collector.dashboard.fake import gap, record
+from tests.collector.dashboard.answers import gap, record
 from tests.real import until
 
 pytestmark = pytest.mark.needs("chromium")

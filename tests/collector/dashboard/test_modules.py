@@ -7,13 +7,27 @@ from random import Random
 
 import pytest
 
+from tests.collector.dashboard.fake import FakeCollector
+
 pytestmark = pytest.mark.needs("chromium")
 
 
+@pytest.fixture(scope="module")
+def page(browser):
+    """The page, for whose modules one is enough."""
+    collector = FakeCollector()
+    collector.start()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(collector.url)
+    yield page
+    context.close()
+    collector.stop()
+
+
 @pytest.fixture
-def call(fake, visit):
+def call(page):
     """A function that calls an exported function of a module for each list of arguments."""
-    page = visit(fake.url)
 
     def many(module, name, *calls):
         code = "async ([module, name, calls]) => { const f = (await import('/' + module))[name]; return calls.map((each) => f(...each)); }"
@@ -149,9 +163,8 @@ def test_a_range_of_values_has_room(call):
     ]
 
 
-def test_events_come_out_whole_however_they_are_cut(fake, visit):
+def test_events_come_out_whole_however_they_are_cut(page):
     """Any division into parts, any of the three line ends, comments, several data lines, and a cursor."""
-    page = visit(fake.url)
     text = ': hello\r\nevent: overview\r\ndata: {"a": 1}\r\n\r\nid: 7\nevent: logs\ndata: one\ndata:  two\n\n: c\n\ndata:x\rid:8\r\rdata: é😀\n\nevent: lost\n\n'
     wanted = [
         ["overview", '{"a": 1}', None],
@@ -175,9 +188,8 @@ def test_events_come_out_whole_however_they_are_cut(fake, visit):
         assert found == wanted, json.dumps(parts)
 
 
-def test_an_event_without_end_is_given_up(fake, visit):
+def test_an_event_without_end_is_given_up(page):
     """A stream that never ends its line takes no memory without bound."""
-    page = visit(fake.url)
     code = """async () => {
         const { EventParser } = await import('/stream.js');
         const parser = new EventParser();

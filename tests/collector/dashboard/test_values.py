@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.collector.dashboard.fake import points, series
+from tests.collector.dashboard.answers import points, series
 from tests.real import until
 
 pytestmark = pytest.mark.needs("chromium")

@@ -52,7 +52,13 @@ const connection = new Connection(api, {
       charts.refresh();
     }
   },
-  event: (name, said) => shows[name]?.(said),
+  event(name, said) {
+    try {
+      shows[name]?.(said);
+    } catch (error) {
+      console.error(error); // a defect in one panel must not look like a broken connection, nor stop the others
+    }
+  },
   restarted: (said) => logs.restarted(said),
   history: () => logs.history(),
   async token(message) {
