@@ -1,11 +1,12 @@
 """The must-deliver guard: subjects on which a loss is not acceptable cannot be given to what may lose it."""
 
 import itertools
+import logging
 import os
 import re
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from hypothesis import given
@@ -220,6 +221,24 @@ def test_a_heartbeat_refuses_at_construction_and_never_later(sender):
             atmost.Heartbeat(sender, "worker-7")
         atmost.Heartbeat(sender, "worker-8")
         until(lambda: heartbeat.errors)
+
+
+@pytest.mark.parametrize("use", [atmost.LogHandler, atmost.Invalidator])
+def test_logs_and_hints_refuse_at_construction(sender, use):
+    """Where any subject below theirs must be delivered; a handler that lives counts, for logging harms nobody."""
+    with closing(use(sender)):
+        must_deliver("logs.audit.>", "hints.key")
+        with pytest.raises(LossNotTolerated):
+            use(sender)
+
+
+def test_a_log_handler_that_lives_counts(sender):
+    """`emit` raises nothing, whatever was declared since."""
+    handler = atmost.LogHandler(sender)
+    must_deliver("logs.>")
+    handler.handle(logging.makeLogRecord({"msg": "paid", "levelno": logging.ERROR, "levelname": "ERROR"}))
+    assert handler.counts["dropped"] == handler.counts["errors"] == 1
+    handler.close()
 
 
 @pytest.mark.parametrize("given_lines", [b"1\n2\n", b""])

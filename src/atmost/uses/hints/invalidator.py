@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Protocol, Self
 
 import msgspec
 
+from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.uses.hints.marker import Marker
 from atmost.uses.hints.numbering import Numbering
@@ -86,13 +87,14 @@ class Invalidator:
         Raises:
             OptionError: an option is outside its range, or a mark with so many shards fits no datagram of this sender.
             SubjectError: the subject cannot be used.
+            LossNotTolerated: something below it was declared must-deliver.
         """
         number = isinstance(interval, int | float) and not isinstance(interval, bool)
         if not number or not MIN_INTERVAL <= interval <= MAX_INTERVAL:
             raise OptionError("interval", interval, f"{MIN_INTERVAL:g} to {MAX_INTERVAL:g} seconds")
         self._interval = float(interval)
         self._shards = check_shards(shards)
-        self._subjects = {kind: name for name, kind in subjects(subject).items()}
+        self._subjects = {kind: name for name, kind in subjects(check_lossy_below(subject)).items()}
         self._sender = sender
         self._counts: Counter[str] = Counter()
         self._guard = threading.RLock()

@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from atmost.core.names import check_subject
+from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.uses.logs.levels import LOCK_FREE, Tally
@@ -57,10 +57,11 @@ class LogWriter:
 
         Raises:
             SubjectError: the subject cannot be used.
+            LossNotTolerated: something below it was declared must-deliver.
             AddressError: the URL cannot be used.
         """
         self._options = options = LogOptions() if options is None else options
-        self._mark_subject = check_subject(f"{options.subject}.{MARK}")
+        self._mark_subject = f"{check_lossy_below(options.subject)}.{MARK}"
         self._subjects = Subjects(options.subject)
         self._newest = options.drop == DropPolicy.NEWEST
         self._owns = not isinstance(sender, Sender)
