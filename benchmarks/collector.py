@@ -173,6 +173,10 @@ class Collector:
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
+    def receiving_cpu(self) -> float:
+        """Seconds of CPU of the thread that needed most, which under load is the receiving one."""
+        return float(max(thread.user_time + thread.system_time for thread in self.process.threads()))
+
     def delivered(self) -> int:
         """Messages of ours so far; the account is taken once a second, so this waits for the next one."""
         last = self.overview()["totals"]["delivered"]
@@ -235,9 +239,13 @@ def together(seconds: float) -> dict[str, Any]:
         }
 
 
-def rates(seconds: float) -> dict[bool, list[float]]:
-    """Messages a second that are received from one sender flat out, in turn without and with reader and scraper."""
-    found: dict[bool, list[float]] = {False: [], True: []}
+def rates(seconds: float) -> dict[bool, list[tuple[float, float]]]:
+    """What is received from one sender flat out, in turn without and with reader and scraper.
+
+    Returns:
+        Messages a second, and µs of CPU of the receiving thread for each; the second hardly depends on what else runs.
+    """
+    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     with Collector() as collector:
         sender = multiprocessing.Process(target=flat_out, args=(collector.url, 3600.0))
         sender.start()
@@ -247,9 +255,11 @@ def rates(seconds: float) -> dict[bool, list[float]]:
             with contextlib.ExitStack() as stack:
                 if turn % 2:
                     stack.enter_context(Reader(collector.address))
-                before, began = collector.delivered(), time.monotonic()
+                before, cpu, began = collector.delivered(), collector.receiving_cpu(), time.monotonic()
                 time.sleep(seconds / (2 * TURNS))
-                found[bool(turn % 2)].append((collector.delivered() - before) / (time.monotonic() - began))
+                count = collector.delivered() - before
+                spent, lasted = collector.receiving_cpu() - cpu, time.monotonic() - began
+                found[bool(turn % 2)].append((count / lasted, spent / count * 1e6))
         sender.terminate()
         sender.join()
     return found
@@ -263,19 +273,20 @@ def main() -> None:
     options = parser.parse_args()
     whole = together(options.seconds / 2)
     found = rates(options.seconds / 2)
-    alone, watched = (statistics.median(found[read]) for read in (False, True))
-    pairs = [with_both / without for without, with_both in zip(found[False], found[True], strict=True)]
-    whole["rate"] = {
-        "alone": round(alone),
-        "with_reader_and_scraper": round(watched),
-        "ratio": round(statistics.median(pairs), 3),
-    }
-    whole["rates"] = {"alone": [round(one) for one in found[False]], "with": [round(one) for one in found[True]]}
+    for name, which in (("received_a_second", 0), ("receiving_cpu_us_a_message", 1)):
+        alone, watched = ([round(turn[which], 2) for turn in found[read]] for read in (False, True))
+        pairs = [with_both / without for without, with_both in zip(alone, watched, strict=True)]
+        whole[name] = {
+            "alone": statistics.median(alone),
+            "with_reader_and_scraper": statistics.median(watched),
+            "ratio": round(statistics.median(pairs), 3),
+            "turns": [alone, watched],
+        }
     if options.json:
         print(json.dumps(whole))
         return
     for name, value in whole.items():
-        print(f"{name:20} {json.dumps(value) if isinstance(value, dict) else value}")
+        print(f"{name:27} {json.dumps(value) if isinstance(value, dict) else value}")
 
 
 if __name__ == "__main__":

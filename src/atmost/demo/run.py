@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atmost.collector.config.options import CollectorOptions
-from atmost.collector.daemon.daemon import CollectorDaemon
 from atmost.core.events import Event, Message
 from atmost.demo.account import DemoAccount, Tally, balance
 from atmost.demo.carriers import Carrier, ClusterCarrier, LinkCarrier
 from atmost.demo.processes import Child, ChildError
 from atmost.errors import BindError, MissingExtra
+
+if TYPE_CHECKING:
+    from atmost.collector.daemon.daemon import CollectorDaemon
 
 PAGE: Final = "127.0.0.1:7141"
 _TURN: Final = 0.1
@@ -151,6 +153,8 @@ def open_collector(bind: str, tap: Callable[[Event], object]) -> CollectorDaemon
         bind: where.
         tap: given every event.
     """
+    from atmost.collector.daemon.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
+
     for place in (PAGE, "127.0.0.1:0", "off"):
         options = CollectorOptions(bind=(bind,), statsd=("off",), syslog=("off",), gelf=("off",), http=place)
         try:
