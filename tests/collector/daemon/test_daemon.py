@@ -6,6 +6,8 @@ import logging
 import logging.handlers
 import os
 import socket
+import threading
+import time
 
 import pytest
 from datadog.dogstatsd import DogStatsd
@@ -15,6 +17,7 @@ from atmost import BindError, ConfigError
 from atmost.collector.config import CollectorOptions
 from atmost.collector.daemon.daemon import CollectorDaemon
 from atmost.collector.daemon.notify import Notifier
+from atmost.collector.state.timeline import Timeline
 from tests.collector.daemon.scene import FREE, QUIET, collecting
 from tests.real import until
 
@@ -192,8 +195,6 @@ def test_systemd_is_told(tmp_path):
         daemon = CollectorDaemon(CollectorOptions(**QUIET | {"statsd": ("127.0.0.1:0",)}), environment)
         with daemon:
             assert manager.recv(1000).startswith(b"READY=1\n")
-            import threading
-
             daemon.supervise(0.3, threading.Event())
             assert manager.recv(1000) == b"WATCHDOG=1"
         said = b""
@@ -206,3 +207,33 @@ def test_without_systemd_nothing_is_said():
     Notifier({}).say("READY=1")
     Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"}).say("READY=1")
     Notifier({"NOTIFY_SOCKET": "@nobody-there", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}).alive(1.0)
+
+
+def test_the_watchdog_is_not_fed_while_a_thread_hangs(tmp_path, monkeypatch):
+    """Nor is it ready: a service manager and a load balancer must see it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000"}
+        daemon = CollectorDaemon(CollectorOptions(**QUIET | {"http": "127.0.0.1:0"}), environment)
+        with daemon:
+            manager.recv(1000)
+            monkeypatch.setattr(type(daemon), "healthy", property(lambda self: False))
+            daemon.supervise(0.05, threading.Event())
+            with pytest.raises(BlockingIOError):
+                manager.recv(1000)
+            daemon._receiving.stop()
+            daemon._receiving.beat -= 1000
+            assert daemon.ready()["receiving"] is False
+
+
+def test_a_clock_that_was_set_back_is_told():
+    """Charts are ahead of it until it has caught up."""
+    with collecting(statsd=("127.0.0.1:0",)) as collector:
+        daemon = collector.daemon
+        daemon._timeline = Timeline(time.monotonic(), time.time() + 100)
+        daemon.supervise(0.0, threading.Event())
+        assert "charts are 100 s ahead" in daemon.state.warnings["clock"]
+        daemon._timeline = Timeline(time.monotonic(), time.time())
+        daemon.supervise(0.0, threading.Event())
+        assert "clock" not in daemon.state.warnings
