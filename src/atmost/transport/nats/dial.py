@@ -6,6 +6,7 @@ Waits, and therefore runs in the thread of a link.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from atmost.errors import AtMostError
 from atmost.transport.nats.credentials import credentials, tls_context
 from atmost.transport.nats.protocol import Cutter, ProtocolError, Said
 from atmost.transport.nats.url import NatsAddress, Server, Tls
+from atmost.transport.sockets import Waker
 
 TIMEOUT: Final = 2.0
 """The longest a server may take to be reached and to answer, seconds."""
@@ -102,6 +104,24 @@ class Connection:
         elif self.full_since is None:
             self.full_since = time.monotonic()
         return taken
+
+
+def wait_for(waker: Waker, connection: Connection | None, timeout: float) -> bool:
+    """Waits for something to read, for room to write where that is wanted, or to be woken; whether there is room."""
+    poll = select.poll()
+    poll.register(waker.reader, select.POLLIN)
+    if connection is not None:
+        wanted = bool(connection.rest) or connection.full_since is not None
+        if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
+            timeout = 0.0
+        poll.register(connection.sock, select.POLLIN | (select.POLLOUT if wanted else 0))
+    room = False
+    for fd, events in poll.poll(timeout * 1000 + 0.5):
+        if fd == waker.reader.fileno():
+            waker.clear()
+        else:
+            room = bool(events & select.POLLOUT)
+    return room
 
 
 def dial(address: NatsAddress, server: Server, name: str) -> Connection:

@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from atmost.core.sending import NOT_NOW
-from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info
+from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info, wait_for
+from atmost.transport.nats.ends import Ends
 from atmost.transport.nats.protocol import Delivery, ProtocolError, Said
 from atmost.transport.nats.url import NatsAddress, Server
 from atmost.transport.sockets import Waker, errno_name
@@ -37,34 +38,6 @@ _FOR_EVER: Final = 3600.0
 _FULL: Final = 0.02
 """A connection that took nothing for this long is left to the thread, which the system tells when there is room: every system call lets
 other threads run first, and on a busy machine the sender would wait for them."""
-
-
-class Ends(Protocol):
-    """Who is behind a link: called in its thread."""
-
-    def connected(self) -> Sequence[bytes]:
-        """What to write first."""
-        ...
-
-    def disconnected(self) -> None:
-        """The connection is gone."""
-        ...
-
-    def delivered(self, delivery: Delivery) -> Sequence[bytes]:
-        """Takes a message; returns what to write."""
-        ...
-
-    def complained(self, text: str) -> bool:
-        """Takes an error of the server's that leaves the connection open; False for one that does not concern it."""
-        ...
-
-    def deadline(self) -> float | None:
-        """When `due` should be called next, by `time.monotonic`."""
-        ...
-
-    def due(self) -> Sequence[bytes]:
-        """Does what is due; returns what to write."""
-        ...
 
 
 class Link:
@@ -213,7 +186,7 @@ class Link:
         while not self._stopped and (left := until - time.monotonic()) > 0:
             self._ends.due()
             due = self._ends.deadline()
-            self._poll(None, left if due is None else max(0.0, min(left, due - time.monotonic())))
+            wait_for(self._waker, None, left if due is None else max(0.0, min(left, due - time.monotonic())))
 
     def _serve(self, connection: Connection) -> None:
         """Listens until the connection is gone."""
@@ -261,30 +234,12 @@ class Link:
             self._asked_at = now
             self._write(connection, [b"PING\r\n"])
             quiet = self._address.ping
-        room = self._poll(connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
+        room = wait_for(self._waker, connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
         self._read(connection)
         if room:
             with self._lock:
                 connection.full_since = None
                 connection.flush()
-
-    def _poll(self, connection: Connection | None, timeout: float) -> bool:
-        """Waits for something to read, for room to write where that is wanted, or to be woken; whether there is room."""
-        poll = select.poll()
-        waker = self._waker.reader.fileno()
-        poll.register(waker, select.POLLIN)
-        if connection is not None:
-            wanted = bool(connection.rest) or connection.full_since is not None
-            if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
-                timeout = 0.0
-            poll.register(connection.sock, select.POLLIN | (select.POLLOUT if wanted else 0))
-        room = False
-        for fd, events in poll.poll(timeout * 1000 + 0.5):
-            if fd == waker:
-                self._waker.clear()
-            else:
-                room = bool(events & select.POLLOUT)
-        return room
 
     def _read(self, connection: Connection) -> None:
         if isinstance(connection.sock, ssl.SSLSocket):
