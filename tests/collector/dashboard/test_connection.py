@@ -10,7 +10,7 @@ from tests.real import until
 
 pytestmark = pytest.mark.needs("chromium")
 
-GONE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+GONE = ("net::ERR_",)
 
 
 def is_live(page):
@@ -94,12 +94,12 @@ def test_it_resumes_where_it_broke_off(fake, visit):
     fake.stop()
     until(lambda: page.inner_text("#link-status") == "Not connected")
     assert "The collector does not answer." in page.inner_text("#stale")
-    assert "next try in" in page.inner_text("#link-wait")
+    until(lambda: "next try in" in page.inner_text("#link-wait"))
     assert page.evaluate("document.documentElement.dataset.stale") == "true"
     fake.log(record("four"), gap(2, {"INFO": 2}), record("five"))
     fake.asked.clear()
     fake.start()
-    page.click("#link-retry")
+    page.evaluate("document.querySelector('#link-retry').click()")  # it may have tried by itself
     is_live(page)
     shows(page, "one", "two", "three", "four", "2 lost here (2 INFO)", "five")
     assert not page.is_visible("#stale")
@@ -144,7 +144,7 @@ def test_a_collector_that_refuses_the_stream(fake, visit):
     until(lambda: "Too many pages are open: close one." in page.inner_text("#stale"))
     assert page.locator("#senders tbody tr").count() == 1
     fake.refuses_streams = False
-    page.click("#link-retry")
+    page.evaluate("document.querySelector('#link-retry').click()")  # it may have tried by itself
     is_live(page)
 
 

@@ -175,7 +175,8 @@ export class Logs {
     const first = this.#rows[0];
     if (!first) return;
     this.#follow(false);
-    const answer = await this.#api.get("logs", { limit: PAGE, before: Math.ceil(first.cursor), ...this.#filter });
+    const answer = await this.#api.get("logs", { limit: PAGE, before: Math.ceil(first.cursor), ...this.#filter }).catch(() => null);
+    if (!answer) return;
     const before = this.#scroller.scrollHeight;
     this.#rows.unshift(...answer.records.map((record) => ({ epoch: first.epoch, cursor: record.cursor, node: rowOf(record) })));
     this.#waiting += this.#rows.splice(MOST_ROWS).length;
