@@ -8,6 +8,7 @@ apart, where the counts are exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -63,12 +64,11 @@ class UserMetrics:
         state = self._views.state
         with state.lock:
             seen, now = snapshot(state), self._views.now()
-            samples = list(_samples(seen, now))
         self.collisions, self.beyond = 0, 0
         shown: dict[str, Family] = {}
         kinds: dict[str, str] = {}
         labelled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
-        for sample in samples:
+        for sample in _samples(seen, now, state.lock):
             key = (sample.family, frozenset(sample.labels.items()))
             if len(labelled) >= state.options.max_exported:
                 self.beyond += 1
@@ -105,8 +105,8 @@ class UserMetrics:
         return family
 
 
-def _samples(seen: Snapshot, now: float) -> Iterator[_Sample]:
-    """Every series that has something to show; copies what a histogram holds."""
+def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
+    """Every series that has something to show; copies what a histogram holds, each under the lock for itself."""
     for (name, sender, labels), lives in grouped(seen).items():
         metric = seen.metrics[name]
         latest = max(lives, key=lambda each: each.series.updated)
@@ -116,9 +116,10 @@ def _samples(seen: Snapshot, now: float) -> Iterator[_Sample]:
         family = metric_name(name, kind)
         if kind == "histogram":
             pooled = Buckets()
-            for each in lives:
-                if each.series.buckets is not None:
-                    pooled.merge(each.series.buckets)
+            with lock:
+                for each in lives:
+                    if each.series.buckets is not None:
+                        pooled.merge(each.series.buckets)
             yield _Sample(family, kind, text, shown, pooled.count, pooled, pooled.sum)
             continue
         known = [each.last for each in lives if each.last is not None]
@@ -131,7 +132,8 @@ def _samples(seen: Snapshot, now: float) -> Iterator[_Sample]:
         shown = dict(zip(names, (value for _, value in series.labels), strict=True))
         family, text = metric_name(series.name, series.kind, series.unit), f"{series.kind} {series.name} of StatsD"
         if series.kind == "histogram" and series.buckets is not None:
-            copy = Buckets().merge(series.buckets)
+            with lock:
+                copy = Buckets().merge(series.buckets)
             yield _Sample(family, "histogram", text, shown, series.value, copy, series.sum, SCALE)
         elif series.kind == "counter":
             yield _Sample(family, "counter", text, shown, series.value)
