@@ -153,6 +153,23 @@ def test_who_stood_still_ends_when_another_one_has_taken_over():
     assert b.holds(bus.now)
 
 
+def test_who_stood_still_is_not_deterred_by_the_words_of_the_dead():
+    """What a successor said before it died waits at the other one's socket; nobody says it again, so the claim is good."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    bus.still = {"a"}
+    bus.run(1)
+    bus.join("b")
+    bus.run(3)
+    del bus.crew["b"]
+    bus.still = set()
+    bus.run(3)
+    assert a.holder is None
+    assert a.holds(bus.now)
+    assert a.incarnations == 2
+
+
 def test_after_a_cut_one_of_two_owners_ends():
     """Each side had one; they hear of each other within a third of a lease, and the smaller id stays."""
     bus = Bus()

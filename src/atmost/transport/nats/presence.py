@@ -189,7 +189,12 @@ class Presence:
         self._until = max(self._until, at + self._lease)
 
     def _contest(self, said: Announcement, shards: Shards, now: float) -> list[bytes]:
-        """Somebody else wants, or has, what is wanted here."""
+        """Somebody else wants, or has, what is wanted here.
+
+        What comes before the first echo of a claim was said before it, perhaps long ago, to one that stood still. Whoever lives says it again.
+        """
+        if not self._owning and self._claimed_at is None:
+            return []
         stronger = said.kind is Kind.OWN and not self._owning
         if stronger or (said.id < self._id and (said.kind is Kind.OWN or not self._owning)):
             what = "has" if said.kind is Kind.OWN else "claims"
