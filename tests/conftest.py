@@ -117,6 +117,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = getattr(signal, "SIGHUP", None)
+    if (
+        hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN
+    ):  # under nohup: still no end for this process
+        signal.signal(hang_up, lambda _number, _frame: None)
     config.addinivalue_line("markers", f"needs(*names): skip where the machine lacks one of: {', '.join(NEEDS)}")
     config.stash[_SKIPPED] = {}
 
