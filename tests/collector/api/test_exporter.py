@@ -136,6 +136,30 @@ def test_losses_have_bounded_labels():
     assert not any(("sender", "b") in labels for _, labels in found)
 
 
+def test_a_loss_that_was_taken_back_lowers_no_counter():
+    """Prometheus would take a fall for a restart, and count everything again."""
+    asked = Asked()
+    shown = []
+    for lost, late in ((5, 0), (2, 3)):
+        row = SessionLedger(
+            id=session("a").id, name="a", host="h", pid=1, key_id=0, tail=Tail.ALIVE, sent=0, datagrams=1,
+            last_seen=0.0, lost=lost, late=late, lost_by_place={"sender_socket": 0, "in_flight": lost},
+        )  # fmt: skip
+        asked.state.look(
+            {"udp://x": Ledger(sessions=[row], lost=lost, late=late, lost_by_place=row.lost_by_place)}, T0, 0.0
+        )
+        asked.exporter._rendered.clear()
+        found = scrape(asked)
+        sender = ("sender", "a")
+        shown.append(
+            (
+                found["atmost_messages_lost_total", (("reason", "in_flight"), sender)],
+                found["atmost_messages_late_total", (sender,)],
+            )
+        )
+    assert shown == [(5.0, 0.0), (5.0, 3.0)]
+
+
 def test_a_heartbeat_is_1_or_0_or_absent():
     """Never 0 for what is unknown."""
     asked = Asked()

@@ -10,11 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 import atmost
 from atmost.collector.api import shapes
+from atmost.collector.api.sender_totals import SenderTotals
 from atmost.collector.api.user_metrics import UserMetrics
 from atmost.collector.api.views import Views
 
-OTHER: Final = "other"
-"""Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
 _MAX_HEARTBEATS: Final = 500
 _ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
 """Of the other states nobody can say it."""
@@ -28,12 +27,11 @@ class OwnMetrics:
         """Args: views: of the state. extra: further counters, by name."""
         self._views = views
         self._extra = extra
-        self._named: dict[str, None] = {}
-        """Senders that have a label of their own: once given it is kept, so that curves do not jump."""
+        self._totals = SenderTotals()
 
     def families(self) -> Iterator[Own]:
         """Yields every family once."""
-        overview, ledgers = self._views.overview(), self._views.ledgers()
+        overview = self._views.overview()
         info = InfoMetricFamily("atmost_collector", "The collector's version")
         info.add_metric((), {"version": atmost.__version__})
         yield info
@@ -44,7 +42,7 @@ class OwnMetrics:
             "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
         )
         yield from self._of_limits(overview.memory.limits)
-        yield from self._of_senders(self._views.senders(limit=1 << 30).senders, ledgers.receivers)
+        yield from self._of_senders()
         yield from self._of_listeners(overview.listeners)
         yield from self._of_logs()
         yield from self._of_heartbeats(overview.alive)
@@ -70,42 +68,34 @@ class OwnMetrics:
             hits.add_metric((limit.name,), limit.hit)
         yield from (used, most, hits)
 
-    def _of_senders(self, rows: list[shapes.Sender], receivers: list[shapes.ReceiverLedger]) -> Iterator[Own]:
-        delivered, late, pending = Counter[str](), Counter[str](), Counter[str]()
-        lost, dropped = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        tails = Counter(row.tail for row in rows)
+    def _of_senders(self) -> Iterator[Own]:
+        state, totals = self._views.state, self._totals
+        with state.lock:
+            ledgers, rows = list(state.senders.ledgers.values()), state.senders.rows()
+        totals.look(ledgers, rows, state.options.max_exported_senders)
+        pending = dict.fromkeys(totals.delivered, 0)
         for row in rows:
-            sender = self._label(row.name, rows)
-            delivered[sender] += row.delivered
-            late[sender] += row.late
-            pending[sender] += row.pending
-            for place, count in row.lost_by_place.items():
-                lost[sender, place] += count
-            for reason, count in {**row.sender_dropped, **row.sender_refused}.items():
-                dropped[sender, reason] += count
-        # What forgotten sessions had is in the receivers' totals only.
-        delivered[OTHER] += sum(each.delivered for each in receivers) - delivered.total()
-        late[OTHER] += sum(each.late for each in receivers) - late.total()
-        places = Counter[str]()
-        for each in receivers:
-            places.update(each.lost_by_place)
-            places["receiver_queue"] += each.overflow
-        for place, count in places.items():
-            lost[OTHER, place] += count - sum(some for (_, where), some in lost.items() if where == place)
-        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), delivered)
-        yield _counter("atmost_messages_lost", "Messages sent and not arrived, by place", ("sender", "reason"), lost)
-        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), late)
+            pending[totals.label(row.account.name)] += row.account.pending
+        tails = Counter(row.account.tail.value for row in rows)
+        refused = Counter[str]()
+        for each in ledgers:
+            refused.update(each.refused)
+        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), totals.delivered)
+        yield _counter(
+            "atmost_messages_lost",
+            "Messages not there within the grace, by place; those that came late among them",
+            ("sender", "reason"),
+            totals.lost,
+        )
+        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), totals.late)
         yield _gauge("atmost_messages_pending", "Messages missing within the grace", ("sender",), pending)
         yield _counter(
             "atmost_sender_dropped",
             "Messages dropped or refused at the sender, as it says",
             ("sender", "reason"),
-            dropped,
+            totals.dropped,
         )
         yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
-        refused = Counter[str]()
-        for each in receivers:
-            refused.update(each.refused)
         yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
 
     def _of_listeners(self, listeners: list[shapes.Listener]) -> Iterator[Own]:
@@ -155,28 +145,13 @@ class OwnMetrics:
                 up.add_metric((row.name,), _ALIVE[row.state])
         yield up
 
-    def _label(self, name: str, rows: list[shapes.Sender]) -> str:
-        most = self._views.state.options.max_exported_senders
-        if name in self._named:
-            return name
-        if not name or not most:
-            return OTHER
-        if len(self._named) >= most:
-            present = {row.name for row in rows}
-            gone = next((known for known in self._named if known not in present), None)
-            if gone is None:
-                return OTHER
-            del self._named[gone]
-        self._named[name] = None
-        return name
-
 
 def _counter(
     name: str, text: str, labels: tuple[str, ...], counts: Mapping[str, int] | Mapping[tuple[str, str], int]
 ) -> Own:
     family = CounterMetricFamily(name, text, labels=labels)
     for key, count in counts.items():
-        family.add_metric((key,) if isinstance(key, str) else key, max(0, count))
+        family.add_metric((key,) if isinstance(key, str) else key, count)
     return family
 
 

@@ -29,6 +29,8 @@ class SenderRow(NamedTuple):
     rate: float
     """Messages a second, between the last two looks."""
     clock_warning: str | None
+    address: str
+    """Of the receiver."""
 
 
 class SenderTable:
@@ -81,8 +83,8 @@ class SenderTable:
     def rows(self) -> list[SenderRow]:
         """Every session, busiest first."""
         rows = [
-            SenderRow(account, self._rates.get((account.key_id, account.id), 0.0), self._warning(account))
-            for ledger in self.ledgers.values()
+            SenderRow(account, self._rates.get((account.key_id, account.id), 0.0), self._warning(account), address)
+            for address, ledger in self.ledgers.items()
             for account in ledger.sessions
         ]
         rows.sort(key=lambda row: (-row.rate, -row.account.delivered, row.account.name, row.account.id))
