@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from atmost.collector.api.prometheus_names import label_names, metric_name
 from atmost.collector.api.user_metrics import boundaries
+from atmost.collector.state.records import Gap
 from atmost.core.events import Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.uses.metrics.buckets import Buckets
@@ -158,6 +159,21 @@ def test_a_loss_that_was_taken_back_lowers_no_counter():
             )
         )
     assert shown == [(5.0, 0.0), (5.0, 3.0)]
+
+
+def test_lost_records_are_a_counter_by_level():
+    """Every level is there before anything is lost, so that the first loss is an increase."""
+    asked = Asked()
+    found = scrape(asked, OPEN)
+    assert found["atmost_log_records_lost_total", (("level", "ERROR"),)] == 0.0
+    asked.state.logs.add(
+        Gap(t=T0, sender="a", lost=3, by_level={"ERROR": 2}, reason="lost", from_=T0, to=T0, verified=True)
+    )
+    asked.exporter._rendered.clear()
+    found = scrape(asked, OPEN)
+    assert found["atmost_log_records_lost_total", (("level", "ERROR"),)] == 2.0
+    assert found["atmost_log_records_lost_total", (("level", "unknown"),)] == 1.0
+    assert found["atmost_log_records_late_total", ()] == 0.0
 
 
 def test_a_heartbeat_is_1_or_0_or_absent():

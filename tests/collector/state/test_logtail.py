@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.collector.state.logtail import LogFilter, LogTail, look_up
-from atmost.collector.state.records import Gap, Record
+from atmost.collector.state.records import LEVELS, Gap, Record
 
 SENDERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), max_size=60)
 
@@ -73,11 +73,39 @@ def test_a_gap_is_lowered_in_its_place():
         ours.add(entry)
     ours.change(hole, 1, {"INFO": 1})
     assert [getattr(entry, "lost", None) for entry in ours.entries()] == [None, 1, None]
-    assert ours.counts["lost"] == 1
+    assert (ours.counts["lost"], ours.counts["late"]) == (2, 1)
     ours.change(hole, 0, {})
     assert len(ours) == 2
     ours.change(hole, 0, {})
-    assert ours.counts["lost"] == 0
+    assert (ours.counts["lost"], ours.counts["late"], ours.lost_by_level["INFO"]) == (2, 2, 2)
+
+
+def test_lost_records_are_counted_by_level():
+    """Of a bounded set of levels, all there from the first; what nobody knows is `unknown`."""
+    ours = tail()
+    assert set(ours.lost_by_level) == {*LEVELS, "unknown"}
+    hole = gap(lost=5, by_level={"INFO": 2, "Level 35": 1, "WARN": 1, "AUDIT": 1})
+    ours.add(hole)
+    ours.add(gap(lost=3, by_level=None))
+    ours.change(hole, 7, {"INFO": 3, "Level 35": 1, "WARN": 1, "AUDIT": 1})
+    assert +ours.lost_by_level == {"INFO": 3, "WARNING": 2, "unknown": 1 + 3 + 1}
+
+
+GAPS = st.tuples(st.integers(0, 5), st.none() | st.dictionaries(st.sampled_from(("INFO", "ERROR")), st.integers(-1, 5)))
+
+
+@given(st.lists(GAPS, min_size=1, max_size=20))
+def test_counters_of_lost_records_never_fall(changes):
+    """Whatever becomes of a gap: their sum over the levels is what was lost, and less the late ones what is."""
+    ours, (lost, by_level) = tail(), changes[0]
+    hole = gap(lost=lost, by_level=by_level)
+    ours.add(hole)
+    for lost, by_level in changes[1:]:
+        before = dict(ours.lost_by_level)
+        ours.change(hole, lost, by_level)
+        assert all(ours.lost_by_level[level] >= count for level, count in before.items())
+        assert sum(ours.lost_by_level.values()) == ours.counts["lost"]
+        assert ours.counts["lost"] - ours.counts["late"] == lost
 
 
 def test_filters_take_what_may_be_meant():

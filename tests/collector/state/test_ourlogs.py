@@ -51,7 +51,8 @@ def test_lost_records_are_a_gap_by_level_which_late_ones_lower(real_records):
     ours.feed(message(*third, by=one, sequence=2), T0 + 21)
     ours.tick(T0 + 30)
     assert not [entry for entry in tail.entries() if isinstance(entry, Gap)]
-    assert tail.counts["lost"] == 0
+    assert (tail.counts["lost"], tail.counts["late"]) == (2, 2)
+    assert +tail.lost_by_level == {"WARNING": 1, "ERROR": 1}
 
 
 def test_a_record_has_its_parts(real_records):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.collector.state.records import MAX_FIELDS, Gap, Record, clean, may_hold, plain_fields, rank
+from atmost.collector.state.records import MAX_FIELDS, Gap, Record, clean, may_hold, plain_fields, plain_level, rank
 
 PAYLOADS = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(max_size=20),
@@ -85,3 +85,20 @@ def test_the_forms_on_the_wire():
         "to": 1.0,
         "verified": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("level", "plain"),
+    [
+        ("INFO", "INFO"),
+        ("warn", "WARNING"),
+        ("Level 35", "WARNING"),
+        ("Level 1", "TRACE"),
+        ("EMERGENCY", "ALERT"),
+        ("AUDIT", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_any_level_is_one_of_a_few(level, plain):
+    """A metric's label must be one of a bounded set."""
+    assert plain_level(level) == plain

@@ -126,9 +126,13 @@ class OwnMetrics:
         state = self._views.state
         with state.lock:
             counts, dropped = Counter(state.logs.counts), dict(state.client_drops)
+            lost = dict(state.logs.lost_by_level)
         yield CounterMetricFamily("atmost_log_records", "Records taken into the log tail", counts["records"])
         yield CounterMetricFamily("atmost_log_gaps", "Holes found in logs", counts["gaps"])
-        yield GaugeMetricFamily("atmost_log_records_lost", "Records missing in those holes", counts["lost"])
+        yield _counter(
+            "atmost_log_records_lost", "Records found missing, those that came late among them", ("level",), lost
+        )
+        yield CounterMetricFamily("atmost_log_records_late", "Records lost that came after all", counts["late"])
         yield _counter("atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("what",), dropped)
 
     def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:

@@ -7,9 +7,10 @@ Pure; not thread-safe: answers are lists of their own.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from atmost.collector.state.records import Entry, Gap, Record, may_hold, rank
+from atmost.collector.state.records import LEVELS, UNKNOWN, Entry, Gap, Record, may_hold, plain_level, rank
 
 _CURSORS_A_SECOND: Final = 1_000_000
 """More than can be received: a later start begins with higher cursors."""
@@ -59,7 +60,12 @@ class LogTail:
         """The last one given."""
         self.bytes = 0
         self.counts: Counter[str] = Counter()
-        """Entries, and those that had to go: `records`, `gaps`, `lost`, `evicted`, `evicted_of_sender`."""
+        """Entries, and those that had to go: `records`, `gaps`, `lost`, `late`, `evicted`, `evicted_of_sender`.
+
+        `lost` counts what came after all too, and `late` what of it did.
+        """
+        self.lost_by_level = Counter(dict.fromkeys((*LEVELS, UNKNOWN), 0))
+        """`lost`, by levels of a bounded set."""
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._sizes: dict[int, int] = {}
         self._of_sender: dict[str, deque[int]] = {}
@@ -89,7 +95,7 @@ class LogTail:
             self.counts["records"] += 1
         else:
             self.counts["gaps"] += 1
-            self.counts["lost"] += entry.lost
+            self._lose(entry.lost, entry.by_level or {})
         if len(own) > self.max_records_per_sender:
             self._remove(own[0], "evicted_of_sender")
         while len(self._entries) > self.max_records or (self.bytes > self.max_bytes and len(self._entries) > 1):
@@ -98,7 +104,13 @@ class LogTail:
 
     def change(self, gap: Gap, lost: int, by_level: dict[str, int] | None) -> None:
         """What is known of a gap has changed, mostly because some of it came after all; a gap of none is taken out."""
-        self.counts["lost"] += lost - gap.lost
+        if lost < gap.lost:
+            self.counts["late"] += gap.lost - lost
+        else:
+            before = gap.by_level or {}
+            self._lose(
+                lost - gap.lost, {level: count - before.get(level, 0) for level, count in (by_level or {}).items()}
+            )
         gap.lost, gap.by_level = lost, by_level
         if not lost and gap.cursor in self._entries:
             self._remove(gap.cursor, "closed")
@@ -117,6 +129,14 @@ class LogTail:
     def entries(self) -> list[Entry]:
         """All of them, oldest first; a copy, to look through without holding anything up."""
         return list(self._entries.values())
+
+    def _lose(self, lost: int, by_level: Mapping[str, int]) -> None:
+        self.counts["lost"] += lost
+        for level, count in by_level.items():
+            known = max(0, min(count, lost))
+            self.lost_by_level[plain_level(level)] += known
+            lost -= known
+        self.lost_by_level[UNKNOWN] += lost
 
     def _remove(self, cursor: int, why: str) -> None:
         entry = self._entries.pop(cursor)

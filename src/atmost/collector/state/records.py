@@ -28,6 +28,7 @@ LEVELS: Final = {
     "ALERT": 60,
 }
 """Names of levels that a filter understands, from the least."""
+UNKNOWN: Final = "unknown"
 _ALSO: Final = {"WARN": 30, "FATAL": 50, "EMERGENCY": 70, "EMERG": 70, "CRIT": 50, "ERR": 40}
 
 
@@ -83,6 +84,14 @@ def rank(level: str | None) -> int | None:
     if known is None and name.startswith("LEVEL "):  # how logging names those without a name
         return int(name[6:]) if name[6:].isdecimal() else None
     return known
+
+
+def plain_level(level: str | None) -> str:
+    """The level's name among those of `LEVELS`, the next lesser for one between them; `unknown` when nobody knows."""
+    known = rank(level)
+    if known is None:
+        return UNKNOWN
+    return next((name for name, least in reversed(LEVELS.items()) if known >= least), next(iter(LEVELS)))
 
 
 def may_hold(gap: Gap, least: int) -> bool:
