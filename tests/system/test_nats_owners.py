@@ -9,7 +9,7 @@ from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.needs("nats-server")
 
-LEASE = 0.6
+LEASE = 0.45
 READY = {"future_bound": 0.05, "clock_guard": 0.05, "grace": 0.2}
 SETTINGS = f"lease={LEASE}&ping=0.5"
 

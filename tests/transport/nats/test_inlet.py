@@ -15,7 +15,7 @@ from tests.real import forge, run, until
 pytestmark = pytest.mark.needs("nats-server")
 
 FAST = {"future_bound": 0.05, "clock_guard": 0.05, "grace": 0.1}
-LEASE = "lease=0.7"
+LEASE = "lease=0.45"
 
 
 def send(url, count, **options):

@@ -322,4 +322,4 @@ def test_a_connection_that_comes_back_is_told(tmp_path, caplog):
         until_refused(sender, "ENOTCONN")
         server.start()
         until(lambda: f"connected to {HOST}:{server.port}" in caplog.text)
-    assert f"{HOST}:{server.port} is gone: it closed the connection" in caplog.text
+    assert f"{HOST}:{server.port} is gone: " in caplog.text
