@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from atmost.collector.api.prometheus_names import label_names, metric_name
 from atmost.collector.api.user_metrics import boundaries
 from atmost.collector.state.records import Gap
-from atmost.core.events import Tail
+from atmost.core.events import ClockTrouble, Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.uses.metrics.buckets import Buckets
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
@@ -159,6 +159,20 @@ def test_a_loss_that_was_taken_back_lowers_no_counter():
             )
         )
     assert shown == [(5.0, 0.0), (5.0, 3.0)]
+
+
+def test_trouble_with_clocks_is_counted_by_kind():
+    """Over all receivers; every kind is there before it happens."""
+    asked = Asked()
+    ledgers = {
+        f"udp://{number}": Ledger(clock_troubles={"sender_ahead": number, "stepped_back": 1}) for number in (1, 2)
+    }
+    asked.state.look(ledgers, T0, 0.0)
+    found = scrape(asked, OPEN)
+    kinds = {
+        dict(labels)["kind"]: value for (name, labels), value in found.items() if name == "atmost_clock_troubles_total"
+    }
+    assert kinds == dict.fromkeys(ClockTrouble, 0.0) | {"sender_ahead": 3.0, "stepped_back": 2.0}
 
 
 def test_lost_records_are_a_counter_by_level():

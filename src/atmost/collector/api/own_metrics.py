@@ -13,6 +13,7 @@ from atmost.collector.api import shapes
 from atmost.collector.api.sender_totals import SenderTotals
 from atmost.collector.api.user_metrics import UserMetrics
 from atmost.collector.api.views import Views
+from atmost.core.events import ClockTrouble
 
 _MAX_HEARTBEATS: Final = 500
 _ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
@@ -77,9 +78,10 @@ class OwnMetrics:
         for row in rows:
             pending[totals.label(row.account.name)] += row.account.pending
         tails = Counter(row.account.tail.value for row in rows)
-        refused = Counter[str]()
+        refused, troubles = Counter[str](), Counter(dict.fromkeys(map(str, ClockTrouble), 0))
         for each in ledgers:
             refused.update(each.refused)
+            troubles.update(each.clock_troubles)
         yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), totals.delivered)
         yield _counter(
             "atmost_messages_lost",
@@ -97,6 +99,7 @@ class OwnMetrics:
         )
         yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
         yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
+        yield _counter("atmost_clock_troubles", "Occurrences of trouble with a clock, by kind", ("kind",), troubles)
 
     def _of_listeners(self, listeners: list[shapes.Listener]) -> Iterator[Own]:
         labels = ("listener", "address")

@@ -34,6 +34,11 @@ class Meaning(NamedTuple):
     most: float | None
     reload: bool
 
+    @property
+    def range(self) -> str:
+        """The least and the most, in words; `least` must be there."""
+        return f"{self.least:,.10g} or more" if self.most is None else f"{self.least:,.10g} to {self.most:,.10g}"
+
 
 def option(
     default: Any,
@@ -162,5 +167,4 @@ def check(each: Field[Any], value: object) -> None:
     if isinstance(value, int | float):
         least, most = meaning.least, meaning.most
         if not (least is None or value >= least) or not (most is None or value <= most):
-            bounds = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
-            raise ConfigError(each.name, f"{value!r}: expected {bounds} {meaning.unit}".rstrip())
+            raise ConfigError(each.name, f"{value!r}: expected {meaning.range} {meaning.unit}".rstrip())

@@ -17,9 +17,7 @@ def print_config(options: CollectorOptions) -> str:
         meaning, value = meaning_of(each), getattr(options, each.name)
         facts = [meaning.unit] if meaning.unit else []
         if meaning.least is not None:
-            facts.append(
-                f"{meaning.least:g} or more" if meaning.most is None else f"{meaning.least:g} to {meaning.most:g}"
-            )
+            facts.append(meaning.range)
         if meaning.reload:
             facts.append("SIGHUP reloads it")
         facts.append(f"environment: {PREFIX}{each.name.upper()}")
