@@ -9,6 +9,11 @@ import atmost
 from atmost.cli.stopping import stopping
 from tests.real import until
 
+_HEARS_HANG_UP = (
+    "import signal, sys\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started these tests\n"
+    "from atmost.cli import main\nsys.argv = ['atmost', *sys.argv[1:]]\nmain()"
+)
+
 
 @pytest.fixture(autouse=True)
 def ctrl_c_is_heard():
@@ -18,7 +23,7 @@ def ctrl_c_is_heard():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_what_was_before_comes_back(number):
     """Nothing is interrupted; afterwards the signals do what they did before."""
     before = signal.getsignal(number)
@@ -27,6 +32,15 @@ def test_the_first_signal_asks_and_what_was_before_comes_back(number):
         os.kill(os.getpid(), number)
         until(lambda: stop.asked)
     assert signal.getsignal(number) is before
+
+
+def test_a_terminal_that_is_closed_ends_a_command_in_order(start):
+    """SIGHUP: the account is told to whoever still reads, and nothing is left behind."""
+    listener = start("listen", "--bind", "udp://127.0.0.1:0", code=_HEARS_HANG_UP)
+    assert listener.url
+    done = listener.end(signal.SIGHUP)
+    assert done.status == 0
+    assert "account of" in done.err
 
 
 def test_a_second_ctrl_c_insists():

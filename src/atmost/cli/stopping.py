@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command cleanly: the first asks, a second Ctrl-C insists."""
+"""Ctrl-C, SIGTERM and a terminal that is closed end a command cleanly: the first asks, a second Ctrl-C insists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Turns the first SIGINT or SIGTERM into `asked`; from the main thread.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into `asked`; from the main thread.
 
     A signal that is ignored stays ignored: whoever starts a command so means it to outlive a Ctrl-C.
     """
@@ -25,5 +25,5 @@ def stopping() -> Iterator[Stop]:
     def ask() -> None:
         stop.asked = True
 
-    with ended_by_signals(ask):
+    with ended_by_signals(ask, hang_up=True):
         yield stop

@@ -9,10 +9,14 @@ from types import FrameType
 
 
 @contextmanager
-def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
+def ended_by_signals(end: Callable[[], None], *, hang_up: bool = False) -> Iterator[None]:
     """The first SIGINT or SIGTERM calls `end`, a second Ctrl-C raises KeyboardInterrupt; for the main thread.
 
     A signal that is ignored stays ignored: whoever starts a program so means it to outlive a Ctrl-C.
+
+    Args:
+        end: called by the first signal, and by each one after it.
+        hang_up: whether SIGHUP asks too, which comes when the terminal is closed.
 
     Raises:
         ValueError: this is not the main thread.
@@ -26,7 +30,10 @@ def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
         asked = True
         end()
 
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    asking = [signal.SIGINT, signal.SIGTERM]
+    if hang_up and hasattr(signal, "SIGHUP"):
+        asking.append(signal.SIGHUP)
+    heard = [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield
