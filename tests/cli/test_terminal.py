@@ -14,6 +14,7 @@ from tests.real import BOUND, environment, until
 
 ANY = "udp://127.0.0.1:0"
 COLOUR = re.compile(r"\x1b\[\d+m")
+_WANTED = [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)]
 
 
 class Terminal:
@@ -27,7 +28,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment(TERM="xterm-256color", COLUMNS="150", **changes),
+            env=environment(**{"TERM": "xterm-256color", "COLUMNS": "150"} | changes),
             start_new_session=True,
         )
         os.close(theirs)
@@ -60,9 +61,9 @@ class Terminal:
             os.close(ours)
 
 
-@pytest.mark.parametrize(("changes", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
+@pytest.mark.parametrize(("changes", "coloured"), _WANTED)
 def test_colours_unless_they_are_unwanted(monkeypatch, changes, coloured):
-    """NO_COLOR switches them off (no-color.org), as being piped does."""
+    """NO_COLOR switches them off (no-color.org), as being piped does, and a terminal that takes nothing but text."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     terminal = Terminal("listen", "--count", 1, "--bind", ANY, **changes)
     with atmost.Sender(terminal.url(), name="n") as sender:

@@ -97,8 +97,8 @@ def _prepare_output() -> None:
 
 
 def _wants_no_color() -> bool:
-    """Whether the user asked every program so (https://no-color.org)."""
-    return bool(os.environ.get("NO_COLOR"))
+    """Whether the user asked every program so (https://no-color.org), or the terminal takes nothing but text."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _flushed(status: int) -> int:

@@ -145,7 +145,7 @@ class Screen:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment(TERM="xterm-256color", COLORTERM="truecolor", **changes),
+            env=environment(**{"TERM": "xterm-256color", "COLORTERM": "truecolor"} | changes),
             start_new_session=True,
         )
         os.close(theirs)
@@ -187,6 +187,15 @@ def test_live_on_a_terminal(fake, keys):
     assert "\x1b[?1049l" in screen.shown, "the alternate screen is left"
     assert "\x1b[?25h" in screen.shown, "the cursor is shown again"
     assert "Traceback" not in screen.shown
+
+
+def test_a_dumb_terminal_is_given_lines(fake):
+    """TERM=dumb: the state once, as text, and not a single escape."""
+    screen = Screen("--url", fake.url, TERM="dumb")
+    assert screen.process.wait(BOUND) == 0
+    until(lambda: "heartbeats:" in screen.shown)
+    screen.end(b"")
+    assert "\x1b" not in screen.shown
 
 
 def colours(shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Final
@@ -29,7 +30,11 @@ _EVERY: Final = 1.0
     metavar="TEXT",
     help="The collector's token.  [default: ATMOST_TOKEN, then none]",
 )
-@click.option("--once", is_flag=True, help="Print the state once, as text; so it is too where there is no terminal.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Print the state once, as text; so it is too where there is no terminal, or a dumb one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second; one in all with --once.")
 def top(url: str, token: str, once: bool, as_json: bool) -> int:
     """Show what a collector knows, live: senders with their loss by place, heartbeats, and the end of the log.
@@ -50,7 +55,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
         snapshot = source.look()
         if as_json:
             _print_objects(source, snapshot, once=once)
-        elif once or not sys.stdout.isatty() or not sys.stdin.isatty():
+        elif once or not _can_draw():
             from atmost.cli.top.plain import as_text
 
             click.echo(as_text(snapshot, source.url))
@@ -66,6 +71,11 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
     finally:
         source.close()
     return 0
+
+
+def _can_draw() -> bool:
+    """Whether there is a terminal, and one that can do more than print lines."""
+    return sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _print_objects(source: Source, snapshot: Snapshot, *, once: bool) -> None:
