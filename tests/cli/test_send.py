@@ -48,6 +48,16 @@ def test_a_message_a_line(start, run):
     ]
 
 
+def test_what_only_looks_like_a_number_is_text(start, run):
+    """NaN and Infinity are no JSON: as a line they are text, as an argument a mistake."""
+    listener = start("listen", "--json", "--count", 2, "--bind", ANY)
+    assert run("send", "a.b", "--url", listener.url, given=b'NaN\n{"a": -Infinity}\n').status == 0
+    assert payloads(listener.wait()) == ["NaN", '{"a": -Infinity}']
+    done = run("send", "a.b", "[NaN]", "--url", listener.url)
+    assert done.status == 2
+    assert "'[NaN]' is not JSON (NaN is no number of JSON)" in done.err
+
+
 def test_lines_as_text_even_where_they_are_json(start, run):
     """Log lines keep one type, whatever stands in them."""
     listener = start("listen", "--json", "--count", 3, "--bind", ANY)

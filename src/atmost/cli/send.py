@@ -102,9 +102,14 @@ class _Unsent:
         self.first = self.first or f"line {self.lines}: {problem}"
 
 
+def _refuse(name: str) -> None:
+    """NaN and Infinity are Python's, and no JSON (RFC 8259, 6)."""
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise click.UsageError("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -143,7 +148,7 @@ def _send_line(sender: Sender, subject: str, line: Line, unsent: _Unsent, *, tex
     value: Any = line.text
     if not text and not line.truncated:
         try:
-            value = json.loads(line.text)
+            value = json.loads(line.text, parse_constant=_refuse)
         except (ValueError, RecursionError):
             value = line.text
     try:
