@@ -116,6 +116,14 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     assert refused.value.problem == f"the directory {folder} does not exist: mkdir -p {folder}"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a directory where no file can be made")
+def test_a_directory_that_takes_no_files_is_not_called_missing() -> None:
+    """The system says the same of both; making the directory would be no help."""
+    with pytest.raises(BindError) as refused:
+        open_inlet("unix:///proc/a.sock")
+    assert "does not exist" not in refused.value.problem
+
+
 def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:
     """A file stands in its place."""
     (tmp_path / "run").touch()

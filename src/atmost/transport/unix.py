@@ -130,7 +130,7 @@ def bind_unix(address: Address) -> UnixInlet:
 
 def _bind_error(address: Address, error: OSError) -> BindError:
     directory = os.path.dirname(address.path)
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not os.path.isdir(directory):
         return BindError(address.url, f"the directory {directory} does not exist: mkdir -p {directory}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return BindError(address.url, f"no permission to create files in {directory}")
