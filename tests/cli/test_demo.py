@@ -35,7 +35,7 @@ def message(subject, payload):
 
 
 def test_an_account_that_balances(commands, run_of):
-    """Status 0, and the check in the words of the issue."""
+    """Status 0, and the check in words."""
     run_of(account())
     done = commands("demo")
     assert done.status == 0
