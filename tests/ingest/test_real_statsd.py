@@ -93,7 +93,7 @@ def test_datadog(where, buffered, request):
 
 def test_datadog_adds_up_beforehand(udp):
     """With its aggregation on, the client sends totals of counters and last values of gauges."""
-    client = dogstatsd(udp, disable_aggregation=False, flush_interval=3600, constant_tags=["app:shop"])
+    client = dogstatsd(udp, disable_aggregation=False, flush_interval=0, constant_tags=["app:shop"])
     for value in range(10):
         client.increment("views", value)
         client.gauge("depth", value, tags=["queue:a"])
