@@ -161,6 +161,22 @@ def test_a_loss_that_was_taken_back_lowers_no_counter():
     assert shown == [(5.0, 0.0), (5.0, 3.0)]
 
 
+def test_who_is_silent_has_a_name():
+    """So that an alert can say it."""
+    asked = Asked()
+    rows = [
+        SessionLedger(
+            id=session(name, number).id, name=name, host="h", pid=1, key_id=0, tail=tail, sent=0, datagrams=1,
+            last_seen=60.0,
+        )
+        for number, (name, tail) in enumerate([("gone", Tail.SILENT), ("there", Tail.ALIVE), ("done", Tail.CLOSED)])
+    ]  # fmt: skip
+    asked.state.look({"udp://x": Ledger(sessions=rows)}, T0, 0.0)
+    found = scrape(asked)
+    shown = {dict(labels)["sender"]: value for (name, labels), value in found.items() if name == "atmost_sender_silent"}
+    assert shown == {"gone": 1.0, "there": 0.0, "done": 0.0}
+
+
 def test_trouble_with_clocks_is_counted_by_kind():
     """Over all receivers; every kind is there before it happens."""
     asked = Asked()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,12 +22,20 @@ STEPS = st.lists(
 )
 
 
-def account(name="a", number=1, *, delivered=0, lost=0, socket=0, late=0, overflow=0, datagrams=1, **facts):
+def account(name="a", number=1, *, delivered=0, lost=0, socket=0, late=0, overflow=0, **facts):
     """One session: `lost` of which `socket` at the sender, as ledgers say it, late ones taken off."""
-    given_facts = {"host": "h", "pid": 1, "key_id": 0, "tail": Tail.ALIVE, "sent": 0, "last_seen": 0.0} | facts
+    given_facts = {
+        "host": "h",
+        "pid": 1,
+        "key_id": 0,
+        "tail": Tail.ALIVE,
+        "sent": 0,
+        "datagrams": 1,
+        "last_seen": 0.0,
+    } | facts
     return SessionLedger(
         id=f"session-{number}", name=name, delivered=delivered, lost=lost, late=late, overflow=overflow,
-        lost_by_place={SOCKET: socket, FLIGHT: lost - socket}, datagrams=datagrams, **given_facts,
+        lost_by_place={SOCKET: socket, FLIGHT: lost - socket}, **given_facts,
     )  # fmt: skip
 
 
@@ -39,11 +48,12 @@ def ledger(*rows, folded=()):
 
 
 def look(totals, *ledgers, most=10):
-    """One scrape."""
+    """One scrape; who is silent."""
     table = SenderTable(0.0)
     by_address = {f"udp://{number}": each for number, each in enumerate(ledgers)}
     table.look(by_address, 1.0)
     totals.look(by_address.values(), table.rows(), most)
+    return totals.silent(table.rows())
 
 
 def test_what_comes_late_stays_counted_as_lost():
@@ -67,19 +77,19 @@ def test_a_loss_that_moves_to_the_sender_is_counted_once():
 
 def test_a_forgotten_session_takes_nothing_from_its_sender():
     """What it had after it was looked at last is `other`'s; taken up again it begins anew."""
-    totals, before = SenderTotals(), account(delivered=10, lost=3, datagrams=9)
+    totals, before = SenderTotals(), account(delivered=10, lost=3)
     look(totals, ledger(before))
     look(totals, ledger(folded=[replace(before, delivered=12)]))
     assert totals.delivered == {"a": 10, OTHER: 2}
-    look(totals, ledger(account(delivered=1, datagrams=1), folded=[replace(before, delivered=12)]))
+    look(totals, ledger(account(delivered=1), folded=[replace(before, delivered=12)]))
     assert (totals.delivered, totals.lost["a", FLIGHT]) == ({"a": 11, OTHER: 2}, 3)
 
 
 def test_a_session_that_comes_back_between_two_looks_is_a_new_account():
-    """Fewer datagrams than before tell."""
-    totals, before = SenderTotals(), account(delivered=10, datagrams=9)
+    """What can only grow has fallen."""
+    totals, before = SenderTotals(), account(delivered=10)
     look(totals, ledger(before))
-    look(totals, ledger(account(delivered=4, datagrams=4), folded=[before]))
+    look(totals, ledger(account(delivered=4), folded=[before]))
     assert totals.delivered == {"a": 14, OTHER: 0}
 
 
@@ -119,6 +129,33 @@ def test_labels_are_bounded_and_go_to_the_living():
     assert {label for label, _ in totals.lost} == {"b", OTHER}
 
 
+@pytest.mark.parametrize(
+    ("sessions", "silent"),
+    [
+        ([(Tail.SILENT, 60.0)], 1),
+        ([(Tail.ALIVE, 0.0)], 0),
+        ([(Tail.CLOSED, 60.0)], 0),
+        ([(Tail.SILENT, 60.0), (Tail.SILENT, 90.0)], 1),
+        ([(Tail.SILENT, 60.0), (Tail.ALIVE, 1.0)], 0),
+        ([(Tail.SILENT, 60.0), (Tail.CLOSED, 90.0)], 1),
+        ([(Tail.SILENT, 90.0), (Tail.CLOSED, 60.0)], 0),
+        ([(Tail.SILENT, 60.0), (Tail.CLOSED, 70.0), (Tail.ALIVE, 80.0)], 0),
+    ],
+)
+def test_a_sender_is_silent_when_its_last_session_is(sessions, silent):
+    """One that lives, or that was heard later and said goodbye, speaks for those of the same name before it."""
+    totals = SenderTotals()
+    rows = [account("a", number, tail=tail, last_seen=seen) for number, (tail, seen) in enumerate(sessions)]
+    assert look(totals, ledger(*rows, account("", 8, tail=Tail.SILENT)), most=1) == {"a": silent}
+
+
+def test_who_has_no_label_is_not_called_silent():
+    """Of all others together nobody can say it."""
+    totals = SenderTotals()
+    rows = [account(name, number, tail=Tail.SILENT) for number, name in enumerate("ab")]
+    assert look(totals, ledger(*rows), most=1) == {"a": 1}
+
+
 @given(STEPS)
 def test_nothing_falls_and_the_sums_are_the_accounts(steps):
     """Against accounts that lose, take back, move blame and forget as receivers do."""
@@ -128,7 +165,7 @@ def test_nothing_falls_and_the_sums_are_the_accounts(steps):
         row = rows.get(number) or account("", number)
         match step:
             case "deliver":
-                row = replace(row, delivered=row.delivered + count, datagrams=row.datagrams + 1)
+                row = replace(row, delivered=row.delivered + count)
             case "lose":
                 row = account_of(row, lost=row.lost + count)
             case "come late":

@@ -97,6 +97,12 @@ class OwnMetrics:
             ("sender", "reason"),
             totals.dropped,
         )
+        yield _gauge(
+            "atmost_sender_silent",
+            "1 while no session of the sender is alive and the last one ended without a goodbye",
+            ("sender",),
+            totals.silent(rows),
+        )
         yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
         yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
         yield _counter("atmost_clock_troubles", "Occurrences of trouble with a clock, by kind", ("kind",), troubles)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from atmost.collector.state.senders import SenderRow
-from atmost.core.events import Place
+from atmost.core.events import Place, Tail
 from atmost.core.ledger import Account, Ledger
 
 OTHER: Final = "other"
@@ -72,10 +72,9 @@ class SenderTotals:
             forgotten.subtract(figures)
             key = (row.address, account.key_id, account.id)
             seen = self._seen[key] = before.pop(key) if key in before else _Seen()
-            if account.datagrams < seen.datagrams:  # forgotten and taken up again since: a new account
+            if _fell(seen.figures, figures):  # forgotten and taken up again since: a new account
                 self._gone.update(seen.figures)
                 seen.figures = Counter()
-            seen.datagrams = account.datagrams
             label = self._label(account.name, present, most)
             self._add(label, seen.figures, figures)
             for reason, count in {**account.sender_dropped, **account.sender_refused}.items():
@@ -90,6 +89,23 @@ class SenderTotals:
     def label(self, name: str) -> str:
         """Under which label a sender is shown."""
         return name if name in self._named else OTHER
+
+    def silent(self, rows: Iterable[SenderRow]) -> dict[str, int]:
+        """By label, 1 for a sender of which no session is alive, and the one heard last ended without a goodbye; else 0.
+
+        `other` is not among them: of many senders together nobody can say it.
+        """
+        alive: set[str] = set()
+        last: dict[str, SenderRow] = {}
+        for row in rows:
+            name, account = row.account.name, row.account
+            if name not in self._named:
+                continue
+            if account.tail is Tail.ALIVE:
+                alive.add(name)
+            if name not in last or account.last_seen < last[name].account.last_seen:
+                last[name] = row
+        return {name: int(name not in alive and row.account.tail is Tail.SILENT) for name, row in last.items()}
 
     def _add(self, label: str, seen: Counter[str], figures: Mapping[str, int]) -> None:
         grown = _growth(seen, figures)
@@ -120,10 +136,9 @@ class SenderTotals:
 class _Seen:
     """What has been counted of one session."""
 
-    __slots__ = ("datagrams", "dropped", "figures")
+    __slots__ = ("dropped", "figures")
 
     def __init__(self) -> None:
-        self.datagrams = 0
         self.figures: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
 
@@ -138,6 +153,13 @@ def _figures(accounts: Iterable[Account]) -> Counter[str]:
         found[_DELIVERED] += account.delivered
         found[_LATE] += account.late
     return found
+
+
+def _fell(seen: Mapping[str, int], figures: Mapping[str, int]) -> bool:
+    """Whether an account has less of what can only grow."""
+    socket, flight, _ = PLACES
+    exact = any(figures[name] < seen[name] for name in _EXACT)
+    return exact or figures[socket] + figures[flight] < seen[socket] + seen[flight]
 
 
 def _growth(seen: Mapping[str, int], figures: Mapping[str, int]) -> dict[str, int]:
