@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atmost.cli.options import audience_option, key_file_option, seconds_option, utf8
+from atmost.cli.options import audience_option, key_file_option, seconds_option, shards_option, utf8
 from atmost.cli.output import to_json
 from atmost.collector.config import load_options, print_config
 from atmost.collector.config.options import CollectorOptions
@@ -35,6 +35,7 @@ _SHOW_EVERY = 1.0
     metavar="URL",
     help="Where senders of ours are received; several times, or off.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]",
 )
+@shards_option
 @click.option(
     "--statsd", multiple=True, metavar="PLACE", help="StatsD: HOST:PORT, a path, off.  [default: 127.0.0.1:8125]"
 )
@@ -72,6 +73,7 @@ def collect(
     Examples:
       atmost collect
       atmost collect --bind udp://0.0.0.0:7140 --workers 4
+      atmost collect --bind nats://127.0.0.1:4222/telemetry --shards 0-7/16
       atmost collect --config collector.toml --statsd 127.0.0.1:9125 --syslog off
       atmost collect --json | jq '.senders[] | {sender, lost}'
     """

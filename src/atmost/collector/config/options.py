@@ -60,6 +60,7 @@ class CollectorOptions:
     bind: tuple[str, ...] = option(
         (), "where senders of ours are received: URLs, or off; empty takes ATMOST_BIND, then udp://127.0.0.1:7140"
     )
+    shards: str = option("", "of a nats:// address in bind, the shards received here, as 0-7/16; empty takes all")
     audience: str = option("", "the audience both ends agreed on")
     key_file: str = option(
         "", "a file with a key of 'atmost keygen' on each line; empty takes ATMOST_KEY, then no key", reload=True

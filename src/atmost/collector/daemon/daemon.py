@@ -138,6 +138,7 @@ class CollectorDaemon:
         return {
             "receiving": self._receiving.ready and time.monotonic() - self._receiving.beat < _STALLED,
             "workers": workers is None or workers.ready,
+            "owners": not self._receiving.taken_over,
         }
 
     def reload(self, options: CollectorOptions) -> list[str]:

@@ -111,6 +111,10 @@ def receiver_arguments(options: CollectorOptions) -> ReceiverArguments:
     return arguments
 
 
+def _has_shards(url: str) -> bool:
+    return url.startswith("nats:")
+
+
 def _open_ours(
     opened: Opened,
     urls: list[str],
@@ -125,8 +129,13 @@ def _open_ours(
         opened.workers = Workers(channel.handler, urls[0], workers=options.workers, subjects=SUBJECTS, **arguments)
         opened.addresses.append(("atmost", opened.workers.url))
         state.events_missing = True
+    if options.shards and not any(_has_shards(url) for url in urls):
+        raise ConfigError("shards", f"{options.shards}: only a nats:// address has shards, and bind has none")
     for url in urls[1:] if options.workers > 1 else urls:
-        intake = Intake(url, **arguments)
+        own = arguments.copy()
+        if options.shards and _has_shards(url):
+            own["shards"] = options.shards
+        intake = Intake(url, **own)
         opened.intakes.append(intake)
         opened.listening.append(OurListener(intake, state, tap))
         opened.addresses.append(("atmost", intake.inlet.url))

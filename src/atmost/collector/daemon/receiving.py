@@ -82,10 +82,17 @@ class Receiving:
         """The accounts of all receivers, by address."""
         return {each.url: each.intake.ledger() for each in self._ours()} | self._others()
 
+    @property
+    def taken_over(self) -> list[OurListener]:
+        """Receivers whose address somebody else has now (H2)."""
+        return [each for each in self._ours() if each.intake.closed and each.intake.inlet.ended is not None]
+
     def look(self) -> None:
         """Takes the accounts into the state."""
         for each in self._listening:
             each.look()
+        for one in self.taken_over:
+            self._state.warnings[one.url] = f"{one.url}: {one.intake.inlet.ended}; nothing is received there any more"
         ledgers = self.ledgers()
         with self._state.lock:
             self._state.look(ledgers, self._now(), time.monotonic())
