@@ -8,6 +8,7 @@ import pytest
 from atmost.collector.api import shapes
 from atmost.core.events import Tail
 from atmost.core.ledger import Ledger, SessionLedger
+from atmost.core.merging import merge_ledgers, retire
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 
 URL = "udp://127.0.0.1:7140"
@@ -86,6 +87,17 @@ def test_the_ledger(asked):
     [found] = asked.json("/api/v1/ledger")["receivers"]
     assert (found["address"], found["accepted"], found["balanced"]) == (URL, 5, False)
     assert set(found) == set(shapes.ReceiverLedger.__struct_fields__)
+
+
+def test_the_ledger_after_a_worker_was_killed(asked):
+    """What was pending or queued there is `unknown`, and the figures of the answer alone add up to what was sent."""
+    killed = Ledger(sent=13, delivered=6, pending=3, queued=2, lost=2, datagrams_in=5, accepted=5)
+    merged = merge_ledgers([Ledger(sent=10, delivered=9, lost=1), retire(killed, killed=True)])
+    asked.state.look({URL: merged}, T0, 0.0)
+    [found] = asked.json("/api/v1/ledger")["receivers"]
+    assert (found["unknown"], found["balanced"]) == (5, True)
+    known = ("delivered", "queued", "overflow", "discarded", "pending", "lost", "unknown")
+    assert found["sent"] - found["before_join"] == sum(found[name] for name in known)
 
 
 def test_series_and_their_steps(asked):

@@ -120,7 +120,7 @@ class Senders(msgspec.Struct, kw_only=True):
 
 
 class ReceiverLedger(msgspec.Struct, kw_only=True):
-    """The account of one receiver."""
+    """The account of one receiver; `unknown` is what had not been decided when a worker ended, 0 where none did."""
 
     address: str
     sent: int
@@ -133,6 +133,7 @@ class ReceiverLedger(msgspec.Struct, kw_only=True):
     overflow: int
     discarded: int
     before_join: int
+    unknown: int
     tail_unknown: int
     refused: dict[str, int]
     datagrams_in: int

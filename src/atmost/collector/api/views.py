@@ -22,10 +22,11 @@ from atmost.collector.state.senders import SenderRow, totals
 from atmost.collector.state.series import Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
 from atmost.core.ledger import Ledger
+from atmost.core.merging import MergedLedger
 
 Clock = Callable[[], float]
 _LEDGER_FIELDS: Final = tuple(
-    name for name in shapes.ReceiverLedger.__struct_fields__ if name not in {"address", "balanced"}
+    name for name in shapes.ReceiverLedger.__struct_fields__ if name not in {"address", "balanced", "unknown"}
 )
 
 
@@ -93,6 +94,7 @@ class Views:
                 shapes.ReceiverLedger(
                     address=address,
                     balanced=ledger.balanced(),
+                    unknown=ledger.unknown if isinstance(ledger, MergedLedger) else 0,
                     **{name: getattr(ledger, name) for name in _LEDGER_FIELDS},
                 )
                 for address, ledger in ledgers.items()
