@@ -66,6 +66,28 @@ def test_every_protocol_at_once():
     assert collector.daemon.ledger().balanced()
 
 
+def test_whether_a_signed_gauge_is_a_change_can_be_said():
+    """By the line, always or never; a reload changes it for what comes after."""
+    with collecting(statsd=("127.0.0.1:0",)) as collector:
+        state = collector.daemon.state
+        (stats,) = state.listeners
+        for told, datagram, value in (
+            ("auto", b"bar:20|g", 20.0),
+            ("auto", b"bar:-5|g", 15.0),
+            ("no", b"bar:-5|g", -5.0),
+            ("yes", b"bar:-5|g", -10.0),
+            ("yes", b"foo:-5|g|#tag:a", -5.0),
+            ("yes", b"foo:-5|g|#tag:a", -10.0),
+            ("auto", b"foo:-5|g|#tag:a", -5.0),
+        ):
+            options = CollectorOptions(**QUIET | {"statsd": ("127.0.0.1:0",), "statsd_gauge_deltas": told})
+            assert collector.daemon.reload(options) == []
+            taken = stats.accepted
+            collector.send("statsd", datagram)
+            until(lambda taken=taken: stats.accepted > taken)
+            assert list(state.statsd.series.values())[-1].value == value, (told, datagram)
+
+
 def test_bad_input_costs_nothing_good():
     """Every protocol's worst, between good lines: counted by reason, with samples, and everything good is there."""
     bomb = gzip.compress(b'{"short_message":"' + b"a" * (64 << 20) + b'"}')

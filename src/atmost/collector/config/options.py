@@ -12,6 +12,8 @@ from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
 from atmost.errors import ConfigError
 
 MEBIBYTE: Final = 1 << 20
+GAUGE_DELTAS: Final[dict[str, bool | None]] = {"auto": None, "yes": True, "no": False}
+"""What the parser is told of signed gauges."""
 FINE_SLOTS: Final = 600
 """Of 1 second."""
 COARSE_SLOT: Final = 10.0
@@ -70,6 +72,11 @@ class CollectorOptions:
     statsd: tuple[str, ...] = option(
         ("127.0.0.1:8125",), "where StatsD and DogStatsD are received: HOST:PORT, paths of Unix sockets, or off"
     )
+    statsd_gauge_deltas: str = option(
+        "auto",
+        "whether a signed gauge of StatsD changes the last value: yes, no (DogStatsD), or auto, by its line",
+        reload=True,
+    )
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
     gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, or off")
     http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
@@ -123,6 +130,8 @@ class CollectorOptions:
             check(each, getattr(self, each.name))
         if self.log_format not in {"keyvalue", "json"}:
             raise ConfigError("log_format", f"{self.log_format!r}: expected keyvalue or json")
+        if self.statsd_gauge_deltas not in GAUGE_DELTAS:
+            raise ConfigError("statsd_gauge_deltas", f"{self.statsd_gauge_deltas!r}: expected auto, yes or no")
         if self.token and self.token_file:
             raise ConfigError("token", "give token or token_file, not both")
 

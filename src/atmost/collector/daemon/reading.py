@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atmost.collector.config.options import GAUGE_DELTAS
 from atmost.collector.daemon.listening import Apply, peer_text
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
@@ -25,7 +26,7 @@ class StatsdReader:
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the lines."""
-        found = statsd.parse(datagram)
+        found = statsd.parse(datagram, deltas=GAUGE_DELTAS[self.state.options.statsd_gauge_deltas])
         return lambda: self.state.take_statsd(found, stats, peer_text(address)[1], now)
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
