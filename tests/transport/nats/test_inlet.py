@@ -9,6 +9,7 @@ import pytest
 import atmost
 from atmost.transport.connect import open_inlet, open_outlet
 from atmost.transport.nats import mailbox
+from atmost.transport.nats.protocol import Delivery
 from tests.nats_server import HOST, NatsServer, free_ports, running
 from tests.real import forge, run, until
 
@@ -92,6 +93,23 @@ def test_what_finds_no_room_is_counted(server, monkeypatch):
         ledger = receiver.ledger()
     assert ledger.kernel_drops >= dropped
     assert ledger.delivered < 31
+
+
+def test_what_comes_after_the_end_is_no_drop(server):
+    """A receiver that has given its shards free drops nothing; before its end, without them, it does."""
+    with closing(open_inlet(server.url(options=LEASE))) as inlet:
+        receiving = (
+            inlet._receiving
+        )  # the moment between farewell and the end of the connection cannot be met from outside
+        late = Delivery(1, b"datagram")
+        owning = receiving.presence._owning
+        receiving.presence._owning = False
+        receiving.delivered(late)
+        assert inlet.kernel_drops() == 1
+        receiving.presence._owning = owning
+        inlet.close()
+        receiving.delivered(late)
+        assert inlet.kernel_drops() == 1
 
 
 def test_no_server_is_an_error_at_once():

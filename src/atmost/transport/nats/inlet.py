@@ -178,11 +178,13 @@ class _Receiving:
         self.forbidden: str | None = None
         self.patience = CLAIM_LEASES * address.lease + _CLAIM_SPARE
         self.doubtful = 0
+        self._leaving = False
         self._online_at: float | None = None
         self._complained = False
 
     def farewell(self) -> bytes:
-        """What is said at the end; nothing is processed after it."""
+        """What is said at the end; nothing is processed after it, and what still comes is nobody's drop."""
+        self._leaving = True
         return publish(self._address.presence, self.presence.leave())
 
     def connected(self) -> Sequence[bytes]:
@@ -202,7 +204,7 @@ class _Receiving:
         payload = delivery.payload
         if delivery.sid != _PRESENCE:
             if payload is None or not self.presence.owning:
-                self.doubtful += self.presence.incarnations > 0
+                self.doubtful += self.presence.incarnations > 0 and not self._leaving
             else:
                 self._mailbox.put(payload)
             return ()
