@@ -95,6 +95,17 @@ def test_a_service_has_no_more_rights_than_it_needs(unit):
     assert given["RestrictAddressFamilies"] == ["AF_INET AF_INET6 AF_UNIX"]
 
 
+def test_a_group_may_send_to_the_unix_sockets():
+    """The service is of a group with a name of its own, which the example's mode lets write, and nobody else."""
+    given = whole("atmost-collector.service")
+    (group,) = given["Group"]
+    assert f"groupadd --system --force {group} " in (DEPLOY.parent / "docs/deploy.md").read_text(encoding="utf-8")
+    mode = int(load_options(str(DEPLOY / "examples/collector.toml")).unix_mode, 8)
+    assert mode & 0o020
+    assert not mode & 0o007
+    assert int(given["UMask"][0], 8) == 0o007
+
+
 def test_secrets_are_copies_only_the_service_can_read(tmp_path, commands):
     """The collector refuses a credential as systemd shows it, mode 440, and takes the copy that the drop-in makes."""
     given = whole("atmost-collector.service")

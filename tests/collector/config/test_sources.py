@@ -60,6 +60,8 @@ def test_a_list_in_a_file_may_be_one_text_and_off_may_be_false(file):
         ("statsd = [8125]", "expected a text or a list of texts"),
         ("http = 7141", "http: 7141: expected a text"),
         ("log_format = 'xml'", "log_format: 'xml': expected keyvalue or json"),
+        ("unix_mode = '0968'", "unix_mode: '0968': expected three octal digits in quotes, as '0660'"),
+        ("unix_mode = '4755'", "unix_mode: '4755': expected three octal digits in quotes, as '0660'"),
         ("statsd_gauge_deltas = 'on'", "statsd_gauge_deltas: 'on': expected auto, yes or no"),
         ("token = 'a'\ntoken_file = 'b'", "token: give token or token_file, not both"),
         ("max_series =", "is not TOML"),

@@ -1,11 +1,13 @@
 """A whole collector with real senders of every protocol: what arrives is seen, what does not is told, ports are let go."""
 
+import errno
 import gzip
 import json
 import logging
 import logging.handlers
 import os
 import socket
+import stat
 import threading
 import time
 
@@ -64,6 +66,33 @@ def test_every_protocol_at_once():
         [ledger] = collector.json("/api/v1/ledger")["receivers"]
         assert ledger["balanced"]
     assert collector.daemon.ledger().balanced()
+
+
+@pytest.mark.parametrize(("mode", "found"), [("0660", 0o660), ("606", 0o606), ("", 0o755)])
+def test_unix_sockets_have_the_permissions_that_were_asked_for(tmp_path, mode, found):
+    """All of them, ours and foreign ones, whatever the umask; without the option the umask's."""
+    names = ("ours", "second", "statsd", "syslog")
+    ours, second, theirs, syslog = (f"{tmp_path}/{name}.sock" for name in names)
+    before = os.umask(0o022)
+    try:
+        options = {"bind": (f"unix://{ours}", f"unix://{second}"), "statsd": (theirs,), "syslog": (f"unix://{syslog}",)}
+        with collecting(unix_mode=mode, **options):
+            assert {stat.S_IMODE((tmp_path / f"{name}.sock").stat().st_mode) for name in names} == {found}
+    finally:
+        os.umask(before)
+
+
+def test_a_mode_that_cannot_be_set_lets_go_of_every_address(tmp_path, monkeypatch):
+    """It is no collector that everybody, or nobody, can write to."""
+
+    def refuse(_path, _mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("pathlib.Path.chmod", refuse)
+    options = CollectorOptions(**QUIET | {"bind": (f"unix://{tmp_path}/a.sock",), "unix_mode": "0660"})
+    with pytest.raises(BindError, match="unix_mode 0660 cannot be set: Operation not permitted"):
+        CollectorDaemon(options, environment={})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whether_a_signed_gauge_is_a_change_can_be_said():

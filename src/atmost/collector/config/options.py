@@ -5,6 +5,7 @@ The dataclass is the only list of them: file, environment, `--set`, `--print-con
 
 from __future__ import annotations
 
+import re
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
@@ -79,6 +80,10 @@ class CollectorOptions:
     )
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
     gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, or off")
+    unix_mode: str = option(
+        "",
+        "permissions of the Unix sockets in bind, statsd and syslog, as 0660; empty leaves what the umask makes them",
+    )
     http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
     http_hosts: tuple[str, ...] = option(
         (), "names by which the page is asked for, besides its address, such as that of a proxy", reload=True
@@ -132,6 +137,8 @@ class CollectorOptions:
             raise ConfigError("log_format", f"{self.log_format!r}: expected keyvalue or json")
         if self.statsd_gauge_deltas not in GAUGE_DELTAS:
             raise ConfigError("statsd_gauge_deltas", f"{self.statsd_gauge_deltas!r}: expected auto, yes or no")
+        if self.unix_mode and not re.fullmatch("0?[0-7]{3}", self.unix_mode):
+            raise ConfigError("unix_mode", f"{self.unix_mode!r}: expected three octal digits in quotes, as '0660'")
         if self.token and self.token_file:
             raise ConfigError("token", "give token or token_file, not both")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from atmost.collector.config.addresses import OFF, Place, parse_place
 from atmost.collector.config.options import CollectorOptions
@@ -18,8 +19,8 @@ from atmost.collector.state.state import CollectorState
 from atmost.endpoint.arguments import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.workers import Workers
-from atmost.errors import ConfigError
-from atmost.transport.url import DEFAULT_URL
+from atmost.errors import BindError, ConfigError
+from atmost.transport.url import DEFAULT_URL, parse_url
 
 
 @dataclass(slots=True)
@@ -94,6 +95,7 @@ def open_all(
                 listener = bind_foreign(kind, place, readers[kind])
                 opened.listening.append(listener)
                 opened.addresses.append((kind, listener.url))
+                _permit(place.path, options.unix_mode)
                 state.listeners.append(listener.stats)
         undo.pop_all()
     return opened
@@ -139,3 +141,18 @@ def _open_ours(
         opened.intakes.append(intake)
         opened.listening.append(OurListener(intake, state, tap))
         opened.addresses.append(("atmost", intake.inlet.url))
+        _permit(parse_url(url).path, options.unix_mode)
+
+
+def _permit(path: str, mode: str) -> None:
+    """Gives a Unix socket its permissions; until now it has those of the umask.
+
+    Raises:
+        BindError: the system refuses.
+    """
+    if not path or not mode:
+        return
+    try:
+        Path(path).chmod(int(mode, 8))
+    except OSError as error:
+        raise BindError(f"unix://{path}", f"unix_mode {mode} cannot be set: {error.strerror or error}") from None
