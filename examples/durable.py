@@ -1,12 +1,13 @@
 """A payment must not be lost: `send()` refuses it, and moving it to another guarantee is one line. Needs `nats-server -js`."""
 
 import sys
+import time
 
 import atmost
 from atmost.durable import Blocking, DurableMessage, ExactlyOnce, SQLiteStore, Stream
 
 url = sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"
-payment = {"amount": 12.5, "currency": "EUR"}
+payment, order = {"amount": 12.5, "currency": "EUR"}, f"order-{time.time_ns()}"
 atmost.must_deliver("payments.>")
 
 with atmost.Sender() as sender, Blocking(lambda: ExactlyOnce(url, Stream("PAYMENTS", ["payments.>"]))) as payments:
@@ -15,8 +16,7 @@ with atmost.Sender() as sender, Blocking(lambda: ExactlyOnce(url, Stream("PAYMEN
     except atmost.LossNotTolerated as error:
         print("refused:", error)
     for _ in range(2):  # the second time as a program does that was restarted before it heard of the first
-        print("published:", payments.publish("payments.captured", payment, id="order-17"))
-
+        print("published:", payments.publish("payments.captured", payment, id=order))
     with SQLiteStore("ledger.db") as store:
 
         def book(message: DurableMessage) -> None:
