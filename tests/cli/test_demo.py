@@ -13,10 +13,10 @@ EVIL = "\x1b[2J\r\n"
 def run_of(monkeypatch):
     """A function that lets the demo have run: with these events, this account, or this failure."""
 
-    def let(result, *events):
+    def let(result, *events, page=None):
         def run_demo(options, asked, watcher):
             assert not asked()
-            watcher.began("udp://collector", "udp://link", None)
+            watcher.began("udp://collector", "udp://link", page)
             for event in events:
                 watcher.show(event)
             watcher.tick()
@@ -46,6 +46,15 @@ def test_an_account_that_balances(commands, run_of):
     assert "  duplicates processed        0\n" in done.out
     assert "  lost 205 + unknown 5 = dropped by the link 207 + refused by the socket 3\n" in done.out
     assert done.out.endswith("  the account is balanced\n")
+
+
+@pytest.mark.parametrize(("port", "again"), [(7141, True), (35177, False)])
+def test_the_page_that_comes_back(commands, run_of, port, again):
+    """Only at its usual port: where that was taken the next one is elsewhere."""
+    run_of(account(), page=f"http://127.0.0.1:{port}/")
+    last = commands("demo").out.splitlines()[-1]
+    assert last.startswith(f"the page was on http://127.0.0.1:{port}/")
+    assert ("it comes back" in last) is again
 
 
 @pytest.mark.parametrize("changes", [{"lost": 204}, {"duplicates_processed": 1}, {"receiver_balanced": False}])

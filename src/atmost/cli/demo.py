@@ -13,7 +13,7 @@ from atmost.cli.stopping import stopping
 from atmost.core.events import DatagramRefused, Event, Message
 from atmost.demo.account import DemoAccount
 from atmost.demo.processes import ChildError
-from atmost.demo.run import DemoOptions, Watcher, run_demo
+from atmost.demo.run import PAGE, DemoOptions, Watcher, run_demo
 
 _SHARE = Number(0, 1)
 
@@ -158,7 +158,8 @@ def _account_lines(account: DemoAccount, page: str | None) -> list[str]:
         f"  the account is {verdict}",
     ]
     if page is not None:
-        lines.append(f"the page was on {page}; it comes back with every 'atmost collect' and 'atmost demo'")
+        back = "; it comes back with every 'atmost collect' and 'atmost demo'" if f"//{PAGE}/" in page else ""
+        lines.append(f"the page was on {page}{back}")
     return lines
 
 
