@@ -19,18 +19,44 @@ _SHARE = Number(0, 1)
 
 @click.command(short_help="What a fleet needs, and what losing a shard's owner costs.")
 @click.option("--senders", type=click.IntRange(1), metavar="N", help="Plan for so many.  [default: 10³ to 10⁶]")
-@click.option("--rate", type=Number(0.001), default=1.0, show_default=True, help="Datagrams a second of each sender.")
-@click.option("--messages", type=Number(0.001), default=4.0, show_default=True, help="In a datagram.")
-@click.option("--bytes", "size", type=Number(64), default=800.0, show_default=True, help="Of a datagram.")
-@click.option("--carrier", type=Number(0), default=0.0, show_default=True, help="µs a datagram costs before the core.")
-@click.option("--handler", type=Number(0), default=0.0, show_default=True, help="µs the handler takes for a message.")
-@click.option("--fleet", type=click.IntRange(1, 200_000), default=5_000, show_default=True, help="Senders simulated.")
-@click.option("--collectors", type=click.IntRange(2), default=4, show_default=True, help="Of the simulation.")
-@click.option("--shards", type=click.IntRange(1), default=16, show_default=True, help="Of the simulation.")
-@click.option("--takeover", type=Number(0.1, 10), default=3.0, show_default=True, help="Seconds without an owner.")
-@click.option("--loss", type=_SHARE, default=0.01, show_default=True, help="Share of datagrams.")
-@click.option("--duplicate", type=_SHARE, default=0.01, show_default=True, help="Share of datagrams that come twice.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Same seed, same run.")
+@click.option(
+    "--rate", type=Number(0.001), default=1.0, show_default=True, metavar="N", help="Datagrams a second of each sender."
+)
+@click.option("--messages", type=Number(0.001), default=4.0, show_default=True, metavar="N", help="In a datagram.")
+@click.option(
+    "--bytes", "size", type=Number(64), default=800.0, show_default=True, metavar="BYTES", help="Of a datagram."
+)
+@click.option(
+    "--carrier",
+    type=Number(0),
+    default=0.0,
+    show_default=True,
+    metavar="MICROSECONDS",
+    help="What a datagram costs before the core.",
+)
+@click.option(
+    "--handler",
+    type=Number(0),
+    default=0.0,
+    show_default=True,
+    metavar="MICROSECONDS",
+    help="What the handler takes for a message.",
+)
+@click.option(
+    "--fleet", type=click.IntRange(1, 200_000), default=5_000, show_default=True, metavar="N", help="Senders simulated."
+)
+@click.option(
+    "--collectors", type=click.IntRange(2), default=4, show_default=True, metavar="N", help="Of the simulation."
+)
+@click.option("--shards", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Of the simulation.")
+@click.option(
+    "--takeover", type=Number(0.1, 10), default=3.0, show_default=True, metavar="S", help="Seconds without an owner."
+)
+@click.option("--loss", type=_SHARE, default=0.01, show_default=True, metavar="P", help="Share of datagrams.")
+@click.option(
+    "--duplicate", type=_SHARE, default=0.01, show_default=True, metavar="P", help="Share of datagrams that come twice."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Same seed, same run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def scale(
     senders: int | None,
