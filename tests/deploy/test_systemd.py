@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -63,9 +62,7 @@ def test_commands_are_ours(commands, unit):
         assert all(re.search(rf"(?<!\S){option}\b", spoken) for option in options)
 
 
-@pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze; on Debian: apt-get install systemd"
-)
+@pytest.mark.needs("systemd-analyze")
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_loads_them(tmp_path, unit):
     """`systemd-analyze verify` has nothing to say, of the unit alone, with its drop-in, and with port 514; a typo it would."""
