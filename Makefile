@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 DEMO_SECONDS ?= 20
+# The tests wait more than they compute: three processes need half the time of one, on two cores too. 0 runs them in one, as --pdb needs.
+TEST_PROCESSES ?= 3
 ARGS ?=
 
 # Whatever lives in .venv is run as a module or by a relative path, so that the checkout's path may hold spaces.
@@ -23,7 +25,7 @@ demo: env ## show the whole thing on this machine, and end with the account
 	@.venv/bin/atmost demo --seconds $(DEMO_SECONDS) $(ARGS)
 
 test: env ## run the tests
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 coverage: env ## run the tests and say which lines and branches they never took
 	@$(RUN) coverage erase

@@ -17,10 +17,10 @@ def run(tmp_path):
     shutil.copy(MECHANISM, tmp_path)
     example = 'import pytest\n\n@pytest.mark.needs("{}")\ndef test_it():\n    pass\n'
 
-    def run(need: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(need: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_it.py").write_text(example.format(need), encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "PYTEST_"))}
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
         return subprocess.run(
             command,
             cwd=tmp_path,
@@ -34,9 +34,10 @@ def run(tmp_path):
     return run
 
 
-def test_a_need_that_is_not_met_is_listed_with_its_remedy(run):
-    """The end of the run says what was missing, how to get it and which tests it cost."""
-    done = run("chromium")
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_a_need_that_is_not_met_is_listed_with_its_remedy(run, options):
+    """The end of the run says what was missing, how to get it and which tests it cost; with several processes too."""
+    done = run("chromium", *options)
     assert done.returncode == 0
     assert "chromium: on Debian: apt-get install chromium (1 skipped)\n    test_it.py::test_it" in done.stdout
     assert "1 skipped" in done.stdout.splitlines()[-1]
