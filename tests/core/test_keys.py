@@ -9,10 +9,11 @@ import pytest
 
 from atmost.core.datagram import FLAG_ENCRYPTED, HEADER_LAYOUT, encode_message, pack_messages
 from atmost.core.events import Message, RefusalReason
-from atmost.core.keys import Key, KeyMode, keyring, new_key, parse_key
+from atmost.core.keys import Key, KeyMode, keyring, new_key, parse_key, sealing
 from atmost.core.limits import HEADER, MAGIC, TAG, VERSION
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
+from atmost.core.seal import NO_KEY, no_keys
 from atmost.errors import InvalidKey, MissingExtra
 
 MODES = list(KeyMode)
@@ -86,6 +87,25 @@ def test_two_keys_of_one_number_are_refused() -> None:
     """The number on the wire must name one key."""
     with pytest.raises(InvalidKey, match="number 5"):
         keyring([key_of(KeyMode.SIGNED), key_of(KeyMode.ENCRYPTED)], "")
+
+
+def test_a_sender_seals_with_the_first_key() -> None:
+    """Receivers accept them all, so that a new one can be put in front."""
+    new, old = key_of(KeyMode.SIGNED, number=6), key_of(KeyMode.SIGNED, secret=SECRET[::-1])
+    key_id, seals = sealing([new, old], "shop")
+    header, body = bytes(HEADER), b"body"
+    assert key_id == 6
+    assert seals(SESSION).seal(header, body) == new.seals("shop")(SESSION).seal(header, body)
+
+
+def test_r12a_a_sender_without_keys_seals_with_the_checksum() -> None:
+    """R12a: under number 0, which a receiver without keys accepts, of the same audience only."""
+    key_id, seals = sealing([], "shop")
+    header, body = bytes(HEADER), b"body"
+    datagram = seals(SESSION).seal(header, body)
+    assert key_id == NO_KEY
+    assert no_keys("shop")[NO_KEY](SESSION).open(datagram) == body
+    assert no_keys("stock")[NO_KEY](SESSION).open(datagram) is None
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -20,7 +20,7 @@ from typing import Final
 
 from atmost.core.datagram import FLAG_ENCRYPTED
 from atmost.core.limits import HEADER, TAG
-from atmost.core.seal import Keyring, Seal, SealFactory
+from atmost.core.seal import NO_KEY, Keyring, Seal, SealFactory, no_keys
 from atmost.errors import InvalidKey, MissingExtra
 
 SECRET: Final = 32
@@ -116,6 +116,13 @@ def keyring(keys: Iterable[Key], audience: str) -> Keyring:
     if not ring:
         raise InvalidKey("no key was given")
     return ring
+
+
+def sealing(keys: Sequence[Key], audience: str) -> tuple[int, SealFactory]:
+    """What a sender seals with: the first key's number and its seals; those of a sender without keys, if there is none."""
+    if keys:
+        return keys[0].key_id, keys[0].seals(audience)
+    return NO_KEY, no_keys(audience)[NO_KEY]
 
 
 class SignedSeal:
