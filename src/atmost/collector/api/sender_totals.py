@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from operator import sub
+from typing import Final, NamedTuple
 
 from atmost.collector.state.senders import SenderRow
 from atmost.core.events import Place, Tail
@@ -20,12 +21,23 @@ from atmost.core.ledger import Account, Ledger
 OTHER: Final = "other"
 """Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
 QUEUE: Final = "receiver_queue"
-PLACES: Final = (Place.SENDER_SOCKET.value, Place.IN_FLIGHT.value, QUEUE)
+_SOCKET: Final = Place.SENDER_SOCKET.value
+_FLIGHT: Final = Place.IN_FLIGHT.value
+PLACES: Final = (_SOCKET, _FLIGHT, QUEUE)
 """Where a message can be lost."""
-_DELIVERED: Final = "delivered"
-_LATE: Final = "late"
-_EXACT: Final = (_DELIVERED, _LATE, QUEUE)
-"""Figures that only grow, and stay what they are."""
+
+
+class Figures(NamedTuple):
+    """What is counted, in messages; losses gross."""
+
+    delivered: int = 0
+    late: int = 0
+    queue: int = 0
+    socket: int = 0
+    flight: int = 0
+
+
+_NONE: Final = Figures()
 
 
 class SenderTotals:
@@ -35,8 +47,8 @@ class SenderTotals:
         """Starts with nothing."""
         self.dropped: Counter[tuple[str, str]] = Counter()
         """Messages dropped or refused at the sender, by label and reason."""
-        self._totals: dict[str, Counter[str]] = {OTHER: Counter()}
-        self._gone: Counter[str] = Counter()
+        self._totals: dict[str, Figures] = {OTHER: _NONE}
+        self._gone = _NONE
         """What has been counted of sessions that are forgotten by now."""
         self._seen: dict[tuple[str, int, str], _Seen] = {}
         self._named: dict[str, None] = {}
@@ -44,17 +56,21 @@ class SenderTotals:
     @property
     def delivered(self) -> dict[str, int]:
         """Messages by label."""
-        return {label: total[_DELIVERED] for label, total in self._totals.items()}
+        return {label: total.delivered for label, total in self._totals.items()}
 
     @property
     def late(self) -> dict[str, int]:
         """Messages that were lost and came after all, by label."""
-        return {label: total[_LATE] for label, total in self._totals.items()}
+        return {label: total.late for label, total in self._totals.items()}
 
     @property
     def lost(self) -> dict[tuple[str, str], int]:
         """Messages, those that came late among them, by label and place; every place is there from the first."""
-        return {(label, place): total[place] for label, total in self._totals.items() for place in PLACES}
+        return {
+            (label, place): count
+            for label, total in self._totals.items()
+            for place, count in zip(PLACES, (total.socket, total.flight, total.queue), strict=True)
+        }
 
     def look(self, ledgers: Iterable[Ledger], rows: list[SenderRow], most: int) -> None:
         """Adds what has happened since the last look.
@@ -66,25 +82,25 @@ class SenderTotals:
         """
         present = {row.account.name for row in rows}
         before, self._seen = self._seen, {}
-        forgotten = _figures(ledgers)
+        remembered = []
         for row in rows:
-            account, figures = row.account, _figures([row.account])
-            forgotten.subtract(figures)
+            account = row.account
             key = (row.address, account.key_id, account.id)
             seen = self._seen[key] = before.pop(key) if key in before else _Seen()
-            if _fell(seen.figures, figures):  # forgotten and taken up again since: a new account
-                self._gone.update(seen.figures)
-                seen.figures = Counter()
             label = self._label(account.name, present, most)
-            self._add(label, seen.figures, figures)
-            for reason, count in {**account.sender_dropped, **account.sender_refused}.items():
-                grown = max(0, count - seen.dropped[reason])
-                seen.dropped[reason] += grown
-                self.dropped[label, reason] += grown
-        for seen in before.values():
-            self._gone.update(seen.figures)
+            figures = _figures(account)
+            remembered.append(figures)
+            if figures != seen.figures:
+                if _fell(seen.figures, figures):  # forgotten and taken up again since: a new account
+                    self._gone = _sum((self._gone, seen.figures))
+                    seen.figures = _NONE
+                seen.figures = self._add(label, seen.figures, figures)
+            if account.sender_dropped or account.sender_refused:
+                self._drop(label, seen.dropped, {**account.sender_dropped, **account.sender_refused})
+        self._gone = _sum([self._gone, *(seen.figures for seen in before.values())])
         # What forgotten sessions had after they were looked at last is in the receivers' totals only.
-        self._add(OTHER, self._gone, forgotten)
+        forgotten = map(sub, _sum(map(_figures, ledgers)), _sum(remembered))
+        self._gone = self._add(OTHER, self._gone, Figures(*forgotten))
 
     def label(self, name: str) -> str:
         """Under which label a sender is shown."""
@@ -107,10 +123,17 @@ class SenderTotals:
                 last[name] = row
         return {name: int(name not in alive and row.account.tail is Tail.SILENT) for name, row in last.items()}
 
-    def _add(self, label: str, seen: Counter[str], figures: Mapping[str, int]) -> None:
+    def _add(self, label: str, seen: Figures, figures: Figures) -> Figures:
+        """Counts what has been added to an account; returns what has been counted of it by now."""
         grown = _growth(seen, figures)
-        seen.update(grown)
-        self._totals[label].update(grown)
+        self._totals[label] = _sum((self._totals[label], grown))
+        return _sum((seen, grown))
+
+    def _drop(self, label: str, seen: Counter[str], said: Mapping[str, int]) -> None:
+        for reason, count in said.items():
+            if count > seen[reason]:
+                self.dropped[label, reason] += count - seen[reason]
+                seen[reason] = count
 
     def _label(self, name: str, present: set[str], most: int) -> str:
         """The label of a sender: once given it is kept while the sender is there, so that curves do not jump."""
@@ -124,7 +147,7 @@ class SenderTotals:
                 return OTHER
             self._forget(gone)
         self._named[name] = None
-        self._totals[name] = Counter()
+        self._totals[name] = _NONE
         return name
 
     def _forget(self, label: str) -> None:
@@ -139,37 +162,36 @@ class _Seen:
     __slots__ = ("dropped", "figures")
 
     def __init__(self) -> None:
-        self.figures: Counter[str] = Counter()
+        self.figures = _NONE
         self.dropped: Counter[str] = Counter()
 
 
-def _figures(accounts: Iterable[Account]) -> Counter[str]:
-    """What accounts say, with losses gross."""
-    found: Counter[str] = Counter()
-    for account in accounts:
-        found.update(account.lost_by_place)
-        found[Place.IN_FLIGHT.value] += account.late
-        found[QUEUE] += account.overflow
-        found[_DELIVERED] += account.delivered
-        found[_LATE] += account.late
-    return found
+def _figures(account: Account) -> Figures:
+    places, late = account.lost_by_place, account.late
+    return Figures(account.delivered, late, account.overflow, places.get(_SOCKET, 0), places.get(_FLIGHT, 0) + late)
 
 
-def _fell(seen: Mapping[str, int], figures: Mapping[str, int]) -> bool:
+def _sum(every: Iterable[Figures]) -> Figures:
+    return Figures(*map(sum, zip(_NONE, *every, strict=True)))
+
+
+def _fell(seen: Figures, now: Figures) -> bool:
     """Whether an account has less of what can only grow."""
-    socket, flight, _ = PLACES
-    exact = any(figures[name] < seen[name] for name in _EXACT)
-    return exact or figures[socket] + figures[flight] < seen[socket] + seen[flight]
+    exact = now.delivered < seen.delivered or now.late < seen.late or now.queue < seen.queue
+    return exact or now.socket + now.flight < seen.socket + seen.flight
 
 
-def _growth(seen: Mapping[str, int], figures: Mapping[str, int]) -> dict[str, int]:
+def _growth(seen: Figures, now: Figures) -> Figures:
     """What is to be added so that nothing falls and the sums are right.
 
     Where a loss turned out to have been at another place, what was said before stands, and the next ones are counted there.
     """
-    grown = {name: max(0, figures[name] - seen[name]) for name in _EXACT}
-    socket, flight, _ = PLACES
-    both = max(0, figures[socket] + figures[flight] - seen[socket] - seen[flight])
-    grown[socket] = min(both, max(0, figures[socket] - seen[socket]))
-    grown[flight] = both - grown[socket]
-    return grown
+    both = max(0, now.socket + now.flight - seen.socket - seen.flight)
+    socket = min(both, max(0, now.socket - seen.socket))
+    return Figures(
+        delivered=max(0, now.delivered - seen.delivered),
+        late=max(0, now.late - seen.late),
+        queue=max(0, now.queue - seen.queue),
+        socket=socket,
+        flight=both - socket,
+    )
