@@ -110,6 +110,15 @@ def test_what_a_sender_says_it_dropped_is_added_up_over_its_lives():
     assert totals.dropped == {("a", "pacing"): 6, ("a", "ENOBUFS"): 1}
 
 
+def test_reasons_of_strangers_are_bounded():
+    """They are the senders' own words: beyond some they are `other`, and every drop is counted."""
+    totals = SenderTotals()
+    for turn in range(10):
+        look(totals, ledger(account(sender_dropped={f"{turn}-{number}": 1 for number in range(20)})))
+    assert len(totals.dropped) == 65
+    assert (totals.dropped["a", OTHER], totals.dropped.total()) == (200 - 64, 200)
+
+
 def test_one_session_at_two_addresses_is_two_accounts():
     """A multicast reaches both."""
     totals = SenderTotals()

@@ -21,6 +21,8 @@ from atmost.core.ledger import Account, Ledger
 OTHER: Final = "other"
 """Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
 QUEUE: Final = "receiver_queue"
+_MAX_REASONS: Final = 64
+"""Of drops, in the senders' own words; those of strangers beyond them are `other`."""
 _SOCKET: Final = Place.SENDER_SOCKET.value
 _FLIGHT: Final = Place.IN_FLIGHT.value
 PLACES: Final = (_SOCKET, _FLIGHT, QUEUE)
@@ -51,6 +53,7 @@ class SenderTotals:
         self._gone = _NONE
         """What has been counted of sessions that are forgotten by now."""
         self._seen: dict[tuple[str, int, str], _Seen] = {}
+        self._reasons: set[str] = set()
         self._named: dict[str, None] = {}
 
     @property
@@ -96,7 +99,7 @@ class SenderTotals:
                     seen.figures = _NONE
                 seen.figures = self._add(label, seen.figures, figures)
             if account.sender_dropped or account.sender_refused:
-                self._drop(label, seen.dropped, {**account.sender_dropped, **account.sender_refused})
+                seen.dropped = self._drop(label, seen.dropped, {**account.sender_dropped, **account.sender_refused})
         self._gone = _sum([self._gone, *(seen.figures for seen in before.values())])
         # What forgotten sessions had after they were looked at last is in the receivers' totals only.
         forgotten = map(sub, _sum(map(_figures, ledgers)), _sum(remembered))
@@ -129,11 +132,13 @@ class SenderTotals:
         self._totals[label] = _sum((self._totals[label], grown))
         return _sum((seen, grown))
 
-    def _drop(self, label: str, seen: Counter[str], said: Mapping[str, int]) -> None:
+    def _drop(self, label: str, seen: Mapping[str, int], said: Mapping[str, int]) -> Mapping[str, int]:
         for reason, count in said.items():
-            if count > seen[reason]:
-                self.dropped[label, reason] += count - seen[reason]
-                seen[reason] = count
+            if reason not in self._reasons and len(self._reasons) < _MAX_REASONS:
+                self._reasons.add(reason)
+            shown = reason if reason in self._reasons else OTHER
+            self.dropped[label, shown] += max(0, count - seen.get(reason, 0))
+        return {reason: max(count, seen.get(reason, 0)) for reason, count in said.items()}
 
     def _label(self, name: str, present: set[str], most: int) -> str:
         """The label of a sender: once given it is kept while the sender is there, so that curves do not jump."""
@@ -163,7 +168,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.figures = _NONE
-        self.dropped: Counter[str] = Counter()
+        self.dropped: Mapping[str, int] = {}
 
 
 def _figures(account: Account) -> Figures:
