@@ -156,8 +156,7 @@ def test_tls(certificates, rule, option):
             for number in range(20_000):
                 sender.send("a", [number, "x" * 100])
             sender.close()
-            while receiver.receive(0.5) is not None:
-                pass
+            until(lambda: _has_heard_all(receiver))
             ledger, stats = receiver.ledger(), sender.stats()
             assert ledger.lost == sum(stats.refused.values())
             assert ledger.delivered == stats.handed_over
@@ -219,3 +218,10 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):
     ):
         atmost.Sender(f"nats://127.0.0.1/c?nkey={tmp_path}/seed")
     atmost.Sender("nats://me:x@127.0.0.1/c").close()
+
+
+def _has_heard_all(receiver):
+    """Receives what there is; whether the sender has said goodbye."""
+    while receiver.receive(0) is not None:
+        pass
+    return [one.tail for one in receiver.ledger().sessions] == ["closed"]
