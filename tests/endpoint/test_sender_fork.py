@@ -273,6 +273,36 @@ def test_a_fork_in_the_middle_of_a_hand_over() -> None:
     assert collected.ledger.refused == {}
 
 
+EARLIER_HOOK = (
+    """
+import os, threading  # whose own hook comes first: threads may be started after it
+os.register_at_fork(after_in_child=lambda: sender.send("child", 0))
+"""
+    + PREPARE
+    + """
+sender = atmost.Sender(sys.argv[1], linger=0)
+sender.send("parent", 0)
+if child := os.fork():
+    wait(child)
+    sender.close(0)
+else:
+    sender.send("child", 1)
+    assert sender.stats() == atmost.SenderStats(2, {}, 0, 2, {})
+    sender.close(0)
+    os._exit(0)
+"""
+)
+
+
+def test_another_hook_may_send_before_the_senders_own() -> None:
+    """The child's life began with that, and is not begun again: both messages are of one session, and counted."""
+    with collecting() as (url, collected):
+        run(EARLIER_HOOK, url)
+    assert collected.payloads("parent") == [0]
+    assert collected.payloads("child") == [0, 1]
+    assert collected.sessions() == 2
+
+
 def test_a_closed_sender_is_closed_in_the_child_too() -> None:
     """Its parent has said goodbye to everybody."""
     code = "sender = atmost.Sender('memory://a'); sender.close(0)\nif not os.fork(): os._exit(sender.send('a'))\n"

@@ -8,8 +8,8 @@ Appending to the open datagram needs no lock, as the core says.
 
 Forks: a child begins a life of its own, with nothing of the parent's: not its session, what waits, its flusher's thread or its locks,
 for a lock that another thread of the parent held would never be let go.
-The hook calls `_after_fork`; C code can fork past the hook, so every hand-over looks at the process id first.
-Only then can messages of both be in one buffer: what is not certainly the child's is dropped and counted (R8).
+The hook calls `_after_fork`; C code can fork past the hook, so every hand-over looks at the process id first; whichever comes first begins the life, once.
+Only past the hook can messages of both be in one buffer: what is not certainly the child's is dropped and counted (R8).
 A child that was forked in the middle of a hand-over returns into it, finds another core than it began with, and lets it be.
 """
 
@@ -60,26 +60,30 @@ class Outbox:
         self._name = name
         self._key_id = key_id
         self._seals = seals
+        self._pid = 0
         self._begin()
 
     def _begin(self) -> None:
-        """Begins a life: at construction, and again in a forked child, with nothing of the parent's."""
-        self._pid = os.getpid()
-        self._core = SenderCore(
+        """Begins a life: at construction, and once in a forked child, with nothing of the parent's."""
+        pid = os.getpid()
+        core = SenderCore(
             self._options,
             self._options.max_datagram or self._outlet.max_datagram,
             self._seals,
             name=self._name,
             host=socket.gethostname(),
-            pid=self._pid,
+            pid=pid,
             key_id=self._key_id,
             step_back=preset(same_host=self._outlet.same_host).future_bound / 2,
         )
-        self._handing = threading.Lock()
-        self._counting = threading.RLock()
-        self._flusher = Flusher(self)
+        handing, counting, flusher = threading.Lock(), threading.RLock(), Flusher(self)
+        if self._pid == pid:  # whoever interrupted this, or another hook before it, has sent and thereby begun
+            return
+        # No signal handler runs between here and the end, for nothing is called: it finds the parent's id, or all of the new life.
+        self._core, self._handing, self._counting, self._flusher = core, handing, counting, flusher
         self._ticked_at = 0
         self._armed = False
+        self._pid = pid
 
     def _after_fork(self) -> None:
         """The child's first step: a new session with empty buffers (R8)."""
