@@ -8,8 +8,8 @@ Appending to the open datagram needs no lock, as the core says.
 
 Forks: a child begins a life of its own, with nothing of the parent's: not its session, what waits, its flusher's thread or its locks,
 for a lock that another thread of the parent held would never be let go.
-The hook calls `_after_fork`; C code can fork past the hook, so every hand-over looks at the process id first; whichever comes first begins the life, once.
-Only past the hook can messages of both be in one buffer: what is not certainly the child's is dropped and counted (R8).
+The hook calls `_after_fork`; C code can fork past the hook, so every hand-over looks at the process id first.
+Whichever comes first begins the life, once; what a hand-over then finds and is not certainly the child's is dropped and counted (R8).
 A child that was forked in the middle of a hand-over returns into it, finds another core than it began with, and lets it be.
 """
 
