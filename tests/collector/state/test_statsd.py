@@ -123,3 +123,9 @@ def test_a_time_of_the_client_is_counted_and_not_used():
     state = make()
     series = feed(state, "a:1|c|T1600000000")["a", "counter"]
     assert (state.counts["client_time"], series.updated) == (1, T0)
+
+
+def test_a_rate_next_to_nothing_is_bounded():
+    """One over it is the greatest number there is, almost: a thousand times that is none any more."""
+    series = feed(make(), "t:1|ms|@1e-307")["t", "histogram"]
+    assert series.buckets.count == 1 << 50

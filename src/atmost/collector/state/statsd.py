@@ -126,7 +126,7 @@ class StatsdState:
         assert series.buckets is not None
         assert series.recent is not None
         weight = metric.weight
-        scaled = min(round(weight * SCALE), _MOST)
+        scaled = round(min(weight * SCALE, _MOST))  # the least rates make infinity of it
         live = series.recent.at(now)
         for text in metric.values:
             value = float(text)
