@@ -129,3 +129,12 @@ def test_a_rate_next_to_nothing_is_bounded():
     """One over it is the greatest number there is, almost: a thousand times that is none any more."""
     series = feed(make(), "t:1|ms|@1e-307")["t", "histogram"]
     assert series.buckets.count == 1 << 50
+
+
+def test_a_long_member_of_a_set_counts_once():
+    """Known by its beginning, in the value and in the slot."""
+    state = make()
+    feed(state, f"s:{'u' * 300}|s")
+    series = feed(state, f"s:{'u' * 300}|s")["s", "set"]
+    assert series.value == 1.0
+    assert series.ring.for_width(10.0).window(T0, T0 + 1)[2] == 1.0

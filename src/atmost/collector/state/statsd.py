@@ -20,6 +20,9 @@ _MOST: Final = 1 << 50
 _MAX_TAGS_TEXT: Final = 1024
 """Characters of all tags of a series."""
 
+_MAX_MEMBER: Final = 256
+"""Characters of a set's member that tell it from others."""
+
 KINDS: Final = {
     StatsdKind.COUNTER: "counter",
     StatsdKind.GAUGE: "gauge",
@@ -142,13 +145,14 @@ class StatsdState:
             series.period = period
             series.members.clear()
             series.ring.receive(period * RECENT, 0.0)
-        for member in metric.values:
+        for value in metric.values:
+            member = str(value)[:_MAX_MEMBER]
             if member in series.members:
                 continue
             if len(series.members) >= self._max_members:
                 self.counts["set_limit"] += 1
                 continue
-            series.members.add(str(member)[:256])
+            series.members.add(member)
             series.ring.add(period * RECENT, 1.0)
         series.value = float(len(series.members))
 
