@@ -185,7 +185,7 @@ class Sender(Outbox):
         _senders.discard(self)
 
     def stats(self) -> SenderStats:
-        """What became of the messages so far; exact when no other thread is sending at this moment."""
+        """What became of the messages so far; exact when no thread, the one in the background included, is sending at this moment."""
         return self._core.stats()
 
     def __enter__(self) -> Self:
