@@ -96,3 +96,12 @@ def test_accounts_are_signs_of_life():
     state.look({"a": Ledger(), "b": Ledger()}, T0, 0.0)
     state.tick(T0 + 1, 1.0)
     assert state.next_deadline() is None
+
+
+def test_what_a_client_says_it_dropped_is_bounded():
+    """Its sums may be infinite or negative, and cost no other datagram."""
+    state = make_state()
+    line = "datadog.dogstatsd.client.packets_dropped:{}|c"
+    for lines in (["1e308", "1e308"], ["-5"], ["2"]):
+        feed_statsd(state, "\n".join(line.format(each) for each in lines))
+    assert state.client_drops == {"packets_dropped": (1 << 53) + 2}

@@ -31,6 +31,8 @@ _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's own events, and not from numbers the readings carry."""
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
+_MOST_DROPS: Final = float(1 << 53)
+"""That one datagram may tell of: a stranger's sum may be infinite, and a counter never falls."""
 
 
 class Limit(NamedTuple):
@@ -131,7 +133,7 @@ class CollectorState:
             stats.accepted += len(datagram.telemetry)
             for name, count in datagram.dropped_by_client.items():
                 if name in self.client_drops or len(self.client_drops) < _MAX_CLIENTS:
-                    self.client_drops[name] += round(count)
+                    self.client_drops[name] += round(max(0.0, min(count, _MOST_DROPS)))
         for what, count in datagram.ignored.items():
             stats.ignored[what] += count
         for refused in datagram.rejected:
