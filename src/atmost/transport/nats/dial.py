@@ -69,9 +69,11 @@ class Connection:
         if self.rest and not self.flush():
             return False
         taken = self._send(data)
-        if taken:
+        # TLS has encrypted what it could not write, and the very same bytes must follow: the message is begun (SSL_write).
+        begun = taken > 0 or isinstance(self.sock, ssl.SSLSocket)
+        if begun:
             self.rest = data[taken:]
-        return taken > 0
+        return begun
 
     def flush(self) -> bool:
         """Writes on what was begun; whether nothing is left of it."""
