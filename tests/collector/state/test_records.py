@@ -37,7 +37,16 @@ def test_a_gap_passes_every_filter_whose_records_it_may_hide(by_level, least, pa
 
 @pytest.mark.parametrize(
     ("level", "number"),
-    [("info", 20), ("WARN", 30), ("Level 15", 15), ("Level x", None), ("AUDIT", None), (None, None), ("EMERG", 70)],
+    [
+        ("info", 20),
+        ("WARN", 30),
+        ("Level 15", 15),
+        ("Level x", None),
+        ("Level " + "9" * 5000, None),
+        ("AUDIT", None),
+        (None, None),
+        ("EMERG", 70),
+    ],
 )
 def test_levels_have_an_order(level, number):
     """By the names of logging and syslog; others have none."""

@@ -283,6 +283,7 @@ def test_losses_between_plain_messages_say_that_little_is_known():
         {"prior": {20: 1.5}},
         {"prior": {20: 1 << 63}},
         {"prior": {f"L{number}": 1 for number in range(50)}},
+        {"prior": {"LEVEL " + "9" * 5000: 1}},
         {"prior": [1]},
         {"time": math.nan},
         {"time": "now"},

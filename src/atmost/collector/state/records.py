@@ -13,6 +13,8 @@ import msgspec
 MAX_FIELDS: Final = 64
 """Of one record; further ones are dropped, and the record says it is truncated."""
 _MAX_KEY: Final = 128
+_MAX_LEVEL: Final = 32
+"""Characters of a level with a number: Python refuses to read one of thousands of digits."""
 _MAX_VALUE: Final = 4096
 _OVERHEAD: Final = 700
 """Bytes of a record besides its texts."""
@@ -82,7 +84,7 @@ def rank(level: str | None) -> int | None:
     name = level.upper()
     known = LEVELS.get(name, _ALSO.get(name))
     if known is None and name.startswith("LEVEL "):  # how logging names those without a name
-        return int(name[6:]) if name[6:].isdecimal() else None
+        return int(name[6:]) if name[6:].isdecimal() and len(name) <= _MAX_LEVEL else None
     return known
 
 

@@ -83,6 +83,7 @@ def read_body(payload: Any) -> Body | None:
         len(body.handler) == LIFE
         and len(body.prior) <= MAX_LEVELS
         and all(0 <= count < _MAX_NUMBER for count in body.prior.values())
+        and all(isinstance(level, int) or len(level) <= MAX_LEVEL for level in body.prior)
         and math.isfinite(body.time)
         and 0 <= body.part < body.parts <= MAX_PARTS
         and (body.mark or 0 < len(body.level) <= MAX_LEVEL)
