@@ -451,3 +451,13 @@ def test_a_subject_that_cannot_be_used():
     assert shown(deliver(LogReader(subject="audit.web", now=0.0), sent, 1.0)) == ["0"]
     assert deliver(LogReader(now=0.0), sent, 1.0) == []
     assert isinstance(message(sent[0]), Message)
+
+
+def test_a_plain_session_that_is_forgotten_tells_its_gap_first():
+    """The one that waited for its turn: it is counted, so it is told of."""
+    one, other = session(), session("web-2", 2)
+    reader = LogReader(now=0.0, max_lives=1)
+    reader.feed(message(("logs.app", "a"), one), 1.0)
+    assert shown(reader.feed(Loss(one, 2, Place.IN_FLIGHT, 1, 2), 1.1)) == [2]
+    assert reader.feed(Loss(one, 3, Place.IN_FLIGHT, 4, 6), 1.2) == []
+    assert shown(reader.feed(message(("logs.app", "b"), other), 1.3)) == [3, "b"]

@@ -211,6 +211,7 @@ class LogReader:
             del self._lives[victim.key]
             self._began = now
         else:
+            self._out += [gap_of(victim, gap) for gap in victim.gaps.take(now, everything=True)]
             del self._plain[victim.session.key]
         self._heap = [entry for entry in self._heap if entry[2] is not victim]
         heapify(self._heap)
