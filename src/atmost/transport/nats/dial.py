@@ -91,6 +91,12 @@ class Connection:
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
+    def wait_for_room(self, timeout: float) -> None:
+        """Returns when the system may take something, or `timeout` seconds passed."""
+        poll = select.poll()  # for select takes no descriptor above 1023
+        poll.register(self.sock, select.POLLOUT)
+        poll.poll(timeout * 1000 + 0.5)
+
     def close(self) -> None:
         """Closes the socket; what was written still leaves."""
         with suppress(OSError):

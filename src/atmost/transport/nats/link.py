@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
 import socket
 import ssl
 import threading
@@ -287,14 +286,14 @@ class Link:
                     return
             if self._stopped or time.monotonic() > deadline:
                 raise DialError("it takes nothing any more")
-            select.select([], [connection.sock], [], 0.01)
+            connection.wait_for_room(0.01)
 
     def _finish(self, connection: Connection) -> None:
         """Ends the stream behind what was begun; unread input would make the system throw away what it has not sent yet."""
         deadline = time.monotonic() + _LAST_WORDS
         with self._lock, suppress(OSError):
             while not connection.flush() and (left := deadline - time.monotonic()) > 0:
-                select.select([], [connection.sock], [], left)
+                connection.wait_for_room(left)
             connection.read()
             if not isinstance(connection.sock, ssl.SSLSocket):
                 connection.sock.shutdown(socket.SHUT_WR)
