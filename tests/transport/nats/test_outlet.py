@@ -12,6 +12,7 @@ import pytest
 import atmost
 from atmost.core.shards import shard_of
 from atmost.transport.connect import open_outlet
+from atmost.transport.nats.outlet import _Sending
 from atmost.transport.nats.protocol import Cutter, Delivery, subscribe
 from atmost.transport.nats.url import parse_nats
 from tests.nats_server import HOST, NatsServer, free_ports, running
@@ -238,6 +239,20 @@ def test_a_forbidden_subject_is_told_once_and_counted(tmp_path, caplog):
         assert sender.stats().handed_over == handed_over
         assert sender._outlet._link.losses == 0
     assert caplog.text.count("the server forbids to publish on atmost.test.") == 1
+
+
+def test_a_reconnection_in_the_middle_of_send_raises_nothing():
+    """It forgets what was forbidden while a sender finds that the time of it is over."""
+    ends = _Sending(parse_nats("nats://127.0.0.1/test"))
+
+    class Forbidden(dict):
+        def get(self, shard):
+            until = self[shard]
+            ends.denied.clear()
+            return until
+
+    ends.denied = Forbidden({0: 0.0})
+    assert not ends.denies(0)
 
 
 def test_a_server_of_another_kind_is_told(caplog):

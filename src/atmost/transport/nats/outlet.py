@@ -131,7 +131,7 @@ class _Sending:
         if until is None:
             return False
         if time.monotonic() >= until:
-            del self.denied[shard]
+            self.denied.pop(shard, None)  # a new connection may have forgotten it already
             return False
         return True
 
