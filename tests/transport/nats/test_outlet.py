@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 import atmost
+from atmost.core.sending import NOT_NOW
 from atmost.core.shards import shard_of
 from atmost.transport.connect import open_outlet
 from atmost.transport.nats.outlet import _Sending
@@ -166,6 +167,23 @@ def test_what_was_pending_when_the_connection_broke_is_not_sent_afterwards(serve
             assert outlet.send(last) is None
             tap.wait(lambda _: last in tap.datagrams)
             assert tap.datagrams == [last]
+
+
+def test_a_connection_that_breaks_while_it_refuses_takes_what_waits_along(monkeypatch):
+    """Nothing older than the disconnection is sent after it, whenever in `send` the connection was lost (R6)."""
+    with closing(open_outlet("nats://127.0.0.1:1/test")) as outlet:
+        link, datagram = outlet._link, bytes(64)
+        monkeypatch.setattr(link, "start", lambda: None)
+
+        def lose(*_):
+            link.losses += 1
+            return NOT_NOW
+
+        monkeypatch.setattr(link, "offer", lose)
+        assert outlet.send(datagram) == NOT_NOW
+        monkeypatch.setattr(link, "offer", lambda *_: None)
+        assert outlet.send(datagram) == "ENOTCONN"
+        assert outlet.send(bytes(65)) is None
 
 
 def test_a_datagram_that_was_begun_is_finished_though_nobody_sends_again(server):

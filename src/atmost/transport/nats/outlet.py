@@ -74,9 +74,10 @@ class NatsOutlet:
         if first_at is None:
             first_at = self._first_at = time.monotonic()
             link.start()
+        losses = link.losses  # before it is offered: a connection that is lost meanwhile takes what waits along
         if datagram is self._waiting:
             self._waiting = None
-            if link.losses != self._waiting_since:  # pending when a connection was lost: gone with it
+            if losses != self._waiting_since:  # pending when a connection was lost: gone with it
                 return NOT_CONNECTED
         limit = link.max_payload
         if limit is not None and len(datagram) > limit:
@@ -88,7 +89,7 @@ class NatsOutlet:
         if error is NOT_NOW:
             if link.max_payload is None and first_at + _PATIENCE < time.monotonic():
                 return NOT_CONNECTED
-            self._waiting, self._waiting_since = datagram, link.losses
+            self._waiting, self._waiting_since = datagram, losses
         return error
 
     def path_datagram(self) -> int | None:
