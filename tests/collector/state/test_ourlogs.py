@@ -3,7 +3,7 @@
 from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.ourlogs import OurLogs
 from atmost.collector.state.records import Gap
-from atmost.core.events import Loss, Place
+from atmost.core.events import Loss, Place, QueueOverflow
 from tests.collector.scene import T0, message, session
 
 
@@ -64,3 +64,15 @@ def test_a_record_has_its_parts(real_records):
     assert (record.level, record.logger, record.message) == ("INFO", "collector.test", "first 1")
     assert record.fields["user"] == 7
     assert record.fields["thread"] == "MainThread"
+
+
+def test_a_queue_that_overflows_again_raises_the_gap():
+    """While nothing comes in between; what was lost the first time stays lost."""
+    tail, ours = make()
+    one = session()
+    ours.feed(message("logs.app", "a", by=one), T0)
+    for count, t in ((10, T0 + 1), (7, T0 + 1.5), (3, T0 + 4)):
+        ours.feed(QueueOverflow(one, count), t)
+    ours.tick(T0 + 9)
+    assert [(gap.lost, gap.reason) for gap in tail.entries() if isinstance(gap, Gap)] == [(20, "overflow")]
+    assert (tail.counts["lost"], tail.counts["late"]) == (20, 0)

@@ -158,6 +158,13 @@ class Gaps:
         """When `take` has something, seconds; infinite when there is nothing."""
         return self._said_at + self._pause if self._waiting is not None or self._changed else math.inf
 
+    def raise_by(self, gap: Gap, count: int) -> None:
+        """More is missing at the place of a gap that was added before; sees that this is told of."""
+        if not gap.changed and gap is not self._waiting:
+            self._changed.append(gap)
+        gap.lost += count
+        gap.changed = True
+
     def take(self, now: float, *, everything: bool = False) -> list[Gap]:
         """What is to be told now: those joined since the last time, and those that were lowered."""
         if not everything and self.due() > now:

@@ -23,12 +23,14 @@ _OWN: Final = {"message", "level", "exception", "logger", "time", "truncated", "
 class PlainSession:
     """A session that sends plain log messages."""
 
-    __slots__ = ("_places", "gaps", "heard_at", "queued", "session")
+    __slots__ = ("_overflow", "_overflow_at", "_places", "gaps", "heard_at", "queued", "session")
 
     def __init__(self, session: Session, pause: float) -> None:
         """Args: session: whose. pause: seconds between two gaps that are told of."""
         self.session = session
         self.gaps = Gaps(pause)
+        self._overflow: Gap | None = None
+        self._overflow_at = -1
         self._places: deque[tuple[int, float]] = deque(maxlen=_PLACES)
         self.heard_at = -math.inf
         self.queued = math.inf
@@ -56,7 +58,14 @@ class PlainSession:
     def overflowed(self, count: int, now: float) -> Gap | None:
         """Messages came and found the receiver's queue full."""
         last, t = self._places[-1] if self._places else (0, None)
-        return self.gaps.add(Gap(last, last, count, None, reason=GapReason.OVERFLOW, from_t=t), now)
+        if self._overflow is not None and self._overflow_at == last:  # nothing came in between: the same gap
+            self.gaps.raise_by(self._overflow, count)
+            return None
+        gap = Gap(last, last, count, None, reason=GapReason.OVERFLOW, from_t=t)
+        told = self.gaps.add(gap, now)
+        if self.gaps.recent is gap:  # else it was joined with another one
+            self._overflow, self._overflow_at = gap, last
+        return told
 
     def came_late(self, count: int) -> int:
         """Lowers the latest gap; returns by how many messages."""

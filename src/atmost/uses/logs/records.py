@@ -54,7 +54,8 @@ class LogRecord(msgspec.Struct, kw_only=True, eq=False):
 class LogGap:
     """Records that are missing, where they are missing.
 
-    A later gap of the same `life` and `first` replaces this one: it has been lowered by late arrivals.
+    A later gap of the same `life` and `first` replaces this one: it has been lowered by late arrivals, or raised where
+    nothing came between two overflows.
     """
 
     sender: str
