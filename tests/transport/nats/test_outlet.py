@@ -173,7 +173,7 @@ def test_a_connection_that_breaks_while_it_refuses_takes_what_waits_along(monkey
     """Nothing older than the disconnection is sent after it, whenever in `send` the connection was lost (R6)."""
     with closing(open_outlet("nats://127.0.0.1:1/test")) as outlet:
         link, datagram = outlet._link, bytes(64)
-        monkeypatch.setattr(link, "start", lambda: None)
+        monkeypatch.setattr(link, "start", lambda: True)
 
         def lose(*_):
             link.losses += 1
@@ -328,6 +328,19 @@ def test_a_forgotten_sender_leaves_no_thread_and_no_socket(server):
     use_and_forget()
     gc.collect()
     until(lambda: threading.active_count() <= threads)
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(server, monkeypatch):
+    """A process that has no room for a thread now may have one later; until then it is as without a connection."""
+
+    def crowded(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with closing(open_outlet(server.url())) as outlet:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", crowded)
+            assert outlet.send(bytes(64)) == "ENOTCONN"
+        until(lambda: outlet.send(bytes(64)) is None)
 
 
 def test_nothing_is_connected_before_the_first_message(server):

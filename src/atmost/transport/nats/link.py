@@ -64,16 +64,17 @@ class Link:
         self.trouble: str | None = None
         """Why there is no connection, for people."""
 
-    def start(self) -> None:
-        """Starts the thread, once; when none can be started it is tried again the next time."""
+    def start(self) -> bool:
+        """Starts the thread, once; False when none can be started now."""
         if self._thread is None and not self._stopped:
             thread = threading.Thread(target=self._run, name="atmost-nats", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 self.refusal = NOT_CONNECTED
-                return
+                return False
             self._thread = thread
+        return True
 
     @property
     def max_payload(self) -> int | None:

@@ -72,8 +72,10 @@ class NatsOutlet:
         link = self._link
         first_at = self._first_at
         if first_at is None:
-            first_at = self._first_at = time.monotonic()
-            link.start()
+            first_at = time.monotonic()
+            if not link.start():  # there is no room for a thread: tried again with the next datagram
+                return NOT_CONNECTED
+            self._first_at = first_at
         losses = link.losses  # before it is offered: a connection that is lost meanwhile takes what waits along
         if datagram is self._waiting:
             self._waiting = None
