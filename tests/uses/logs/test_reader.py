@@ -8,6 +8,7 @@ from atmost import LogReader, OptionError, SubjectError
 from atmost.core.events import LateArrival, Loss, Message, Place, QueueOverflow, SessionClosed
 from atmost.uses.logs import GapReason, LogGap, LogRecord
 from atmost.uses.logs.gaps import MAX_INTERVALS
+from atmost.uses.logs.levels import MAX_TOTALS
 from tests.uses.logs.scene import ONE, deliver, make, message, session, shown
 
 LEVELS = {"d": 10, "i": 20, "w": 30, "e": 40}
@@ -461,3 +462,15 @@ def test_a_plain_session_that_is_forgotten_tells_its_gap_first():
     assert shown(reader.feed(Loss(one, 2, Place.IN_FLIGHT, 1, 2), 1.1)) == [2]
     assert reader.feed(Loss(one, 3, Place.IN_FLIGHT, 4, 6), 1.2) == []
     assert shown(reader.feed(message(("logs.app", "b"), other), 1.3)) == [3, "b"]
+
+
+def test_lost_levels_of_all_lives_are_bounded():
+    """Each life may have levels of its own, and lives come and go for weeks: beyond the bound they are OTHER."""
+    [(subject, payload)], _, _ = records("i")
+    reader = LogReader(now=0.0, max_lives=2)
+    for number in range(MAX_TOTALS + 50):
+        life = payload | {"handler": payload["handler"][:8] + number.to_bytes(4, "big"), "prior": {f"L{number}": 1}}
+        deliver(reader, [(subject, life)], 3.0 * number + 1)
+        reader.tick(3.0 * number + 3)
+    assert len(reader.lost) == MAX_TOTALS + 1
+    assert (reader.lost["L0"], reader.lost["OTHER"]) == (1, 50)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from typing import Final
 
 Key = int | str
@@ -20,6 +21,8 @@ OTHER: Final = "OTHER"
 """What levels beyond `MAX_LEVELS` are counted as."""
 MAX_LEVELS: Final = 16
 """Levels counted apart; so few, that the counts stay a few bytes."""
+MAX_TOTALS: Final = 256
+"""Levels of all lives counted apart."""
 MAX_LEVEL: Final = 32
 """A level's name, characters."""
 _FIRST: Final[tuple[Key, ...]] = (20, 30, 40, 10, 50, OTHER)
@@ -87,6 +90,22 @@ class Tally:
         if isinstance(level, str) and len(self._steps) < 4 * MAX_LEVELS:
             self._steps[level] = known
         return known
+
+
+class LevelTotals:
+    """Counts by level over many lives, of which each may have levels of its own."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        """Begins at 0."""
+        self.counts: Counter[Key] = Counter()
+
+    def add(self, level: Key, count: int) -> None:
+        """Counts a level, beyond `MAX_TOTALS` of them as `OTHER`: a level that once was counted so always is."""
+        if level not in self.counts and len(self.counts) >= MAX_TOTALS:
+            level = OTHER
+        self.counts[level] += count
 
 
 def key_of(level: str) -> Key:

@@ -15,7 +15,7 @@ from typing import Final
 from atmost.core.events import Message, Session
 from atmost.uses.logs.gaps import Gap, Gaps
 from atmost.uses.logs.held import Held, Position
-from atmost.uses.logs.levels import Key
+from atmost.uses.logs.levels import Key, LevelTotals
 from atmost.uses.logs.wire import Body
 
 Emit = Callable[["Life", "Held | Gap", bool], None]
@@ -73,7 +73,7 @@ class Life:
         grace: float,
         pause: float,
         counts: Counter[str],
-        lost: Counter[Key],
+        lost: LevelTotals,
         emit: Emit,
     ) -> None:
         """Begins with whatever came first of it.
@@ -234,7 +234,8 @@ class Life:
         self._known_dropped += dropped
         self.lost += lost
         self.by_level.update(missing)
-        self._lost.update(missing)
+        for level, count in missing.items():
+            self._lost.add(level, count)
         self._counts["lost"] += lost
         gap = Gap(first, last, lost, missing, dropped=dropped, from_t=self.last_t, to_t=held.body.time)
         told = self.gaps.add(gap, now)
@@ -269,7 +270,7 @@ class Life:
         if self.gaps.fill(held.number, held.level):
             self.lost -= 1
             self.by_level[held.level] -= 1
-            self._lost[held.level] -= 1
+            self._lost.add(held.level, -1)
             self._counts["lost"] -= 1
         elif held.number < self._origin:  # sent before what came first
             self.before_join -= 1

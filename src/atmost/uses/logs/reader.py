@@ -16,7 +16,7 @@ from atmost.core.names import check_subject
 from atmost.errors import OptionError
 from atmost.uses.logs.gaps import Gap
 from atmost.uses.logs.held import Held
-from atmost.uses.logs.levels import Key, name_of
+from atmost.uses.logs.levels import LevelTotals, name_of
 from atmost.uses.logs.life import Life
 from atmost.uses.logs.plain import PlainSession, plain_record
 from atmost.uses.logs.records import LogGap, LogRecord, LogSource
@@ -79,7 +79,7 @@ class LogReader:
         self._heap: list[tuple[float, int, Life | PlainSession]] = []
         self._pushes = 0
         self._counts: Counter[str] = Counter()
-        self._lost: Counter[Key] = Counter()
+        self._lost = LevelTotals()
         self._size = 0
         self._began = now
         self._out: list[Read] = []
@@ -95,7 +95,7 @@ class LogReader:
     @property
     def lost(self) -> dict[str, int]:
         """Records lost so far, by level, over all lives."""
-        return {name_of(level): count for level, count in self._lost.items() if count}
+        return {name_of(level): count for level, count in self._lost.counts.items() if count}
 
     def feed(self, event: Event, now: float) -> list[Read]:
         """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
