@@ -98,6 +98,41 @@ def test_without_an_echo_nothing_is_ever_owned():
     assert not lonely.holds(20.0)
 
 
+@pytest.mark.parametrize("end", [Presence.leave, lambda taken: setattr(taken, "holder", "b")])
+def test_whoever_is_through_claims_nothing_on_a_new_connection(end):
+    """One that was closed while it connected, or has lost its shards, deters nobody with a claim that it does not pursue."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(0.5)
+    end(a)
+    assert a.connected(bus.now) == []
+    b = bus.join("b")
+    bus.run(2)
+    assert b.holds(bus.now)
+
+
+def test_a_receiver_may_be_closed_while_its_link_looks_at_the_claim():
+    """`close` leaves in a thread of its own: the one in the middle of a deadline comes through, and nothing is held."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(1.0)
+
+    class Moment(float):
+        compared = 0
+
+        def __lt__(self, other):
+            Moment.compared += 1
+            if Moment.compared == 2:  # with the end of the lease, right before the claim is looked at
+                before = float(self) < other
+                a.leave()
+                return before
+            return float(self) < other
+
+    a.handle_deadline(Moment(bus.now + 0.3))
+    assert Moment.compared == 2
+    assert not a.holds(bus.now)
+
+
 def test_an_owner_is_not_disturbed_by_a_claim():
     """Not even by one with a smaller id."""
     bus = Bus()

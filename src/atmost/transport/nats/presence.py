@@ -7,7 +7,7 @@ clock before a successor can be through with its claim, and takes over again lik
 So at most one owner processes, as long as the servers between two receivers that both hear themselves are connected. Where they are cut apart and
 joined again, both own until they have heard of each other, a third of a lease at most: that cannot be had without consensus.
 
-Bytes and `now` in, bytes and state out; `now` counts while the host sleeps. One caller at a time, but for `holds`.
+Bytes and `now` in, bytes and state out; `now` counts while the host sleeps. One caller at a time, but for `holds` and `leave`.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Presence:
 
     def connected(self, now: float) -> list[bytes]:
         """There is a connection, and the subscriptions stand."""
+        if self.holder is not None or self._left:  # a claim that nobody pursues could deter somebody who would
+            return []
         self._online = True
         if self._owning and now < self._until:
             return [self._say(Kind.OWN, now)]
@@ -165,9 +167,10 @@ class Presence:
         return self._owning
 
     def leave(self) -> bytes:
-        """What to say at the end, so that nobody looks for holes in vain."""
+        """What to say at the end, so that nobody looks for holes in vain; from any thread, while another one may be in here."""
         self._left = True
-        self._lose()
+        self._owning = False
+        self._until = _NEVER
         return self._announce(Kind.LEAVE)
 
     def _lose(self) -> None:
