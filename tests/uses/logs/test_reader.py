@@ -474,3 +474,16 @@ def test_lost_levels_of_all_lives_are_bounded():
         reader.tick(3.0 * number + 3)
     assert len(reader.lost) == MAX_TOTALS + 1
     assert (reader.lost["L0"], reader.lost["OTHER"]) == (1, 50)
+
+
+def test_a_late_record_of_a_level_that_is_not_missing_contradicts():
+    """A stranger's: it lowers nothing below 0, and makes no level of its own."""
+    sent, _, _ = records("iiwi")
+    reader = LogReader(now=0.0)
+    deliver(reader, [sent[0], sent[3]], 1.0)
+    reader.tick(3.0)
+    assert deliver(reader, [(sent[1][0], sent[1][1] | {"level": "AUDIT"})], 4.0) == []
+    assert reader.counts["conflict"] == 1
+    assert reader.lost == {"INFO": 1, "WARNING": 1}
+    assert shown(deliver(reader, [sent[1], sent[2]], 5.0)) == ["1*", 1, "2*"]
+    assert reader.lost == {}

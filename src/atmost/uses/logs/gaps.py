@@ -134,11 +134,14 @@ class Gaps:
         return position >= 0 and number <= self._intervals[position].last
 
     def fill(self, number: int, level: Key) -> bool:
-        """A late arrival lowers its gap; False when it is not missing."""
+        """A late arrival lowers its gap; False when it is not missing, or its gap holds none of its level."""
         if not self.is_missing(number):
             return False
         position = bisect_right(self._intervals, number, key=_FIRST) - 1
         interval = self._intervals[position]
+        by_level = interval.gap.by_level
+        if by_level is not None and by_level[level] <= 0:
+            return False
         rest = []
         if interval.first < number:
             rest.append(_Interval(interval.first, number - 1, interval.gap))

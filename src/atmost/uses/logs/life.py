@@ -272,6 +272,9 @@ class Life:
             self.by_level[held.level] -= 1
             self._lost.add(held.level, -1)
             self._counts["lost"] -= 1
+        elif self.gaps.is_missing(held.number):  # of a level of which none is
+            self._counts["conflict"] += 1
+            return
         elif held.number < self._origin:  # sent before what came first
             self.before_join -= 1
         elif held.number < self.gaps.forgotten:
