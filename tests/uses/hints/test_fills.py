@@ -1,5 +1,7 @@
 """Fills: what was loaded before a change is not cached after it."""
 
+import threading
+
 import pytest
 
 from atmost import HintError
@@ -103,3 +105,20 @@ def test_a_value_that_is_just_the_new_one_is_kept():
         scene.told(voice.key("a"), voice.key("a", 5))
         fill.set(1, digest=5)
     assert fill.refused is Reason.HINT
+
+
+def test_tags_are_made_outside_the_lock():
+    """Whatever makes them may take its time, or wait for somebody who uses the cache."""
+    scene = Scene()
+
+    def tags():
+        other = threading.Thread(target=scene.cache.discard, args=("other",), daemon=True)
+        other.start()
+        other.join(5)
+        assert not other.is_alive()
+        yield "t"
+
+    with scene.cache.filling("a") as fill:
+        fill.set(1, tags=tags())
+    scene.cache.discard_tag("t")
+    assert scene.served("a") == [False]

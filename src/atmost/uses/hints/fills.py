@@ -64,7 +64,7 @@ class Fill:
             raise HintError(
                 "key", self.key, "the fill has not begun: with cache.filling(key) as fill: fill.set(load())"
             )
-        self._cache.keep(self, value, ttl, tags, digest)
+        self._cache.keep(self, value, ttl, tags if isinstance(tags, str) else tuple(tags), digest)  # not under its lock
         return value
 
     def __enter__(self) -> Self:
