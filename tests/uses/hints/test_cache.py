@@ -275,3 +275,27 @@ def test_locked_twins_do_the_same(monkeypatch):
     scene.fill("a", 5)
     assert scene.cache.get("a") == scene.cache.get_or_load("a", lambda: 6) == 5
     assert scene.cache.get("b", 7) == 7
+
+
+class Failing(dict):
+    """A store that loses its disk."""
+
+    def pop(self, *_):
+        raise OSError("no disk")
+
+
+def test_a_store_that_fails_keeps_nothing_stale_and_no_hint_away():
+    """The thread that feeds the cache goes on; whoever discards by hand is told."""
+    scene = Scene(store=Failing())
+    voice = Voice(scene)
+    scene.told(voice.mark())
+    for key in ("a", "b", "c"):
+        scene.fill(key)
+    scene.told(voice.key("a"))
+    with pytest.raises(OSError, match="no disk"):
+        scene.cache.discard("b")
+    for stale in ("b", "a"):
+        with pytest.raises(OSError, match="no disk"):
+            scene.cache.get(stale)
+    assert scene.cache.get("c") == 1
+    assert scene.count("store_errors") == 1

@@ -228,7 +228,7 @@ class HintedCache(GuardedCore):
     @property
     def counts(self) -> dict[str, float]:
         """What became of reads (`hits`, `soft_hits`, `misses` and `misses_REASON`), fills (`fills`, `refused_REASON`, `evicted`,
-        `too_large`), hints (`hints_KIND`, `marks`, `removed`, `kept`, `repeated`, `malformed`, `unannounced`, `own`) and loss
+        `too_large`), hints (`hints_KIND`, `marks`, `removed`, `kept`, `repeated`, `malformed`, `unannounced`, `own`, `store_errors`) and loss
         (`gaps`, `hints_lost`, `prefixes_recovered`, `invalidators`, `forgotten`, `blind`, `blind_seconds`, and the limits).
         """  # noqa: D205
         with self._lock:
@@ -277,8 +277,10 @@ class HintedCache(GuardedCore):
 
     def _discard(self, kind: Kind, text: str, digest: int | None = None) -> None:
         with self._lock:
-            self._core.apply(kind, check_text(kind, text), digest, self._clock())
-            self._sync()
+            try:
+                self._core.apply(kind, check_text(kind, text), digest, self._clock())
+            finally:
+                self._sync()
 
     def renew_after_fork(self) -> None:
         """See `GuardedCore`."""

@@ -70,7 +70,10 @@ class CacheCore:
             self.lives.mark(told, message.session.key, now)
         elif self.lives.hint(kind, told, now):
             self.counts[f"hints_{kind}"] += 1
-            self.apply(kind, told.text, told.digest, now)
+            try:
+                self.apply(kind, told.text, told.digest, now)
+            except Exception:  # noqa: BLE001  a store of the user's; what it kept counts as stale, and further hints are heard
+                self.counts["store_errors"] += 1
 
     def apply(self, kind: Kind, text: str, digest: int | None, now: float) -> None:
         """Does what a hint says."""
@@ -79,7 +82,7 @@ class CacheCore:
         elif kind is Kind.PREFIX:
             self.changes.invalidate_prefix(text, now)
         else:
-            self._drop(text, digest)
+            self._drop(text, digest, now)
 
     def look(self, key: str, now: float) -> tuple[Entry | None, Doubt | None]:
         """Reads with all that is known, and counts it.
@@ -185,20 +188,24 @@ class CacheCore:
             raise HintError("tag", tags, "tags are several: write (tag,)")
         return tuple((text, shard_of(text, self._options.shards)) for text in (check_text("tag", tag) for tag in tags))
 
-    def _drop(self, key: str, digest: int | None) -> None:
+    def _drop(self, key: str, digest: int | None, now: float) -> None:
         """Removes an entry, and refuses what is being loaded of the key, unless it is just the new value."""
         for fill in self._fills.get(key, ()):
             if digest is None:
                 fill.refused = Reason.HINT
             fill.only = digest
-        entry = self.shelf.find(key)
-        if entry is None:
-            return
-        if digest is not None and entry.digest == digest:
-            self.counts["kept"] += 1
-        else:
+        try:
+            entry = self.shelf.find(key)
+            if entry is None:
+                return
+            if digest is not None and entry.digest == digest:
+                self.counts["kept"] += 1
+                return
             self.shelf.remove(key)
             self.counts["removed"] += 1
+        except Exception:
+            self.changes.invalidate_prefix(key, now)  # the store has it still, perhaps
+            raise
 
     def _judge(self, key: str, entry: Entry, now: float) -> Doubt | None:
         if now >= entry.until:
