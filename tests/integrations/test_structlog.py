@@ -151,3 +151,22 @@ def test_misuse():
     with pytest.raises(TypeError):
         AtmostProcessor(FakeSender(), size=1)
     assert logging.getLogger().level
+
+
+class Ambiguous:
+    """A value that refuses to be a truth value, as arrays do."""
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize(
+    "bound", [{"exc_info": (ValueError,)}, {"exc_info": Ambiguous()}, {"stack": Ambiguous()}, {"logger": Ambiguous()}]
+)
+def test_no_value_makes_it_raise(bound):
+    """The event is told all the same, with what went wrong."""
+    log, sender, _ = configured()
+    log.info("signed in", **bound)
+    [record] = read(sender)
+    assert record.message == "signed in"
+    assert record.error.startswith(("IndexError", "ValueError"))

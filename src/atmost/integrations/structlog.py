@@ -18,7 +18,7 @@ from structlog import DropEvent
 
 from atmost.endpoint.sender import Sender
 from atmost.uses.logs.options import LogOptions
-from atmost.uses.logs.rendering import said
+from atmost.uses.logs.rendering import describe_error, said
 from atmost.uses.logs.writer import LogWriter
 
 _RANKS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -51,6 +51,22 @@ class AtmostProcessor:
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Sends the event; unless it is to be passed on, structlog is told that this is its end."""
+        try:
+            self._write(logger, method, event)
+        except Exception as error:  # noqa: BLE001  logging never harms what it tells of: values may refuse any question
+            self.writer.write(
+                "ERROR",
+                logging.ERROR,
+                "structlog",
+                said(event.get("event", "")),
+                at=time.time(),
+                error=describe_error(error),
+            )
+        if self._passing:
+            return event
+        raise DropEvent
+
+    def _write(self, logger: Any, method: str, event: Mapping[str, Any]) -> None:
         level = said(event.get("level") or method).lower()
         level = _SAME.get(level, level)
         name = event.get("logger") or event.get("logger_name") or getattr(logger, "name", None) or "structlog"
@@ -64,9 +80,6 @@ class AtmostProcessor:
             exception=_exception_of(event),
             fields={key: value for key, value in event.items() if key not in _OWN} or None,
         )
-        if self._passing:
-            return event
-        raise DropEvent
 
     def close(self) -> None:
         """Says how many records there were, and closes the sender when it was made here."""
