@@ -101,6 +101,16 @@ def test_counting(cache):
         cache.incr("missing")
 
 
+def test_counting_what_another_thread_set_after_a_miss(cache):
+    """The value is the one that is kept, whatever this thread had missed before."""
+    other = HintedCacheBackend(LOCATION, {"TIMEOUT": 60, "OPTIONS": {"MAX_TTL": 1000}})
+    assert cache.get("n") is None
+    other.delete("n")
+    other.set("n", 1)
+    assert cache.incr("n") == 2
+    assert cache.get("n") == 2
+
+
 def test_versions_and_many(cache):
     """Django's own, on top."""
     cache.set_many({"a": 1, "b": 2})

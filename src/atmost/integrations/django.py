@@ -138,7 +138,8 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
                 raise ValueError(f"Key '{key}' not found")
             value = pickle.loads(entry.value) + delta  # noqa: S301  as above
             pickled, digest = _pickled(value)
-            self._keep(full, pickled, max(1e-9, entry.until - cache.now()), digest)
+            fill = cache.filling(full).__enter__()  # of what is kept now, not of what was missed before
+            self._keep(full, pickled, max(1e-9, entry.until - cache.now()), digest, fill)
         self._node.invalidator.invalidate(full, digest=digest)
         return value
 
@@ -181,9 +182,9 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
             known.__exit__(None, None, None)
         self._leases[key] = cache.filling(key).__enter__()
 
-    def _keep(self, key: str, pickled: bytes, ttl: float | None, digest: int) -> None:
+    def _keep(self, key: str, pickled: bytes, ttl: float | None, digest: int, fill: Fill | None = None) -> None:
         node = self._node
-        fill = self._leases.pop(key, None) or node.cache.filling(key).__enter__()
+        fill = fill or self._leases.pop(key, None) or node.cache.filling(key).__enter__()
         try:
             with node.cache.lock:
                 node.cache.discard(key, digest=digest)  # what other threads load of it is older
