@@ -205,6 +205,39 @@ def test_who_stood_still_is_not_deterred_by_the_words_of_the_dead():
     assert a.incarnations == 2
 
 
+def test_a_claim_counts_from_when_an_owner_could_hear_it():
+    """Its way to the servers may be long: what an owner that stands still then has renewed meanwhile is over before the claim is through."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(2)
+    b = bus.join("b")
+    late, bus.waiting["a"], bus.waiting["b"] = bus.waiting["b"], [], []
+    bus.still.add("b")  # for its connection carries nothing yet
+    bus.run(0.9 * LEASE)
+    assert a.holds(bus.now)
+    bus.still = {"a"}
+    bus.waiting["b"] += late
+    bus.run(2)
+    assert b.holds(bus.now)
+
+
+def test_a_claim_is_not_through_before_it_has_heard_what_an_owner_said():
+    """Both stand still in turn, and the owner's answer waits unread when the time of the claim is over."""
+    bus = Bus()
+    b = bus.join("b")
+    bus.run(1.7 * LEASE)
+    bus.still = {"b"}
+    a = bus.join("a")
+    bus.run(0.75 * LEASE)
+    bus.still = {"a"}
+    bus.run(0.8 * LEASE)
+    assert b.holds(bus.now)
+    bus.still = set()
+    bus.run(1)
+    assert a.holder == "b, which has 0-3/4"
+    assert b.incarnations == 1
+
+
 def test_after_a_cut_one_of_two_owners_ends():
     """Each side had one; they hear of each other within a third of a lease, and the smaller id stays."""
     bus = Bus()

@@ -1,7 +1,7 @@
 """Decides whether a receiver may hold its shards: one owner at a time, without anybody who could decide for all (H2).
 
 Receivers of a channel tell each other on one subject what they claim and what they own; each hears itself too.
-A claim that nobody contradicts for one and a half leases becomes ownership. Of two that claim at once the one with the smaller id goes on.
+A claim that nobody contradicts for one and a half leases, from its first echo on, becomes ownership. Of two that claim at once the one with the smaller id goes on.
 An owner holds its shards only as long as it has heard itself within one lease: whoever was stopped, starved or cut off gives up by its own
 clock before a successor can be through with its claim, and takes over again like a stranger (Gray and Cheriton, *Leases*, 1989).
 So at most one owner processes, as long as the servers between two receivers that both hear themselves are connected. Where they are cut apart and
@@ -145,7 +145,9 @@ class Presence:
         if not self._online or now < self._next_at:
             return []
         if not self._owning and self._claimed_at is not None and now < self._until:
-            self._owning = now >= self._claimed_at + CLAIM_LEASES * self._longest
+            # And what an owner said within its lease is heard by now: it came before an echo that was published later than that.
+            heard_all = self._until >= self._claimed_at + self._longest + self._lease
+            self._owning = heard_all and now >= self._claimed_at + CLAIM_LEASES * self._longest
             if self._owning:
                 self.incarnations += 1
                 self._look_at = now + _FORGET * self._longest
@@ -188,7 +190,9 @@ class Presence:
         if self._owning and now >= self._until:
             return
         if self._claimed_at is None:
-            self._claimed_at = at
+            self._claimed_at = (
+                now  # not `at`: an owner could not hear it before it had come to the servers, however long that took
+            )
         self._until = max(self._until, at + self._lease)
 
     def _contest(self, said: Announcement, shards: Shards, now: float) -> list[bytes]:
