@@ -139,6 +139,8 @@ def test_timeouts(cache):
         assert cache.add("default", 1, timeout)
         assert cache.get("default") is None
         assert cache.get_or_set("default", 7, timeout) == 7
+        assert cache.get_or_set("default", lambda: 8, timeout) == 8
+        assert cache.get_or_set("long", pytest.fail, timeout) == 1
 
 
 def test_keys(cache):

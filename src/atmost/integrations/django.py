@@ -105,7 +105,8 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
         full = self.make_and_validate_key(key, version=version)
         ttl = self._ttl(timeout)
         if ttl is not None and ttl <= 0:
-            return self.get(key, default() if callable(default) else default, version=version)
+            found = self.get(key, self._missing_key, version=version)
+            return found if found is not self._missing_key else default() if callable(default) else default
         make: Callable[[], Any] = default if callable(default) else lambda: default
         pickled = self._node.cache.get_or_load(full, lambda: _pickled(make())[0], ttl=ttl)
         return pickle.loads(pickled)  # noqa: S301  as above
