@@ -79,3 +79,15 @@ def test_the_limit_is_counted_when_it_is_hit():
     beat(board, sender, 0.0)
     beat(board, FakeSender(board.monitor, "other", number=2), 0.0)
     assert (len(board), board.refused) == (1, 1)
+
+
+def test_heartbeats_that_come_and_go_are_forgotten_though_nobody_looks():
+    """Where no page and no scrape asks for the rows: the books stay within twice the bound."""
+    board = HeartbeatBoard(2)
+    for number in range(20):
+        sender = FakeSender(board.monitor, f"job-{number}", number=number)
+        beat(board, sender, number * 10.0)
+        board.handle(SessionClosed(sender.session), T0 + number * 10 + 1, number * 10 + 1.0)
+    assert board.monitor.counts["forgotten"] == 18
+    assert len(board._since) <= 4
+    assert len(board) == 2

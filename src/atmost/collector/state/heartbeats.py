@@ -39,13 +39,14 @@ class HeartbeatBoard:
     def __init__(self, max_heartbeats: int) -> None:
         """Args: max_heartbeats: watched at once."""
         self.monitor = HeartbeatMonitor(max_senders=max_heartbeats)
+        self._max = max_heartbeats
         self.changes = 0
         """How often anything changed: a reader who knows the number knows whether to look."""
         self._since: dict[tuple[int, str], float] = {}
 
     def __len__(self) -> int:
         """Heartbeats watched."""
-        return len(self._since)
+        return min(len(self._since), self._max)
 
     @property
     def refused(self) -> int:
@@ -55,15 +56,15 @@ class HeartbeatBoard:
 
     def handle(self, event: Event, now: float, mono: float) -> list[Change]:
         """Takes an event of a receiver."""
-        return self._note(self.monitor.handle(event, mono), now)
+        return self._note(self.monitor.handle(event, mono), now, mono)
 
     def observe(self, ledger: Ledger, now: float, mono: float) -> list[Change]:
         """Takes the account of all receivers."""
-        return self._note(self.monitor.observe(ledger, mono), now)
+        return self._note(self.monitor.observe(ledger, mono), now, mono)
 
     def tick(self, now: float, mono: float) -> list[Change]:
         """Judges the silences that are due."""
-        return self._note(self.monitor.tick(mono), now)
+        return self._note(self.monitor.tick(mono), now, mono)
 
     def next_deadline(self) -> float | None:
         """When `tick` should be called, monotonic."""
@@ -72,9 +73,7 @@ class HeartbeatBoard:
     def rows(self, now: float, mono: float) -> list[BoardRow]:
         """Every heartbeat, the gravest first."""
         statuses = self.monitor.status(mono)
-        if len(self._since) > len(statuses):
-            known = {(status.key_id, status.name) for status in statuses}
-            self._since = {key: since for key, since in self._since.items() if key in known}
+        self._forget_others(statuses)
         rows = [self._row(status, now) for status in statuses]
         grave = {state: place for place, state in enumerate(("down", "suspect", "unknown", "late", "up", "stopped"))}
         rows.sort(key=lambda row: (grave[row.state], row.name))
@@ -85,12 +84,20 @@ class HeartbeatBoard:
         counts = Counter(_shown(status.state) for status in self.monitor.status(mono))
         return {state: counts[state] for state in STATES}
 
-    def _note(self, changes: list[Change], now: float) -> list[Change]:
+    def _note(self, changes: list[Change], now: float, mono: float) -> list[Change]:
         for change in changes:
             self.changes += 1
             if change.before is not change.state or (change.key_id, change.name) not in self._since:
                 self._since[change.key_id, change.name] = now
+        if len(self._since) > 2 * self._max:  # seldom, for it looks at all of them
+            self._forget_others(self.monitor.status(mono))
         return changes
+
+    def _forget_others(self, statuses: list[HeartbeatStatus]) -> None:
+        """Lets go of heartbeats that the monitor has forgotten."""
+        if len(self._since) > len(statuses):
+            known = {(status.key_id, status.name) for status in statuses}
+            self._since = {key: since for key, since in self._since.items() if key in known}
 
     def _row(self, status: HeartbeatStatus, now: float) -> BoardRow:
         return BoardRow(
