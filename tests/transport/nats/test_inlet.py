@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import atmost
 from atmost.transport.connect import open_inlet, open_outlet
 from atmost.transport.nats import mailbox
+from atmost.transport.nats.inlet import lease_clock
 from atmost.transport.nats.protocol import Delivery
 from tests.nats_server import HOST, NatsServer, free_ports, running
 from tests.real import forge, run, until
@@ -215,3 +218,11 @@ def test_closing_leaves_nothing_and_says_so(server):
     assert inlet.receive() is None
     assert inlet.fileno() == -1
     inlet.wait(None)
+
+
+@pytest.mark.parametrize(("platform", "clock"), [("linux", "CLOCK_BOOTTIME"), ("darwin", "CLOCK_MONOTONIC")])
+def test_a_lease_runs_on_while_the_host_sleeps(monkeypatch, platform, clock):
+    """By the clock of each platform that does; `time.monotonic` stands still while a Mac sleeps."""
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(time, "clock_gettime", {getattr(time, clock): 17.0}.__getitem__)
+    assert lease_clock() == 17.0
