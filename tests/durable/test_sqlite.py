@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,38 @@ def test_a_file_that_is_no_database_leaves_nothing_open(tmp_path):
     (tmp_path / "text").write_text("hello " * 1000)
     with pytest.raises(sqlite3.DatabaseError):
         SQLiteStore(tmp_path / "text")
+
+
+def test_a_record_stands_though_forgetting_fails(path, caplog):
+    """Another process holds the file just then: a record that looked refused would lose a message recorded before its handler."""
+    other, asked = sqlite3.connect(path, isolation_level=None), []
+
+    def clock():
+        asked.append(None)
+        if len(asked) % 2 == 0:  # not for the record, but for what is older
+            other.execute("BEGIN IMMEDIATE")
+        return 1e9 * len(asked)
+
+    with closing(other), SQLiteStore(path, clock=clock) as store:
+        store._connection.execute("PRAGMA busy_timeout=1")
+        assert store.record("PAYMENTS/ledger", "order-16")
+        other.execute("ROLLBACK")
+        with store.transaction(MESSAGE) as connection:
+            connection.execute("INSERT INTO payments VALUES ('order-17')")
+        other.execute("ROLLBACK")
+        assert store.seen(MESSAGE.scope, MESSAGE.id)
+    assert caplog.messages == ["atmost.durable: old records are forgotten later: database is locked"] * 2
+
+
+def test_many_open_a_new_file_at_once(tmp_path):
+    """As the workers of a service do at its first start; none of them is refused."""
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(20):
+            gate = threading.Barrier(4)
+
+            def start(path=tmp_path / f"{number}.db", gate=gate):
+                gate.wait()
+                SQLiteStore(path).close()
+
+            for opening in [pool.submit(start) for _ in range(4)]:
+                opening.result()

@@ -5,6 +5,7 @@ Safe from any thread and between processes of one host; consumers on several hos
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sqlite3
@@ -23,12 +24,15 @@ from atmost.errors import OptionError
 _PRUNED_AT_ONCE: Final = 1000
 _BUSY: Final = 30.0
 """Seconds to wait for another process's transaction."""
+_AGAIN: Final = 0.01
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS atmost_processed (
     scope TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (scope, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS atmost_processed_at ON atmost_processed (at);
 """
+
+logger = logging.getLogger("atmost")
 
 
 class SQLiteStore:
@@ -63,7 +67,7 @@ class SQLiteStore:
         self._prune_at = -math.inf
         self._connection = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(self._connection)
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLE)
         except BaseException:
@@ -85,7 +89,7 @@ class SQLiteStore:
         """Records it; False when it was recorded already."""
         with self._held() as connection:
             new = self._insert(connection, scope, id)
-        self.prune(at_once=False)
+        self._prune_sometimes()
         return new
 
     @contextmanager
@@ -113,7 +117,7 @@ class SQLiteStore:
                 raise
         if not new:
             raise AlreadyProcessed(message.scope, message.id)
-        self.prune(at_once=False)
+        self._prune_sometimes()
 
     def prune(self, *, at_once: bool = True) -> int:
         """Forgets records older than `retention`; happens by itself as messages are recorded, 1000 at a time.
@@ -162,6 +166,13 @@ class SQLiteStore:
         """Closes it."""
         self.close()
 
+    def _prune_sometimes(self) -> None:
+        """Forgets some, or later: what was recorded is recorded, and must not look as if it were not."""
+        try:
+            self.prune(at_once=False)
+        except sqlite3.Error as error:
+            logger.warning("atmost.durable: old records are forgotten later: %s", error)
+
     def _insert(self, connection: sqlite3.Connection, scope: str, id: str) -> bool:  # noqa: A002  as in the protocol
         statement = "INSERT OR IGNORE INTO atmost_processed VALUES (?, ?, ?)"
         return connection.execute(statement, (scope, id, self._clock())).rowcount == 1
@@ -181,3 +192,17 @@ class SQLiteStore:
                 yield self._connection
             finally:
                 self._holder = None
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Waits for others who open a new file at the same time: SQLite refuses all but one here, whatever its timeout."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        else:
+            return
+        time.sleep(_AGAIN)
