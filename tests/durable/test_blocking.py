@@ -1,9 +1,11 @@
 """The face for programs without an event loop, and the example."""
 
+import asyncio
 import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,25 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for():
     with nobody, pytest.raises(NotAcknowledged):
         nobody.publish("a", deadline=0.2)
     assert "atmost-durable" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_whoever_publishes_while_it_is_closed_is_not_left_waiting(monkeypatch):
+    """Closing ends what is under way in other threads, and two may close at once."""
+    blocking = Blocking(lambda: AtLeastOnce("nats://127.0.0.1:1", Stream("A", ["a"])))
+    begun = threading.Event()
+
+    async def never(*_, **__):
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(blocking._guarantee, "publish", never)
+    with ThreadPoolExecutor(3) as threads:
+        publishing = threads.submit(blocking.publish, "a")
+        assert begun.wait(BOUND)
+        for closing in [threads.submit(blocking.close) for _ in range(2)]:
+            closing.result(BOUND)
+        with pytest.raises(CancelledError):
+            publishing.result(BOUND)
 
 
 def test_example(server, tmp_path):

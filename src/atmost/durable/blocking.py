@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from atmost.durable.consuming import Handler
 from atmost.durable.guarantees import AtLeastOnce
 from atmost.durable.publishing import Receipt
+from atmost.durable.tasks import end
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Blocking:
         self._thread = threading.Thread(target=self._loop.run_forever, name="atmost-durable", daemon=True)
         self._thread.start()
         self._closed = False
+        self._closing = threading.RLock()  # for a signal handler may close, too
         try:
             self._guarantee = self._wait(_constructed(construct))
         except BaseException:
@@ -66,10 +68,12 @@ class Blocking:
         return self._guarantee.stats()
 
     def close(self) -> None:
-        """Lets go of the connection and the thread; may be called twice."""
-        if not self._closed:
-            self._wait(self._guarantee.close())
-            self._end()
+        """Lets go of the connection and the thread; may be called twice. What still publishes then ends as cancelled."""
+        with self._closing:
+            if not self._closed:
+                self._wait(self._guarantee.close())
+            if not self._closed:
+                self._end()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -91,9 +95,15 @@ class Blocking:
 
     def _end(self) -> None:
         self._closed = True
+        self._wait(_cancel_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    """Or whoever waits for it would wait for ever."""
+    await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
 async def _constructed(construct: Callable[[], AtLeastOnce]) -> AtLeastOnce:
