@@ -75,6 +75,14 @@ def test_elsewhere_the_token_decides():
 
 
 @pytest.mark.parametrize(
+    "host", ["", "127.0.0.1%.evil.example", "[::1].evil.example", "[::1]:80:80", "::1", "127.0.0.1."]
+)
+def test_a_host_header_that_is_none_names_nobody(asked, host):
+    """What merely begins with this host's address is another one's name, or no name at all."""
+    assert not asked.app.gate._knows(host)
+
+
+@pytest.mark.parametrize(
     "shown",
     ["", "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer 0123456789abcdeF"],
 )

@@ -8,6 +8,7 @@ On loopback the Host header must name this host, or a page of a stranger could a
 from __future__ import annotations
 
 import hmac
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -32,6 +33,7 @@ _CLOSED: Final = ("/api/", "/metrics")
 """Paths that show data, and need the token where there is one; the page itself and its scripts hold none."""
 MAX_ADDRESS: Final = 8192
 MAX_HEAD: Final = 16_384
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]%]+))(?::[0-9]*)?")
 _METHODS: Final = ("GET", "HEAD")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -116,6 +118,6 @@ async def refuse(send: Send, status: int, code: str, text: str, headers: Iterabl
 
 
 def _without_port(header: str) -> str:
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if header.count(":") == 1 else header
+    """The host of a header; empty when it is none, as with a zone, or something behind a bracket."""
+    found = _HOST.fullmatch(header)
+    return "" if found is None else found[1] or found[2]
