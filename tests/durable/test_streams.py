@@ -6,7 +6,7 @@ import nats
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from atmost.core.names import matcher
 from atmost.durable import AtLeastOnce, Stream, StreamMismatch
@@ -40,7 +40,8 @@ def publish(server, kept, subject):
 
 def test_a_stream_as_it_must_be_is_used(server):
     """With more subjects and longer times than asked for."""
-    there(server, "FINE", subjects=["fine.>", "other.>"], max_age=0, duplicate_window=600)
+    limits = {"max_msgs_per_subject": 9, "discard": DiscardPolicy.NEW, "discard_new_per_subject": True}
+    there(server, "FINE", subjects=["fine.>", "other.>"], max_age=0, duplicate_window=600, **limits)
     assert publish(server, Stream("FINE", ["fine.a.*"]), "fine.a.b").sequence == 1
 
 
@@ -53,6 +54,8 @@ def test_a_stream_as_it_must_be_is_used(server):
         (4, {"max_age": 3600}, "it keeps messages for 3600 s"),
         (5, {"duplicate_window": 10}, "its duplicate window is 10 s"),
         (6, {"no_ack": True}, "it acknowledges nothing"),
+        (7, {"max_msgs_per_subject": 1, "discard": DiscardPolicy.NEW}, "beyond 1 messages of a subject it deletes old"),
+        (8, {"retention": RetentionPolicy.INTEREST}, "it keeps nothing for which there is no consumer yet"),
     ],
 )
 def test_a_stream_that_would_break_the_guarantee_is_refused(server, number, config, problem):

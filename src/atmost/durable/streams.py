@@ -63,7 +63,7 @@ async def ensure_stream(js: JetStreamContext, wanted: Stream) -> float:
 
 
 def _stream_problems(config: StreamConfig, wanted: Stream) -> list[str]:
-    from nats.js.api import DiscardPolicy, StorageType
+    from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
     problems = []
     missing = [s for s in wanted.subjects if not any(covers(kept, s) for kept in config.subjects or ())]
@@ -76,6 +76,12 @@ def _stream_problems(config: StreamConfig, wanted: Stream) -> list[str]:
     limits = (config.max_msgs or 0, config.max_bytes or 0, config.max_msgs_per_subject or 0)
     if config.discard == DiscardPolicy.OLD and max(limits) > 0:
         problems.append("at its limit it deletes old messages, processed or not (discard must be new)")
+    elif limits[2] > 0 and not config.discard_new_per_subject:
+        problems.append(
+            f"beyond {limits[2]} messages of a subject it deletes old ones, processed or not (discard_new_per_subject)"
+        )
+    if config.retention == RetentionPolicy.INTEREST:
+        problems.append("it keeps nothing for which there is no consumer yet (retention must be limits)")
     if config.max_age and (not wanted.max_age or config.max_age < wanted.max_age):
         problems.append(f"it keeps messages for {config.max_age:g} s (max_age={wanted.max_age:g})")
     if config.duplicate_window < wanted.duplicate_window:
