@@ -196,6 +196,8 @@ def test_reload_changes_what_may_change_and_names_the_rest():
         assert daemon.reload(changed) == ["max_series"]
         assert collector.get("/api/v1/overview")[0] == 401
         assert daemon.state.logs.max_records == 5
+        assert daemon.state.options.max_series == CollectorOptions().max_series
+        assert daemon.reload(changed) == ["max_series"]
         with pytest.raises(ConfigError):
             daemon.reload(CollectorOptions(**QUIET | {"http": "127.0.0.1:0", "token": "short"}))
         assert collector.get("/api/v1/overview", Authorization="Bearer 0123456789abcdef")[0] == 200

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -166,13 +167,14 @@ class CollectorDaemon:
                     intake.change_keys(keys)
             changed = [name for name in options.__slots__ if getattr(options, name) != getattr(self.options, name)]
             fixed = [name for name in changed if not meaning_of(options.__dataclass_fields__[name]).reload]
+            in_force = replace(options, **{name: getattr(self.options, name) for name in fixed})
             with self.state.lock:
-                self.state.reload(options)
+                self.state.reload(in_force)
             if self.http is not None:
                 self.http.change(token, options.http_hosts, options.max_streams)
             if self._opened.workers is not None and keys:
                 fixed.append("key_file (of workers)")
-            self.options = options
+            self.options = in_force
         finally:
             self._notifier.say("READY=1")
         logger.info("reloaded", extra={"changed": ",".join(changed), "needs_restart": ",".join(fixed)})
