@@ -44,8 +44,8 @@ def _read(path: Path) -> list[str]:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
+    except (OSError, ValueError) as error:  # a path with a NUL among them
+        reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
         raise InvalidKey(f"the key file {path} cannot be read: {reason}") from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InvalidKey(f"the key file {path} can be read by others: chmod 600 {path}")

@@ -2,9 +2,11 @@
 
 import pytest
 
-from atmost import ConfigError
+from atmost import ConfigError, InvalidKey
 from atmost.collector.config import CollectorOptions, load_options
+from atmost.collector.config.addresses import parse_place
 from atmost.collector.config.sources import read_token
+from atmost.endpoint.keys import find_keys
 
 
 @pytest.fixture
@@ -125,3 +127,20 @@ def test_no_token_is_empty_and_an_empty_file_is_a_mistake(file, tmp_path):
         read_token(CollectorOptions(token_file=file("\n")))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_token(CollectorOptions(token_file=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize("text", ["max_series = " + "9" * 5000, "bind = " + "[" * 5000, "a = [{b = " * 2000])
+def test_a_file_that_python_refuses_to_read_is_told_as_any_other(file, text):
+    """Numbers too long for it, or nested too deeply: a running collector that reloads it goes on."""
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_options(file(text))
+
+
+def test_a_path_that_is_none_is_told():
+    """As one that is missing."""
+    with pytest.raises(ConfigError, match="token_file"):
+        read_token(CollectorOptions(token_file="a\0b"))
+    with pytest.raises(InvalidKey, match="cannot be read"):
+        find_keys(None, "a\0b")
+    with pytest.raises(ConfigError, match="expected HOST:PORT"):
+        parse_place("127.0.0.1:" + "9" * 5000, "http")

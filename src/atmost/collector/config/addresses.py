@@ -68,7 +68,7 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
         host = host[1:-1]
     elif ":" in host:
         host = ""
-    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         also = ", an absolute PATH" if path else ""
         raise ConfigError(option, f"{text!r}: expected HOST:PORT (for IPv6 [ADDRESS]:PORT){also} or off")
     return Place(host=host, port=int(port))

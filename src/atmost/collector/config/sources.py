@@ -62,8 +62,8 @@ def read_token(options: CollectorOptions) -> str:
             with path.open(encoding="utf-8") as opened:
                 mode = os.fstat(opened.fileno()).st_mode
                 token = opened.read(4096).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
+        except (OSError, ValueError) as error:  # a path with a NUL among them
+            reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
             raise ConfigError("token_file", f"{path} cannot be read: {reason}") from None
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError("token_file", f"{path} can be read by others: chmod 600 {path}")
@@ -88,7 +88,7 @@ def _from_file(path: Path) -> dict[str, Any]:
             document = tomllib.load(opened)
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deeply, among them
         raise ConfigError(str(path), f"is not TOML: {error}") from None
     found = {}
     for name, value in document.items():
