@@ -1,6 +1,7 @@
 """Processing until acknowledged: what a handler is given, and what becomes of what it cannot process."""
 
 import asyncio
+import sqlite3
 import threading
 import time
 
@@ -480,3 +481,47 @@ def test_the_store_is_pluggable_and_a_path_makes_one(scene, tmp_path):
 
     records, name = asyncio.run(stores())
     assert records == {(f"{name}/ledger", "order-17")}
+
+
+def test_a_store_that_cannot_be_asked_kills_no_message(scene, monkeypatch):
+    """No handler has begun with it: it comes again, and is processed, where it is recorded before the handler too."""
+
+    async def one():
+        async with scene(Mode.BEFORE) as place:
+            record, failures = place.books.store.record, [sqlite3.OperationalError("database is locked")]
+
+            def locked_once(*message):
+                if failures:
+                    raise failures.pop()
+                return record(*message)
+
+            monkeypatch.setattr(place.books.store, "record", locked_once)
+            await place.publish()
+            async with place.consuming() as consumer:
+                await place.until_settled()
+            assert place.effects() == 1
+            return consumer.stats()
+
+    stats = asyncio.run(one())
+    assert (stats["not_recorded"], stats["processed"]) == (1, 1)
+    assert "parked" not in stats
+
+
+def test_a_transaction_does_not_go_with_a_record_before(scene):
+    """It finds the record of its own delivery: that is a failure that is told, for nothing was processed."""
+
+    async def one():
+        async with scene(Mode.BEFORE) as place:
+
+            def handler(message):
+                with place.books.store.transaction(message):
+                    raise AssertionError("it is recorded already")
+
+            await place.publish()
+            async with place.consuming(handler) as consumer:
+                await place.until_settled()
+            return consumer.stats()
+
+    stats = asyncio.run(one())
+    assert (stats["failed"], stats["parked"]) == (1, 1)
+    assert "skipped" not in stats

@@ -156,25 +156,24 @@ class Consumption:
         options = self._options
         try:
             wanted = await self._books.begin(message)
-            if wanted and message.attempt > options.max_deliver:
-                await self._bury(raw, f"delivered {message.attempt} times and never acknowledged")
-                return
+        except Exception:  # nobody has begun with it: whatever the guarantee, it may come again
+            self._counts.add(Count.NOT_RECORDED)
+            logger.exception("atmost.durable: no record of %r of %s, it comes again", message.id, message.scope)
+            await self._again(raw, self._delay(message))
+            return
+        if wanted and message.attempt > options.max_deliver:
+            await self._bury(raw, f"delivered {message.attempt} times and never acknowledged")
+            return
+        try:
             if wanted:
                 await self._call(message)
                 self._counts.add(Count.PROCESSED)
-        except AlreadyProcessed:
-            wanted = False
-        except Exception as error:
-            self._counts.add(Count.FAILED)
-            if not self._books.retries or message.attempt >= options.max_deliver:
-                logger.exception("atmost.durable: %s", self._tell(message))
-                await self._bury(raw, f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  `_failed` tells it
+            # Recorded before, it is new to no transaction: that one was this very delivery's record, and nothing was done.
+            if not isinstance(error, AlreadyProcessed) or not self._books.retries:
+                await self._failed(raw, message, error)
                 return
-            logger.warning("atmost.durable: %s, it comes again", self._tell(message), exc_info=True)
-            await self._again(
-                raw, min(options.retry_delay * 2 ** min(message.attempt - 1, 60), options.max_retry_delay)
-            )
-            return
+            wanted = False
         if not wanted:
             self._counts.add(Count.SKIPPED)
         try:
@@ -186,6 +185,21 @@ class Consumption:
             return
         if not await self._books.acknowledge(raw):
             self._counts.add(Count.NOT_CONFIRMED)
+
+    async def _failed(self, raw: Msg, message: DurableMessage, error: Exception) -> None:
+        """What becomes of a message whose handler raised; call it while handling the exception."""
+        self._counts.add(Count.FAILED)
+        if not self._books.retries or message.attempt >= self._options.max_deliver:
+            logger.exception("atmost.durable: %s", self._tell(message))  # noqa: LOG004  the caller is handling it
+            await self._bury(raw, f"{type(error).__name__}: {error}")
+            return
+        logger.warning("atmost.durable: %s, it comes again", self._tell(message), exc_info=True)  # noqa: LOG014  as above
+        await self._again(raw, self._delay(message))
+
+    def _delay(self, message: DurableMessage) -> float:
+        """Seconds until a message that failed comes again, doubled each time."""
+        options = self._options
+        return min(options.retry_delay * 2 ** min(message.attempt - 1, 60), options.max_retry_delay)
 
     async def _call(self, message: DurableMessage) -> None:
         if self._threads is None:
