@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from atmost.transport.nats.dial import Connection
+from atmost.transport.nats.dial import Connection, dial
 from atmost.transport.nats.protocol import Cutter
-from atmost.transport.nats.url import Server
+from atmost.transport.nats.url import Server, parse_nats
 from tests.real import BOUND
 
 
@@ -86,3 +86,23 @@ def test_a_message_is_taken_whole_or_not_at_all(identity, encrypted, size):
                     continue
             connection.full_since = None
         assert bytes(arrived) == taken
+
+
+def test_what_a_server_says_of_its_cluster_is_taken_or_left():
+    """Behind its first answer too; and what is no server's address, however long, is no peer and stops nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b'INFO {"connect_urls": ["a:%s", "b", "c:0", ":1"]}\r\n' % (b"9" * 5000))
+                peer.recv(65_536)
+                peer.sendall(b'PONG\r\nINFO {"connect_urls": ["d:4222", "[::1]:4223"], "max_payload": 7777}\r\n')
+                peer.recv(1)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        with closing(dial(parse_nats("nats://127.0.0.1/test"), Server(*listener.getsockname()), "test")) as connection:
+            assert connection.peers == (Server("d", 4222), Server("::1", 4223))
+            assert connection.max_payload == 7777
+        serving.join(BOUND)

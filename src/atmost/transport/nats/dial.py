@@ -156,6 +156,8 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
             sock = _secure(sock, address, server)
         options = {"name": name, **credentials(address, str(info.get("nonce", "")))}
         info |= _introduce(sock, cutter, found, options, deadline)
+        for said in found:  # a server of a cluster may tell right behind its first answer what has changed
+            info |= read_info(said.text) if said.verb == "INFO" else {}
         sock.setblocking(False)
         return Connection(sock, cutter, server, info)
     except DialError:
@@ -245,7 +247,8 @@ def read_info(text: str) -> dict[str, Any]:
 def _peer(url: object) -> Server | None:
     host, _, port = str(url).rpartition(":")
     host = host.strip("[]")
-    return Server(host, int(port)) if host and port.isdecimal() and 0 < int(port) < 65_536 else None
+    known = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65_536
+    return Server(host, int(port)) if host and known else None
 
 
 def _close(sock: socket.socket | None) -> None:
