@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 
+import msgspec
 import nats
 import pytest
 
@@ -525,3 +526,20 @@ def test_a_transaction_does_not_go_with_a_record_before(scene):
     stats = asyncio.run(one())
     assert (stats["failed"], stats["parked"]) == (1, 1)
     assert "skipped" not in stats
+
+
+def test_messages_without_an_id_are_new_in_a_stream_made_anew(scene):
+    """Its numbers begin at 1 again, and the store still knows those of the stream that was deleted."""
+
+    async def twice():
+        async with scene(Mode.TRANSACTION) as place:
+            for number in range(2):
+                async with place.guarantee() as engine:
+                    await engine._engine.jetstream(10)
+                await place._js.publish(place.subject, msgspec.msgpack.encode(f"{number}"))
+                async with place.consuming():
+                    await place.until_settled()
+                await place._js.delete_stream(place.stream.name)
+            return place.books.effects()
+
+    assert asyncio.run(twice()) == {"0": 1, "1": 1}

@@ -35,7 +35,7 @@ class DurableMessage(Message, array_like=True, gc=False, eq=False):
     """
 
     id: str = ""
-    """The publisher's, or the stream and number of a message that came without one."""
+    """The publisher's, or the stream, number and time of storing of a message that came without one."""
     attempt: int = 1
     """Which delivery of it this is, from 1."""
     publish_attempt: int = 1
@@ -101,12 +101,13 @@ def unpack(raw: Msg, received_us: int) -> DurableMessage | None:
     facts, said = raw.metadata, raw.headers or {}
     session = Session(_NOBODY, 0)
     session.name = unquote(said.get(NAME, ""))
-    sent_us = _number(said.get(SENT_US), int(facts.timestamp.timestamp() * 1e6))
+    stored_us = int(facts.timestamp.timestamp() * 1e6)  # tells a stream from one that was made anew and counts from 1
+    sent_us = _number(said.get(SENT_US), stored_us)
     return DurableMessage(
         raw.subject,
         payload,
         Arrival(session, facts.sequence.stream, sent_us, received_us),
-        id=said.get(DEDUPLICATED_ID) or said.get(ID) or f"{facts.stream}:{facts.sequence.stream}",
+        id=said.get(DEDUPLICATED_ID) or said.get(ID) or f"{facts.stream}:{facts.sequence.stream}:{stored_us}",
         attempt=facts.num_delivered,
         publish_attempt=_number(said.get(ATTEMPT), 1),
         stream=facts.stream,
