@@ -199,7 +199,7 @@ class Consumption:
     def _delay(self, message: DurableMessage) -> float:
         """Seconds until a message that failed comes again, doubled each time."""
         options = self._options
-        return min(options.retry_delay * 2 ** min(message.attempt - 1, 60), options.max_retry_delay)
+        return min(options.retry_delay * 2.0 ** min(message.attempt - 1, 60), options.max_retry_delay)
 
     async def _call(self, message: DurableMessage) -> None:
         if self._threads is None:
