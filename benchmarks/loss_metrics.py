@@ -188,7 +188,7 @@ def measure(url: str, address: tuple[str, int], seconds: float, chance: Random, 
     for path in paths:
         path.rules.healed = True
     time.sleep(REPEAT)
-    metrics._ticker.stop()  # noqa: SLF001  no last snapshot: healing must not depend on it
+    metrics._rhythm.stop()  # noqa: SLF001  no last snapshot: healing must not depend on it
     return {"truth": truth, "depths": depths, "observed": observed, "metrics": metrics, "sender": sender}
 
 

@@ -71,7 +71,7 @@ class Ours:
         self._core = SenderCore(SenderOptions(), 1432, lambda _session: ChecksumSeal(), name="sim", host="sim", pid=1)
         self._receiver = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), EPOCH_US - 4 * HALF_US)
         self.metrics = Metrics(self)  # type: ignore[arg-type]
-        self.metrics._ticker.stop()  # noqa: SLF001  the time is ours
+        self.metrics._rhythm.stop()  # noqa: SLF001  the time is ours
         self.reader = MetricsReader(now=now)
         self.path = Path(faults, seed, self._take)
         self._seed = seed

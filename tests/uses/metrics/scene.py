@@ -37,7 +37,7 @@ class FakeSender:
 
 def quiet(metrics: Metrics) -> Metrics:
     """Without its thread: the test takes the snapshots."""
-    metrics._ticker.stop()
+    metrics._rhythm.stop()
     return metrics
 
 

@@ -218,13 +218,13 @@ def test_fork_past_the_hook_is_noticed():
     metrics.flush()
     metrics.counter("b_total").inc()
     metrics.flush()
-    metrics._ticker.stop()
+    metrics._rhythm.stop()
     [(_, after)] = sender.take()
     assert after[1] != before[1]
     assert {family[1]: family[5][0][2] for family in after[10]} == {"a_total": 0, "b_total": 1}
 
 
-def test_ticker_survives_a_pause():
+def test_rhythm_survives_a_pause():
     """One snapshot for all of it, and not one for each that was missed."""
     sender = FakeSender()
     with Metrics(sender, 0.01) as metrics:

@@ -21,10 +21,10 @@ import msgspec
 
 from atmost.core.events import DropReason
 from atmost.endpoint.must_deliver import check_lossy
+from atmost.endpoint.rhythm import Rhythm, next_due
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.uses.heartbeats.beat import SUBJECT, Beat, Ending, check_rhythm
-from atmost.uses.heartbeats.beater import Beater, next_due
 
 GOODBYES: Final = 5
 """Messages that say goodbye, for the loss of all of them reads as death: one in 3 million at 5 % loss, 3 in 10,000 at 20 %."""
@@ -69,7 +69,7 @@ class Heartbeat:
         self._name = name
         self._sender = sender
         self._errors = 0
-        self._beater: Beater | None = None
+        self._rhythm: Rhythm[Heartbeat] | None = None
         self._task: asyncio.Task[None] | None = None
         self._begin_life()
         _all.add(self)
@@ -101,8 +101,8 @@ class Heartbeat:
         """
         if self._begin():
             self._beat()
-            self._beater = Beater(self, self._interval)
-            if not self._beater.start():  # the interpreter is ending, or threads have run out
+            self._rhythm = Rhythm(self, Heartbeat._beat, self._interval, "atmost-heartbeat")
+            if not self._rhythm.start():  # the interpreter is ending, or threads have run out
                 self._errors += 1
         return self
 
@@ -203,9 +203,9 @@ class Heartbeat:
         with self._guard:
             ends, self._running = self._running, False
         _running.discard(self)
-        beater, self._beater = self._beater, None
-        if beater is not None:
-            beater.stop()
+        rhythm, self._rhythm = self._rhythm, None
+        if rhythm is not None:
+            rhythm.stop()
         return ends
 
     def _beat(self) -> None:
@@ -263,7 +263,7 @@ class Heartbeat:
     def _after_fork(self) -> None:
         """The child's first step: silence, for the name is its parent's; `start` begins a life of its own."""
         _running.discard(self)
-        self._beater = None
+        self._rhythm = None
         self._task = None
         self._begin_life()
 

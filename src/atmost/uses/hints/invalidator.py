@@ -21,8 +21,8 @@ from typing import Any, Final, NoReturn, Protocol, Self
 import msgspec
 
 from atmost.endpoint.must_deliver import check_lossy_below
+from atmost.endpoint.rhythm import Rhythm
 from atmost.errors import OptionError, PayloadTooLarge
-from atmost.uses.hints.marker import Marker
 from atmost.uses.hints.numbering import Numbering
 from atmost.uses.hints.wire import (
     MAX_INTERVAL,
@@ -99,7 +99,7 @@ class Invalidator:
         self._counts: Counter[str] = Counter()
         self._guard = threading.RLock()
         self._numbering: Numbering
-        self._marker: Marker
+        self._rhythm: Rhythm[Invalidator]
         self._pid = os.getpid()
         self._closed = False
         self._begin_life()
@@ -109,7 +109,7 @@ class Invalidator:
             raise OptionError(
                 "shards", shards, f"so few that a mark fits {error.limit} bytes, or a sender with larger datagrams"
             ) from None
-        self._marker.start()
+        self._rhythm.start()
         _all.add(self)
 
     @property
@@ -180,7 +180,7 @@ class Invalidator:
             if self._closed or os.getpid() != self._pid:
                 return
             self._closed = True
-            self._marker.stop()
+            self._rhythm.stop()
         mark = self._numbering.mark(self._uptime(), closed=True)
         for turn in range(GOODBYES if timeout > 0 else 1):
             if turn:
@@ -221,7 +221,7 @@ class Invalidator:
         self._born = _now()
         host = socket.gethostname()[:128]
         self._numbering = Numbering(secrets.token_bytes(8), self._sender.name[:128], host, self._interval, self._shards)
-        self._marker = Marker(self, self._interval)
+        self._rhythm = Rhythm(self, Invalidator._mark, self._interval, "atmost-marks")
 
     def _begin_again(self) -> None:
         """A life after `close` or a fork: its first mark goes before its first hint."""
@@ -229,13 +229,13 @@ class Invalidator:
             if self._closed or os.getpid() != self._pid:
                 self._begin_life()
                 self._mark()
-                self._marker.start()
+                self._rhythm.start()
 
     def _uptime(self) -> float:
         return _now() - self._born
 
     def _mark(self) -> None:
-        """The marker's turn; the numbers are read after the clock."""
+        """The turn of the rhythm; the numbers are read after the clock."""
         if os.getpid() == self._pid and not self._closed:
             self._send_quietly(self._numbering.mark(self._uptime()))
 
@@ -258,7 +258,7 @@ class Invalidator:
         """The child's first step; its life begins with its first hint."""
         self._guard = threading.RLock()
         self._closed = True
-        self._marker.stop()
+        self._rhythm.stop()
 
 
 def _renew_after_fork() -> None:

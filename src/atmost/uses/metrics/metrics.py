@@ -21,6 +21,7 @@ import msgspec
 
 from atmost.core.names import check_subject
 from atmost.endpoint.must_deliver import check_lossy_below
+from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender
 from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.uses.metrics import wire
@@ -30,7 +31,6 @@ from atmost.uses.metrics.labelled import Labelled
 from atmost.uses.metrics.numbers import Number
 from atmost.uses.metrics.reasons import DropReason
 from atmost.uses.metrics.registry import Registry
-from atmost.uses.metrics.ticker import Ticker
 
 SNAPSHOTS: Final = "snapshot"
 """The last token of the subject that snapshots are sent on."""
@@ -81,7 +81,7 @@ class Metrics:
         self._registry.room -= len(wire.encode(self._snapshots))
         self._pid = os.getpid()
         self._closed = False
-        self._ticker = Ticker(self, self._interval)
+        self._rhythm = Rhythm(self, Metrics._send, self._interval, "atmost-metrics")
         _all.add(self)
         if process:
             from atmost.uses.metrics.process import measure_process
@@ -205,7 +205,7 @@ class Metrics:
         """Sends a last snapshot of everything, and ends; what is measured afterwards is never sent. May be called twice."""
         if self._closed:
             return
-        self._ticker.stop()
+        self._rhythm.stop()
         self._send(final=True)
         self._closed = True
         self._sender.flush()
@@ -228,7 +228,7 @@ class Metrics:
 
     def __del__(self) -> None:
         """Sends a last snapshot when nobody holds the metrics any more."""
-        if "_ticker" in self.__dict__ and not sys.is_finalizing():
+        if "_rhythm" in self.__dict__ and not sys.is_finalizing():
             self.close()
 
     def __reduce__(self) -> NoReturn:
@@ -242,7 +242,7 @@ class Metrics:
     def _declare(self, kind: type[Any], tag: str, name: str, text: str, labels: Any, unit: str) -> Any:
         made = self._registry.declare(kind, tag, name, text, labels, unit)
         if not self._closed:
-            self._ticker.start()
+            self._rhythm.start()
         return made
 
     def _send(self, *, final: bool = False) -> int:
@@ -266,9 +266,9 @@ class Metrics:
         """The child's first step: everything at zero, another life, another thread."""
         self._pid = os.getpid()
         self._registry.renew(_life(), time.monotonic())
-        self._ticker = Ticker(self, self._interval)
+        self._rhythm = Rhythm(self, Metrics._send, self._interval, "atmost-metrics")
         if not self._closed and self._registry.declared_any:
-            self._ticker.start()
+            self._rhythm.start()
 
 
 def _with_callback(made: Any, callback: Callable[[], Number], name: str) -> None:
