@@ -22,9 +22,9 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+from lossy_path import LossyPath
+
 import atmost
-from atmost.lab.faults import PASSED, FaultRules, LinkFaults, Verdict
-from atmost.lab.link import Link
 from atmost.uses.logs import LogGap, LogRecord
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
@@ -32,37 +32,6 @@ LARGE = 100
 """One record in so many is larger than a datagram."""
 SIZE = 4000
 Found = LogRecord | LogGap
-
-
-class Healing:
-    """A link's rules until it heals."""
-
-    def __init__(self, rules: FaultRules) -> None:
-        self.rules = rules
-        self.healed = False
-
-    def judge(self) -> Verdict:
-        """The rules' verdict, or passed."""
-        return PASSED if self.healed else self.rules.judge()
-
-
-class Path:
-    """A link in a thread of its own."""
-
-    def __init__(self, target: str, loss: float, seed: int) -> None:
-        faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
-        self.rules = Healing(FaultRules(faults, Random(seed)))
-        self.link = Link(target, self.rules)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self.link.run, args=(self._ended.is_set,))
-        self._thread.start()
-
-    def end(self) -> None:
-        """Stops."""
-        self._ended.set()
-        self._thread.join()
-        self.link.drain()
-        self.link.close()
 
 
 class Reading:
@@ -188,8 +157,8 @@ class Other:
 def run(loss: float, seconds: float, seed: int) -> dict[str, Any]:
     """One rate of loss."""
     reading, other = Reading(), Other()
-    path = Path(reading.receiver.url, loss, seed)
-    other_path = Path(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
+    path = LossyPath(reading.receiver.url, loss, seed)
+    other_path = LossyPath(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
     chance, logged = Random(seed), []
     logger = logging.Logger("app", level=logging.DEBUG)  # noqa: LOG001  it must know no other handler
     with atmost.Sender(path.link.url, name="bench", max_datagram=1432) as sender:
@@ -202,7 +171,8 @@ def run(loss: float, seconds: float, seed: int) -> dict[str, Any]:
                 logged.append(logging.getLevelName(log(logger, len(logged), chance)))
             sender.send("metrics.queue.depth", len(logged))
             time.sleep(0.005)
-        path.rules.healed = other_path.rules.healed = True
+        path.heal()
+        other_path.heal()
         time.sleep(0.1)
         for one in logger.handlers:
             one.close()

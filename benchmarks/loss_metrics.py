@@ -24,49 +24,15 @@ from random import Random
 from typing import Any
 
 import statsd
+from lossy_path import LossyPath
 
 import atmost
-from atmost.lab.faults import PASSED, FaultRules, LinkFaults, Verdict
-from atmost.lab.link import Link
 
 COUNTERS = 20
 INTERVAL = 0.05
 """Seconds between snapshots, so that some seconds hold many."""
 REPEAT = 10.5
 _LINE = re.compile(rb"([\w.]+):([-+.\w]+)\|([cg])")
-
-
-class Healing:
-    """A link's rules until it heals."""
-
-    def __init__(self, rules: FaultRules) -> None:
-        self.rules = rules
-        self.healed = False
-
-    def judge(self) -> Verdict:
-        """The rules' verdict, or passed."""
-        return PASSED if self.healed else self.rules.judge()
-
-
-class Path:
-    """A link in a thread of its own."""
-
-    def __init__(self, target: str, loss: float, seed: int) -> None:
-        faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
-        self.rules = Healing(FaultRules(faults, Random(seed)))
-        self.link = Link(target, self.rules)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self.link.run, args=(self._ended.is_set,))
-        self._thread.start()
-
-    def end(self) -> Any:
-        """Stops, and returns the account."""
-        self._ended.set()
-        self._thread.join()
-        self.link.drain()
-        account = self.link.account()
-        self.link.close()
-        return account
 
 
 class StatsdSide:
@@ -129,8 +95,8 @@ def main() -> None:
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
     """One rate of loss."""
     receiver, other = atmost.Receiver("udp://127.0.0.1:0"), StatsdSide()
-    path = Path(receiver.url, loss, seed)
-    other_path = Path(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
+    path = LossyPath(receiver.url, loss, seed)
+    other_path = LossyPath(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
     reader, ended = atmost.MetricsReader(now=time.monotonic()), threading.Event()
 
     def read() -> None:
@@ -157,7 +123,9 @@ def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
     return result
 
 
-def measure(url: str, address: tuple[str, int], seconds: float, chance: Random, paths: list[Path]) -> dict[str, Any]:
+def measure(
+    url: str, address: tuple[str, int], seconds: float, chance: Random, paths: list[LossyPath]
+) -> dict[str, Any]:
     """Does the work that is measured, both ways; returns the truth."""
     sender = atmost.Sender(url, name="bench", max_datagram=1432)
     metrics = atmost.Metrics(sender, INTERVAL)
@@ -186,7 +154,7 @@ def measure(url: str, address: tuple[str, int], seconds: float, chance: Random, 
             observed += 1
         time.sleep(0.002)
     for path in paths:
-        path.rules.healed = True
+        path.heal()
     time.sleep(REPEAT)
     metrics._rhythm.stop()  # noqa: SLF001  no last snapshot: healing must not depend on it
     return {"truth": truth, "depths": depths, "observed": observed, "metrics": metrics, "sender": sender}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.lab import faults as module
-from atmost.lab.faults import DROPPED, PASSED, FaultRules, LinkFaults, Verdict, corrupted_copy
+from atmost.lab.faults import DROPPED, PASSED, FaultRules, LinkFaults, Overruled, Verdict, corrupted_copy
 
 probabilities = st.floats(0, 1)
 some_faults = st.builds(
@@ -182,6 +182,18 @@ def test_corruption_flips_one_bit(datagram, corrupt_at):
     assert len(damaged) == len(datagram)
     difference = int.from_bytes(damaged, "big") ^ int.from_bytes(datagram, "big")
     assert difference.bit_count() == (1 if datagram else 0)
+
+
+def test_rules_that_are_overruled_go_on_where_they_were():
+    """Meanwhile every datagram has the one verdict, and nothing is drawn."""
+    faults = LinkFaults(loss=0.5, duplicate=0.5)
+    alone, overruled = FaultRules(faults, Random(3)), Overruled(FaultRules(faults, Random(3)))
+    assert [overruled.judge() for _ in range(50)] == [alone.judge() for _ in range(50)]
+    for verdict in (PASSED, DROPPED):
+        overruled.verdict = verdict
+        assert {overruled.judge() for _ in range(50)} == {verdict}
+    overruled.verdict = None
+    assert [overruled.judge() for _ in range(50)] == [alone.judge() for _ in range(50)]
 
 
 def test_every_bit_can_be_hit():

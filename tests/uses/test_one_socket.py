@@ -16,7 +16,7 @@ from atmost import (
     Receiver,
     Sender,
 )
-from atmost.lab.faults import PASSED, FaultRules, LinkFaults
+from atmost.lab.faults import PASSED, FaultRules, LinkFaults, Overruled
 from atmost.lab.link import Link
 from atmost.uses.logs import LogGap, LogRecord
 from tests.real import BOUND
@@ -25,23 +25,12 @@ RECORDS = 400
 HEALED_AT = 380
 
 
-class Healing:
-    """Loses a fifth, copies a tenth, until it is healed."""
-
-    def __init__(self):
-        self.rules = FaultRules(LinkFaults(loss=0.2, duplicate=0.1, reorder=0.1, reorder_delay=0.005), Random(11))
-        self.healed = False
-
-    def judge(self):
-        """The rules' verdict, or passed."""
-        return PASSED if self.healed else self.rules.judge()
-
-
 def test_one_process_uses_all_four_over_one_socket():
     """Totals are right, records and gaps add up by level, the heartbeat never was down, and no stale value is read."""
     logger = logging.getLogger("tests.one_socket")
     logger.setLevel(logging.DEBUG)
-    rules = Healing()
+    faults = LinkFaults(loss=0.2, duplicate=0.1, reorder=0.1, reorder_delay=0.005)
+    rules = Overruled(FaultRules(faults, Random(11)))
     read = []
     with Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, rules) as link:
         metrics_reader, monitor = MetricsReader(now=time.monotonic()), HeartbeatMonitor()
@@ -77,7 +66,7 @@ def test_one_process_uses_all_four_over_one_socket():
                     logger.log(logging.INFO if number % 3 else logging.DEBUG, "record %d", number)
                     invalidator.invalidate(f"key:{number % 50}")
                     if number == HEALED_AT:
-                        rules.healed = True
+                        rules.verdict = PASSED
                     turn()
                 logger.warning("the last one")
                 deadline = time.monotonic() + BOUND

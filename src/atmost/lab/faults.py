@@ -169,6 +169,25 @@ class FaultRules:
         return verdict
 
 
+class Overruled:
+    """Rules that can be overruled while they are in use: by an outage, or by a link that heals.
+
+    The rules are not asked while they are, so what they decide afterwards goes on where it was.
+    """
+
+    __slots__ = ("_rules", "verdict")
+
+    def __init__(self, rules: Judge) -> None:
+        """Args: rules: What decides otherwise."""
+        self._rules = rules
+        self.verdict: Verdict | None = None
+        """On every datagram, such as `PASSED` or `DROPPED`; None to ask the rules."""
+
+    def judge(self) -> Verdict:
+        """Return the verdict on the next datagram."""
+        return self._rules.judge() if self.verdict is None else self.verdict
+
+
 def corrupted_copy(datagram: bytes, corrupt_at: int) -> bytes:
     """Return the datagram with one bit flipped.
 

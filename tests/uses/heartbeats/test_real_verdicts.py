@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from atmost import HeartbeatMonitor, Receiver
-from atmost.lab.faults import DROPPED, FaultRules, LinkFaults
+from atmost.lab.faults import DROPPED, FaultRules, LinkFaults, Overruled
 from atmost.lab.link import Link
 from atmost.uses.heartbeats import Change, HeartbeatState, VerdictKind, watch
 from tests.real import BOUND, environment, program
@@ -84,27 +84,15 @@ def running(link: Link) -> Iterator[Link]:
         link.close()
 
 
-class Switched:
-    """Drops everything while it is on, and knows how much."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self.rules = FaultRules(LinkFaults(duplicate=0.3), Random(1))
-
-    def judge(self):
-        """Dropped, or passed with some duplicates."""
-        return DROPPED if self.on else self.rules.judge()
-
-
 def test_lost_by_the_link(receiver, monitor):
     """Beats that the link swallows: down by all appearance, and then explained with the exact number."""
-    rules = Switched()
+    rules = Overruled(FaultRules(LinkFaults(duplicate=0.3), Random(1)))
     with running(Link(receiver.url, rules)) as link, program(SENDER, link.url, INTERVAL):
         wait_for(receiver, monitor, VerdictKind.FIRST)
         idle(receiver, monitor, 2.0)
-        rules.on = True
+        rules.verdict = DROPPED
         wait_for(receiver, monitor, HeartbeatState.DOWN)
-        rules.on = False
+        rules.verdict = None
         before = link.account().dropped_messages
         last = wait_for(receiver, monitor, HeartbeatState.UP)
         if last[-1].verdict.kind is VerdictKind.HEARD:  # a beacon came first

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from atmost import Metrics, MetricsReader, Receiver, Sender
-from atmost.lab.faults import PASSED, FaultRules, LinkFaults
+from atmost.lab.faults import PASSED, FaultRules, LinkFaults, Overruled
 from atmost.lab.link import Link
 from tests.real import environment, until
 from tests.uses.metrics.scene import quiet
@@ -17,22 +17,11 @@ from tests.uses.metrics.scene import quiet
 ROOT = Path(__file__).parents[3]
 
 
-class Healing:
-    """Rules until they are switched off."""
-
-    def __init__(self, faults: LinkFaults) -> None:
-        self.rules = FaultRules(faults, Random(7))
-        self.healed = False
-
-    def judge(self):
-        """The rules' verdict, or passed."""
-        return PASSED if self.healed else self.rules.judge()
-
-
 @pytest.mark.parametrize("loss", [0.0, 0.01, 0.05, 0.3, 0.6])
 def test_totals_equal_the_truth_and_completeness_the_links_account(loss):
     """At every rate of loss, with duplicates and reordering: after the link heals nothing is missing from any total."""
-    rules = Healing(LinkFaults(loss=loss, duplicate=0.1, reorder=0.1, reorder_delay=0.005))
+    faults = LinkFaults(loss=loss, duplicate=0.1, reorder=0.1, reorder_delay=0.005)
+    rules = Overruled(FaultRules(faults, Random(7)))
     with Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, rules) as link:
         reader = MetricsReader(now=time.monotonic(), grace=10.0)
         with Sender(link.url, name="web-1", max_datagram=1432) as sender:
@@ -52,7 +41,7 @@ def test_totals_equal_the_truth_and_completeness_the_links_account(loss):
                 counters.labels(number % 7).inc(number)
                 histogram.observe(1.0 + number % 5)
                 turn(number)
-            rules.healed = True
+            rules.verdict = PASSED
             for number in range(150, 165):
                 turn(number)
             account = until(lambda: link.step(0.01) or (link.account().held_datagrams == 0 and link.account()))
