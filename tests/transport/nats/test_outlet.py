@@ -259,6 +259,16 @@ def test_a_forbidden_subject_is_told_once_and_counted(tmp_path, caplog):
     assert caplog.text.count("the server forbids to publish on atmost.test.") == 1
 
 
+@pytest.mark.parametrize("shard", ["16", "9" * 5000, "x", "01", "owners"])
+def test_a_subject_that_is_no_shard_forbids_nothing(shard):
+    """Whatever a server calls it, and however long: it neither refuses a message nor ends the link."""
+    ends = _Sending(parse_nats("nats://127.0.0.1/test"))
+    assert ends.complained(f"'Permissions Violation for Publish to \"atmost.test.{shard}\"'")
+    assert ends.denied == {}
+    assert ends.complained("'Permissions Violation for Publish to \"atmost.test.15\"'")
+    assert list(ends.denied) == [15]
+
+
 def test_a_reconnection_in_the_middle_of_send_raises_nothing():
     """It forgets what was forbidden while a sender finds that the time of it is over."""
     ends = _Sending(parse_nats("nats://127.0.0.1/test"))

@@ -54,6 +54,8 @@ def test_without_a_host_the_servers_are_those_of_the_environment(monkeypatch):
         ("nats://a/b/c", "channel 'b/c'"),
         ("nats://a/" + "x" * 129, "128 at most"),
         ("nats://a:0/c", "the port must be from 1 to 65535"),
+        ("nats://a:65536/c", "the port must be from 1 to 65535"),
+        (f"nats://a:{'9' * 5000}/c", "the port must be from 1 to 65535"),
         ("nats://a:x/c", "the port must be from 1 to 65535"),
         ("nats://a,,b/c", "a server without a host"),
         ("nats://::1/c", "a server without a host"),

@@ -16,7 +16,7 @@ from typing import Any, Final
 from atmost.errors import AtMostError
 from atmost.transport.nats.credentials import credentials, tls_context
 from atmost.transport.nats.protocol import Cutter, ProtocolError, Said
-from atmost.transport.nats.url import NatsAddress, Server, Tls
+from atmost.transport.nats.url import NatsAddress, Server, Tls, read_port
 from atmost.transport.sockets import Waker
 
 TIMEOUT: Final = 2.0
@@ -247,8 +247,8 @@ def read_info(text: str) -> dict[str, Any]:
 def _peer(url: object) -> Server | None:
     host, _, port = str(url).rpartition(":")
     host = host.strip("[]")
-    known = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65_536
-    return Server(host, int(port)) if host and known else None
+    number = read_port(port)
+    return Server(host, number) if host and number is not None else None
 
 
 def _close(sock: socket.socket | None) -> None:

@@ -153,9 +153,9 @@ class _Sending:
         if "permissions violation" not in text.lower():
             return False
         subject = text.rpartition(" to ")[2].strip("'\" ")
-        base, _, shard = subject.rpartition(".")
-        if f"{base}.0" == self._address.subject(0) and shard.isdecimal() and int(shard) < self._address.shards:
-            self.denied = {**self.denied, int(shard): time.monotonic() + EPISODE}
+        shard = next((n for n in range(self._address.shards) if self._address.subject(n) == subject), None)
+        if shard is not None:
+            self.denied = {**self.denied, shard: time.monotonic() + EPISODE}
             if not self._said:
                 self._said = True
                 logger.warning(

@@ -130,6 +130,12 @@ def parse_nats(url: str) -> NatsAddress:
     )
 
 
+def read_port(text: str) -> int | None:
+    """The port that `text` says; None when it says none, however long it is: thousands of digits are no number to `int`."""
+    known = text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65_535
+    return int(text) if known else None
+
+
 def _environment() -> tuple[str, bool]:
     """The servers of `NATS_URL`, and whether it asks for TLS."""
     found = os.environ.get("NATS_URL") or f"127.0.0.1:{DEFAULT_PORT}"
@@ -166,9 +172,10 @@ def _server(shown: str, text: str) -> Server:
         host, _, port = text.partition(":")
     if not host or any(c.isspace() or not c.isprintable() for c in host):
         raise AddressError(shown, f"a server without a host: {_FORM}")
-    if port and not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535):
+    number = read_port(port) if port else DEFAULT_PORT
+    if number is None:
         raise AddressError(shown, "the port must be from 1 to 65535")
-    return Server(host, int(port or DEFAULT_PORT))
+    return Server(host, number)
 
 
 def _tls(shown: str, options: dict[str, str]) -> Tls:
