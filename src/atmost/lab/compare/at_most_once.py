@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from atmost.core.datagram import encode_message
 from atmost.core.events import Event, LateArrival, Loss, Message
-from atmost.core.limits import GRACE
+from atmost.core.limits import GOODBYES, GRACE
 from atmost.core.parameters import ReceiverOptions, SenderOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import NO_KEY, no_keys
@@ -23,13 +23,11 @@ from atmost.lab.compare.faults import Copy, Crash, Purpose
 from atmost.lab.compare.network import Network
 from atmost.lab.compare.options import CompareOptions
 from atmost.lab.compare.tally import Tally
+from atmost.transport.base import NETWORK_DATAGRAM
 
 SUBJECT: Final = "lab.message"
 NUMBER: Final = 8
 """Bytes of a message's number, at the beginning of its payload."""
-_MAX_DATAGRAM: Final = 1432
-_GOODBYES: Final = 3
-"""One of them gets through; no acknowledgement would say so."""
 _IDENTITY: Final = 18
 _COUNTERS: Final = 5 * 8
 """Of a session: the highest number, the end of its messages, what was accepted, its latest stamp, its floor."""
@@ -47,7 +45,7 @@ class AtMostOnce:
         self._bounds = ReceiverOptions(future_bound=options.future_bound, clock_guard=options.clock_guard)
         self._seed = options.seed
         self._sender = SenderCore(
-            SenderOptions(linger=0), _MAX_DATAGRAM, no_keys()[NO_KEY], name="sender", host="lab", pid=1
+            SenderOptions(linger=0), NETWORK_DATAGRAM, no_keys()[NO_KEY], name="sender", host="lab", pid=1
         )
         self._ended = False
         self._start_receiver()
@@ -71,9 +69,12 @@ class AtMostOnce:
         self._hand_over()
 
     def finish(self) -> None:
-        """Says goodbye, so that the receiver knows the end of the numbers and with it the last loss."""
+        """Says goodbye, so that the receiver knows the end of the numbers and with it the last loss.
+
+        Several times: one of them gets through, and no acknowledgement would say so.
+        """
         self._ended = True
-        for _ in range(_GOODBYES):
+        for _ in range(GOODBYES):
             goodbye = self._sender.goodbye(self._network.now, self._network.wall_us)
             if goodbye is not None:
                 self._network.transmit(goodbye.data, Purpose.CONTROL)

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from atmost.core.datagram import encode_message
+from atmost.core.limits import OVERHEAD
 from atmost.core.parameters import ReceiverOptions, SenderOptions
 from atmost.core.receiving import ReceiverCore
-from atmost.core.seal import ChecksumSeal
+from atmost.core.seal import NO_KEY, no_keys
 from atmost.core.sending import SenderCore
+from atmost.transport.base import NETWORK_DATAGRAM
 
 _EPOCH_US: Final = 1_800_000_000_000_000
 _SECOND_US: Final = 1_000_000
 _ROUNDS: Final = 3
-_DATAGRAM: Final = 1432
 _MESSAGE_BYTES: Final = 128
 
 
@@ -46,7 +47,7 @@ def measure_costs(sessions: int = 5_000) -> Costs:
         sessions: how many; fewer is quicker, and says less of caches that are too small.
     """
     lives = [_life(number) for number in range(sessions)]
-    per_datagram = (_DATAGRAM - 67) // (_MESSAGE_BYTES + 8)
+    per_datagram = (NETWORK_DATAGRAM - OVERHEAD) // (_MESSAGE_BYTES + 8)
     core = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), _EPOCH_US - 2 * _SECOND_US)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -65,7 +66,7 @@ def measure_costs(sessions: int = 5_000) -> Costs:
 
 def _life(number: int) -> SenderCore:
     core = SenderCore(
-        SenderOptions(), _DATAGRAM, lambda _session: ChecksumSeal(), name=f"sender-{number}", host="host", pid=number
+        SenderOptions(), NETWORK_DATAGRAM, no_keys()[NO_KEY], name=f"sender-{number}", host="host", pid=number
     )
     core.begin(number * 0x9E3779B97F4A7C15 % (1 << 64), _EPOCH_US, 0.0)
     return core

@@ -10,9 +10,10 @@ from atmost.core.events import Message
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
+from atmost.endpoint.presets import NETWORK
 
-_OPTIONS: Final = ReceiverOptions(future_bound=0.5, clock_guard=0.5)
-"""The preset of a network: a new owner accepts what is sent a second after it began, and later."""
+_OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)
+"""On a network: a new owner accepts what is sent a second after it began, and later."""
 
 Process = Callable[[int, int], None]
 """Given the sender and the number of every message that is processed."""

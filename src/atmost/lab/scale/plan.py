@@ -93,7 +93,7 @@ def _stage(load: Load, costs: Costs, carrier_us: float, handler_us: float, headr
     messages = data * load.messages_per_datagram
     busy = (data + beacons) * (costs.datagram_us + carrier_us) + messages * (costs.message_us + handler_us)
     cores = busy / 1e6 / headroom
-    shards = 1 << max(0, math.ceil(math.log2(cores))) if cores > 1 else 1
+    shards = 1 << math.ceil(math.log2(max(1.0, cores)))
     memory = load.senders * costs.session_bytes
     return Stage(
         load=load,

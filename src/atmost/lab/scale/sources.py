@@ -8,12 +8,13 @@ from typing import Final
 
 from atmost.core.datagram import encode_message
 from atmost.core.parameters import SenderOptions
-from atmost.core.seal import ChecksumSeal
+from atmost.core.seal import NO_KEY, no_keys
 from atmost.core.sending import SenderCore
+from atmost.transport.base import NETWORK_DATAGRAM
 
 SLOTS: Final = 20
 """Turns of a second; every sender has one of them."""
-_SEAL: Final = ChecksumSeal()
+_SEALS: Final = no_keys()[NO_KEY]
 
 
 class Sources:
@@ -22,7 +23,7 @@ class Sources:
     def __init__(self, count: int, random: Random) -> None:
         """Args: count: senders. random: of their identities."""
         self._cores = [
-            SenderCore(SenderOptions(), 1432, lambda _session: _SEAL, name=f"s{number}", host="fleet", pid=number + 1)
+            SenderCore(SenderOptions(), NETWORK_DATAGRAM, _SEALS, name=f"s{number}", host="fleet", pid=number + 1)
             for number in range(count)
         ]
         self._random = random

@@ -30,7 +30,6 @@ class Adversary:
         self._operations = operations
         self._chance = stage.parameters.chances.replay
         self._forger = Forger(stage, operations)
-        self._made = 0
         stage.after_step.append(self._react)
         operations.after_start.append(self._after_start)
 

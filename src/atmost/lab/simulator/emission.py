@@ -26,6 +26,7 @@ from atmost.lab.simulator.steps import (
 )
 from atmost.lab.simulator.tape import MESSAGES_A_STEP, Entry, Tape
 from atmost.lab.simulator.violations import ViolationKind
+from atmost.transport.base import NETWORK_DATAGRAM
 
 
 def subject_of(message: int) -> str:
@@ -134,7 +135,7 @@ class Emission:
         parameters = self._parameters
         return self._cores.sender(
             parameters.sender,
-            parameters.sender.max_datagram or 1432,
+            parameters.sender.max_datagram or NETWORK_DATAGRAM,
             lambda _session: self._seal,
             name=name,
             host="sim",

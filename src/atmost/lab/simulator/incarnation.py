@@ -242,7 +242,7 @@ class Incarnation:
                 findings.hit(coverage.FORGERY, "accepted in a sender's name")
             if facts.sequence > IMPLAUSIBLE_JUMP:
                 findings.hit(coverage.FORGERY, "accepted after a confirmed jump")
-        self.witness.accept(facts, now_us, honest=entry.honest)
+        self.witness.accept(facts, honest=entry.honest)
         entry.accepted_at.append((self.receiver, self.number, now_us))
         self._accepted_now.append(entry)
         if findings.trace is not None:

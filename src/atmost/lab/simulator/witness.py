@@ -35,8 +35,8 @@ class Resident:
     def __init__(self, facts: Facts, efloor: int) -> None:
         """Args: facts: of the first datagram accepted. efloor: µs."""
         self.efloor = efloor
-        self.accepted: dict[int, int] = {}
-        """When each number was accepted, in virtual µs."""
+        self.accepted: set[int] = set()
+        """Sequence numbers."""
         self.highest = facts.sequence
         self.late: list[int] = []
         """Numbers accepted after a higher one, in that order."""
@@ -48,9 +48,9 @@ class Resident:
         self.tainted = False
         """The adversary spoke in this session's name."""
 
-    def add(self, facts: Facts, now_us: int) -> None:
+    def add(self, facts: Facts) -> None:
         """Remembers an accepted datagram."""
-        self.accepted[facts.sequence] = now_us
+        self.accepted.add(facts.sequence)
         if facts.sequence < self.highest:
             self.late.append(facts.sequence)
         self.highest = max(self.highest, facts.sequence)
@@ -106,12 +106,12 @@ class Witness:
             return RefusalReason.EXPIRED
         return None
 
-    def accept(self, facts: Facts, now_us: int, *, honest: bool) -> None:
+    def accept(self, facts: Facts, *, honest: bool) -> None:
         """Remembers what the receiver accepted; evictions that made room for it are told afterwards."""
         resident = self.sessions.get(facts.key)
         if resident is None:
             resident = self.sessions[facts.key] = Resident(facts, self.floor)
-        resident.add(facts, now_us)
+        resident.add(facts)
         resident.tainted |= not honest
 
     def figures(self) -> Counter[str]:

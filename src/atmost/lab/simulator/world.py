@@ -11,7 +11,7 @@ from typing import Any
 from atmost.lab.simulator.cores import REAL, Cores
 from atmost.lab.simulator.emission import Emission
 from atmost.lab.simulator.findings import Findings
-from atmost.lab.simulator.parameters import Parameters
+from atmost.lab.simulator.parameters import RECEIVER, Parameters
 from atmost.lab.simulator.reception import Reception
 from atmost.lab.simulator.steps import (
     Check,
@@ -82,4 +82,4 @@ class World:
             findings.violate(ViolationKind.RAISED, f"{type(error).__name__}: {error}")
         # Generations are counted by the receiver that senders send to.
         for entry in self.senders.sent:
-            entry.incarnations = self.receivers.incarnations["r"]
+            entry.incarnations = self.receivers.incarnations[RECEIVER]
