@@ -1,6 +1,11 @@
 """What may reach a terminal."""
 
-from atmost.core.escapes import HARMFUL, harmless
+from atmost.core.escapes import HARMFUL, harmless, legible
+
+
+def test_what_is_no_text_becomes_a_question_mark():
+    """A byte each, as the system hands over names that are not UTF-8; all else stays, what would steer a terminal too."""
+    assert legible("caf\udce9 größe 😀 \x1b\udcff") == "caf? größe 😀 \x1b?"
 
 
 def test_nothing_that_steers_a_terminal_is_left():

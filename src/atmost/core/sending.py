@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import Final
 
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon, pack_messages
+from atmost.core.escapes import legible
 from atmost.core.events import DropReason
 from atmost.core.ledger import SenderStats
 from atmost.core.limits import (
@@ -89,7 +90,8 @@ class SenderCore:
         self.held: Outgoing | None = None
         self.closed = False
         self._seals = seals
-        self._name, self._host, self._pid = _legible(name), _legible(host), pid
+        # Neither may keep `send()` from making a beacon.
+        self._name, self._host, self._pid = legible(name[:MAX_NAME]), legible(host[:MAX_NAME]), pid
         self._key_id = key_id
         self._step_back_us = round(step_back * 1e6)
         self._session: tuple[int, int] | None = None
@@ -279,8 +281,3 @@ class SenderCore:
         if rate is not None:
             self._pace_at = max(self._pace_at, now) + len(data) / rate
         return Outgoing(data, count, now)
-
-
-def _legible(name: str) -> str:
-    """A name that a beacon can carry: program and host names may hold bytes that are no text, and `send()` must not raise for them."""
-    return name[:MAX_NAME].encode(errors="replace").decode()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
+from atmost.core.escapes import legible
 from atmost.errors import OptionError
+from atmost.transport.holder import this_program
 
 
 def find_name(name: str | None) -> str:
@@ -20,10 +20,4 @@ def find_name(name: str | None) -> str:
     """
     if not isinstance(name, str | None):
         raise OptionError("name", name, "text")
-    found = name if name is not None else os.environ.get("ATMOST_NAME") or _program()
-    return found.encode(errors="replace").decode()
-
-
-def _program() -> str:
-    """The program's name, for people."""
-    return Path(sys.argv[0]).name or "python" if sys.argv else "python"
+    return legible(name if name is not None else os.environ.get("ATMOST_NAME") or this_program())

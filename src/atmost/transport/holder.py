@@ -1,10 +1,16 @@
-"""Names the process that holds an address, where /proc tells; for error messages only."""
+"""Names processes for people: this one, and the one that holds an address, where /proc tells."""
 
 from __future__ import annotations
 
 import socket
 import struct
+import sys
 from pathlib import Path
+
+
+def this_program() -> str:
+    """The name of this process's program; it may hold bytes that are no text."""
+    return Path(sys.argv[0]).name or "python" if sys.argv else "python"
 
 
 def udp_holder(family: int, host: str, port: int) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 import time
 from contextlib import closing
@@ -14,7 +15,7 @@ from atmost.transport.nats import mailbox
 from atmost.transport.nats.inlet import lease_clock
 from atmost.transport.nats.protocol import Delivery
 from tests.nats_server import HOST, NatsServer, free_ports, running
-from tests.real import forge, run, until
+from tests.real import BOUND, forge, run, until
 
 pytestmark = pytest.mark.needs("nats-server")
 
@@ -167,6 +168,18 @@ def test_an_address_in_use_names_its_owner(server):
             atmost.Receiver(url, shards="3-4/16", **FAST)
         atmost.Receiver(url, shards="4/16", **FAST).close()
     atmost.Receiver(url, shards="3-4/16", **FAST).close()
+
+
+def test_names_that_are_no_text_keep_nobody_from_meeting(server, monkeypatch):
+    """A program and a host may be called by bytes that are not UTF-8: both ends say so with question marks."""
+    monkeypatch.setattr(sys, "argv", ["/srv/caf\udce9.py"])
+    monkeypatch.setattr(socket, "gethostname", lambda: "h\udcffst")
+    with atmost.Receiver(server.url(options=LEASE), **FAST) as receiver:
+        with pytest.raises(atmost.AddressInUse, match=r"caf\?\.py \(pid \d+ on h\?st\)"):
+            atmost.Receiver(server.url(options=LEASE), **FAST)
+        with atmost.Sender(server.url(options=LEASE), linger=0) as sender:
+            until(lambda: sender.send("a", 1) and sender.stats().handed_over)
+        assert receiver.receive(BOUND) is not None
 
 
 def test_shards_that_nobody_receives_are_named(server, caplog):

@@ -15,13 +15,14 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from atmost.core.escapes import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse, BindError, OptionError
 from atmost.transport.base import wall_clock
+from atmost.transport.holder import this_program
 from atmost.transport.nats.credentials import check_credentials
 from atmost.transport.nats.dial import TIMEOUT, DialError
 from atmost.transport.nats.link import Link
@@ -170,8 +171,7 @@ class _Receiving:
         self._address = address
         self._shards = shards
         self._mailbox = mailbox
-        program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-        self.who = f"{program} (pid {os.getpid()} on {socket.gethostname()})"[:128]
+        self.who = legible(f"{this_program()} (pid {os.getpid()} on {socket.gethostname()})"[:128])
         self.presence = Presence(secrets.token_hex(8), self.who, shards, address.lease)
         self.decided = threading.Event()
         self.connected_at: float | None = None

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
+from atmost.core.escapes import legible
 from atmost.core.limits import EPISODE, MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
@@ -123,7 +124,7 @@ class _Sending:
 
     def __init__(self, address: NatsAddress) -> None:
         self._address = address
-        self.who = f"{socket.gethostname()}:{os.getpid()}"
+        self.who = legible(f"{socket.gethostname()}:{os.getpid()}")
         self.denied: dict[int, float] = {}
         """Until when a shard is not tried again, monotonic seconds."""
         self._said = False
