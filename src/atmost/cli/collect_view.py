@@ -37,12 +37,14 @@ def second(daemon: CollectorDaemon, watch: Watch) -> dict[str, Any]:
     rows = watch.look(ledger, time.monotonic())
     totals = asdict(ledger)
     del totals["sessions"]
+    with daemon.state.lock:
+        listeners = listeners_of(daemon.state.listeners)
     return {
         "type": "second",
         "time": time.time(),
         **totals,
         "senders": rows,
-        "listeners": listeners_of(daemon.state.listeners),
+        "listeners": listeners,
         "addresses": [{"kind": kind, "url": url} for kind, url in daemon.addresses],
     }
 
@@ -134,13 +136,17 @@ class Notable:
                 yield f"heartbeat {harmless(change.name)}: {change.state.value} ({harmless(str(change.verdict))})"
 
     def _of_refusals(self) -> Iterator[str]:
-        for each in self._daemon.state.listeners:
-            for reason in [reason for reason in list(each.rejected) if (each.address, reason) not in self._reasons]:
+        with self._daemon.state.lock:
+            refusals = [(each, list(each.rejected)) for each in self._daemon.state.listeners]
+        for each, reasons in refusals:
+            for reason in [reason for reason in reasons if (each.address, reason) not in self._reasons]:
                 self._reasons.add((each.address, reason))
                 yield click.style(f"{each.kind}: first {reason.replace('_', ' ')}; see the page's samples", fg="yellow")
 
     def _of_warnings(self) -> Iterator[str]:
-        for about, text in list(self._daemon.state.warnings.items()):
+        with self._daemon.state.lock:
+            warnings = list(self._daemon.state.warnings.items())
+        for about, text in warnings:
             if about not in self._warned:
                 self._warned.add(about)
                 yield click.style(harmless(text), fg="yellow")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from atmost.collector.daemon.channel import WorkerChannel
-from atmost.core.events import Tail
+from atmost.collector.daemon.channel import WorkerChannel, _Parcel
+from atmost.core.events import SessionClosed, Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from tests.collector.scene import T0, make_state, message, session
 
@@ -65,6 +65,25 @@ def test_goodbyes_come_from_the_account(channel, state):
         channel.ended(Ledger(sessions=rows), T0, 0.0)
     assert state.heartbeats.rows(T0, 0.0)[0].state == "stopped"
     assert state.heartbeats.changes == 2
+
+
+def test_a_goodbye_is_told_while_messages_come(channel, state, monkeypatch):
+    """The account is told in one thread, and sessions become known in another."""
+    by = session("shop")
+    for each in (by, session("other", 2)):
+        channel.handler(message("heartbeats.w", {"number": 0, "interval": 1.0}, by=each))
+    channel.turn(T0, 0.0)
+    told = []
+
+    def take(event, *_times):
+        told.append(event)
+        if isinstance(event, SessionClosed):
+            channel._message(_Parcel(b"1" * 18, 0, "late", "h", 2, 0, 0, 0, "heartbeats.x", None))
+
+    monkeypatch.setattr(state, "take", take)
+    facts = {"host": "h", "pid": 1, "key_id": 0, "sent": 1, "datagrams": 1, "last_seen": 0.0}
+    channel.ended(Ledger(sessions=[SessionLedger(id=by.id, name="shop", tail=Tail.CLOSED, **facts)]), T0, 0.0)
+    assert [event.session.name for event in told] == ["shop"]
 
 
 def test_sessions_are_bounded(channel):

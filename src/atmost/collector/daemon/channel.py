@@ -131,7 +131,7 @@ class WorkerChannel:
     def ended(self, ledger: Ledger, now: float, mono: float) -> None:
         """Tells the state of sessions that said goodbye, which their workers know."""
         closed = {(row.key_id, row.id) for row in ledger.sessions if row.tail is Tail.CLOSED}
-        for key, session in self._sessions.items():
+        for key, session in list(self._sessions.items()):  # the receiving thread adds to them meanwhile
             if key not in self._closed and (session.key_id, session.id) in closed:
                 self._closed.add(key)
                 with self._state.lock:

@@ -107,7 +107,7 @@ class CollectorDaemon:
             self.http.start()
         for intake in self._opened.intakes:
             if intake.inlet.warning:
-                self.state.warnings[intake.inlet.url] = f"{intake.inlet.url}: {intake.inlet.warning}"
+                self._warn(intake.inlet.url, f"{intake.inlet.url}: {intake.inlet.warning}")
         self._notifier.say("READY=1", f"STATUS=receiving on {self.url}")
 
     def supervise(self, seconds: float, asked: threading.Event) -> None:
@@ -233,14 +233,21 @@ class CollectorDaemon:
         self._workers_ledger = {workers.url: ledger}
         channel.ended(ledger, self.now(), time.monotonic())
         if dropped := channel.dropped:
-            self.state.warnings["channel"] = (
-                f"{dropped} messages of workers are in no chart and no log: the state is slower than they are"
+            self._warn(
+                "channel",
+                f"{dropped} messages of workers are in no chart and no log: the state is slower than they are",
             )
 
     def _warn_of_clock(self) -> None:
         with self._clock:
             ahead = self._timeline.ahead(time.time())
-        if ahead > _AHEAD:
-            self.state.warnings["clock"] = f"this host's clock was set back: charts are {ahead:.0f} s ahead of it"
-        else:
-            self.state.warnings.pop("clock", None)
+        back = f"this host's clock was set back: charts are {ahead:.0f} s ahead of it"
+        self._warn("clock", back if ahead > _AHEAD else None)
+
+    def _warn(self, about: str, text: str | None) -> None:
+        """Says what the operator should know, or that it is over."""
+        with self.state.lock:
+            if text is None:
+                self.state.warnings.pop(about, None)
+            else:
+                self.state.warnings[about] = text

@@ -91,10 +91,11 @@ class Receiving:
         """Takes the accounts into the state."""
         for each in self._listening:
             each.look()
-        for one in self.taken_over:
-            self._state.warnings[one.url] = f"{one.url}: {one.intake.inlet.ended}; nothing is received there any more"
         ledgers = self.ledgers()
         with self._state.lock:
+            for one in self.taken_over:
+                ended = one.intake.inlet.ended
+                self._state.warnings[one.url] = f"{one.url}: {ended}; nothing is received there any more"
             self._state.look(ledgers, self._now(), time.monotonic())
 
     def _ours(self) -> list[OurListener]:
