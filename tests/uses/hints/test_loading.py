@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from atmost import HintedCache, OptionError
+from atmost.uses.hints.loading import load_once_async
 from tests.real import until
 from tests.uses.hints.scene import Scene, Voice, keys_of, marks
 
@@ -28,6 +29,18 @@ class Load:
         return value
 
 
+def joins(cache):
+    """What callers are told who find a load that goes on: whether they may wait for it; grows."""
+    told, may_join = [], cache.may_join
+
+    def telling(flight):
+        told.append(may_join(flight))
+        return told[-1]
+
+    cache.may_join = telling
+    return told
+
+
 def asking(cache, load, results, **how):
     """Asks in a thread; what comes of it is in `results`."""
 
@@ -45,8 +58,9 @@ def asking(cache, load, results, **how):
 def test_many_ask_and_one_loads():
     """All get what it loads."""
     cache, load, results = HintedCache(300), Load("value"), []
+    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(8)]
-    until(lambda: cache.counts["misses"] == 8)
+    until(lambda: sum(joined) == 7)
     load.go.set()
     for thread in threads:
         thread.join()
@@ -58,8 +72,9 @@ def test_many_ask_and_one_loads():
 def test_what_a_load_raises_all_raise():
     """And the next who asks tries anew."""
     cache, load, results = HintedCache(300), Load(ValueError("no"), "value"), []
+    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(3)]
-    until(lambda: cache.counts["misses"] == 3)
+    until(lambda: sum(joined) == 2)
     load.go.set()
     for thread in threads:
         thread.join()
@@ -71,13 +86,36 @@ def test_what_a_load_raises_all_raise():
 def test_an_interruption_is_its_own_only():
     """Ctrl-C in the thread that loads is no answer for the others: one of them loads."""
     cache, load, results = HintedCache(300), Load(KeyboardInterrupt(), "value"), []
+    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(3)]
-    until(lambda: cache.counts["misses"] == 3)
+    until(lambda: sum(joined) == 2)
     load.go.set()
     for thread in threads:
         thread.join()
     assert sorted(map(repr, results)) == ["'value'", "'value'", "KeyboardInterrupt()"]
     assert load.calls == 2
+
+
+def test_what_another_load_brought_meanwhile_is_not_loaded_again(monkeypatch):
+    """It landed between this caller's look and its own load; for threads and for tasks."""
+    cache = HintedCache(300)
+    look = cache.look
+
+    def late(key):
+        found = look(key)
+        with cache.filling(key) as fill:
+            fill.set("theirs")
+        return found
+
+    async def never():
+        raise AssertionError
+
+    monkeypatch.setattr(cache, "look", late)
+    assert cache.get_or_load("a", Load) == "theirs"
+    assert asyncio.run(load_once_async(cache, "b", never, None, ())) == ("theirs", True)
+    assert cache.counts["misses"] == 2
+    assert cache.counts["hits"] == 0
+    assert cache.flights == {}
 
 
 @pytest.mark.parametrize("what", ["key", "prefix", "tag"])
@@ -87,10 +125,11 @@ def test_who_asks_after_a_hint_gets_a_load_after_it(what):
     voice = Voice(scene)
     scene.told(voice.mark())
     old, new, results = Load("old"), Load("new"), []
+    joined = joins(scene.cache)
     first = asking(scene.cache, old, results, tags=("t",))
     old.started.wait(30)
     second = asking(scene.cache, old, results, tags=("t",))
-    until(lambda: scene.count("misses") == 2)
+    until(lambda: joined == [True])
     scene.told({"key": voice.key, "prefix": voice.prefix, "tag": voice.tag}[what]("t" if what == "tag" else "a"))
     third = asking(scene.cache, new, results, tags=("t",))
     new.started.wait(30)
@@ -219,8 +258,6 @@ def test_tasks_of_a_loop_share_a_load():
         return "value"
 
     async def main():
-        from atmost.uses.hints.loading import load_once_async
-
         first, *others = (asyncio.create_task(load_once_async(cache, "a", slow, None, ())) for _ in range(5))
         await begun.wait()
         first.cancel()

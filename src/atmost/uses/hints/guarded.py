@@ -74,6 +74,14 @@ class GuardedCore:
             self._sync()
             return found
 
+    def landed(self, key: str) -> Entry | None:
+        """What another load has brought since the caller's own `look`, which has counted the read."""
+        with self._lock:
+            entry = self._find(key)
+            if entry is None or entry.checked != self._version or self._clock() >= min(entry.until, self._due):
+                return None
+            return entry
+
     def now(self) -> float:
         """Seconds on the cache's clock."""
         return self._clock()

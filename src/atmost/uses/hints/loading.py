@@ -67,6 +67,10 @@ def load_once(cache: HintedCache, key: str, load: Callable[[], Any], ttl: float 
                 return flight.result(), False
             continue
         try:
+            landed = cache.landed(key)
+            if landed is not None:
+                flight.value, flight.loaded = landed.value, True
+                return landed.value, True
             time.sleep(_delay(cache, entry, doubt))
             with cache.filling(key) as fill:
                 flight.fill = fill
@@ -107,6 +111,10 @@ async def load_once_async(
                 return flight.result(), False
             continue
         try:
+            landed = cache.landed(key)
+            if landed is not None:
+                flight.value, flight.loaded = landed.value, True
+                return landed.value, True
             await asyncio.sleep(_delay(cache, entry, doubt))
             with cache.filling(key) as fill:
                 flight.fill = fill
