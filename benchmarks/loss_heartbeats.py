@@ -1,6 +1,6 @@
 """What loss does to heartbeats: false alarms a sender-day and how soon a death is found, beside two other rules.
 
-    python benchmarks/loss_heartbeats.py [--days 10000] [--loss 1 5 20] [--burst 1] [--seed 1] [--processes 2] [--json]
+    python -m benchmarks.loss_heartbeats [--days 10000] [--loss 1 5 20] [--burst 1] [--seed 1] [--processes 2] [--json]
 
 One beat a second; every sender-day begins with a new sender, of whose loss nothing is known yet. Simulated are the runs
 of lost beats between runs of received ones, which is all that any of the rules sees. Both are geometric: with

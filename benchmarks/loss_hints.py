@@ -1,6 +1,6 @@
 """How stale a cache gets under loss, and what it costs: in virtual time with an oracle, and over the real lossy link.
 
-    python benchmarks/loss_hints.py [--loss 0 1 5 30 60] [--seconds 600] [--real 8] [--seed 1] [--json]
+    python -m benchmarks.loss_hints [--loss 0 1 5 30 60] [--seconds 600] [--real 8] [--seed 1] [--json]
 
 Two worlds in virtual time, over the real cache and numbers. The rough one is there to break the bound: few keys, reads all the
 time, writers and readers that restart, partitions up to 15 s, readers that stall up to 8 s, loads up to 3 s, delays up to the
@@ -14,14 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import threading
 import time
-from pathlib import Path
 from random import Random
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults

@@ -1,6 +1,6 @@
 """What loss does to logs: records through links that lose, by `atmost.LogHandler` and by the standard library's `DatagramHandler`.
 
-    python benchmarks/loss_logs.py [--loss 0 1 5 30 60] [--seconds 6] [--seed 1] [--json]
+    python -m benchmarks.loss_logs [--loss 0 1 5 30 60] [--seconds 6] [--seed 1] [--json]
 
 Real senders and receivers over UDP on loopback, each through a link of its own with the same faults and seed: loss, 5 %
 duplicates, 10 % reordered. Records of four levels, one in a hundred larger than a datagram, and readings of metrics on
@@ -22,10 +22,9 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from lossy_path import LossyPath
-
 import atmost
 from atmost.uses.logs import LogGap, LogRecord
+from benchmarks.lossy_path import LossyPath
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
 LARGE = 100

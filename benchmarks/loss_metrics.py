@@ -1,6 +1,6 @@
 """What loss does to metrics: the same increments through links that lose, by `atmost.Metrics` and by StatsD.
 
-    python benchmarks/loss_metrics.py [--loss 0 1 5 30 60] [--seconds 6] [--seed 1] [--json]
+    python -m benchmarks.loss_metrics [--loss 0 1 5 30 60] [--seconds 6] [--seed 1] [--json]
 
 Real senders and receivers over UDP on loopback, each through a link of its own with the same faults and seed: loss, 5 %
 duplicates, 10 % reordered. Twenty counters, a gauge and a histogram change all the time; then the link heals, and after
@@ -24,9 +24,9 @@ from random import Random
 from typing import Any
 
 import statsd
-from lossy_path import LossyPath
 
 import atmost
+from benchmarks.lossy_path import LossyPath
 
 COUNTERS = 20
 INTERVAL = 0.05

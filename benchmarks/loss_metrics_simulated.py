@@ -1,6 +1,6 @@
 """What loss does to metrics, many times over: the same question as loss_metrics.py in virtual time, with a seed a run.
 
-    python benchmarks/loss_metrics_simulated.py [--loss 0 1 5 30 60] [--runs 100] [--seconds 60] [--json]
+    python -m benchmarks.loss_metrics_simulated [--loss 0 1 5 30 60] [--runs 100] [--seconds 60] [--json]
 
 The real registry, the real cores of sender and receiver and the real reader, joined by the link's own rules: loss, 5 %
 duplicates, 10 % reordered by 20 ms. Twenty counters, a gauge and a histogram; a snapshot a second; then the link heals,

@@ -1,6 +1,6 @@
 """What a receiver needs for a datagram, socket included: datagrams that wait in the socket's buffer, taken all at once.
 
-    python benchmarks/receiving.py [--sessions 1000] [--rounds 7] [--json]
+    python -m benchmarks.receiving [--sessions 1000] [--rounds 7] [--json]
 
 One-message datagrams, and full ones of 1432 bytes, from many sessions, over UDP and Unix sockets. Processor time of this
 thread for each datagram, the median of the rounds; `bare` is a loop of recv that only counts. What is left after the

@@ -1,6 +1,6 @@
 """What a refused datagram costs the receiver's core, by reason, beside an accepted one.
 
-    python benchmarks/refusals.py [--keyed]
+    python -m benchmarks.refusals [--keyed]
 
 Datagrams hold one message of 128 bytes; each figure is the best of five runs over 20,000 calls.
 """
@@ -12,14 +12,13 @@ import os
 import time
 from collections.abc import Callable
 
-from flood import Source
-
 from atmost.core.datagram import HEADER_LAYOUT, Kind, encode_message, pack_messages
 from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.limits import MAGIC, VERSION
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory, no_keys
+from benchmarks.flood import Source
 
 CALLS = 20_000
 BODY = pack_messages([encode_message(("bench.message", os.urandom(128)))])

@@ -1,6 +1,6 @@
 """Memory a session at the receiver, and acceptance of one-message datagrams from many sessions beside a bare counting loop.
 
-    python benchmarks/sessions.py [--sessions 100000]
+    python -m benchmarks.sessions [--sessions 100000]
 
 The core is fed directly; memory is the growth of resident memory divided by the sessions, each known by a beacon and a message.
 """
@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import time
 
-from flood import Source, resident
-
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon
 from atmost.core.limits import MAGIC, VERSION
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import NO_KEY, ChecksumSeal
+from benchmarks.flood import Source, resident
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What a cached read costs: `HintedCache.get()` of a fresh entry beside cachetools and functools, interleaved in one run.
 
-    python benchmarks/uses_hints.py [--repetitions 15] [--calls 100000] [--json]
+    python -m benchmarks.uses_hints [--repetitions 15] [--calls 100000] [--json]
 
 Each figure is nanoseconds of processor time a call, the loop around it taken off: the median over the repetitions, and the
 least of them, which is what it costs while nothing else disturbs. The cache knows an invalidator, and is fed by its thread.

@@ -1,6 +1,6 @@
 """What it costs to log: one record through `LogHandler` and through handlers of the standard library, interleaved in one run.
 
-    python benchmarks/uses_logs.py [--repetitions 15] [--calls 5000] [--json]
+    python -m benchmarks.uses_logs [--repetitions 15] [--calls 5000] [--json]
 
 Each figure is microseconds a record in the thread that logs: processor time of that thread, and of the whole process,
 which adds what is done in others for it. The median over the repetitions, and the least of them, which is what it costs

@@ -1,6 +1,6 @@
 """What it costs to measure: `inc()`, `set()`, `observe()` beside prometheus_client's and datadog's, interleaved in one run.
 
-    python benchmarks/uses_metrics.py [--repetitions 15] [--calls 100000] [--json]
+    python -m benchmarks.uses_metrics [--repetitions 15] [--calls 100000] [--json]
 
 Each figure is nanoseconds of processor time a call, the loop around it taken off: the median over the repetitions, and the least of them,
 which is what it costs while nothing else disturbs.

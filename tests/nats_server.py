@@ -2,36 +2,17 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from atmost.demo.cluster import find_server, free_ports
 from tests.real import BOUND, until
 
 HOST = "127.0.0.1"
-
-
-def nats_server_path() -> str | None:
-    """Return where the server is: beside this Python, where its package puts it, or on PATH."""
-    beside = Path(sys.executable).parent / "nats-server"
-    return str(beside) if beside.exists() else shutil.which("nats-server")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listened on a moment ago."""
-    socks = [socket.socket() for _ in range(count)]
-    try:
-        for sock in socks:
-            sock.bind((HOST, 0))
-        return [sock.getsockname()[1] for sock in socks]
-    finally:
-        for sock in socks:
-            sock.close()
 
 
 class NatsServer:
@@ -71,7 +52,7 @@ class NatsServer:
 
     def start(self) -> "NatsServer":
         """Start it and wait until it greets."""
-        path = nats_server_path()
+        path = find_server()
         assert path is not None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([path, "-c", str(self._config)], stdout=log, stderr=log)

