@@ -55,10 +55,6 @@ class Counts:
         with self._guard:
             self._numbers[what] += 1
 
-    def __getitem__(self, what: Count) -> int:
-        """How many so far."""
-        return self._numbers[what]
-
     def stats(self) -> dict[str, int]:
         """All that are not 0, by name."""
         with self._guard:

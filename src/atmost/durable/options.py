@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,15 +117,10 @@ class ConsumeOptions:
             check_subject(self.dead_letter)
 
 
-def check_name(option: str, value: object) -> str:
-    """Returns a name that JetStream takes.
-
-    Raises:
-        OptionError: it is none.
-    """
+def check_name(option: str, value: object) -> None:
+    """Raises OptionError for what is no name that JetStream takes."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise OptionError(option, value, "a name of 1 to 64 letters, digits, - and _")
-    return value
 
 
 def check_id(value: object) -> str:
@@ -142,7 +136,7 @@ def check_id(value: object) -> str:
 
 def check_seconds(option: str, value: object, low: float, high: float) -> None:
     """Raises OptionError for what is no duration within the range."""
-    if not isinstance(value, int | float) or not low <= value <= high or math.isnan(value):
+    if not isinstance(value, int | float) or not low <= value <= high:
         raise OptionError(option, value, f"seconds from {low:g} to {high:g}")
 
 

@@ -246,26 +246,29 @@ class Sender(Outbox):
         return True
 
 
+def _living() -> list[Sender]:
+    """Every sender of this process."""
+    while True:
+        try:
+            return list(_senders)
+        except RuntimeError:  # another thread constructed one in this moment
+            continue
+
+
 def _renew_after_fork() -> None:
-    for sender in list(_senders):
+    for sender in _living():
         sender._after_fork()  # noqa: SLF001  the module's own hook
 
 
 def _forget_subjects() -> None:
     """Has every sender ask again which subjects may be sent on."""
-    while True:
-        try:
-            senders = list(_senders)
-        except RuntimeError:  # another thread constructed one in this moment
-            continue
-        break
-    for sender in senders:
+    for sender in _living():
         sender._subjects = set()  # noqa: SLF001  the module's own hook
 
 
 def close_senders() -> None:
     """Closes every sender of this process; a process that ends says goodbye."""
-    for sender in list(_senders):
+    for sender in _living():
         sender.close(timeout=_EXIT_TIMEOUT)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
@@ -36,7 +35,6 @@ class Hinted(Generic[P, R]):
         """See `hinted`."""
         self._function, self._cache, self._key = function, cache, key
         self._ttl, self._tags = ttl, tags
-        self._hits, self._misses = itertools.count(), itertools.count()
         self._taken = [0, 0]
         self._async = inspect.iscoroutinefunction(function)
         update_wrapper(self, function)

@@ -62,13 +62,12 @@ class Numbering:
         head: Payload = [self.life, shard, number, text]
         return head if digest is None else [*head, digest]
 
-    def mark(self, uptime: float, *, closed: bool = False, recent: bool = True) -> Mark:
+    def mark(self, uptime: float, *, closed: bool = False) -> Mark:
         """The highest number of every sequence.
 
         Args:
             uptime: seconds of this life, read *before* this call: every number taken until then is in it.
             closed: whether it is the goodbye.
-            recent: whether to repeat the last prefix hints.
         """
         with self._guard:
             return Mark(
@@ -81,7 +80,7 @@ class Numbering:
                 keys=self._keys.copy(),
                 tags=self._tags.copy(),
                 prefixes=self._prefixes,
-                recent=self._repeated(uptime) if recent else [],
+                recent=self._repeated(uptime),
             )
 
     def _repeated(self, uptime: float) -> list[tuple[int, str]]:
