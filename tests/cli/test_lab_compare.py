@@ -79,12 +79,20 @@ def test_what_cannot_be_run_is_refused_in_one_line(commands, words, said):
     assert "Traceback" not in done.err
 
 
-def test_a_file_that_cannot_be_written_is_a_failure(commands, tmp_path):
-    """One line with its name."""
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--plot", "file", "file: File exists"),
+        ("--json", "none/f.json", "none/f.json: No such file or directory"),
+        ("--html", "none/r.html", "none/r.html: No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_run(commands, tmp_path, option, name, said):
+    """One line with its name, not after minutes of comparing."""
     (tmp_path / "file").write_text("")
-    done = commands("lab", "compare", "--messages", 10, "--plot", tmp_path / "file")
-    assert done.status == 1
-    assert "file: File exists" in done.err
+    done = commands("lab", "compare", "--messages", 10, option, tmp_path / name)
+    assert (done.status, done.out) == (1, "")
+    assert said in done.err
 
 
 @pytest.mark.parametrize("option", ["--plot", "--html"])

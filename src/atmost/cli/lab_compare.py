@@ -92,6 +92,7 @@ def compare(
         from atmost.lab.compare import plots
 
         plots.require()
+    _claim(json_file, folder, page_file)
     began = time.monotonic()
     with stopping() as stop, _progress(points) as watch:
         if real or sum(point.messages for point in points) >= _LONG:
@@ -110,6 +111,15 @@ def compare(
     if folder is not None or page_file is not None:
         _draw(done, field, folder, page_file, silent=silent)
     return 0 if real or all(point.agrees for point in done) else 1
+
+
+def _claim(json_file: str | None, folder: Path | None, page_file: Path | None) -> None:
+    """Raises OSError before the work, not after it, for what cannot be written."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in (json_file, page_file):
+        if name is not None and str(name) != "-":
+            Path(name).open("ab").close()
 
 
 def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None:
