@@ -1,5 +1,6 @@
 """`Metrics` with real senders: its thread, its end, forks, plain readings, and the process's own metrics."""
 
+import asyncio
 import gc
 import os
 import pickle
@@ -234,6 +235,37 @@ def test_rhythm_survives_a_pause():
             time.sleep(0.2)
         until(lambda: len(sender.sent) >= 3)
         assert len(sender.sent) <= (time.monotonic() - began - 0.2) / 0.01 + 3
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_callback_that_wants_to_end_the_thread_is_counted(sender, receiver, error):
+    """An exit or a cancellation is the callback's own failure in our thread: the snapshots go on, with all the rest."""
+
+    def leave():
+        raise error
+
+    metrics, reader = Metrics(sender, interval=0.01), MetricsReader()
+    metrics.gauge("bad", callback=leave)
+    metrics.counter("good_total").inc()
+    until(lambda: feed(reader, receiver) or reader.total("good_total") == 1)
+    assert metrics.dropped["callback"] > 0
+    assert threads() == ["atmost-metrics"]
+    metrics._registry._declared.pop("bad")  # the last snapshot is taken here, where an exit is one
+    metrics.close()
+
+
+def test_an_interrupt_while_a_callback_runs_is_the_main_threads(sender):
+    """Ctrl-C in a snapshot that the program asked for ends the program, not the callback."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    metrics = Metrics(sender, interval=3600)
+    metrics.gauge("g", callback=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        metrics.flush()
+    metrics._registry._declared.pop("g")
+    metrics.close()
 
 
 def test_slow_callback_keeps_nobody_waiting():

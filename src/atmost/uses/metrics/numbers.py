@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,10 @@ def called(callback: Callable[[], Number], failed: Callable[[], None]) -> Number
     """What a callback answers; None when it fails, after telling so."""
     try:
         number = finite(callback())
-    except Exception:  # noqa: BLE001  the user's own function
+    except BaseException as error:  # the user's own function; what it leaves by must not end the snapshots
+        interrupt = isinstance(error, KeyboardInterrupt | SystemExit)
+        if interrupt and threading.current_thread() is threading.main_thread():
+            raise  # a signal handler's, which run there only
         number = None
     if number is None:
         failed()
