@@ -15,7 +15,9 @@ from atmost.uses.logs.wire import Body, encode
 from tests.uses.logs.scene import deliver, make, message
 
 TEXTS = st.text(max_size=900)
-VALUES = st.one_of(TEXTS, st.integers(-(2**63), 2**63), st.lists(st.text(max_size=50), max_size=20), st.none())
+VALUES = st.one_of(
+    TEXTS, st.integers(-(2**63), 2**63), st.lists(st.text(max_size=50), max_size=20), st.none(), st.binary(max_size=900)
+)
 FIELDS = st.one_of(st.none(), st.dictionaries(st.text(max_size=30), VALUES, max_size=6))
 
 
@@ -155,13 +157,26 @@ def test_a_huge_record_keeps_head_and_tail():
     assert handler.counts["truncated"] == 1
 
 
-def test_too_many_fields_are_cut_too():
-    """256 of them are kept."""
-    logger, _, sender = make()
+@pytest.mark.parametrize("max_message", [1365, 65_000])
+def test_too_many_fields_are_cut_too(max_message):
+    """256 of them are kept, however large a datagram may be."""
+    logger, _, sender = make(max_message=max_message)
     logger.info("x", extra={f"f{number}": number for number in range(5000)})
     [record] = deliver(LogReader(now=0.0), sender.take(), 1.0)
     assert len(record.fields) == 256
     assert record.truncated
+
+
+@pytest.mark.parametrize("letter", ["k", "é"])
+def test_a_long_name_of_a_field_costs_its_own_end_only(letter):
+    """Every part with some of the field repeats the name, so that it has a bound where a record is taken apart."""
+    logger, handler, sender = make(max_message=512)
+    logger.info("x", extra={letter * 5000: "v" * 3000, "order": 17})
+    [record] = deliver(LogReader(now=0.0), sender.take(), 1.0)
+    [(name, value)] = [field for field in record.fields.items() if field[0] != "order"]
+    assert name == letter * (128 // len(letter.encode()))
+    assert (value, record.fields["order"]) == ("v" * 3000, 17)
+    assert handler.counts["dropped"] == 0
 
 
 def test_a_way_too_narrow_for_any_part_is_counted():

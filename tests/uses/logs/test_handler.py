@@ -122,12 +122,14 @@ def test_fields_that_cannot_be_carried_become_text():
         "circle": circle,
         "keys": {Hostile(): 1, 2: {3, 4}},
         "fine": 1.5,
+        "bytes": b"\xff",
         "data": dataclasses.make_dataclass("Data", ["a"])(object()),
     }
     logger.info("x", extra=values)
     fields = only(sender)["fields"]
     assert fields.keys() == values.keys()
     assert fields["fine"] == 1.5
+    assert fields["bytes"] == b"\xff"
     assert fields["big"] == str(1 << 80)
     assert fields["broken"] == "\\ud800"
     assert fields["hostile"] == "<unprintable Hostile>"
@@ -349,6 +351,7 @@ def test_behind_a_queue():
     "options",
     [
         {"drop": "all"},
+        {"drop": ["oldest"]},
         {"max_queue": 0},
         {"max_record": 100},
         {"max_record": 1 << 30},

@@ -104,6 +104,8 @@ def _all_pieces(body: Body, fields: dict[str, Any] | None) -> Iterator[Piece]:
         if isinstance(value, str):
             data = legible(value).encode()
             yield FIELD, name, data, max(1, len(data))
+        elif isinstance(value, bytes | bytearray | memoryview):
+            yield FIELD, name, bytearray(value), len(encode(value))  # bytes here are text
         else:
             yield FIELD, name, value, len(encode(value))
 

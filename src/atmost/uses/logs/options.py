@@ -31,7 +31,7 @@ class LogOptions:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
-        if self.drop not in set(DropPolicy):
+        if self.drop not in tuple(DropPolicy):
             raise OptionError("drop", self.drop, "newest, oldest or lowest")
         for name, least, most, unit in (
             ("max_queue", 1, 1_000_000, "records"),

@@ -12,7 +12,7 @@ import msgspec
 
 from atmost.errors import PayloadTooLarge
 from atmost.uses.logs.cutting import LEAST, bounded, cut, whole
-from atmost.uses.logs.rendering import legible, plain_fields
+from atmost.uses.logs.rendering import MAX_KEY, legible, plain_fields
 from atmost.uses.logs.wire import Body, encode
 
 _PART_HEAD = 32
@@ -87,4 +87,5 @@ def _carried(fields: Mapping[Any, Any]) -> dict[str, Any]:
         again: dict[str, Any] = msgspec.msgpack.decode(encode(fields))
     except Exception:  # noqa: BLE001  something in it cannot be carried
         return plain_fields(fields)
-    return again if all(isinstance(name, str) for name in again) else plain_fields(fields)
+    usual = all(isinstance(name, str) and len(name.encode()) <= MAX_KEY for name in again)
+    return again if usual else plain_fields(fields)

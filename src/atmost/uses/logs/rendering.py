@@ -14,7 +14,8 @@ from atmost.uses.logs.wire import MAX_FIELDS, encode
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _USUAL: Final = len(logging.makeLogRecord({}).__dict__)
-_MAX_KEY: Final = 128
+MAX_KEY: Final = 128
+"""Bytes of a field's name where a record is taken apart: each part that has some of the field repeats it."""
 _DEPTH: Final = 4
 _formatter: Final = logging.Formatter()
 
@@ -53,7 +54,7 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any] | None:
 def plain_fields(fields: Mapping[Any, Any]) -> dict[str, Any]:
     """Fields that can be carried: what cannot is replaced by its text."""
     return {
-        legible(name if isinstance(name, str) else said(name))[:_MAX_KEY]: plain(value)
+        legible(said(name)).encode()[:MAX_KEY].decode(errors="ignore"): plain(value)
         for name, value in islice(fields.items(), MAX_FIELDS)
     }
 

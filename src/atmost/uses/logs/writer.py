@@ -29,7 +29,7 @@ from atmost.uses.logs.parcel import Parcel
 from atmost.uses.logs.reasons import DropPolicy
 from atmost.uses.logs.subjects import MARK, Subjects
 from atmost.uses.logs.waiting import Waiting
-from atmost.uses.logs.wire import Body, encode
+from atmost.uses.logs.wire import MAX_FIELDS, Body, encode
 
 MARKS: Final = 3
 """Marks after the last record, and at a life's end: one may be lost."""
@@ -219,7 +219,7 @@ class LogWriter:
                 if fields is not None:
                     body.fields = msgspec.Raw(encode(fields))
                     size += len(body.fields)
-                if size <= self._options.max_record:
+                if size <= self._options.max_record and (fields is None or len(fields) <= MAX_FIELDS):
                     return not self._sender.send(subject, body)  # the usual case
             except Exception:  # noqa: BLE001  too large for a datagram, or something that cannot be carried
                 self._counts["reworked"] += 1
