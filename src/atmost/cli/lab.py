@@ -40,7 +40,7 @@ lab.add_command(explain)
 lab.add_command(scale)
 
 
-@lab.command("simulate")
+@lab.command("simulate", short_help="The guarantee put to the test: one run, or thousands.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Run this seed, and print everything that happens.")
 @click.option("--campaign", "runs", type=click.IntRange(1), metavar="N", help="Run so many seeds, and sum up.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of a campaign.")

@@ -14,7 +14,15 @@ import click
 
 from atmost.cli.options import Number
 from atmost.cli.stopping import stopping
-from atmost.lab.compare import CompareOptions, Comparison, Sweep, check_work, compare_real, run_points
+from atmost.lab.compare import (
+    CompareOptions,
+    Comparison,
+    Sweep,
+    check_work,
+    compare_real,
+    expected_work,
+    run_points,
+)
 from atmost.lab.compare import compare as compare_simulated
 from atmost.lab.compare.table import Table, checks_table, comparison_table, plain, sweep_tables
 
@@ -22,8 +30,8 @@ _SHARE = Number(0, 0.99)
 _SIMULATED = {"messages": 10_000, "interval": 0.02}
 _REAL = {"messages": 500, "interval": 0.01}
 """Defaults of `--real`: five seconds, and what retries and graces take."""
-_LONG = 100_000
-"""Messages that take seconds."""
+_LONG = 300_000
+"""Expected work that takes seconds."""
 
 
 def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> Callable[[Any], Any]:
@@ -95,7 +103,7 @@ def compare(
     _claim(json_file, folder, page_file)
     began = time.monotonic()
     with stopping() as stop, _progress(points) as watch:
-        if real or sum(point.messages for point in points) >= _LONG:
+        if real or expected_work(points) >= _LONG:
             click.echo("Ctrl-C ends with what was compared until then", err=True)
         done = run_points(points, watch, lambda: stop.asked, compare_real if real else compare_simulated)
     complete = len(done) == len(points) and all(point.complete for point in done)

@@ -86,7 +86,26 @@ def test_where_messages_overtake_a_crash_there_is_no_closed_form():
     """An unknown figure is left out, not guessed."""
     options = CompareOptions(**QUIET | {"crash_before": 0.01, "interval": 0.005, "jitter": 0.01})
     assert "processed" not in at_most_once(options)
+    assert "latency, mean (s)" not in at_most_once(options)
     assert "processed" in at_most_once(CompareOptions(**QUIET | {"interval": 0.005, "jitter": 0.01}))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"jitter": 1.0, "interval": 1e-5},  # more numbers overtake than the window remembers
+        {"jitter": 5.0, "interval": 0.001},
+        {"jitter": 1.0, "interval": 0.01, "crash_after": 0.05},  # what is late when a restart comes is refused
+        {"jitter": 0.01, "interval": 1e-5},
+        {"jitter": 1.0, "interval": 0.02},
+    ],
+)
+def test_a_right_arm_is_not_called_wrong_where_messages_overtake_each_other(odd):
+    """However many do: what theory cannot say there it does not say."""
+    comparison = compare(
+        CompareOptions(**{"messages": 6000, "latency": 0.0, "retry_after": 12.0, "max_backoff": 20.0} | QUIET | odd)
+    )
+    assert [check for check in comparison.checks if not check.inside] == []
 
 
 def test_an_interval_is_never_narrower_than_the_normal_one():

@@ -3,7 +3,7 @@
 import pytest
 
 from atmost.errors import OptionError
-from atmost.lab.compare import CompareOptions, Sweep, check_work, compare, run_points
+from atmost.lab.compare import CompareOptions, Sweep, check_work, compare, expected_work, run_points
 from atmost.lab.compare.measures import Spread
 
 
@@ -97,6 +97,21 @@ def test_a_run_of_hours_is_refused():
     with pytest.raises(OptionError, match="fewer messages or points"):
         check_work(points)
     check_work(Sweep.parse("loss=0:0.5:11").points(CompareOptions(messages=1_000_000)))
+
+
+def test_seconds_that_only_beacons_fill_are_work_too():
+    """A message an hour is few messages and much virtual time."""
+    slow = CompareOptions(messages=100_000, interval=3600.0)
+    with pytest.raises(OptionError, match="or a shorter interval"):
+        check_work([slow])
+    assert expected_work([CompareOptions(messages=100, interval=3600.0)]) > 360_000
+
+
+def test_stopping_is_asked_for_however_far_apart_messages_are():
+    """Not after 250 of them, which may be days of beacons."""
+    seen = []
+    comparison = compare(CompareOptions(messages=250, interval=3600.0), seen.append, lambda: len(seen) == 2)
+    assert comparison.offered == 2
 
 
 def test_more_loss_never_lowers_what_a_sweep_shows():

@@ -11,7 +11,7 @@ from atmost.lab.compare.measures import ArmReport, Spread
 from atmost.lab.compare.options import CompareOptions
 from atmost.lab.compare.real import compare_real
 from atmost.lab.compare.running import ARMS, Comparison, compare
-from atmost.lab.compare.sweep import Sweep, check_work, run_points
+from atmost.lab.compare.sweep import Sweep, check_work, expected_work, run_points
 from atmost.lab.compare.uses import Effects
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "check_work",
     "compare",
     "compare_real",
+    "expected_work",
     "run_points",
 ]

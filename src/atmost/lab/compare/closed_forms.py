@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from atmost.core.limits import WINDOW
 from atmost.lab.compare.measures import ArmReport
 from atmost.lab.compare.options import CompareOptions
 
@@ -85,7 +86,8 @@ def at_most_once(options: CompareOptions) -> dict[str, Theory]:
 
     c = (1 − p)(R + (1 − R) S) is the chance of a message to bring a crash, and k how many messages are sent before the
     receiver, started again, accepts what is new: those within F + G of the crash. Without crashes it is 1 − p.
-    Unknown where jitter lets messages overtake the one that brings the crash.
+    Unknown, and with it the latency, where jitter lets messages overtake the one that brings the crash, or so many that
+    the window has moved on when a late one comes.
     """
     processed = (1 - options.loss) * (1 - options.crash_before)
     crash = (1 - options.loss) * (options.crash_before + (1 - options.crash_before) * options.crash_after)
@@ -93,12 +95,14 @@ def at_most_once(options: CompareOptions) -> dict[str, Theory]:
         "processed twice or more": Theory(0.0, 0.0),
         "transmissions per message": Theory(1.0, 0.0),
         "caller's wait, mean (s)": Theory(0.0, 0.0),
-        "latency, mean (s)": _first_arrival(options, options.duplicate),
     }
+    # Numbers given out while a datagram may be late: messages, up to two beacons after each, and one a second.
+    overtaking = options.jitter * (3 / options.interval + 1)
+    if overtaking >= WINDOW or (crash and options.jitter > options.interval):
+        return theories
+    theories["latency, mean (s)"] = _first_arrival(options, options.duplicate)
     if not crash:
         return {"processed": Theory(processed, processed * (1 - processed))} | theories
-    if options.jitter > options.interval:
-        return theories
     refused, refused_variance = _refused_after_crash(options)
     mean = processed / (1 + crash * refused)
     # A cycle is the messages up to the one that brings a crash, and the k refused after it.

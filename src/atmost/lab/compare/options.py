@@ -18,7 +18,7 @@ MAX_MESSAGES: Final = 5_000_000
 MAX_TRANSMISSIONS: Final = 100.0
 """Expected transmissions of one message."""
 MAX_WORK: Final = 100_000_000
-"""Expected transmissions of a whole run, all points of a sweep together: about an hour."""
+"""Expected transmissions and virtual seconds of a whole run, all points of a sweep together: about an hour."""
 _SHARES: Final = ("loss", "ack_loss", "duplicate", "crash_before", "crash_after")
 
 

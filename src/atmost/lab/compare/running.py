@@ -26,6 +26,8 @@ Arm = AtMostOnce | AtLeastOnce
 ARMS: Final[tuple[type[Arm], ...]] = (AtMostOnce, AtLeastOnce, ExactlyOnce)
 _TURN: Final = 250
 """Messages an arm is offered before it is the next one's turn."""
+_TURN_SECONDS: Final = 5_000
+"""Of virtual time, the most in one turn: beacons and graces take work too, and somebody may ask to stop."""
 
 Watch = Callable[[int], None]
 """Called with how many messages were offered, to all arms together, since it was last called."""
@@ -96,9 +98,10 @@ def compare(options: CompareOptions, watch: Watch = lambda _count: None, stop: S
         stop: asked now and then; True ends with what was offered so far.
     """
     arms = [_SimulatedArm(kind, options) for kind in ARMS]
+    turn = max(1, min(_TURN, int(_TURN_SECONDS / options.interval)))
     offered = 0
     while offered < options.messages and not (offered and stop()):
-        last = min(options.messages, offered + _TURN)
+        last = min(options.messages, offered + turn)
         for arm in arms:
             arm.offer(offered, last)
         watch((last - offered) * len(arms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -55,18 +55,24 @@ class Sweep:
         return [replace(options, **change) for change in changes]
 
 
-def check_work(points: list[CompareOptions]) -> None:
+def expected_work(points: Sequence[CompareOptions]) -> float:
+    """Expected transmissions of all arms, and one for each second of virtual time: beacons and graces go on in it."""
+    return sum(point.messages * (point.transmissions * 3 + point.interval) for point in points)
+
+
+def check_work(points: Sequence[CompareOptions]) -> None:
     """Refuses what would run for hours.
 
     Raises:
-        OptionError: too many expected transmissions in all.
+        OptionError: too many expected transmissions and seconds in all.
     """
-    work = sum(point.messages * point.transmissions * 3 for point in points)
+    work = expected_work(points)
     if work > MAX_WORK:
         raise OptionError(
             "messages",
             points[0].messages,
-            f"at most {MAX_WORK:,} transmissions in all, not {work:,.0f}: fewer messages or points",
+            f"at most {MAX_WORK:,} transmissions and simulated seconds in all, not {work:,.0f}: "
+            "fewer messages or points, or a shorter interval",
         )
 
 
