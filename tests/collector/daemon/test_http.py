@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 
 import pytest
 
-from atmost.collector.daemon import connections, http
+from atmost.collector.daemon import bounded, connections, http
 from atmost.collector.daemon.connections import PATIENCE, Sweeper
 from tests.collector.daemon.scene import collecting
 from tests.real import BOUND, until
@@ -35,6 +36,11 @@ class Connection:
 
     def __init__(self):
         self.transport, self.cycle = Transport(), None
+
+
+def everything(sock):
+    """What comes until the other end closes."""
+    return b"".join(iter(lambda: sock.recv(65_536), b""))
 
 
 def swept(sweeper, connection, seconds, each=lambda second: None):
@@ -131,6 +137,60 @@ def test_more_connections_than_allowed_are_turned_away():
                 sock.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             until(lambda: collector.get("/healthz")[0] == 503)
         until(lambda: collector.get("/healthz")[0] == 200)
+
+
+def test_silent_connections_beyond_the_bound_are_cut_off(monkeypatch):
+    """They would take every file descriptor there is; who holds a place keeps it, and each that goes is counted."""
+    monkeypatch.setattr(bounded, "ROOM", 2)
+    with collecting(http="127.0.0.1:0", max_connections=4) as collector, contextlib.ExitStack() as stack:
+        reader = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
+        reader.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert reader.recv(10) == b"HTTP/1.1 2"
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
+            for _ in range(15)
+        ]
+        for sock in silent[5:]:
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1000) == b""
+        assert collector.daemon.http.counts["http_refused"] == 10
+        assert reader.recv(10)
+        silent[4].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head, _, body = everything(silent[4]).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"content-security-policy" in head
+        assert json.loads(body)["error"]["code"] == "busy"
+
+
+def test_what_is_no_http_gets_the_error_of_the_interface():
+    """With the headers that are on every answer; counted, and no line in the log for each."""
+    with collecting(http="127.0.0.1:0") as collector:
+        for request in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", collector.port("http")), BOUND) as sock:
+                sock.sendall(request)
+                head, _, body = everything(sock).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400")
+            assert b"content-security-policy" in head
+            assert b"nosniff" in head
+            assert json.loads(body)["error"]["code"] == "malformed_request"
+        assert collector.daemon.http.counts["http_refused"] == 2
+
+
+def test_nonsense_behind_a_request_ends_the_connection(caplog):
+    """Also while its answer is under way, or has been given; nothing of it is a fault of the collector's."""
+    with collecting(http="127.0.0.1:0") as collector:
+        chunked = b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for together in (True, False):
+            for line in (b"GET /api/v1/stream", b"POST /"):
+                with socket.create_connection(("127.0.0.1", collector.port("http")), BOUND) as sock:
+                    sock.sendall(line + chunked + (b"nonsense\r\n" if together else b""))
+                    if not together:
+                        assert sock.recv(10).startswith(b"HTTP/1.1 ")
+                        sock.sendall(b"nonsense\r\n")
+                    with contextlib.suppress(ConnectionResetError):
+                        everything(sock)
+        assert collector.get("/healthz")[0] == 200
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 def test_a_request_of_any_size_is_refused():

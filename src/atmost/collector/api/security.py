@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -53,7 +53,9 @@ class Gate:
         self._app = app
         self._host = host.lower()
         self.refused: Counter[str] = Counter()
-        """Requests refused, by code."""
+        """Requests refused, by code; connections too, where they are too many."""
+        self.busy: Callable[[], bool] = lambda: False
+        """Whether there are more connections than are served."""
         self.change(token, hosts)
 
     def change(self, token: str, hosts: Iterable[str]) -> None:
@@ -83,6 +85,9 @@ class Gate:
         await refuse(guarded, status, code, text, headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str, list[tuple[bytes, bytes]]] | None:
+        if self.busy():
+            text = "too many connections at once (max_connections): try again"
+            return 503, "busy", text, [(b"retry-after", b"1"), (b"connection", b"close")]
         if scope["method"] not in _METHODS:
             return 405, "bad_method", "only GET and HEAD are answered", [(b"allow", b"GET, HEAD")]
         if len(scope["path"]) + len(scope["query_string"]) > MAX_ADDRESS:

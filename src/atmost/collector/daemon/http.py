@@ -23,6 +23,7 @@ try:
     import uvicorn
 
     from atmost.collector.api.app import CollectorApp
+    from atmost.collector.daemon.bounded import bounded
 except ImportError as error:
     raise MissingExtra("server", "the collector's page and API (or switch them off: --http off)") from error
 
@@ -31,6 +32,8 @@ _MAX_HEAD: Final = 16_384
 """Bytes of a request's head."""
 _KEEP_ALIVE: Final = 15
 _GRACE: Final = 2
+_BACKLOG: Final = 128
+"""Connections that the system keeps until they are taken, and that are taken in one go."""
 _START: Final = 10.0
 
 _servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
@@ -56,7 +59,7 @@ def bind_http(place: Place) -> socket.socket:
         if os.name == "posix":  # connections of the last start may linger; no second listener can share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(target)
-        sock.listen(128)
+        sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
@@ -88,7 +91,7 @@ class HttpServer:
         self._sock = sock
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=bounded(max_connections, app.gate.refused),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -96,13 +99,15 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=max_connections,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
             h11_max_incomplete_event_size=_MAX_HEAD,
         )
         self._server = uvicorn.Server(config)
-        self._sweeper = Sweeper(self._server.server_state.connections)
+        connections = self._server.server_state.connections
+        self._sweeper = Sweeper(connections)
+        app.gate.busy = lambda: len(connections) > max_connections
         self._thread = threading.Thread(target=self._run, name="atmost-http", daemon=True)
         self._started = threading.Event()
         self.failed: BaseException | None = None

@@ -13,7 +13,7 @@ from typing import Final
 
 from atmost.ingest.rejected import escaped
 
-LOGGERS: Final = ("atmost", "uvicorn")
+LOGGERS: Final = ("atmost", "uvicorn", "asyncio")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -51,7 +51,7 @@ def set_up_logging(form: str) -> logging.Handler:
         logger.addHandler(handler)
         logger.propagate = False
     logging.getLogger("atmost.collector").setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is counted, and is no line each
     return handler
 
 
