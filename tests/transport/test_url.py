@@ -105,6 +105,14 @@ def test_what_cannot_be_used_gets_one_line(url: str, problem: str) -> None:
     assert str(refused.value) == f"{url!r}: {problem}"
 
 
+@pytest.mark.parametrize("url", ["tls://me:hunter2@a/c", "me:hunter2@a:4222/c", "natss://me:hunter2/@a?b@c"])
+def test_a_scheme_that_is_none_shows_no_password(url: str) -> None:
+    """Those who connect to NATS elsewhere write tls:// and a password."""
+    with pytest.raises(AddressError) as refused:
+        parse_url(url)
+    assert "hunter2" not in str(refused.value)
+
+
 def test_what_is_no_text_is_no_url() -> None:
     """A caller's mistake of another kind gets the same kind of line."""
     with pytest.raises(AddressError, match=r"^'7140': a URL is text: udp://HOST:PORT"):

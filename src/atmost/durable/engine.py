@@ -17,6 +17,7 @@ from atmost.durable.options import Stream
 from atmost.durable.streams import ensure_stream
 from atmost.durable.tasks import end
 from atmost.errors import AddressError, MissingExtra
+from atmost.transport.url import without_credentials
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -50,8 +51,9 @@ class Engine:
             AddressError: a URL cannot be used.
             MissingExtra: nats-py is not installed.
         """
-        self._servers = [_checked(part.strip()) for part in _text(url).split(",")]
-        self.url = ",".join(map(_without_credentials, self._servers))
+        shown = without_credentials(_text(url))
+        self._servers = [_checked(part.strip(), shown) for part in url.split(",")]
+        self.url = ",".join(map(without_credentials, self._servers))
         try:
             import nats.aio.client
         except ImportError:
@@ -180,24 +182,18 @@ def _text(url: object) -> str:
     return url
 
 
-def _checked(url: str) -> str:
+def _checked(url: str, shown: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise AddressError(_without_credentials(url), str(error)) from None
+        escape = "a port is a number to 65535; in a user or password / is written %2F, ? %3F, # %23 and a comma %2C"
+        raise AddressError(shown, escape if "ort" in str(error) else str(error)) from None
     if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise AddressError(
-            _without_credentials(url), "write nats://HOST:PORT (or tls, ws, wss), for example nats://127.0.0.1:4222"
-        )
+        raise AddressError(shown, "write nats://HOST:PORT (or tls, ws, wss), for example nats://127.0.0.1:4222")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise AddressError(
-            _without_credentials(url),
+            shown.partition("?")[0],
             "a path or option has no meaning here: where messages are kept is Stream's to say",
         )
     return url
-
-
-def _without_credentials(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

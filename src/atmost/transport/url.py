@@ -45,10 +45,10 @@ def parse_url(url: str) -> Address:
         port = parts.port
     except ValueError as error:
         detail = "the port must be from 0 to 65535" if "ort" in str(error) else str(error)
-        raise AddressError(url, detail) from None
+        raise AddressError(without_credentials(url), detail) from None
     if parts.scheme not in _OPTIONS:
         what = f"unknown scheme {parts.scheme!r}" if "://" in url else "no scheme"
-        raise AddressError(url, f"{what}: write {_SCHEMES}")
+        raise AddressError(without_credentials(url), f"{what}: write {_SCHEMES}")
     if parts.username is not None or parts.fragment:
         raise AddressError(url, "a user name or fragment has no meaning here")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -68,6 +68,12 @@ def parse_url(url: str) -> Address:
     if parts.path not in {"", "/"}:
         raise AddressError(url, f"a path ({parts.path}) has no meaning for udp")
     return Address(url, "udp", host=host, port=DEFAULT_PORT if port is None else port, options=options)
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown: without all that stands before its last @, for in one that is wrong a secret may stand anywhere there."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else scheme.rpartition("@")[2]
 
 
 def _unix(url: str, netloc: str, path: str) -> Address:

@@ -70,6 +70,13 @@ def test_without_a_host_the_servers_are_those_of_the_environment(monkeypatch):
         ("nats://me:hunter2@a,you:hunter2@b/c", "one user for all servers"),
         ("nats://me:hunter2@a/c?nkey=/k", "one way to prove who you are"),
         ("nats://hunter2@a", "no channel"),
+        ("nats://me:hunter2/x@a/c", "in a user, password or token / is written %2F"),
+        ("nats://me:hunter2?x@a/c", "in a user, password or token / is written %2F"),
+        ("nats://me:x?hunter2@a/c", "in a user, password or token / is written %2F"),
+        ("nats://me:hunter2#x@a/c", "in a user, password or token / is written %2F"),
+        ("nats://me:hunter2,x@a/c", "the port must be from 1 to 65535"),
+        ("nats://me:hunter2,x:@a/c", "the port must be from 1 to 65535"),
+        ("nats://a/c?token=hunter2", "unknown option 'token'"),
     ],
 )
 def test_what_cannot_be_used_gets_one_line(url, problem):

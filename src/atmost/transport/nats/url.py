@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from atmost.core.shards import MAX_SHARDS
 from atmost.errors import AddressError
+from atmost.transport.url import without_credentials
 
 DEFAULT_PORT: Final = 4222
 DEFAULT_SHARDS: Final = 16
@@ -20,7 +21,6 @@ _FORM: Final = "write nats://HOST:PORT/CHANNEL, for example nats://127.0.0.1:422
 _OPTIONS: Final = frozenset({"shards", "tls", "ca", "cert", "cert_key", "creds", "nkey", "lease", "ping"})
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
 _MAX_CHANNEL: Final = 128
-_USER: Final = re.compile(r"(//|,)[^/?#,]*@")
 
 
 class Tls(StrEnum):
@@ -90,14 +90,17 @@ def parse_nats(url: str) -> NatsAddress:
     Raises:
         AddressError: it has no channel, or a part that cannot be used; no credentials are in the message.
     """
-    shown = _USER.sub(r"\1", url)
+    shown = without_credentials(url)
     rest, _, fragment = url[len("nats://") :].partition("#")
-    if fragment:
-        raise AddressError(shown, "a fragment has no meaning here")
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
     options = dict(parse_qsl(query, keep_blank_values=True))
+    if any("@" in part for part in (path, fragment, *options)):  # behind a secret that was cut in two
+        raise AddressError(shown, "in a user, password or token / is written %2F, ? %3F and # %23")
+    if fragment:
+        raise AddressError(shown, "a fragment has no meaning here")
     if unknown := sorted(set(options) - _OPTIONS):
+        shown = shown.partition("?")[0]  # what is taken for an option may be a secret
         raise AddressError(shown, f"unknown option {unknown[0]!r}; nats has: {', '.join(sorted(_OPTIONS))}")
     channel = unquote(path.rstrip("/"))
     if not channel:
