@@ -43,6 +43,16 @@ def test_an_observer_that_did_not_look_blames_itself(monitor, worker):
     assert monitor.counts["observer_late"] == 1
 
 
+@pytest.mark.parametrize(("last_seen", "away"), [(61.0, 59.5), (60.6, 59.1)])
+def test_the_account_of_a_long_absence_does_not_hide_it(monitor, worker, last_seen, away):
+    """What was heard last before nobody looked, or soon after, is no reason to call the silence since then a death."""
+    run(monitor, 600.0)
+    monitor.observe(Ledger(sessions=[row(worker, last_seen)]), 660.0)
+    changes = monitor.tick(660.0)
+    assert kinds(changes) == [("unknown", "observer_late")]
+    assert changes[0].verdict.seconds == pytest.approx(away)
+
+
 def test_beats_that_waited_for_the_observer_are_no_pause(monitor, worker):
     """The first event after its absence is a beat from long ago: it explains nothing, for nothing happened."""
     assert worker.deliver(worker.message(600.0), 660.0) == []
@@ -119,6 +129,19 @@ def test_beacons_are_signs_of_life(monitor, worker):
     assert [change.at for change in run(monitor, 602)] == pytest.approx([600.2 + 1.5])
     assert kinds(monitor.observe(Ledger(sessions=[row(worker, 0.1)]), 602)) == [("up", "heard")]
     assert monitor.observe(Ledger(sessions=[row(worker, 9.0)]), 602.1) == []
+
+
+def test_the_same_beacon_told_again_begins_no_new_silence(monitor, worker):
+    """Its age is told to the microsecond, by another clock reading each time; a doubt is held once in a silence all the same."""
+    run(monitor, 601.0)
+    monitor.observe(Ledger(sessions=[row(worker, 1.8)]), 601.0)  # heard at 599.2
+    monitor.handle(QueueOverflow(worker.session, 5), 601.0)
+    changes = []
+    for turn in range(1, 60):
+        now = 601.0 + turn / 4
+        changes += monitor.observe(Ledger(sessions=[row(worker, now - 599.2 - turn * 1e-6)]), now)
+        changes += monitor.tick(now)
+    assert kinds(changes) == [("unknown", "observer_dropped"), ("down", "silent")]
 
 
 def test_many_silences_at_once_are_the_observers(monitor):

@@ -26,6 +26,8 @@ from atmost.uses.heartbeats.verdicts import Change, HeartbeatState, HeartbeatSta
 from atmost.uses.heartbeats.watched import Found, Watched
 
 MAX_SENDERS: Final = 4096
+_SAME: Final = 0.05
+"""Seconds by which an account may tell the same datagram's age otherwise: it and `now` are not read at one moment."""
 _DOUBTS: Final = {VerdictKind.OBSERVER_LATE, VerdictKind.OBSERVER_DROPPED, VerdictKind.TOGETHER}
 
 OnChange = Callable[[Change], object]
@@ -156,9 +158,11 @@ class HeartbeatMonitor:
         by_id = self._sources.by_id()
         for row in ledger.sessions:
             source = by_id.get((row.key_id, row.id))
+            at = now - row.last_seen
             for watched in source.watched if source else ():
-                self._found(watched, watched.alive(now - row.last_seen, now), now)
-                self._schedule(watched)
+                if at - watched.sign > min(_SAME, watched.beat.interval / 4):
+                    self._found(watched, watched.alive(at, now), now)
+                    self._schedule(watched)
         return self._take_changes()
 
     def tick(self, now: float) -> list[Change]:

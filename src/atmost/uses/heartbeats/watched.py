@@ -288,7 +288,9 @@ class Watched:
             return
         bounds, sign = self.patience, self.sign
         if heard:
-            self.due = max(now, min(sign + bounds.late, self._stall_from + bounds.down))
+            due = min(sign + bounds.late, self._stall_from + bounds.down)
+            # A sign from before `now` may be due already; it does not excuse an observer that is late besides.
+            self.due = due if due > now else min(now, max(self.due, due))
             return
         steps = (bounds.late, bounds.suspect, bounds.lossy, bounds.down)
         coming = [sign + step for step in steps if sign + step > now]
