@@ -18,7 +18,8 @@ _TAG: Final = re.compile(r"([^\s:\[\]]{1,64})(?:\[([^\]\s]{1,128})\])?:(?: |\Z)"
 """A tag as it is written behind a host or a timestamp: `name:` or `name[process]:`."""
 _TAG_WITH_PROCESS: Final = re.compile(r"([^\s:\[\]]{1,64})\[([^\]\s]{1,128})\]: ")
 """Without a timestamp before it only this is a tag for certain: `error: no such file` may be the text."""
-_HOST: Final = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.:%-]{0,254}) ")
+_HOST: Final = re.compile(r"((?:::)?[A-Za-z0-9_][A-Za-z0-9_.:%-]{0,254}) ")
+"""A name, or an address: those of IPv6 may begin with two colons."""
 
 
 class Legacy(NamedTuple):
@@ -58,7 +59,7 @@ def read_legacy(text: str, now: float, zone: tzinfo) -> Legacy:
     if _TAG.match(rest):
         return _tagged(rest, _TAG, known)
     host = _HOST.match(rest)
-    if host is None:
+    if host is None or (host[1].startswith("::") and not _is_address(host[1])):
         return known
     behind = rest[host.end() :]
     if _TAG.match(behind):
