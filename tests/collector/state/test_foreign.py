@@ -58,6 +58,7 @@ def test_a_long_record_is_cut_and_marked():
     feed_syslog(foreign, "<13>" + "x" * 1000)
     [record] = tail.entries()
     assert (len(record.message), record.truncated) == (300, True)
+    assert tail.counts["log_record"] == 1
 
 
 def test_a_gelf_record_has_its_parts():
@@ -93,8 +94,8 @@ def test_events_and_checks_of_dogstatsd_are_records():
     """They are words, and their tags are fields."""
     tail, foreign = make()
     found = statsd.parse(b"_e{5,4}:title|text|t:error|#a:b\n_sc|db|2|m:gone")
-    foreign.event(found.events[0], "10.0.0.1:9", T0)
-    foreign.check(found.checks[0], "10.0.0.1:9", T0)
+    foreign.event(found.events[0], "10.0.0.1", T0)
+    foreign.check(found.checks[0], "10.0.0.1", T0)
     event, check = tail.entries()
     assert (event.level, event.message, event.fields, event.source) == ("ERROR", "title: text", {"a": "b"}, "statsd")
     assert (check.level, check.message, check.logger) == ("ERROR", "db is critical: gone", "db")

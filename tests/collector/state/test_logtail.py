@@ -8,6 +8,8 @@ from atmost.collector.state.records import LEVELS, Gap, Record
 
 SENDERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), max_size=60)
 
+BOUNDS = ("log_records", "log_bytes", "log_records_per_sender", "log_bytes_per_sender")
+
 
 def record(sender="a", message="m", level="INFO", **changes):
     """A record."""
@@ -32,15 +34,58 @@ def test_the_bounds_hold_and_the_oldest_go_first(entries, most, size, each):
         one = record(sender, "x" * length)
         kept.append(ours.add(one))
         own = [entry for entry in kept if entry.sender == sender]
-        if len(own) > each:
-            kept.remove(own[0])
+        while len(own) > each or (len(own) > 1 and sum(entry.size() for entry in own) > size // 2):
+            kept.remove(own.pop(0))
         while len(kept) > most or (sum(entry.size() for entry in kept) > size and len(kept) > 1):
             kept.pop(0)
     assert [entry.cursor for entry in ours.entries()] == [entry.cursor for entry in kept]
     assert ours.bytes == sum(entry.size() for entry in kept)
     assert len(ours) == len(kept)
-    assert ours.counts["evicted"] + ours.counts["evicted_of_sender"] == len(entries) - len(kept)
+    went = sum(ours.counts[name] for name in BOUNDS)
+    assert went == len(entries) - len(kept)
+    by_sender = [sum(entry.size() for entry in kept if entry.sender == sender) for sender in "abc"]
+    assert ours.most_bytes_of_sender == max(by_sender)
     assert ours.most_of_sender == max(([entry.sender for entry in kept].count(sender) for sender in "abc"), default=0)
+
+
+def test_long_records_of_one_sender_leave_room_for_the_others():
+    """Half of the bytes are the most that it has, however few its records are."""
+    ours = tail(size=100_000)
+    quiet = [ours.add(record("quiet", str(number))) for number in range(10)]
+    for _ in range(100):
+        ours.add(record("loud", "x" * 10_000))
+    assert [entry for entry in ours.entries() if entry.sender == "quiet"] == quiet
+    assert ours.most_bytes_of_sender <= 50_000
+    assert {name: ours.counts[name] for name in BOUNDS if ours.counts[name]} == {"log_bytes_per_sender": 96}
+
+
+def test_each_bound_counts_its_own_hits():
+    """What went for its bytes is no hit of the bound on records, and the reverse."""
+    for bound, changes in (("log_records", {"records": 3}), ("log_bytes", {"size": 3000})):
+        ours = tail(**changes)
+        for number in range(10):
+            ours.add(record(f"s{number}"))
+        assert {name for name in BOUNDS if ours.counts[name]} == {bound}
+
+
+def test_lower_bounds_hold_at_once():
+    """Also for senders of which nothing comes any more."""
+    ours = tail()
+    for number in range(30):
+        ours.add(record("ab"[number % 2], str(number)))
+    ours.limit(100, 1 << 20, 5)
+    assert [entry.message for entry in ours.entries()] == [str(number) for number in range(20, 30)]
+    ours.limit(3, 1 << 20, 5)
+    assert [entry.message for entry in ours.entries()] == ["27", "28", "29"]
+    ours.limit(3, 2000, 5)
+    assert len(ours) == 2
+    assert ours.bytes <= 2000
+
+
+def test_wide_characters_are_counted_as_they_are_kept():
+    """A character beyond the basic plane takes four bytes, and so do its neighbours."""
+    narrow, wide = record(message="x" * 1000), record(message="x" * 999 + "\U0001f600")
+    assert 2900 < wide.size() - narrow.size() < 3100
 
 
 def test_cursors_grow_over_restarts():

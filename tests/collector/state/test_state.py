@@ -65,11 +65,11 @@ def test_a_pickle_is_refused_with_advice():
 
 def test_every_limit_is_told_with_its_use_and_hits():
     """In total and for one sender."""
-    state = make_state(max_series=3, max_series_per_sender=2, max_statsd_series=2, max_log_records=2)
+    state = make_state(max_series=3, max_series_per_sender=2, max_statsd_series=2, max_log_records=2, max_record=256)
     for number in range(4):
         state.take(message(f"metrics.m{number}", 1.0), T0, 0.0)
         state.take(message(f"metrics.m{number}", 1.0, by=session("b", 2)), T0, 0.0)
-        state.take(message("logs.a", "m"), T0, 0.0)
+        state.take(message("logs.a", "m" * (number * 100)), T0, 0.0)
         feed_statsd(state, f"m{number}:1|c")
     found = limits(state)
     assert found["series"][0] == 3
@@ -78,15 +78,16 @@ def test_every_limit_is_told_with_its_use_and_hits():
     assert found["series_per_sender"][1] > 0
     assert found["statsd_series"] == (2, 2)
     assert found["log_records"] == (2, 2)
+    assert found["log_bytes"][1] == found["log_bytes_per_sender"][1] == 0
+    assert found["log_record"] == (256, 1)
 
 
 def test_reload_changes_the_limits_that_may_change():
-    """The tail is cut with the next record."""
+    """The tail is cut at once."""
     state = make_state()
     for _ in range(5):
         state.take(message("logs.a", "m"), T0, 0.0)
     state.reload(CollectorOptions(max_log_records=2))
-    state.take(message("logs.a", "m"), T0, 0.0)
     assert len(state.logs) == 2
 
 
@@ -105,3 +106,13 @@ def test_what_a_client_says_it_dropped_is_bounded():
     for lines in (["1e308", "1e308"], ["-5"], ["2"]):
         feed_statsd(state, "\n".join(line.format(each) for each in lines))
     assert state.client_drops == {"packets_dropped": (1 << 53) + 2}
+
+
+def test_an_event_without_a_host_has_the_address_of_its_peer():
+    """Without the port: a program that sends from many is one sender, and its host is one."""
+    state = make_state()
+    for port in (5000, 5001):
+        feed_statsd(state, "_e{1,1}:a|b\n_sc|db|0", peer=f"127.0.0.1:{port}")
+    assert {(entry.sender, getattr(entry, "host", "")) for entry in state.logs.entries()} == {
+        ("127.0.0.1", "127.0.0.1")
+    }

@@ -79,10 +79,10 @@ class CollectorOptions:
         reload=True,
     )
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
-    gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, or off")
+    gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, paths, or off")
     unix_mode: str = option(
         "",
-        "permissions of the Unix sockets in bind, statsd and syslog, as 0660; empty leaves what the umask makes them",
+        "permissions of the Unix sockets in bind, statsd, syslog and gelf, as 0660; empty leaves what the umask makes them",
     )
     http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
     http_hosts: tuple[str, ...] = option(
@@ -112,7 +112,12 @@ class CollectorOptions:
         least=1,
         reload=True,
     )
-    max_record: int = option(65_536, "bytes of one record; the rest is cut and marked", unit="bytes", least=256)
+    max_record: int = option(
+        65_536,
+        "characters of a record's message, and of its exception; the rest is cut and marked",
+        unit="characters",
+        least=256,
+    )
     max_set_values: int = option(1000, "different values of one StatsD set in ten seconds", unit="values", least=1)
     max_rejected: int = option(200, "samples of rejected input", unit="samples", least=1, most=10_000)
     max_streams: int = option(

@@ -27,7 +27,7 @@ class StatsdReader:
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the lines."""
         found = statsd.parse(datagram, deltas=GAUGE_DELTAS[self.state.options.statsd_gauge_deltas])
-        return lambda: self.state.take_statsd(found, stats, peer_text(address)[1], now)
+        return lambda: self.state.take_statsd(found, stats, *peer_text(address), now)
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
         """Nothing is."""

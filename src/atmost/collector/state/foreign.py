@@ -109,17 +109,17 @@ class ForeignLogs:
         """Takes a message of which some chunks came and others did not: one record is lost for certain."""
         self._gap(lost.peer, 1, f"gelf_chunks_{lost.reason}", lost.first_at, now, verified=True)
 
-    def event(self, event: StatsdEvent, peer: str, now: float) -> None:
-        """Takes an event of DogStatsD."""
+    def event(self, event: StatsdEvent, host: str, now: float) -> None:
+        """Takes an event of DogStatsD; where it names no host, the peer's address stands for it."""
         given: dict[str, Any] = {name: value for name, value in event.tags}  # noqa: C416  tags may repeat: the last holds
         text = f"{event.title}: {event.text}" if event.text else event.title
-        self._add(now, event.source or peer, event.host or peer, _ALERTS[event.alert], "event", text, given, "statsd")
+        self._add(now, event.source or host, event.host or host, _ALERTS[event.alert], "event", text, given, "statsd")
 
-    def check(self, check: StatsdCheck, peer: str, now: float) -> None:
-        """Takes a service check of DogStatsD."""
+    def check(self, check: StatsdCheck, host: str, now: float) -> None:
+        """Takes a service check of DogStatsD; the host as above."""
         given: dict[str, Any] = {name: value for name, value in check.tags}  # noqa: C416  as above
         text = f"{check.name} is {check.status.name.lower()}" + (f": {check.message}" if check.message else "")
-        self._add(now, peer, check.host or peer, _STATUSES[check.status], check.name, text, given, "statsd")
+        self._add(now, host, check.host or host, _STATUSES[check.status], check.name, text, given, "statsd")
 
     def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> None:
         """A hole, joined with the last one of the sender when that is less than a second old: a flood of them hides no record."""
@@ -150,6 +150,8 @@ class ForeignLogs:
         exception: str | None = None,
     ) -> None:
         fields, left_out = plain_fields(given)
+        cut = max(len(message), len(exception or "")) > self._max
+        self._tail.counts["log_record"] += cut
         self._tail.add(
             Record(
                 t=t,
@@ -161,7 +163,7 @@ class ForeignLogs:
                 exception=None if exception is None else clean(exception[: self._max]),
                 fields=fields,
                 late=late,
-                truncated=left_out or len(message) > self._max or len(exception or "") > self._max,
+                truncated=left_out or cut,
                 source=source,
             )
         )

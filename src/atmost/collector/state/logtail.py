@@ -59,16 +59,20 @@ class LogTail:
         self.cursor = self._first = int(now * _CURSORS_A_SECOND)
         """The last one given."""
         self.bytes = 0
+        self.longest = 0
+        """Characters of the longest text taken."""
         self.counts: Counter[str] = Counter()
-        """Entries, and those that had to go: `records`, `gaps`, `lost`, `late`, `evicted`, `evicted_of_sender`.
+        """`records` and `gaps` taken, records `lost` in those, and those of them that came `late`.
 
-        `lost` counts what came after all too, and `late` what of it did.
+        Entries that had to go are counted by the bound: `log_records`, `log_bytes`, `log_records_per_sender`,
+        `log_bytes_per_sender`; records that were cut by `log_record`.
         """
         self.lost_by_level = Counter(dict.fromkeys((*LEVELS, UNKNOWN), 0))
         """`lost`, by levels of a bounded set."""
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._sizes: dict[int, int] = {}
         self._of_sender: dict[str, deque[int]] = {}
+        self._bytes_of_sender: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Entries held."""
@@ -79,6 +83,23 @@ class LogTail:
         """Entries of the sender that has most."""
         return max(map(len, self._of_sender.values()), default=0)
 
+    @property
+    def max_bytes_per_sender(self) -> int:
+        """Half of all: one sender's long records leave room for the others'."""
+        return self.max_bytes // 2
+
+    @property
+    def most_bytes_of_sender(self) -> int:
+        """Bytes of the sender that has most."""
+        return max(self._bytes_of_sender.values(), default=0)
+
+    def limit(self, max_records: int, max_bytes: int, max_records_per_sender: int) -> None:
+        """Takes other bounds, and lets go of what is beyond them."""
+        self.max_records, self.max_bytes, self.max_records_per_sender = max_records, max_bytes, max_records_per_sender
+        for sender in list(self._of_sender):
+            self._trim_sender(sender)
+        self._trim()
+
     def add(self, entry: Entry) -> Entry:
         """Takes a record or gap, and gives it a cursor."""
         self.cursor += 1
@@ -87,19 +108,19 @@ class LogTail:
         self._entries[self.cursor] = entry
         self._sizes[self.cursor] = size
         self.bytes += size
+        self._bytes_of_sender[entry.sender] += size
         own = self._of_sender.get(entry.sender)
         if own is None:
             own = self._of_sender[entry.sender] = deque()
         own.append(self.cursor)
         if isinstance(entry, Record):
             self.counts["records"] += 1
+            self.longest = max(self.longest, len(entry.message), len(entry.exception or ""))
         else:
             self.counts["gaps"] += 1
             self._lose(entry.lost, entry.by_level or {})
-        if len(own) > self.max_records_per_sender:
-            self._remove(own[0], "evicted_of_sender")
-        while len(self._entries) > self.max_records or (self.bytes > self.max_bytes and len(self._entries) > 1):
-            self._remove(next(iter(self._entries)), "evicted")
+        self._trim_sender(entry.sender)
+        self._trim()
         return entry
 
     def change(self, gap: Gap, lost: int, by_level: dict[str, int] | None) -> None:
@@ -138,16 +159,31 @@ class LogTail:
             lost -= known
         self.lost_by_level[UNKNOWN] += lost
 
+    def _trim_sender(self, sender: str) -> None:
+        own = self._of_sender[sender]
+        while len(own) > self.max_records_per_sender:
+            self._remove(own[0], "log_records_per_sender")
+        while len(own) > 1 and self._bytes_of_sender[sender] > self.max_bytes_per_sender:
+            self._remove(own[0], "log_bytes_per_sender")
+
+    def _trim(self) -> None:
+        while len(self._entries) > self.max_records:
+            self._remove(next(iter(self._entries)), "log_records")
+        while len(self._entries) > 1 and self.bytes > self.max_bytes:
+            self._remove(next(iter(self._entries)), "log_bytes")
+
     def _remove(self, cursor: int, why: str) -> None:
         entry = self._entries.pop(cursor)
-        self.bytes -= self._sizes.pop(cursor)
+        size = self._sizes.pop(cursor)
+        self.bytes -= size
+        self._bytes_of_sender[entry.sender] -= size
         own = self._of_sender[entry.sender]
         if own[0] == cursor:
             own.popleft()
         else:
             own.remove(cursor)
         if not own:
-            del self._of_sender[entry.sender]
+            del self._of_sender[entry.sender], self._bytes_of_sender[entry.sender]
         self.counts[why] += 1
 
 

@@ -61,7 +61,8 @@ class OurLogs:
                 fields.setdefault(name, value)
         if found.hole:
             fields["parts_lost"] = len(found.hole)
-        longest = max(len(found.message), len(found.exception))
+        cut = max(len(found.message), len(found.exception)) > self._max
+        self._tail.counts["log_record"] += cut
         return Record(
             t=found.t,
             sender=clean(found.sender)[:_MAX_NAME],
@@ -72,7 +73,7 @@ class OurLogs:
             exception=clean(found.exception[: self._max]) or None,
             fields=fields,
             late=found.late,
-            truncated=found.truncated or left_out or bool(found.hole) or longest > self._max,
+            truncated=found.truncated or left_out or bool(found.hole) or cut,
             source="atmost",
         )
 

@@ -5,6 +5,7 @@ The fields are those of the HTTP interface, times in seconds since 1970. Text is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _MAX_LEVEL: Final = 32
 _MAX_VALUE: Final = 4096
 _OVERHEAD: Final = 700
 """Bytes of a record besides its texts."""
+_EMPTY: Final = sys.getsizeof("")
 
 LEVELS: Final = {
     "TRACE": 5,
@@ -52,8 +54,9 @@ class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
 
     def size(self) -> int:
         """Bytes it takes in memory, about."""
-        texts = len(self.message) + len(self.exception or "") + len(self.sender) + len(self.host) + len(self.logger)
-        return _OVERHEAD + texts + sum(len(key) + 160 + _length(value) for key, value in self.fields.items())
+        texts = (self.message, self.exception or "", self.sender, self.host, self.logger)
+        fields = self.fields.items()
+        return _OVERHEAD + sum(map(_length, texts)) + sum(_length(key) + 160 + _length(value) for key, value in fields)
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
@@ -71,7 +74,7 @@ class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
 
     def size(self) -> int:
         """Bytes it takes in memory, about."""
-        return _OVERHEAD + len(self.sender) + 160 * len(self.by_level or ())
+        return _OVERHEAD + _length(self.sender) + 160 * len(self.by_level or ())
 
 
 Entry = Record | Gap
@@ -142,7 +145,8 @@ def _shown(value: Any) -> Any:
 
 
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, str) else 32
+    """Bytes: a text takes as many for each character as its widest one needs, which is up to four."""
+    return sys.getsizeof(value) - _EMPTY if isinstance(value, str) else 32
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode

@@ -100,9 +100,7 @@ class CollectorState:
     def reload(self, options: CollectorOptions) -> None:
         """Takes the limits that can change while it runs."""
         self.options = options
-        self.logs.max_records = options.max_log_records
-        self.logs.max_bytes = options.max_log_bytes
-        self.logs.max_records_per_sender = options.max_log_records_per_sender
+        self.logs.limit(options.max_log_records, options.max_log_bytes, options.max_log_records_per_sender)
 
     def take(self, event: Event, now: float, mono: float) -> None:
         """Takes one event of a receiver of ours."""
@@ -119,16 +117,16 @@ class CollectorState:
         if isinstance(event, ClockAlarm):
             self.senders.alarm(event)
 
-    def take_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, peer: str, now: float) -> None:
-        """Takes what a datagram of StatsD says."""
+    def take_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
+        """Takes what a datagram of StatsD says; `host` is the peer's address, `peer` has its port too."""
         take = self.statsd.take
         for metric in datagram.metrics:
             take(metric, now)
         stats.accepted += len(datagram.metrics) + len(datagram.events) + len(datagram.checks)
         for event in datagram.events:
-            self.foreign.event(event, peer, now)
+            self.foreign.event(event, host, now)
         for check in datagram.checks:
-            self.foreign.check(check, peer, now)
+            self.foreign.check(check, host, now)
         if datagram.telemetry:
             stats.accepted += len(datagram.telemetry)
             for name, count in datagram.dropped_by_client.items():
@@ -177,7 +175,7 @@ class CollectorState:
 
     def limits(self) -> list[Limit]:
         """Every bound of memory."""
-        counts, statsd, options = self.metrics.counts, self.statsd.counts, self.options
+        counts, statsd, options, logs = self.metrics.counts, self.statsd.counts, self.options, self.logs
         ledgers = self.senders.ledgers.values()
         return [
             Limit("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
@@ -191,14 +189,21 @@ class CollectorState:
             Limit("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
             Limit("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
             Limit("set_values", self.statsd.largest_set, options.max_set_values, statsd["set_limit"]),
-            Limit("log_records", len(self.logs), options.max_log_records, self.logs.counts["evicted"]),
-            Limit("log_bytes", self.logs.bytes, options.max_log_bytes, self.logs.counts["evicted"]),
+            Limit("log_records", len(logs), options.max_log_records, logs.counts["log_records"]),
+            Limit("log_bytes", logs.bytes, options.max_log_bytes, logs.counts["log_bytes"]),
             Limit(
                 "log_records_per_sender",
-                self.logs.most_of_sender,
+                logs.most_of_sender,
                 options.max_log_records_per_sender,
-                self.logs.counts["evicted_of_sender"],
+                logs.counts["log_records_per_sender"],
             ),
+            Limit(
+                "log_bytes_per_sender",
+                logs.most_bytes_of_sender,
+                logs.max_bytes_per_sender,
+                logs.counts["log_bytes_per_sender"],
+            ),
+            Limit("log_record", logs.longest, options.max_record, logs.counts["log_record"]),
             Limit(
                 "senders",
                 sum(len(ledger.sessions) for ledger in ledgers),
