@@ -160,6 +160,15 @@ def test_the_number_of_shards_is_that_of_the_url(server):
         atmost.Receiver("memory://x", shards="0/4")
 
 
+def test_a_claim_waits_for_the_longest_lease_it_hears_of(server, monkeypatch):
+    """That may take longer than a claim of its own and the time for an answer."""
+    monkeypatch.setattr("atmost.transport.nats.inlet._CLAIM_SPARE", 0.3)
+    with atmost.Receiver(server.url(options="lease=1"), shards="0-7/16", **FAST):
+        began = time.monotonic()
+        with atmost.Receiver(server.url(options="lease=0.4"), shards="8-15/16", **FAST):
+            assert time.monotonic() - began >= 1.5
+
+
 def test_an_address_in_use_names_its_owner(server):
     """And the next one is let in as soon as that one is closed."""
     url = server.url(options=LEASE)

@@ -338,3 +338,28 @@ def test_another_number_of_shards_is_noticed():
     other = bus.join("0", "7/8")
     bus.run(1)
     assert other.holder == "a, which has 0-3/4"
+
+
+def test_whoever_lies_about_it_is_told_of_a_few_times():
+    """Each number once, and not all there are: the log is no place for a flood."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    for count in [*range(5, 105), *range(5, 105)]:
+        a.receive(sends("web-1", count), bus.now)
+    assert len(a.warnings) == 16
+
+
+def test_a_name_cannot_write_to_the_log_or_terminal():
+    """It is shown as escapes, and not at any length."""
+    bus = Bus()
+    a = bus.join("a")
+    who = "\x1b[31m\nred" + "d" * 1000
+    bus.run(3)
+    a.receive(sends(who, 32), bus.now)
+    a.receive(json.dumps({"kind": "own", "id": "0", "who": who, "shards": "0-3/4"}).encode(), bus.now)
+    assert a.holder is not None
+    for text in (a.holder, a.warnings[-1]):
+        assert "\\x1b[31m\\nred" in text
+        assert text.isprintable()
+        assert len(text) < 300

@@ -152,7 +152,8 @@ class NatsInlet:
             now = lease_clock()
             if receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline):
                 raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
-            if receiving.connected_at is not None and now > receiving.connected_at + receiving.patience:
+            # One that hears itself is only waiting for somebody's longer lease.
+            if receiving.connected_at is not None and now > receiving.heard_at + receiving.patience:
                 raise BindError(
                     self.url,
                     f"what is published on {self._address.presence} does not come back: "
@@ -186,6 +187,11 @@ class _Receiving:
         """What is said at the end; nothing is processed after it, and what still comes is nobody's drop."""
         self._leaving = True
         return publish(self._address.presence, self.presence.leave())
+
+    @property
+    def heard_at(self) -> float:
+        """When this end last heard itself; when it was connected where it never did."""
+        return max(self.connected_at or 0.0, self.presence.heard_at)
 
     def connected(self) -> Sequence[bytes]:
         now = lease_clock()

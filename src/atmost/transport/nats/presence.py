@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from atmost.core.escapes import harmless
 from atmost.core.shards import Shards, parse_shards
 from atmost.errors import OptionError
 
@@ -32,6 +33,10 @@ _FORGET: Final = 3
 _MAX_LEASE: Final = 60.0
 _MAX_PAYLOAD: Final = 8192
 _MAX_PEERS: Final = 1024
+_MAX_STRANGE: Final = 16
+"""Other numbers of shards that are told of, each once."""
+_MAX_WHO: Final = 128
+"""Characters of a name that is shown."""
 _NEVER: Final = float("-inf")
 
 
@@ -84,7 +89,7 @@ class Presence:
         self._peers: dict[str, tuple[frozenset[int], float]] = {}
         self._look_at = float("inf")
         self._holes: frozenset[int] = frozenset()
-        self._strange_count = 0
+        self._strange_counts: set[int] = set()
         self._until = _NEVER
         self._left = False
         self.heard_at = _NEVER
@@ -220,8 +225,9 @@ class Presence:
             self._peers[said.id] = (shards.owned, now)
 
     def _note_count(self, who: str, count: int) -> None:
-        if count not in {self._shards.count, self._strange_count}:
-            self._strange_count = count
+        strange = self._strange_counts
+        if count != self._shards.count and count not in strange and len(strange) < _MAX_STRANGE:
+            strange.add(count)
             self.warnings.append(
                 f"the sender {who} divides the channel into {count} shards instead of {self._shards.count}: "
                 "what it sends is refused or lost; give both ends the same ?shards="
@@ -254,6 +260,7 @@ def _read(payload: bytes | None) -> tuple[Announcement, Shards] | None:
         return None
     try:
         said = _decode(payload)
+        said.who = harmless(said.who[:_MAX_WHO])  # it stands in logs and on terminals
         return said, parse_shards(said.shards)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, OptionError):
         return None
