@@ -16,7 +16,7 @@ def test_json_is_one_object(commands):
     assert ended.status == 0, ended.err
     [figures] = ended.objects
     assert figures["costs"]["datagram_us"] > 0
-    assert [stage["datagrams"] for stage in figures["stages"]] == [5500.0]
+    assert [stage["datagrams"] for stage in figures["stages"]] == [10_000.0]
     simulation = figures["simulation"]
     assert simulation["kept"]
     assert simulation["sent"] == 80 * 40
@@ -28,3 +28,6 @@ def test_what_no_fleet_is_is_refused(commands):
     ended = commands("lab", "scale", "--loss", "2")
     assert ended.status == 2
     assert "--loss" in ended.err
+    ended = commands("lab", "scale", "--rate", "1e308")
+    assert ended.status == 2
+    assert "datagrams_per_second" in ended.err

@@ -20,7 +20,12 @@ _SHARE = Number(0, 1)
 @click.command(short_help="What a fleet needs, and what losing a shard's owner costs.")
 @click.option("--senders", type=click.IntRange(1), metavar="N", help="Plan for so many.  [default: 10³ to 10⁶]")
 @click.option(
-    "--rate", type=Number(0.001), default=1.0, show_default=True, metavar="N", help="Datagrams a second of each sender."
+    "--rate",
+    type=Number(0.001),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Datagrams a second of each sender, evenly spread.",
 )
 @click.option("--messages", type=Number(0.001), default=4.0, show_default=True, metavar="N", help="In a datagram.")
 @click.option(

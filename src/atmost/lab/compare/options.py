@@ -74,7 +74,7 @@ class CompareOptions:
         self._check("clock_guard", 0.0, 3600.0, "seconds from 0 to 3600")
         self._check("messages", 1, MAX_MESSAGES, f"a whole number from 1 to {MAX_MESSAGES:,}")
         self._check("payload", 8, 1_300, "bytes from 8 to 1300: a message fits one datagram")
-        self._check("seed", 0, 2**63, "a whole number from 0")
+        self._check("seed", 0, 2**63, "a whole number from 0 to 2**63")
         if self.retry_after <= self.round_trip:
             raise OptionError(
                 "retry_after",

@@ -10,12 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from atmost.core.limits import (
+    BEACON_AFTER_DATA,
+    BEACON_GROWTH,
+    BEACON_IDLE,
+    BEACON_UNDER_LOAD,
+    MAX_COUNT,
+    MAX_DATAGRAM,
+)
 from atmost.errors import OptionError
 from atmost.lab.scale.costs import Costs
 
 HEADROOM: Final = 0.6
 """Share of a core that is planned with; the rest is for bursts, beacons and takeovers."""
 _BEACON_BYTES: Final = 160
+_MOST: Final = {"datagrams_per_second": 1e6, "messages_per_datagram": MAX_COUNT, "datagram_bytes": MAX_DATAGRAM}
+_MOST_SENDERS: Final = 10**9
+_LONGEST_US: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +35,18 @@ class Load:
 
     senders: int
     datagrams_per_second: float
-    """Of one sender, beacons apart."""
+    """Of one sender, evenly spread, beacons apart."""
     messages_per_datagram: float = 1.0
     datagram_bytes: float = 200.0
 
     def __post_init__(self) -> None:
         """Refuses what no fleet sends."""
-        if self.senders < 1:
-            raise OptionError("senders", self.senders, "at least 1")
-        for name in ("datagrams_per_second", "messages_per_datagram", "datagram_bytes"):
+        if not 1 <= self.senders <= _MOST_SENDERS:
+            raise OptionError("senders", self.senders, f"1 to {_MOST_SENDERS:,}")
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise OptionError(name, value, "a positive number")
+            if not 0 < value <= most:
+                raise OptionError(name, value, f"above 0, at most {most:,.0f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +93,26 @@ def plan(
     if not 0 < headroom <= 1:
         raise OptionError("headroom", headroom, "above 0, at most 1")
     for name, value in (("carrier_us", carrier_us), ("handler_us", handler_us)):
-        if not 0 <= value < math.inf:
-            raise OptionError(name, value, "µs, at least 0")
+        if not 0 <= value <= _LONGEST_US:
+            raise OptionError(name, value, f"µs from 0 to {_LONGEST_US:,.0f}")
     return [_stage(load, costs, carrier_us, handler_us, headroom) for load in loads]
 
 
+def beacons_per_second(datagrams_per_second: float) -> float:
+    """Of one sender that spreads its datagrams evenly: those that fall between two datagrams, or one a second under load (R7)."""
+    gap, at, wait, count = 1 / datagrams_per_second, BEACON_AFTER_DATA, BEACON_AFTER_DATA, 0
+    while at < gap:
+        count += 1
+        wait *= BEACON_GROWTH
+        if wait >= BEACON_IDLE:
+            count += math.ceil((gap - at) / BEACON_IDLE) - 1
+            break
+        at += wait
+    return count / gap if count else 1 / BEACON_UNDER_LOAD
+
+
 def _stage(load: Load, costs: Costs, carrier_us: float, handler_us: float, headroom: float) -> Stage:
-    beacons = load.senders * min(1.0, load.datagrams_per_second)  # at least one a second under load (R7)
+    beacons = load.senders * beacons_per_second(load.datagrams_per_second)
     data = load.senders * load.datagrams_per_second
     messages = data * load.messages_per_datagram
     busy = (data + beacons) * (costs.datagram_us + carrier_us) + messages * (costs.message_us + handler_us)
