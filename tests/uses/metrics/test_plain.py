@@ -56,6 +56,25 @@ def test_silent_session_is_overdue_until_it_says_goodbye():
     assert reader.window("cpu.utilization", 30, 19.0).overdue == 0
 
 
+def test_a_burst_tells_no_rhythm():
+    """Readings that come together, as after a pause of the reader, make nothing overdue between those that follow."""
+    one, reader = session(), MetricsReader()
+    times = [0.0, 0.00001, 0.00002, *range(1, 20), 19.00001]
+    for number, now in enumerate(times):
+        reader.feed(Message("metrics.x", 1.0, Arrival(one, number, 0, 0)), float(now))
+        assert reader.window("x", 10, now + 0.9).overdue == 0
+    assert reader.window("x", 30, 25.0).overdue == 5
+
+
+def test_a_fast_rhythm_is_one_too():
+    """A hundred readings a second: their end shows, if not to the reading."""
+    one, reader = session(), MetricsReader()
+    for number in range(500):
+        reader.feed(Message("metrics.x", 1.0, Arrival(one, number, 0, 0)), number / 100)
+    assert reader.window("x", 60, 5.0).completeness == 1.0
+    assert reader.window("x", 60, 15.0).completeness < 0.9
+
+
 def test_sender_without_a_name_has_its_session_as_name():
     """Until a beacon brings one."""
     one = session("")

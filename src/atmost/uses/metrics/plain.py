@@ -11,6 +11,8 @@ from atmost.uses.metrics.ring import Ring
 from atmost.uses.metrics.series import Series
 
 _MARKS: Final = 256
+_BURST: Final = 0.05
+"""Seconds within which readings of one name say nothing about a rhythm: they waited together somewhere."""
 _MARK_EVERY: Final = 0.25
 """Seconds between two remembered datagram numbers, which tell when a lost one was sent."""
 
@@ -27,6 +29,8 @@ class PlainSession:
         self.interval = 0.0
         """Between readings, seconds, as they came: the shortest of the usual ones; 0 while unknown."""
         self.closed = False
+        self._paced: dict[str, float] = {}
+        """When each reading last told something about the rhythm."""
         self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
 
     @property
@@ -45,11 +49,10 @@ class PlainSession:
         series = self.series.get(name)
         if series is None:
             series = self.series[name] = Series(make_ring(), 0, histogram=False)
-        else:
-            gap = now - series.updated
-            self.interval = (
-                gap if not self.interval else min(gap, self.interval * 1.05) if gap > 0.05 else self.interval
-            )
+            self._paced[name] = now
+        elif (gap := now - self._paced[name]) > _BURST:
+            self._paced[name] = now
+            self.interval = min(gap, self.interval * 1.05) if self.interval else gap
         series.value, series.updated = value, now
         series.ring.receive(now, value)
         self.latest_at = now
