@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atmost import Loss, MetricsReader, OptionError, SessionClosed, SessionOpened
+from atmost import Loss, MetricsReader, OptionError, SessionClosed, SessionOpened, SubjectError
 from atmost.core.events import DatagramRefused, LateArrival, Place, RefusalReason
 from atmost.uses.metrics.life import MAX_JUMP
 from tests.uses.metrics.scene import deliver, make, session, snapshot
@@ -179,12 +179,20 @@ def test_what_registries_refused_is_shown():
 
 @pytest.mark.parametrize(
     "options",
-    [{"slot": 0}, {"slots": 1}, {"grace": -1}, {"grace": float("nan")}, {"max_lives": 0}, {"max_series": 1.5}],
-)
+    [{"slot": 0}, {"slots": 1}, {"slots": 2.5}, {"coarse_slots": 2.5}, {"grace": -1}, {"grace": float("nan")},
+     {"max_lives": 0}, {"max_series": 1.5}],
+)  # fmt: skip
 def test_options_outside_their_range(options):
     """Refused at construction."""
     with pytest.raises(OptionError):
         MetricsReader(**options)
+
+
+@pytest.mark.parametrize("subject", ["", "metrics.>", None])
+def test_a_subject_that_nothing_is_sent_on(subject):
+    """Refused at construction, as by `Metrics`."""
+    with pytest.raises(SubjectError):
+        MetricsReader(subject=subject)
 
 
 def test_slots_are_bounded():
@@ -259,6 +267,19 @@ def test_readings_that_cannot_be_are_refused(name, place, value):
     assert reader.counts["malformed"] == 1
     assert reader.total("h") in {None, 1, 0}
     assert reader.window(name, 10, 0.0).received == 0
+
+
+@pytest.mark.parametrize("interval", [0.0, 5e-324, 1e-9, 1e8, -1.0, float("nan")])
+def test_an_interval_that_no_sender_has_is_malformed(interval):
+    """As a divisor of silence it would end in an error, or in snapshots overdue without number."""
+    metrics, sender = make()
+    metrics.gauge("g").set(1)
+    sent = snapshot(metrics, sender, 0.0)
+    sent[0][1][8] = interval
+    reader = MetricsReader()
+    deliver(reader, sent, 0.0)
+    assert reader.counts == {"malformed": 1}
+    assert reader.window("g", 60, 50.0).overdue == 0
 
 
 def test_kinds_of_one_series_cannot_change():

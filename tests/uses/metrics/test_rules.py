@@ -70,7 +70,9 @@ def test_silence_is_unknown_and_not_what_was_before():
 @pytest.mark.parametrize(
     "options",
     [{}, {"above": 1, "figure": "median"}, {"above": 1, "figure": 1.5}, {"above": 1, "window": 0},
-     {"above": 1, "min_completeness": 2}, {"above": 1, "figure": float("nan")}],
+     {"above": 1, "min_completeness": 2}, {"above": 1, "figure": float("nan")},
+     {"above": float("nan")}, {"above": 1, "below": "2"}, {"above": 1, "figure": None}, {"above": 1, "window": "60"},
+     {"above": 1, "window": float("nan")}, {"above": 1, "min_completeness": None}],
 )  # fmt: skip
 def test_rules_that_can_never_tell(options):
     """Refused at construction."""

@@ -67,7 +67,7 @@ class Metrics:
             SubjectError: the subject cannot be used.
             LossNotTolerated: subjects below it must be delivered.
         """
-        if not isinstance(interval, int | float) or not 0.01 <= interval <= 3600:
+        if not isinstance(interval, int | float) or not wire.MIN_INTERVAL <= interval <= wire.MAX_INTERVAL:
             raise OptionError("interval", interval, "0.01 to 3600 seconds")
         if not isinstance(max_series, int) or not 1 <= max_series <= 100_000:
             raise OptionError("max_series", max_series, "1 to 100,000 series")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atmost.core.events import Event
+from atmost.core.names import check_subject
 from atmost.errors import OptionError
 from atmost.uses.metrics.life import Missing
 from atmost.uses.metrics.query import Found, Match, Window, completeness, totals, window
@@ -82,14 +83,9 @@ class MetricsReader:
 
         Raises:
             OptionError: an option is outside its range.
+            SubjectError: the subject cannot be used.
         """
-        ranges = (
-            ("slot", slot, 0.001),
-            ("slots", slots, 2),
-            ("grace", grace, 0.0),
-            ("coarse_slot", coarse_slot, 0.001),
-        )
-        for name, value, least in (*ranges, ("coarse_slots", coarse_slots, 0)):
+        for name, value, least in (("slot", slot, 0.001), ("grace", grace, 0.0), ("coarse_slot", coarse_slot, 0.001)):
             if not isinstance(value, int | float) or not least <= value < 1e7:
                 raise OptionError(name, value, f"at least {least}")
         of_life = max_series if max_series_of_life is None else max_series_of_life
@@ -98,9 +94,12 @@ class MetricsReader:
         for name, value in {**counts, "max_histograms": histograms}.items():
             if not isinstance(value, int) or value < 1:
                 raise OptionError(name, value, "at least 1")
+        for name, value, least in (("slots", slots, 2), ("coarse_slots", coarse_slots, 0)):
+            if not isinstance(value, int) or not least <= value < 1e7:
+                raise OptionError(name, value, f"a whole number, at least {least}")
         self._slot = slot
         self._state = ReaderState(
-            prefix=f"{subject}.",
+            prefix=f"{check_subject(subject)}.",
             slot=slot,
             slots=slots,
             grace=grace,

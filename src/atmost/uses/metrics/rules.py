@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from atmost.errors import OptionError
 from atmost.uses.metrics.query import Window
@@ -64,13 +65,16 @@ class Rule:
         if isinstance(self.figure, str):
             if self.figure not in _FIGURES:
                 raise OptionError("figure", self.figure, f"one of {', '.join(_FIGURES)}, or a share from 0 to 1")
-        elif not 0 <= self.figure <= 1:
+        elif not _within(self.figure, 0, 1):
             raise OptionError("figure", self.figure, "a share from 0 to 1")
         if self.above is None and self.below is None:
             raise OptionError("above", None, "a bound: above, below or both")
-        if not 0 < self.window < 1e7:
-            raise OptionError("window", self.window, "seconds above 0")
-        if not 0 <= self.min_completeness <= 1:
+        for name, bound in (("above", self.above), ("below", self.below)):
+            if bound is not None and not _within(bound, -math.inf, math.inf):
+                raise OptionError(name, bound, "a number")
+        if not _within(self.window, 0, 1e7) or not self.window:
+            raise OptionError("window", self.window, "seconds above 0, to 10,000,000")
+        if not _within(self.min_completeness, 0, 1):
             raise OptionError("min_completeness", self.min_completeness, "0 to 1")
 
     def judge(self, reader: MetricsReader, now: float) -> Verdict:
@@ -90,3 +94,8 @@ class Rule:
             return Verdict(RuleState.UNKNOWN, value, complete, seen)
         beyond = (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
         return Verdict(RuleState.FIRING if beyond else RuleState.OK, value, complete, seen)
+
+
+def _within(value: Any, least: float, most: float) -> bool:
+    """Whether it is a number, and within both; not a number is within nothing."""
+    return isinstance(value, int | float) and least <= value <= most

@@ -28,6 +28,9 @@ MAX_LABEL_VALUES: Final = 400
 MAX_HELP: Final = 160
 MAX_UNIT: Final = 32
 MAX_PARTS: Final = 65_535
+MIN_INTERVAL: Final = 0.01
+MAX_INTERVAL: Final = 3600.0
+"""Between two snapshots, seconds: a stranger's smaller one would make any silence an eternity of overdue snapshots."""
 MAX_INTEGER: Final = 2**63 - 1
 """Larger totals travel as floats."""
 
@@ -146,7 +149,7 @@ def read_part(payload: Any) -> Part | None:
     sound = (
         part.part < part.parts
         and 0 <= part.elapsed < 1e12
-        and 0 < part.interval < 1e9
+        and MIN_INTERVAL <= part.interval <= MAX_INTERVAL
         and all(_sound(family) for family in part.families)
     )
     return part if sound else None
