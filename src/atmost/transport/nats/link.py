@@ -6,7 +6,6 @@ So nothing waits in here but the rest of one message, and with the connection th
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -20,16 +19,13 @@ from typing import Final
 from atmost.core.sending import NOT_NOW
 from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info, wait_for
 from atmost.transport.nats.ends import Ends
+from atmost.transport.nats.outages import Outages
 from atmost.transport.nats.protocol import Delivery, ProtocolError, Said
 from atmost.transport.nats.url import NatsAddress, Server
 from atmost.transport.sockets import Waker, errno_name
 
-logger = logging.getLogger("atmost")
-
 NOT_CONNECTED: Final = "ENOTCONN"
 DENIED: Final = "EACCES"
-_FIRST_WAIT: Final = 0.05
-_LONGEST_WAIT: Final = 5.0
 _JOIN: Final = 0.5
 _LAST_WORDS: Final = 0.2
 """How long a closing link may take to write what was begun, seconds."""
@@ -61,8 +57,7 @@ class Link:
         """What a datagram is refused with while there is no connection; "not now" until it is known whether there will be one."""
         self.losses = 0
         """Connections lost so far."""
-        self.trouble: str | None = None
-        """Why there is no connection, for people."""
+        self._outages = Outages(address.url)
 
     def start(self) -> bool:
         """Starts the thread, once; False when none can be started now."""
@@ -75,6 +70,11 @@ class Link:
                 return False
             self._thread = thread
         return True
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no connection, for people."""
+        return self._outages.trouble
 
     @property
     def max_payload(self) -> int | None:
@@ -112,10 +112,6 @@ class Link:
             self._waker.wake()  # so that it is finished though nobody sends again
         return None if taken else NOT_NOW
 
-    def wake(self) -> None:
-        """Lets the thread look at its deadlines."""
-        self._waker.wake()
-
     def close(self, last: bytes = b"") -> None:
         """Writes what was begun, and the last words, and ends; bounded."""
         if self._stopped or os.getpid() != self._pid:
@@ -145,21 +141,19 @@ class Link:
     # --- in the link's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        turn, wait = 0, _FIRST_WAIT
+        turn = 0
         try:
             while not self._stopped:
                 servers = self._known
                 connection = self._dial(servers[turn % len(servers)])
                 turn += 1
                 if connection is not None:
-                    wait = _FIRST_WAIT
                     self._serve(connection)
                     turn = 0
                 if turn % len(servers) == 0 and not self._stopped:
                     if self.refusal == NOT_NOW:
                         self.refusal = NOT_CONNECTED
-                    self._pause(wait * random.uniform(1, 2))  # noqa: S311  so that not all come back at once
-                    wait = min(wait * 2, _LONGEST_WAIT)
+                    self._pause(self._outages.pause())
         finally:
             self._waker.close()
 
@@ -175,10 +169,8 @@ class Link:
             return None
 
     def _complain(self, trouble: str) -> None:
-        """Says once an outage what is the matter."""
-        said, self.trouble = self.trouble, trouble
-        if said is None and not self._stopped:
-            logger.warning("%s: %s; tried again in the background", self._address.url, trouble)
+        if not self._stopped:
+            self._outages.complain(trouble, time.monotonic())
 
     def _pause(self, seconds: float) -> None:
         """Waits until it is time to connect again; deadlines are met meanwhile."""
@@ -193,9 +185,7 @@ class Link:
         now = time.monotonic()
         self._heard_at, self._asked_at = now, None
         self._learn_peers(connection)
-        trouble, self.trouble = self.trouble, None
-        if trouble is not None:
-            logger.info("%s: connected to %s", self._address.url, connection.server)
+        self._outages.connected(connection.server, now)
         why = "the connection broke"
         try:
             self._write(connection, self._ends.connected())
@@ -213,6 +203,7 @@ class Link:
         finally:
             self.losses += 1
             self._connection = None
+            self._outages.disconnected(time.monotonic())
             with self._lock:
                 connection.close()
             self._ends.disconnected()
