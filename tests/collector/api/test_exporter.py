@@ -99,6 +99,43 @@ def test_names_that_collide_are_counted_and_never_shown_twice():
     assert found["atmost_export_left_out_series", (("reason", "collision"),)] == 4.0
 
 
+@pytest.mark.parametrize(
+    "lines", ["foo:1|c\nfoo.created:1|c", "foo:1|h\nfoo.bucket:1|c", "foo.count:1|c\nfoo:1|ms|#a:b\nfoo:2|h"]
+)
+def test_names_that_are_parts_of_another_family_are_counted_too(lines):
+    """`foo_created` belongs to the counter `foo`, and with both of them the whole scrape would be invalid."""
+    asked = Asked()
+    feed_statsd(asked.state, lines)
+    assert scrape(asked, OPEN)["atmost_export_left_out_series", (("reason", "collision"),)] == 1.0
+
+
+@pytest.mark.parametrize("accept", ["", OPEN])
+def test_a_counter_that_was_counted_down_is_a_gauge(accept):
+    """Prometheus would take each step down for a restart; all series of the name are of one kind."""
+    asked = Asked()
+    feed_statsd(asked.state, "jobs:5|c|#a:1\njobs:2|c|#a:2\norders:5|c")
+    assert scrape(asked, accept)["jobs_total", (("a", "1"),)] == 5.0
+    feed_statsd(asked.state, "jobs:-7|c|#a:1")
+    asked.t, asked.mono = asked.t + 10, asked.mono + 10
+    found = scrape(asked, accept)
+    assert (found["jobs", (("a", "1"),)], found["jobs", (("a", "2"),)]) == (-2.0, 2.0)
+    assert found["orders_total", ()] == 5.0
+    assert not [name for name, _ in found if name == "jobs_total"]
+
+
+@pytest.mark.parametrize("accept", ["", OPEN])
+def test_histograms_are_valid_whatever_was_observed(accept):
+    """Counts are whole though a sampling rate makes parts; there is no sum where values below 0 would let it fall."""
+    asked = Asked()
+    feed_statsd(asked.state, "p:0.1|h|@0.3\nn:-5|h\nn:3|h\nbig:1e308|d|@0.9\nbig:1e308|d|@0.9")
+    found = scrape(asked, accept)
+    assert (found["p_count", ()], found["p_bucket", (("le", "+Inf"),)]) == (3.0, 3.0)
+    assert found["p_sum", ()] == pytest.approx(0.1 / 0.3)
+    assert found["n_bucket", (("le", "+Inf"),)] == 2.0
+    assert found["big_bucket", (("le", "+Inf"),)] == 2.0
+    assert not {"n_sum", "big_sum"} & {name for name, _ in found}
+
+
 def test_labels_of_strangers_are_escaped():
     """Quotes, backslashes, line ends and other signs come back as they were."""
     asked = Asked()

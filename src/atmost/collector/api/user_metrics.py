@@ -8,6 +8,7 @@ apart, where the counts are exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -27,6 +28,12 @@ FRESH_STATSD: Final = 300.0
 """The same of StatsD, whose clients do not."""
 _EVERY: Final = 35
 _MOST_BOUNDS: Final = 40
+_NAMES: Final = {
+    "counter": ("", "_total", "_created"),
+    "gauge": ("",),
+    "histogram": ("", "_bucket", "_count", "_sum", "_created"),
+}
+"""What OpenMetrics keeps for the samples of a family, by its kind."""
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -66,27 +73,32 @@ class UserMetrics:
             seen, now = snapshot(state), self._views.now()
         self.collisions, self.beyond = 0, 0
         shown: dict[str, Family] = {}
-        kinds: dict[str, str] = {}
+        reserved = set(taken)
         labelled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
         for sample in _samples(seen, now, state.lock):
             key = (sample.family, frozenset(sample.labels.items()))
             if len(labelled) >= state.options.max_exported:
                 self.beyond += 1
-            elif (
-                sample.family in taken
-                or sample.family.startswith("atmost_")
-                or kinds.setdefault(sample.family, sample.kind) != sample.kind
-                or key in labelled
-            ):
+            elif sample.family.startswith("atmost_") or key in labelled or not self._belongs(sample, shown, reserved):
                 self.collisions += 1
             else:
                 labelled.add(key)
-                family = shown.get(sample.family)
-                if family is None:
-                    family = shown[sample.family] = _family(sample)
-                _add(family, sample)
+                _add(shown[sample.family], sample)
         yield from shown.values()
         yield self._completeness(seen, now)
+
+    @staticmethod
+    def _belongs(sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> bool:
+        """Whether the sample's family is there, or can be made: none of its samples' names is another family's."""
+        family = shown.get(sample.family)
+        if family is not None:
+            return family.type == sample.kind
+        names = {sample.family + suffix for suffix in _NAMES[sample.kind]}
+        if not names.isdisjoint(reserved):
+            return False
+        reserved |= names
+        shown[sample.family] = _family(sample)
+        return True
 
     def _completeness(self, seen: Snapshot, now: float) -> GaugeMetricFamily:
         """How much of what was sent arrived in the last minute; absent where nobody can know."""
@@ -127,16 +139,19 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
             yield _Sample(family, kind, text, shown, sum(known))
         elif kind != "counter" and latest.last is not None and now - latest.series.updated <= FRESH[kind]:
             yield _Sample(family, "gauge", text, shown, latest.last)
+    falling = {series.name for series in seen.theirs if series.falls}
     for series in seen.theirs:
         names = label_names(label for label, _ in series.labels)
         shown = dict(zip(names, (value for _, value in series.labels), strict=True))
-        family, text = metric_name(series.name, series.kind, series.unit), f"{series.kind} {series.name} of StatsD"
+        # Rates would take each step down for a new beginning, and OpenMetrics has no counter below 0.
+        kind = "gauge" if series.kind == "counter" and series.name in falling else series.kind
+        family, text = metric_name(series.name, kind, series.unit), f"{series.kind} {series.name} of StatsD"
         if series.kind == "histogram" and series.buckets is not None:
             with lock:
                 copy = Buckets().merge(series.buckets)
             yield _Sample(family, "histogram", text, shown, series.value, copy, series.sum, SCALE)
         elif series.kind == "counter":
-            yield _Sample(family, "counter", text, shown, series.value)
+            yield _Sample(family, kind, text, shown, series.value)
         elif now - series.updated <= FRESH_STATSD:
             yield _Sample(family, "gauge", text, shown, series.value)
 
@@ -151,9 +166,13 @@ def _family(sample: _Sample) -> Family:
 def _add(family: Family, sample: _Sample) -> None:
     if isinstance(family, HistogramMetricFamily):
         assert sample.buckets is not None
-        bounds = [(repr(bound), count / sample.scale) for bound, count in boundaries(sample.buckets)]
+        buckets, scale = sample.buckets, sample.scale
+        counts = [*((repr(bound), count) for bound, count in boundaries(buckets)), ("+Inf", buckets.count)]
+        # OpenMetrics has whole numbers here, where a sampling rate makes others, and a sum only where it cannot fall.
+        whole = [(bound, (count + scale // 2) // scale) for bound, count in counts]
+        may_fall = buckets.negative or not isfinite(sample.sum)
         family._labelnames = tuple(sample.labels)  # noqa: SLF001  each series has labels of its own
-        family.add_metric(list(sample.labels.values()), [*bounds, ("+Inf", sample.value)], sample.sum)
+        family.add_metric(list(sample.labels.values()), whole, None if may_fall else sample.sum)
     elif isinstance(family, CounterMetricFamily):
         family.add_sample(f"{family.name}_total", sample.labels, sample.value)
     else:

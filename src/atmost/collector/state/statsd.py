@@ -41,6 +41,7 @@ class StatsdSeries:
 
     __slots__ = (
         "buckets",
+        "falls",
         "kind",
         "labels",
         "members",
@@ -60,6 +61,8 @@ class StatsdSeries:
         """A counter's total, a gauge's value, observations of a histogram, members of the present set."""
         self.sum = 0.0
         """Of a histogram's values."""
+        self.falls = False
+        """Whether a counter was ever counted down."""
         self.updated = 0.0
         self.buckets = Buckets() if kind == "histogram" else None
         self.recent = Recent() if kind == "histogram" else None
@@ -113,8 +116,11 @@ class StatsdState:
             self.counts["client_time"] += 1
         series.updated = now
         if series.kind == "counter":
-            series.value += metric.total
-            series.ring.receive(now, metric.total)
+            total = metric.total
+            series.value += total
+            series.ring.receive(now, total)
+            if total < 0:
+                series.falls = True
         elif series.kind == "gauge":
             for value in metric.values:
                 series.value = series.value + float(value) if metric.relative else float(value)
