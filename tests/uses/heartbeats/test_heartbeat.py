@@ -189,6 +189,7 @@ def test_a_cancelled_run_says_goodbye(sender):
         ({"timeout": float("nan")}, "timeout"),
         ({"timeout": float("inf")}, "timeout"),
         ({"timeout": True}, "timeout"),
+        ({"timeout": 10**400}, "timeout"),
         ({"interval": 0}, "interval"),
         ({"interval": "1"}, "interval"),
         ({"interval": float("nan")}, "interval"),
@@ -208,6 +209,15 @@ def test_names_that_are_no_subject_are_refused(sender):
             Heartbeat(sender, name)
     with pytest.raises(OptionError):
         Heartbeat(sender, 7)
+    with pytest.raises(SubjectError):
+        Heartbeat(sender, "w", subject=None)
+
+
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140"])
+def test_what_is_no_sender_is_refused(given):
+    """Or else it would never beat, and nobody would know."""
+    with pytest.raises(OptionError, match="sender"):
+        Heartbeat(given, "w")
 
 
 def test_it_cannot_be_copied(sender):

@@ -244,6 +244,10 @@ def test_a_timeout_of_the_senders_own_is_kept(monitor):
         {"number": 1, "interval": 1.0, "timeout": float("nan")},
         {"number": 1, "interval": 1.0, "life": "x" * 200},
         {"number": 1, "interval": 1.0, "ending": "exploded"},
+        {"number": 1, "interval": 1.0, "uptime": float("nan")},
+        {"number": 1, "interval": 1.0, "uptime": float("inf")},
+        {"number": 1, "interval": 1.0, "uptime": -1.0},
+        {"number": 1, "interval": 1.0, "offered": -1},
         {"number": True, "interval": 1.0},
     ],
 )

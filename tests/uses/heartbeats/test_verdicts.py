@@ -33,6 +33,7 @@ from atmost.uses.heartbeats import Verdict, VerdictKind
         (Verdict(VerdictKind.TOGETHER, 6), "unknown (together): 6 senders fell silent together"),
         (Verdict(VerdictKind.STOPPED), "stopped: it said goodbye"),
         (Verdict(VerdictKind.FAILED, reason="ValueError"), "failed: ValueError ended it"),
+        (Verdict(VerdictKind.FAILED, reason="\x1b[2J"), r"failed: \x1b[2J ended it"),
         (Verdict(VerdictKind.FAILED), "failed: an exception ended it"),
     ],
 )

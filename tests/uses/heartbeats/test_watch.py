@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from atmost import AsyncReceiver, Heartbeat, HeartbeatMonitor, Receiver, Sender
+from atmost import AsyncReceiver, Heartbeat, HeartbeatMonitor, OptionError, Receiver, Sender
 from atmost.uses.heartbeats import watch, watch_async
 from tests.endpoint.loops import go
 from tests.real import BOUND
@@ -70,3 +70,16 @@ def test_it_ends_when_it_was_watched_for_long_enough(seconds):
                 assert [change async for change in watch_async(other, HeartbeatMonitor(), seconds)] == []
 
         go(main)
+
+
+def test_each_loop_needs_its_own_receiver():
+    """A thread that got the other kind would turn without end."""
+
+    async def main():
+        async with AsyncReceiver("memory://wrong") as in_loop:
+            with pytest.raises(OptionError, match="receiver"):
+                next(watch(in_loop, HeartbeatMonitor()))
+        with Receiver("memory://wrong") as plain, pytest.raises(OptionError, match="receiver"):
+            await anext(watch_async(plain, HeartbeatMonitor()))
+
+    asyncio.run(main())

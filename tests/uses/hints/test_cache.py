@@ -182,7 +182,7 @@ def test_many_tags_and_prefixes_are_bounded_and_stay_right():
 def test_keys_that_are_not_text_are_refused(key):
     """Everywhere, with what to do."""
     cache = Scene().cache
-    for call in (cache.get, cache.filling, cache.discard, lambda key: cache.get_or_load(key, int)):
+    for call in (cache.get, cache.filling, cache.discard, cache.touch, lambda key: cache.get_or_load(key, int)):
         with pytest.raises(HintError, match="must be text"):
             call(key)
 
@@ -199,7 +199,7 @@ def test_tags_that_are_not_text_are_refused(tags):
     [
         {"max_ttl": 0}, {"max_ttl": -1}, {"max_ttl": float("nan")}, {"max_ttl": None}, {"max_ttl": True}, {"max_entries": 0},
         {"max_entries": 1.5}, {"shards": 0}, {"grace": -1}, {"policy": "hard"}, {"soft": "1"}, {"jitter": 61},
-        {"forget_after": -1},
+        {"forget_after": -1}, {"policy": []}, {"store": 5}, {"store": []}, {"clock": 5}, {"own": "shop"}, {"receiver": 5},
     ],
     ids=str,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from functools import partial
 
 import pytest
 
@@ -49,9 +50,19 @@ def test_without_a_key_the_arguments_are_written_out(cache):
     assert add(1, "2") != add(1, 2)
     assert add(1, 2, 3, x=None) == (1, 2, (3,), {"x": None})
     assert add.key(1).endswith(".add(1, 2, (), {})")
+    assert add.key(1, x=3, y=4) == add.key(1, y=4, x=3)
     for wrong in (1.5, [1], object()):
         with pytest.raises(HintError, match="'a' cannot be written out"):
             add(wrong)
+
+
+def test_what_has_no_name_needs_a_key(cache):
+    """A partial would be written out like any other; with a key of its own it is cached as a function is."""
+    double = partial(lambda factor, number: factor * number, 2)
+    with pytest.raises(OptionError, match="has no name to write out"):
+        hinted(cache)(double)
+    assert hinted(cache, key="double:{number}")(double)(4) == 8
+    assert cache.get("double:4") == 8
 
 
 def test_a_function_may_make_the_key(cache):

@@ -130,6 +130,7 @@ def test_a_sender_that_marks_do_not_fit_is_refused(made):
         ({"interval": 61}, OptionError),
         ({"interval": True}, OptionError),
         ({"shards": 0}, OptionError),
+        ({"sender": "udp://127.0.0.1:7140"}, OptionError),
         ({"subject": "a b"}, SubjectError),
     ],
     ids=str,
@@ -138,7 +139,7 @@ def test_options_outside_their_range_are_refused(options, error):
     """Before anything is sent."""
     wire = Wire()
     with pytest.raises(error):
-        Invalidator(wire, **options)
+        Invalidator(**({"sender": wire} | options))
     assert wire.sent == []
 
 
@@ -151,6 +152,17 @@ def test_texts_that_are_none_are_refused(made, call, text):
         getattr(invalidator, call)(text)
     assert wire.hints() == []
     assert sum(invalidator._numbering.mark(1.0).keys) == 0
+
+
+@pytest.mark.parametrize("digest", ["x", 1.5, True, 1 << 64, -(1 << 63) - 1])
+def test_digests_that_are_none_are_refused(made, digest):
+    """Before a number is spent; readers would have had to take such a hint for lost."""
+    invalidator, wire = made()
+    with pytest.raises(OptionError, match="digest"):
+        invalidator.invalidate("a", digest=digest)
+    assert sum(invalidator._numbering.mark(1.0).keys) == 0
+    assert invalidator.invalidate("a", digest=(1 << 64) - 1)
+    assert len(wire.hints()) == 1
 
 
 def test_goodbye_has_the_last_numbers(made):

@@ -5,12 +5,13 @@ Pure functions, safe from any thread; reading never raises.
 
 from __future__ import annotations
 
-import math
+import sys
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
+from atmost.core.names import check_subject
 from atmost.errors import OptionError
 
 SUBJECT: Final = "heartbeats"
@@ -20,6 +21,7 @@ MAX_INTERVAL: Final = 86_400.0
 """Seconds between two beats, at least and at most."""
 _MAX_NUMBER: Final = 1 << 62
 _MAX_TEXT: Final = 128
+_MAX_SECONDS: Final = sys.float_info.max
 
 
 class Ending(StrEnum):
@@ -66,11 +68,25 @@ def read_beat(payload: Any) -> Beat | None:
         return None
     if not (0 <= beat.number < _MAX_NUMBER and MIN_INTERVAL <= beat.interval <= MAX_INTERVAL):
         return None
+    if not 0 <= beat.uptime <= _MAX_SECONDS or min(beat.offered, beat.dropped, beat.refused, beat.errors) < 0:
+        return None
     if len(beat.life) > _MAX_TEXT or len(beat.reason) > _MAX_TEXT:
         return None
-    if beat.timeout is not None and not (2 * beat.interval <= beat.timeout < math.inf):
+    if beat.timeout is not None and not (2 * beat.interval <= beat.timeout <= _MAX_SECONDS):
         return None
     return beat
+
+
+def subject_of(prefix: str, name: object) -> str:
+    """The subject of a heartbeat's messages.
+
+    Raises:
+        OptionError: the name is not text.
+        SubjectError: the first tokens cannot be used, or the name cannot be part of a subject.
+    """
+    if not isinstance(name, str):
+        raise OptionError("name", name, "text")
+    return check_subject(f"{check_subject(prefix)}.{name}")
 
 
 def check_rhythm(interval: float, timeout: float | None) -> tuple[float, float | None]:
@@ -84,7 +100,7 @@ def check_rhythm(interval: float, timeout: float | None) -> tuple[float, float |
         raise OptionError("interval", interval, f"{MIN_INTERVAL:g} to {MAX_INTERVAL:,.0f} seconds")
     if timeout is None:
         return float(interval), None
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 2 * interval <= timeout < math.inf:
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 2 * interval <= timeout <= _MAX_SECONDS:
         raise OptionError(
             "timeout",
             timeout,

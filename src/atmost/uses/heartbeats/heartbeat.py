@@ -20,11 +20,11 @@ from typing import Any, Final, NoReturn, Self
 import msgspec
 
 from atmost.core.events import DropReason
+from atmost.endpoint.givens import check_sender
 from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.rhythm import Rhythm, next_due
 from atmost.endpoint.sender import Sender
-from atmost.errors import OptionError
-from atmost.uses.heartbeats.beat import SUBJECT, Beat, Ending, check_rhythm
+from atmost.uses.heartbeats.beat import SUBJECT, Beat, Ending, check_rhythm, subject_of
 
 GOODBYES: Final = 5
 """Messages that say goodbye, for the loss of all of them reads as death: one in 3 million at 5 % loss, 3 in 10,000 at 20 %."""
@@ -58,16 +58,14 @@ class Heartbeat:
             subject: the first tokens of the subject.
 
         Raises:
-            OptionError: the interval is out of range, or the timeout below 2 × interval.
+            OptionError: the interval is out of range, the timeout below 2 × interval, or the sender is none.
             SubjectError: the name cannot be part of a subject.
             LossNotTolerated: its subject must be delivered.
         """
         self._interval, self._timeout = check_rhythm(interval, timeout)
-        if not isinstance(name, str):
-            raise OptionError("name", name, "text")
-        self._subject = check_lossy(f"{subject}.{name}")
+        self._subject = check_lossy(subject_of(subject, name))
         self._name = name
-        self._sender = sender
+        self._sender = check_sender(sender, "stats")
         self._errors = 0
         self._rhythm: Rhythm[Heartbeat] | None = None
         self._task: asyncio.Task[None] | None = None

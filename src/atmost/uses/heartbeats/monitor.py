@@ -17,7 +17,7 @@ from atmost.core.events import Event, Message, QueueOverflow, SessionClosed, Ses
 from atmost.core.ledger import Ledger
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
-from atmost.uses.heartbeats.beat import SUBJECT, check_rhythm, read_beat
+from atmost.uses.heartbeats.beat import SUBJECT, check_rhythm, read_beat, subject_of
 from atmost.uses.heartbeats.observer import Observer
 from atmost.uses.heartbeats.patience import CAP, LEAST, TARGET
 from atmost.uses.heartbeats.reports import change_of, status_of
@@ -118,7 +118,7 @@ class HeartbeatMonitor:
             OptionError: the timeout is below 2 × interval, or there is no room.
         """
         interval, timeout = check_rhythm(interval, timeout)
-        check_subject(self._prefix + name)
+        subject_of(self._prefix[:-1], name)
         known = self._watched.get((key_id, name))
         if known is None:
             known = self._watch(name, key_id, now, interval=interval, timeout=timeout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from atmost.core.escapes import harmless
+
 
 class HeartbeatState(StrEnum):
     """What is believed of a heartbeat."""
@@ -74,7 +76,7 @@ class Verdict:
     loss: float | None = None
     """The share of its beats that is lost, as measured, 0 to 1; None when unknown."""
     reason: str = ""
-    """The class of the exception that ended it."""
+    """The class of the exception that ended it, as the sender wrote it."""
 
     def __str__(self) -> str:
         """The sentence."""
@@ -95,7 +97,7 @@ class Verdict:
             case VerdictKind.LOSSY:
                 return f"unknown (lossy): silent for {seconds:.3g} s, which proves nothing{measured}"
             case VerdictKind.FAILED:
-                return f"failed: {self.reason or 'an exception'} ended it"
+                return f"failed: {harmless(self.reason) or 'an exception'} ended it"
             case VerdictKind.STOPPED:
                 return "stopped: it said goodbye"
             case VerdictKind.FIRST:

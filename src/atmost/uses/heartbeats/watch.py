@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from atmost.core.events import Event
+from atmost.endpoint.givens import check_receiver
 from atmost.uses.heartbeats.monitor import HeartbeatMonitor
 from atmost.uses.heartbeats.verdicts import Change
 
@@ -28,7 +29,7 @@ def watch(receiver: Receiver, monitor: HeartbeatMonitor, seconds: float | None =
         monitor: fed with `time.monotonic()`, which its `expect` should be called with too.
         seconds: how long to watch; None without end.
     """
-    turns = _Turns(receiver, monitor, seconds)
+    turns = _Turns(check_receiver(receiver), monitor, seconds)
     while not receiver.closed and not turns.over():
         yield from turns.take(receiver.next_event(turns.wait()))
 
@@ -43,7 +44,7 @@ async def watch_async(
         monitor: fed with `time.monotonic()`, which its `expect` should be called with too.
         seconds: how long to watch; None without end.
     """
-    turns = _Turns(receiver, monitor, seconds)
+    turns = _Turns(check_receiver(receiver, awaited=True), monitor, seconds)
     while not receiver.closed and not turns.over():
         for change in turns.take(await receiver.next_event(turns.wait())):
             yield change

@@ -13,7 +13,8 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from atmost.core.events import Event, Message, SessionClosed
 from atmost.endpoint.receiver import Receiver
-from atmost.uses.hints.feeder import Feeder
+from atmost.errors import OptionError
+from atmost.uses.hints.feeder import feeder_of
 from atmost.uses.hints.fills import Fill
 from atmost.uses.hints.guarded import LOCK_FREE, GuardedCore, all_caches, locked
 from atmost.uses.hints.invalidator import Invalidator
@@ -83,12 +84,11 @@ class HintedCache(GuardedCore):
             forget_after=forget_after,
         )
         self._subjects = subjects(subject)
+        if own is not None and not isinstance(getattr(own, "life", None), bytes):
+            raise OptionError("own", own, "the Invalidator of this process, or None")
         self._own = own
         super().__init__(options, store, clock)
-        if isinstance(receiver, str):
-            self._feeder: Feeder | None = Feeder(self, Receiver(receiver), owned=True)
-        else:
-            self._feeder = Feeder(self, receiver, owned=False) if receiver is not None else None
+        self._feeder = feeder_of(self, receiver)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, where it is fresh.

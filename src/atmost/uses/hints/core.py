@@ -113,7 +113,7 @@ class CacheCore:
 
     def touch(self, key: str, ttl: float | None, now: float) -> bool:
         """Gives an entry that is served another time to live; see `HintedCache.touch`."""
-        entry, _ = self.look(key, now)
+        entry, _ = self.look(check_text("key", key), now)
         if entry is None:
             return False
         most = entry.loaded + self._options.max_ttl

@@ -8,6 +8,7 @@ import weakref
 from typing import Any, Final, Protocol
 
 from atmost.core.events import Event
+from atmost.endpoint.givens import check_receiver
 from atmost.endpoint.receiver import Receiver
 
 _TURN: Final = 0.25
@@ -16,6 +17,15 @@ _TURN: Final = 0.25
 
 class _Owner(Protocol):
     def feed(self, event: Event, now: float | None = None) -> Any: ...
+
+
+def feeder_of(owner: _Owner, receiver: Receiver | str | None) -> Feeder | None:
+    """The feeder of what was given: a receiver, the address of one, or nothing."""
+    if receiver is None:
+        return None
+    if isinstance(receiver, str):
+        return Feeder(owner, Receiver(receiver), owned=True)
+    return Feeder(owner, check_receiver(receiver), owned=False)
 
 
 class Feeder:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from functools import wraps
 from typing import Any, Final
 
+from atmost.errors import OptionError
 from atmost.uses.hints.core import CacheCore
 from atmost.uses.hints.fills import Fill
 from atmost.uses.hints.loading import Flight
@@ -23,6 +24,9 @@ from atmost.uses.hints.wire import check_text
 
 LOCK_FREE: Final = sys.implementation.name == "cpython" and bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 """Whether the interpreter's global lock makes a step without a jump one that other threads see as a whole."""
+
+_STORES: Final = ("get", "pop", "clear", "__setitem__", "__len__")
+"""What is called of a store; of one without a bound of its own `__iter__` and `__delitem__` too."""
 
 all_caches: weakref.WeakSet[GuardedCore] = weakref.WeakSet()
 
@@ -36,6 +40,10 @@ class GuardedCore:
         """Args: options: of the cache. store: keeps the entries; None for one of its own. clock: seconds."""
         self.options = options
         self._clock = clock
+        if store is not None and not all(callable(getattr(store, name, None)) for name in _STORES):
+            raise OptionError("store", store, "a mapping that can be changed, as a dict or a cache of cachetools")
+        if not callable(clock):
+            raise OptionError("clock", clock, "a function that returns seconds, as time.monotonic")
         self._store = store
         self._start()
         all_caches.add(self)

@@ -132,8 +132,15 @@ def _by_name(function: Callable[..., Any], form: str) -> KeyMaker:
 
 
 def _written_out(function: Callable[..., Any]) -> KeyMaker:
-    arguments = _arguments(inspect.signature(function))
-    name = f"{function.__module__}.{function.__qualname__}"
+    signature = inspect.signature(function)
+    arguments = _arguments(signature)
+    others = next((one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD), None)
+    try:
+        name = f"{function.__module__}.{function.__qualname__}"
+    except AttributeError:
+        raise OptionError(
+            "key", None, f"a key, for {function!r} has no name to write out, as a partial has none"
+        ) from None
 
     def make(*args: Any, **kwargs: Any) -> str:
         given = arguments(args, kwargs)
@@ -141,6 +148,8 @@ def _written_out(function: Callable[..., Any]) -> KeyMaker:
             parts = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,)
             if not all(isinstance(part, _PLAIN) for part in parts):
                 raise HintError("key", value, f"the argument {argument!r} cannot be written out: give @hinted a key")
+        if others is not None:  # in whichever order they are given, it is the same call
+            given[others] = dict(sorted(given[others].items()))
         return f"{name}{tuple(given.values())!r}"
 
     return make

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Protocol, Self
 
 import msgspec
 
+from atmost.endpoint.givens import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.rhythm import Rhythm
 from atmost.errors import OptionError, PayloadTooLarge
@@ -85,7 +86,7 @@ class Invalidator:
             subject: the first tokens of the subjects; caches with the same one listen.
 
         Raises:
-            OptionError: an option is outside its range, or a mark with so many shards fits no datagram of this sender.
+            OptionError: an option is outside its range, the sender is none, or a mark with so many shards fits no datagram of this sender.
             SubjectError: the subject cannot be used.
             LossNotTolerated: something below it was declared must-deliver.
         """
@@ -95,7 +96,7 @@ class Invalidator:
         self._interval = float(interval)
         self._shards = check_shards(shards)
         self._subjects = {kind: name for name, kind in subjects(check_lossy_below(subject)).items()}
-        self._sender = sender
+        self._sender = check_sender(sender)
         self._counts: Counter[str] = Counter()
         self._guard = threading.RLock()
         self._numbering: Numbering
@@ -134,8 +135,11 @@ class Invalidator:
 
         Raises:
             HintError: the key is not text.
+            OptionError: the digest is no number of 64 bits.
             PayloadTooLarge: it fits no datagram of this sender; readers refetch its shard.
         """
+        if digest is not None and (type(digest) is not int or not -(1 << 63) <= digest < 1 << 64):
+            raise OptionError("digest", digest, "a whole number of 64 bits, or None")
         return self._hint(Kind.KEY, check_text("key", key), digest)
 
     def invalidate_prefix(self, prefix: str) -> bool:

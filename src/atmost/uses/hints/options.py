@@ -46,7 +46,7 @@ class CacheOptions:
                 raise OptionError(name, value, f"seconds from 0 to {most:g}")
         if not isinstance(self.max_entries, int) or isinstance(self.max_entries, bool) or self.max_entries < 1:
             raise OptionError("max_entries", self.max_entries, "at least 1 entry")
-        if self.policy not in set(Policy):
+        if self.policy not in tuple(Policy):
             raise OptionError("policy", self.policy, " or ".join(repr(policy.value) for policy in Policy))
         check_shards(self.shards)
 

@@ -1,0 +1,49 @@
+"""What others send over, or take events from, is checked where it is given."""
+
+import asyncio
+
+import pytest
+
+from atmost import AsyncReceiver, OptionError, Receiver, Sender
+from atmost.endpoint.givens import check_receiver, check_sender
+
+
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", 5, Sender, object()], ids=str)
+def test_what_is_no_sender_is_refused(given):
+    """Addresses and classes too, with how to make one."""
+    with pytest.raises(OptionError, match=r"^sender=.*expected a Sender, as atmost\.Sender\("):
+        check_sender(given)
+
+
+def test_a_sender_must_do_what_is_asked_of_it():
+    """Anything that can do as much is one."""
+    with Receiver("memory://givens") as receiver, Sender("memory://givens") as sender:
+        assert check_sender(sender, "stats") is sender
+        with pytest.raises(OptionError, match="sender"):
+            check_sender(receiver)
+        with pytest.raises(OptionError, match="sender"):
+            check_sender(sender, "sing")
+
+
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", Receiver, AsyncReceiver], ids=str)
+@pytest.mark.parametrize("awaited", [False, True])
+def test_what_is_no_receiver_is_refused(given, awaited):
+    """Whichever kind is needed."""
+    with pytest.raises(OptionError, match="receiver"):
+        check_receiver(given, awaited=awaited)
+
+
+def test_each_kind_of_receiver_has_its_place():
+    """A thread cannot wait for the one, nor an event loop for the other."""
+
+    async def main():
+        async with AsyncReceiver("memory://givens-async") as in_loop:
+            assert check_receiver(in_loop, awaited=True) is in_loop
+            with pytest.raises(OptionError, match="a Receiver, not an AsyncReceiver"):
+                check_receiver(in_loop)
+
+    asyncio.run(main())
+    with Receiver("memory://givens") as plain:
+        assert check_receiver(plain) is plain
+        with pytest.raises(OptionError, match="an AsyncReceiver, in an event loop"):
+            check_receiver(plain, awaited=True)
