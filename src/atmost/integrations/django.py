@@ -6,9 +6,9 @@
     }}
 
 LOCATION lists the members' addresses, as a list or divided by commas; a port range stands for as many. A process receives on
-the first that is free on its host and sends to all others. A single address, as of a multicast group, is received on and sent
-to. Values are kept pickled, so that nobody shares an object. One cache for all threads of a process; a forked child makes
-its own when it first uses it. The first use waits until the receiver is ready, 0.5 s on loopback.
+the first that is free on its host and sends to all others. A single address, and those of multicast groups, are received on
+and sent to. Values are kept pickled, so that nobody shares an object. One cache for all threads of a process; a forked child
+makes its own when it first uses it. The first use waits until the receiver is ready, 0.5 s on loopback.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ Thread-safe; a forked child has nothing of its parent's.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import threading
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]  # Django is not typed
 
@@ -54,15 +56,14 @@ class Node:
         keys = {"audience": options.get("AUDIENCE", ""), "key_file": options.get("KEY_FILE")}
         grace = options.get("GRACE", 1.0)
         self.receiver = _first_free(members, grace, keys)
-        own = members if len(members) == 1 else tuple(url for url in members if url != self.receiver.url)
         try:
-            self._begin(own, options, keys, grace)
+            self._begin(others_of(members, self.receiver.url), options, keys, grace)
         except BaseException:
             self.receiver.close()
             raise
 
-    def _begin(self, own: tuple[str, ...], options: dict[str, Any], keys: dict[str, Any], grace: float) -> None:
-        self.fan = Fan([Sender(url, name=f"django {self.receiver.url}", **keys) for url in own])
+    def _begin(self, others: tuple[str, ...], options: dict[str, Any], keys: dict[str, Any], grace: float) -> None:
+        self.fan = Fan([Sender(url, name=f"django {self.receiver.url}", **keys) for url in others])
         subject = options.get("SUBJECT", SUBJECT)
         self.invalidator = Invalidator(self.fan, interval=options.get("INTERVAL", 1.0), subject=subject)
         self.cache = HintedCache(
@@ -126,6 +127,11 @@ def members_of(location: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(members)
 
 
+def others_of(members: tuple[str, ...], own: str) -> tuple[str, ...]:
+    """Where one that receives on `own` sends to: a single address and multicast groups are those of other hosts too."""
+    return members if len(members) == 1 else tuple(url for url in members if url != own or _is_group(url))
+
+
 def _first_free(members: tuple[str, ...], grace: float, keys: dict[str, Any]) -> Receiver:
     for url in members:
         try:
@@ -133,6 +139,14 @@ def _first_free(members: tuple[str, ...], grace: float, keys: dict[str, Any]) ->
         except (AddressInUse, BindError) as error:  # another process has it, or another host is meant
             last = error
     raise ImproperlyConfigured(f"no address of LOCATION is free here, of {len(members)}: widen the range ({last})")
+
+
+def _is_group(url: str) -> bool:
+    """Whether an address is a multicast group's."""
+    try:
+        return ipaddress.ip_address((urlsplit(url).hostname or "").partition("%")[0]).is_multicast
+    except ValueError:
+        return False
 
 
 def _renew_after_fork() -> None:
