@@ -154,6 +154,24 @@ def test_without_rich_there_are_lines_and_a_hint(monkeypatch, capsys):
     assert "pip install 'atmost[lab]'" in shown.err
 
 
+@pytest.mark.parametrize("width", [20, 30, 60, 64, 80, 200])
+def test_a_narrow_terminal_cuts_no_figure(width, monkeypatch, capsys):
+    """What has no room to be drawn is printed as lines; a label may be folded, a figure is whole."""
+    from atmost.cli.lab_compare import show_tables
+    from atmost.lab.compare import CompareOptions, compare
+    from atmost.lab.compare.table import checks_table
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    table = checks_table(compare(CompareOptions(messages=50)))
+    show_tables([table])
+    shown = COLOUR.sub("", capsys.readouterr().out)
+    assert "…" not in shown
+    assert all(cell in shown for row in table.rows for cell in row[1:])
+    assert ("│" in shown) == (width >= 64)
+
+
 def test_a_life_is_explained_under_all_guarantees(commands):
     """Each with its own diagram."""
     done = commands("lab", "explain", "--fault", "ack-lost")

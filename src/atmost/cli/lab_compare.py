@@ -145,26 +145,36 @@ def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None
 
 
 def show_tables(tables: Sequence[Table]) -> None:
-    """Draws tables on a terminal, where rich is installed; prints lines otherwise."""
-    if sys.stdout.isatty():
+    """Draws tables on a terminal, where rich is installed and there is room for every figure; prints lines otherwise."""
+    drawing = sys.stdout.isatty()
+    if drawing:
         try:
-            from rich.console import Console
-            from rich.table import Table as Drawn
-            from rich.text import Text
+            import rich.console  # noqa: F401  only whether it is there
         except ImportError:
             click.echo("drawn tables need: pip install 'atmost[lab]'", err=True)
-        else:
-            console = Console()
-            for table in tables:
-                drawn = Drawn(title=Text(table.title), title_justify="left")
-                for place, cell in enumerate(table.heading):
-                    drawn.add_column(Text(cell), justify="right" if place else "left")
-                for row in table.rows:
-                    drawn.add_row(*(Text(cell, style="bold red" if cell == "NO" else "") for cell in row))
-                console.print(drawn)
-            return
+            drawing = False
     for table in tables:
-        click.echo("\n".join([*plain(table), ""]))
+        if not (drawing and _drawn(table)):
+            click.echo("\n".join([*plain(table), ""]))
+
+
+def _drawn(table: Table) -> bool:
+    """Draws it, unless figures would have to be cut."""
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    console = Console()
+    drawn = Drawn(title=Text(table.title), title_justify="left")
+    for place, cell in enumerate(table.heading):
+        drawn.add_column(Text(cell), justify="right" if place else "left", no_wrap=place > 0)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell, style="bold red" if cell == "NO" else "") for cell in row))
+    if Measurement.get(console, console.options.update(max_width=10_000), drawn).minimum > console.width:
+        return False
+    console.print(drawn)
+    return True
 
 
 def _write_json(name: str, done: Sequence[Comparison], field: str | None, *, complete: bool) -> None:
