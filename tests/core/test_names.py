@@ -1,11 +1,13 @@
 """Which subjects and patterns are well formed, and what matches what."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.core import names
-from atmost.core.names import MAX_SUBJECT, check_pattern, check_subject, matcher
+from atmost.core.names import MAX_SUBJECT, check_pattern, check_subject, matcher, overlap
 from atmost.errors import SubjectError
 
 GOOD = ["a", "a.b", "orders.new.eu-1", "ä.ö", "x" * MAX_SUBJECT, "$SYS.x", "a_b.c:d"]
@@ -118,3 +120,17 @@ def test_matching_agrees_with_the_rule_token_by_token(pattern, open_end, subject
         p in {"*", t} for p, t in zip(pattern, asked, strict=False)
     )
     assert matcher(".".join([*pattern, ">"] if open_end else pattern))(subject) is expected
+
+
+PATTERNS = st.builds(
+    lambda tokens, open_end: ".".join([*tokens, ">"] if open_end else tokens),
+    st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=3),
+    st.booleans(),
+)
+
+
+@given(PATTERNS, PATTERNS)
+def test_two_patterns_overlap_when_some_subject_matches_both(one, other):
+    """Tried with every subject of up to four tokens, which is longer than either."""
+    subjects = [".".join(tokens) for size in range(1, 5) for tokens in itertools.product("ab", repeat=size)]
+    assert overlap(one, other) is any(matcher(one)(subject) and matcher(other)(subject) for subject in subjects)

@@ -10,7 +10,7 @@ import nats
 import pytest
 
 import atmost
-from atmost import OptionError
+from atmost import OptionError, SubjectError
 from atmost.durable import (
     AtLeastOnce,
     DurableMessage,
@@ -431,6 +431,10 @@ def test_options_of_run_are_checked(server, tmp_path):
             ):
                 with pytest.raises(OptionError):
                     await more.run(print, **wrong)
+            with pytest.raises(OptionError, match="handler=None"):
+                await more.run(None, durable="a")
+            with pytest.raises(SubjectError, match="nothing would ever come"):
+                await more.run(print, durable="a", subjects=[kept.subjects[0], "elsewhere.>"])
         async with ExactlyOnce(server.url, kept) as once:
             with pytest.raises(OptionError, match="store=None"):
                 await once.run(print, durable="a")

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import sys
+import time
 from contextlib import suppress
 
 import nats
@@ -137,20 +138,45 @@ def test_a_payload_beyond_the_server_s_limit_is_told_at_once(request, start: Ser
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_there(kind, request):
+def test_nobody_there(kind, request, caplog):
     """The deadline holds from the first connection on."""
     kept = stream(request)
 
     async def nobody():
         async with kind(NOWHERE, kept) as publisher:
-            with pytest.raises(NotAcknowledged, match="it is not stored") as told:
+            with pytest.raises(NotAcknowledged, match=r"Connect call failed.*it is not stored") as told:
                 await publisher.publish(f"{kept.name}.a", 1, deadline=0.3)
             assert not publisher.connected
+            assert "disconnected" not in publisher.stats()  # it never was
             return told.value, repr(publisher)
 
     error, shown = asyncio.run(nobody())
+    assert not [record for record in caplog.records if "is lost" in record.message]
     assert error.attempts == 0
     assert shown == f"<{kind.__name__} {kept.name} on {NOWHERE}>"
+
+
+def test_once_closed_nothing_is_waited_for(request, server):
+    """No deadline is needed to know it, whether the call begins then or is under way."""
+    kept = stream(request)
+
+    async def closed():
+        publisher = AtLeastOnce(server.url, kept)
+        await publisher.publish(f"{kept.name}.a", 1)
+        await publisher.close()
+        with pytest.raises(NotAcknowledged, match=r"last: closed\): it is not stored") as told:
+            await publisher.publish(f"{kept.name}.a", 1)
+        waiting = AtLeastOnce(NOWHERE, kept)
+        publishing = asyncio.create_task(waiting.publish(f"{kept.name}.a", 1))
+        await asyncio.sleep(0.05)
+        await waiting.close()
+        with pytest.raises(NotAcknowledged):
+            await publishing
+        return told.value
+
+    began = time.monotonic()
+    assert asyncio.run(closed()).seconds < 15
+    assert time.monotonic() - began < 15  # of 30 that it might take
 
 
 def test_wrong_credentials_are_told_at_once(request, start: Server):
@@ -179,6 +205,8 @@ def test_a_server_without_jetstream_is_told(request, tmp_path):
         async with AtLeastOnce(server.url, kept, deadline=0.6) as publisher:
             with pytest.raises(NotConnected, match="is one running with JetStream"):
                 await publisher.run(print, durable="a")
+            with pytest.raises(NotAcknowledged, match="JetStream does not answer"):
+                await publisher.publish(f"{kept.name}.a", 1)
 
     server = JetStream(tmp_path, jetstream=False)
     try:
@@ -247,6 +275,9 @@ def test_options_are_checked_at_construction():
         ExactlyOnce(NOWHERE, kept, deadline=9)
     with pytest.raises(OptionError, match=r"durable\.Stream"):
         AtLeastOnce(NOWHERE, "A")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="name=None"):
+        AtLeastOnce(NOWHERE, kept, name=None)  # type: ignore[arg-type]
+    assert Stream("A", ["a", "b", "a"]).subjects == ("a", "b")
     for options in ({"ack_timeout": 0}, {"max_in_flight": 0}, {"retry_delay": 1, "max_retry_delay": 0.5}):
         with pytest.raises(OptionError):
             AtLeastOnce(NOWHERE, kept, **options)
@@ -254,6 +285,9 @@ def test_options_are_checked_at_construction():
         {"name": "a.b"},
         {"subjects": []},
         {"subjects": ["a..b"]},
+        {"subjects": None},
+        {"max_bytes": "1 GB"},
+        {"max_bytes": 2000.5},
         {"max_age": 1},
         {"max_bytes": 1},
         {"replicas": 2},

@@ -76,6 +76,19 @@ def test_subjects_of_another_stream_are_refused(server):
 
 
 @pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        (Stream("NEVER", ["never.>", "never.a"]), "overlaps"),
+        (Stream("NEVER", ["never.>"], replicas=3), "non-clustered"),
+    ],
+)
+def test_a_stream_that_no_server_would_make_is_told_at_once(server, kept, problem):
+    """A retry would only hide it until the deadline."""
+    with pytest.raises(StreamMismatch, match=f"the server refuses it: .*{problem}"):
+        publish(server, kept, "never.a")
+
+
+@pytest.mark.parametrize(
     ("number", "config", "problem"),
     [
         (1, {"max_deliver": 3}, "stops delivering after 3 times"),

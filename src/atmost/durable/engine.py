@@ -114,6 +114,7 @@ class Engine:
     async def close(self) -> None:
         """Lets go of the connection; what waits for an acknowledgement ends as not acknowledged."""
         self.closed = True
+        self._refused.set()  # whoever opens one at this moment holds the lock
         async with self._opening:
             client, self._client, self._js = self._client, None, None
         if client is not None:
@@ -122,6 +123,7 @@ class Engine:
     async def _try_to_open(self) -> None:
         """Opens, or waits a little after an error that may pass; nobody else may be at it."""
         from nats.errors import Error
+        from nats.js.errors import ServiceUnavailableError
 
         client = self._new()
         try:
@@ -132,19 +134,26 @@ class Engine:
             await client.close()
             if isinstance(error, NotConnected) or not isinstance(error, Error | OSError):
                 raise
-            self._last = str(error) or type(error).__name__
+            unready = isinstance(error, ServiceUnavailableError) and error.err_code is None  # nobody is there to answer
+            self._last = "JetStream does not answer" if unready else str(error) or type(error).__name__
             await asyncio.sleep(_RECONNECT_EVERY)
         else:
             self._client, self._js = client, js
 
     async def _connect(self, client: Client) -> None:
         """Until a server takes the connection, or refuses who asks."""
+
+        async def on_disconnect() -> None:
+            if client is self._client:  # another one was never connected, or is being closed
+                self._counts.add(Count.DISCONNECTED)
+                logger.warning("atmost.durable: the connection to %s is lost, trying again", self.url)
+
         self._refused.clear()
         options: dict[str, Any] = {
             "servers": self._servers,
             "name": self._name,
             "error_cb": self._on_error,
-            "disconnected_cb": self._on_disconnect,
+            "disconnected_cb": on_disconnect,
             "allow_reconnect": True,
             "max_reconnect_attempts": -1,
             "connect_timeout": _CONNECT_TIMEOUT,
@@ -157,6 +166,8 @@ class Engine:
         refused = asyncio.ensure_future(self._refused.wait())
         try:
             await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if self.closed:
+                raise NotConnected(self.url, "closed")
             if not connecting.done():
                 raise NotConnected(self.url, f"{self._last}: check user, token or credentials")
             await connecting
@@ -166,14 +177,11 @@ class Engine:
     async def _on_error(self, error: Exception) -> None:
         """Counts what nats-py reports; a refusal ends the first connecting at once, for no retry helps it."""
         self._counts.add(Count.TROUBLE)
+        if self._refused.is_set():  # what follows a refusal explains nothing
+            return
         self._last = str(error) or type(error).__name__
         if "authorization" in self._last.lower() or "authentication" in self._last.lower():
             self._refused.set()
-
-    async def _on_disconnect(self) -> None:
-        if not self.closed:
-            self._counts.add(Count.DISCONNECTED)
-            logger.warning("atmost.durable: the connection to %s is lost, trying again", self.url)
 
 
 def _text(url: object) -> str:

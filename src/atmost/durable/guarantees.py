@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from atmost.core.names import matcher
+from atmost.core.names import matcher, overlap
 from atmost.durable.bookkeeping import Bookkeeping, Record, WithoutRecord, WithRecord
 from atmost.durable.consuming import Consumption, Handler
 from atmost.durable.counts import Counts
@@ -23,7 +23,7 @@ from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
 from atmost.durable.sqlite import SQLiteStore
 from atmost.durable.streams import ensure_consumer
 from atmost.durable.tasks import end
-from atmost.errors import OptionError
+from atmost.errors import OptionError, SubjectError
 
 
 class AtLeastOnce:
@@ -77,6 +77,8 @@ class AtLeastOnce:
                 deadline,
                 f"with ack_timeout at most the stream's duplicate_window ({stream.duplicate_window:g} s)",
             )
+        if not isinstance(name, str):
+            raise OptionError("name", name, "text")
         self._stream = stream
         self._counts = Counts()
         self._engine = Engine(url, stream, name, connect or {}, self._counts)
@@ -137,9 +139,9 @@ class AtLeastOnce:
             NotConnected: no server took the first connection.
             StreamMismatch: stream or consumer are not as they must be.
             OptionError: an option is outside its range.
-            SubjectError: a pattern is malformed.
+            SubjectError: a pattern is malformed, or matches nothing that the stream keeps.
         """
-        chosen = self._consume_options(durable, options)
+        chosen = self._consume_options(handler, durable, options)
         async with self._running() as stopped:
             if await self._ready(chosen, stopped):
                 await self._consume(handler, chosen, WithoutRecord(), stopped)
@@ -174,12 +176,20 @@ class AtLeastOnce:
         """Stream and servers."""
         return f"<{type(self).__name__} {self._stream.name} on {self._engine.url}>"
 
-    def _consume_options(self, durable: str, options: dict[str, Any]) -> ConsumeOptions:
+    def _consume_options(self, handler: Handler, durable: str, options: dict[str, Any]) -> ConsumeOptions:
+        if not callable(handler):  # every message would fail on it until it is poison
+            raise OptionError("handler", handler, "a function of a message, plain or async")
         try:
             made = ConsumeOptions(durable=durable, **options)
         except TypeError as error:
             raise OptionError("run", ", ".join(options), f"options of ConsumeOptions ({error})") from None
-        consumed = matcher(made.subjects or self._stream.subjects)
+        kept = self._stream.subjects
+        for pattern in made.subjects:
+            if not any(overlap(pattern, one) for one in kept):
+                raise SubjectError(
+                    pattern, f"stream {self._stream.name} keeps {', '.join(kept)}: nothing would ever come"
+                )
+        consumed = matcher(made.subjects or kept)
         if made.dead_letter is not None and consumed(made.dead_letter):
             expected = "a subject that this consumer does not consume: poison would go round"
             raise OptionError("dead_letter", made.dead_letter, expected)
@@ -251,13 +261,13 @@ class ExactlyOnce(AtLeastOnce):
             OptionError: as for `AtLeastOnce.run`; no store; or it forgets sooner than the last copy can come.
             NotConnected: no server took the first connection.
             StreamMismatch: stream or consumer are not as they must be.
-            SubjectError: a pattern is malformed.
+            SubjectError: a pattern is malformed, or matches nothing that the stream keeps.
         """
         if record not in {"after", "before"}:
             raise OptionError("record", record, "'after' or 'before'")
         if store is None:
             raise OptionError("store", store, "a path for an SQLiteStore, or an IdempotencyStore of your own")
-        chosen = self._consume_options(durable, options)
+        chosen = self._consume_options(handler, durable, options)
         async with self._running() as stopped:
             if not await self._ready(chosen, stopped):
                 return

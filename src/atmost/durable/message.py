@@ -83,7 +83,7 @@ def headers(message_id: str, name: str, sent_us: int, attempt: int, *, deduplica
         attempt: of the publisher, from 1.
         deduplicated: whether the server is to refuse a second copy.
     """
-    made = {ID: message_id, NAME: quote(name), SENT_US: str(sent_us), ATTEMPT: str(attempt)}
+    made = {ID: message_id, NAME: quote(name, errors="replace"), SENT_US: str(sent_us), ATTEMPT: str(attempt)}
     return made | {DEDUPLICATED_ID: message_id} if deduplicated else made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,15 +35,14 @@ class Stream:
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
         check_name("stream", self.name)
-        patterns = [self.subjects] if isinstance(self.subjects, str) else list(self.subjects)
-        if not patterns:
+        object.__setattr__(self, "subjects", _patterns(self.subjects))
+        if not self.subjects:
             raise SubjectError("", f"stream {self.name} needs at least one subject, as in ['payments.>']")
-        object.__setattr__(self, "subjects", tuple(check_pattern(pattern) for pattern in patterns))
         check_seconds("duplicate_window", self.duplicate_window, 0.1, DAY)
         if self.max_age:
             check_seconds("max_age", self.max_age, self.duplicate_window, 1e9)
-        if self.max_bytes is not None and not self.max_bytes >= 1024:
-            raise OptionError("max_bytes", self.max_bytes, "bytes, at least 1024, or None")
+        if self.max_bytes is not None:
+            check_count("max_bytes", self.max_bytes, 1024, 1 << 62)
         if self.replicas not in {1, 3, 5}:
             raise OptionError("replicas", self.replicas, "1, 3 or 5")
 
@@ -106,8 +105,7 @@ class ConsumeOptions:
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
         check_name("durable", self.durable)
-        patterns = [self.subjects] if isinstance(self.subjects, str) else list(self.subjects)
-        object.__setattr__(self, "subjects", tuple(check_pattern(pattern) for pattern in patterns))
+        object.__setattr__(self, "subjects", _patterns(self.subjects))
         check_seconds("ack_wait", self.ack_wait, 0.1, DAY)
         check_count("max_deliver", self.max_deliver, 1, 1_000_000)
         check_seconds("retry_delay", self.retry_delay, 0.001, DAY)
@@ -115,6 +113,17 @@ class ConsumeOptions:
         check_count("concurrency", self.concurrency, 1, 1024)
         if self.dead_letter is not None:
             check_subject(self.dead_letter)
+
+
+def _patterns(subjects: object) -> tuple[str, ...]:
+    """Each pattern once; one may stand alone.
+
+    Raises:
+        SubjectError: one is malformed, or there are none to be had.
+    """
+    if not isinstance(subjects, Iterable):
+        raise SubjectError(subjects, "expected patterns, as in ['payments.>']")
+    return tuple(dict.fromkeys(check_pattern(one) for one in ([subjects] if isinstance(subjects, str) else subjects)))
 
 
 def check_name(option: str, value: object) -> None:

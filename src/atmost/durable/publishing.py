@@ -70,6 +70,8 @@ class Publisher:
                 self._counts.add(Count.DEDUPLICATED)
             return receipt
         self._counts.add(Count.NOT_ACKNOWLEDGED)
+        if attempt.connecting:
+            attempt.cause = self._engine.last_trouble or "no server answers"
         raise attempt.failure()
 
     async def _until_acknowledged(self, attempt: _Attempts, data: bytes) -> Receipt:
@@ -79,7 +81,9 @@ class Publisher:
         options, delay, sent_us = self._options, self._options.retry_delay, time.time_ns() // 1000
         while True:
             try:
+                attempt.connecting = True  # should the deadline come meanwhile
                 js = await self._engine.jetstream(attempt.left())
+                attempt.connecting = False
                 attempt.number += 1
                 if attempt.number > 1:
                     self._counts.add(Count.RETRIES)
@@ -89,7 +93,9 @@ class Publisher:
                 ack = await js.publish(attempt.subject, data, timeout=wait, stream=self._stream.name, headers=said)
                 return Receipt(ack.stream, ack.seq, attempt.id, attempt.number, bool(ack.duplicate))
             except NotConnected as error:
-                attempt.cause = error.problem  # nothing was handed over
+                attempt.cause, attempt.connecting = error.problem, False  # nothing was handed over
+                if self._engine.closed:  # for good
+                    raise TimeoutError from None
             except (OutboundBufferLimitError, NoStreamResponseError):
                 attempt.failed(
                     self._engine.last_trouble or "no connection, or JetStream is not ready", stored_nothing=True
@@ -117,8 +123,11 @@ class _Attempts:
         self.id = message_id
         self.number = 0
         self.cause = "no room: too many messages wait for their acknowledgement"
+        self.connecting = False
+        """Whether it waits for a connection at this moment."""
         self._seconds = seconds
-        self.ends_at = asyncio.get_running_loop().time() + seconds
+        self._began_at = asyncio.get_running_loop().time()
+        self.ends_at = self._began_at + seconds
         self._unknown = 0
         """Attempts that may have been stored."""
 
@@ -139,9 +148,8 @@ class _Attempts:
         self.cause = cause
 
     def failure(self) -> NotAcknowledged:
-        return NotAcknowledged(
-            self.subject, self.id, self.number, self._seconds, self.cause, unknown=bool(self._unknown)
-        )
+        tried = min(self._seconds, round(asyncio.get_running_loop().time() - self._began_at, 3))
+        return NotAcknowledged(self.subject, self.id, self.number, tried, self.cause, unknown=bool(self._unknown))
 
 
 def _checked(deadline: float, most: float) -> float:

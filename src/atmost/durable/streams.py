@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _OVERLAP: Final = 10065
 """The server's code for "subjects overlap with an existing stream"."""
+_IMPOSSIBLE: Final = frozenset({10052, 10074})
+"""For "no valid configuration", as overlapping subjects, and "replicas without a cluster": no retry helps."""
 _IN_USE: Final = 10058
 """For "stream name already in use with a different configuration": somebody created it in this moment."""
 
@@ -54,6 +56,8 @@ async def ensure_stream(js: JetStreamContext, wanted: Stream) -> float:
                 raise StreamMismatch(
                     f"stream {wanted.name}", [f"another stream keeps some of {', '.join(wanted.subjects)}"]
                 ) from None
+            if error.err_code in _IMPOSSIBLE:
+                raise StreamMismatch(f"stream {wanted.name}", [f"the server refuses it: {error.description}"]) from None
             if error.err_code != _IN_USE:
                 raise
             config = (await js.stream_info(wanted.name)).config

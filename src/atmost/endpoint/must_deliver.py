@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from atmost.core.names import check_pattern, check_subject
+from atmost.core.names import check_pattern, check_subject, overlap
 from atmost.errors import LossNotTolerated, OptionError, SubjectError
 
 VARIABLE: Final = "ATMOST_MUST_DELIVER"
@@ -75,7 +75,7 @@ def check_lossy_below(prefix: str) -> str:
     below = f"{check_subject(prefix)}.>"
     declare_from_environment()
     for pattern in _declared.patterns:
-        if _overlap(pattern.split("."), below.split(".")):
+        if overlap(pattern, below):
             raise LossNotTolerated(below, pattern)
     return prefix
 
@@ -133,13 +133,3 @@ def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile(
         "|".join(r"\.".join(wildcards.get(token) or re.escape(token) for token in p.split(".")) for p in patterns)
     )
-
-
-def _overlap(one: list[str], other: list[str]) -> bool:
-    """Whether some subject matches both patterns."""
-    for mine, yours in zip(one, other, strict=False):
-        if ">" in (mine, yours):
-            return True
-        if mine != yours and "*" not in (mine, yours):
-            return False
-    return len(one) == len(other)
