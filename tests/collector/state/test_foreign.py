@@ -4,6 +4,7 @@ import json
 
 from atmost.collector.state.foreign import ForeignLogs
 from atmost.collector.state.logtail import LogTail
+from atmost.collector.state.records import Gap
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
 from tests.collector.scene import T0
@@ -50,6 +51,28 @@ def test_a_jump_of_numbers_is_an_unverified_gap():
     assert not late.late
     feed_syslog(foreign, text.format(3), now=T0 + 4)
     assert tail.entries()[-1].late
+    assert (gap.lost, tail.counts["lost"], tail.counts["late"]) == (2, 3, 1)
+
+
+def test_numbers_that_overtake_each_other_leave_no_gap():
+    """What came late is in no hole any more, and the next hole is one of its own."""
+    tail, foreign = make()
+    text = '<13>1 - web-1 shop - - [meta sequenceId="{}"] m'
+    for number in (
+        2147483645,
+        3,
+        2147483647,
+        2,
+        2147483646,
+    ):  # 1 follows 2147483647, and is a new beginning where it is late
+        feed_syslog(foreign, text.format(number))
+    assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1]
+    feed_syslog(foreign, text.format(5), source="10.0.0.2:514")
+    for number in (8, 7, 6, 6):
+        feed_syslog(foreign, text.format(number), source="10.0.0.2:514", now=T0 + 2)
+    assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1]
+    feed_syslog(foreign, text.format(10), source="10.0.0.2:514", now=T0 + 2)
+    assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1, 1]
 
 
 def test_a_long_record_is_cut_and_marked():

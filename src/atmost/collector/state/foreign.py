@@ -5,6 +5,7 @@ Pure; not thread-safe.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 from atmost.collector.state.logtail import LogTail
@@ -12,6 +13,7 @@ from atmost.collector.state.records import Gap, Record, clean, plain_fields
 from atmost.ingest.gelf import GelfIncomplete, GelfRecord
 from atmost.ingest.statsd import StatsdAlert, StatsdCheck, StatsdEvent, StatsdStatus
 from atmost.ingest.syslog import SyslogGap, SyslogGaps, SyslogLate, SyslogRecord, SyslogSeverity
+from atmost.ingest.syslog.values import MAX_SEQUENCE
 
 SYSLOG_LEVELS: Final = {
     SyslogSeverity.EMERGENCY: "EMERGENCY",
@@ -38,6 +40,8 @@ _STATUSES: Final = {
 _MAX_NAME: Final = 255
 _KEPT: Final = 1024
 """Senders whose last number and gap are remembered."""
+_HOLES: Final = 16
+"""Of one counter: numbers of older ones that come are marked late, and lower no gap."""
 _GAP_EVERY: Final = 1.0
 """Seconds between two gaps of one sender."""
 
@@ -52,6 +56,8 @@ class ForeignLogs:
         self.gaps = SyslogGaps()
         self._last: dict[tuple[str, str], float] = {}
         self._gaps: dict[tuple[str, str], Gap] = {}
+        self._holes: dict[tuple[str, str], deque[tuple[SyslogGap, Gap]]] = {}
+        """The last holes of each counter with the gaps that stand for them."""
 
     def syslog(self, record: SyslogRecord, source: str, now: float) -> None:
         """Takes a syslog record; its number, where it has one, may tell of others that did not come.
@@ -65,7 +71,12 @@ class ForeignLogs:
         found = self.gaps.feed(record, source)
         sender = record.application or record.host
         if isinstance(found, SyslogGap):
-            self._gap(sender, found.lost, "syslog_sequence", self._last.get(key, now), now)
+            gap = self._gap(sender, found.lost, "syslog_sequence", self._last.get(key, now), now)
+            self._holes.setdefault(key, deque(maxlen=_HOLES)).append((found, gap))
+            if len(self._holes) > _KEPT:
+                del self._holes[next(iter(self._holes))]
+        elif isinstance(found, SyslogLate):
+            self._came(key, found.number)
         if record.sequence is not None:
             self._last[key] = now
             if len(self._last) > _KEPT:
@@ -121,19 +132,28 @@ class ForeignLogs:
         text = f"{check.name} is {check.status.name.lower()}" + (f": {check.message}" if check.message else "")
         self._add(now, host, check.host or host, _STATUSES[check.status], check.name, text, given, "statsd")
 
-    def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> None:
+    def _came(self, key: tuple[str, str], number: int) -> None:
+        """A number of a hole came after all: its gap is one smaller."""
+        for hole, gap in reversed(self._holes.get(key, ())):
+            if (number - hole.first) % MAX_SEQUENCE < hole.lost:
+                if gap.lost:
+                    self._tail.change(gap, gap.lost - 1, None)
+                return
+
+    def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> Gap:
         """A hole, joined with the last one of the sender when that is less than a second old: a flood of them hides no record."""
         name = clean(sender)[:_MAX_NAME]
         last = self._gaps.get((name, reason))
-        if last is not None and now - last.t < _GAP_EVERY:
+        if last is not None and last.lost and now - last.t < _GAP_EVERY:
             last.to = max(last.to, now)
             self._tail.change(last, last.lost + lost, None)
-            return
+            return last
         gap = Gap(t=now, sender=name, lost=lost, by_level=None, reason=reason, from_=since, to=now, verified=verified)
         self._tail.add(gap)
         self._gaps[name, reason] = gap
         if len(self._gaps) > _KEPT:
             del self._gaps[next(iter(self._gaps))]
+        return gap
 
     def _add(
         self,
