@@ -251,6 +251,17 @@ def test_the_command_refuses_with_advice(run, given_lines):
     assert "atmost.durable.AtLeastOnce" in line
 
 
+@pytest.mark.parametrize("pattern", ["logs.app", "metrics.cpu.>", "heartbeats.*"])
+def test_the_agent_refuses_before_it_sends_anything(run, pattern, tmp_path):
+    """Not at the first line of a log, which may come after hours."""
+    options = ("agent", "--log", tmp_path / "app.log", "--seconds", "0", "--url", "memory://nobody")
+    done = run(*options, ATMOST_MUST_DELIVER=pattern)
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert f"declared by {pattern!r}" in line
+    assert "atmost.durable.AtLeastOnce" in line
+
+
 def test_declaring_loads_no_engine():
     """The guard costs what a module costs; `atmost.durable` is there without being imported, and waits for its use."""
     code = (

@@ -15,6 +15,7 @@ from atmost.agent.events import FollowEvent, FollowEventKind
 from atmost.agent.follow import Follower
 from atmost.agent.lines import Line
 from atmost.agent.readings import HostReadings
+from atmost.endpoint.must_deliver import check_lossy, check_lossy_below
 from atmost.endpoint.sender import Sender
 from atmost.errors import PayloadTooLarge
 
@@ -38,7 +39,13 @@ class Agent:
             interval: seconds between readings, and between heartbeats.
             logs: the followed files.
             notice: told one line when something happens to a followed file.
+
+        Raises:
+            LossNotTolerated: a subject of what it would send was declared must-deliver.
         """
+        check_lossy_below("metrics")
+        for follower in logs:
+            check_lossy(_subject_of(follower))
         self._sender = sender
         self._interval = interval
         self._logs = logs
@@ -76,7 +83,7 @@ class Agent:
         self._beat += 1
 
     def _lines(self, follower: Follower, found: Sequence[Line | FollowEvent]) -> None:
-        subject = f"logs.{token(Path(follower.path).stem)}"
+        subject = _subject_of(follower)
         for entry in found:
             if isinstance(entry, Line):
                 self._line(subject, follower.path, entry)
@@ -98,6 +105,10 @@ class Agent:
                 "original_bytes": line.original_bytes,
             }
             self._sender.send(subject, payload)
+
+
+def _subject_of(follower: Follower) -> str:
+    return f"logs.{token(Path(follower.path).stem)}"
 
 
 def _tell(event: FollowEvent) -> str:

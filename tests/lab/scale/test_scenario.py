@@ -61,7 +61,15 @@ def test_without_faults_only_the_change_of_owners_costs():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"senders": 0}, {"collectors": 1}, {"loss": 1.5}, {"loss": float("nan")}, {"kill_at": 50.0}, {"seconds": 4000.0}],
+    [
+        {"senders": 0},
+        {"collectors": 1},
+        {"collectors": 9},
+        {"loss": 1.5},
+        {"loss": float("nan")},
+        {"kill_at": 50.0},
+        {"seconds": 4000.0},
+    ],
 )
 def test_what_cannot_be_run_is_refused(wrong):
     """With the option's name."""

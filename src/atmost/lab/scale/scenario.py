@@ -46,6 +46,10 @@ class Fleet:
         for name, least, most in (("senders", 1, _MOST_SENDERS), ("shards", 1, 65_536), ("collectors", 2, 65_536)):
             if not least <= getattr(self, name) <= most:
                 raise OptionError(name, getattr(self, name), f"{least} to {most:,}")
+        if self.collectors > self.shards:
+            raise OptionError(
+                "collectors", self.collectors, f"at most the shards ({self.shards}): one that owns none dies unnoticed"
+            )
         for name in ("loss", "duplicate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(name, getattr(self, name), "a share from 0 to 1")
