@@ -135,7 +135,8 @@ def test_more_connections_than_allowed_are_turned_away():
             for _ in range(4):
                 sock = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
                 sock.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            until(lambda: collector.get("/healthz")[0] == 503)
+                assert sock.recv(10) == b"HTTP/1.1 2"
+            assert collector.get("/healthz")[0] == 503
         until(lambda: collector.get("/healthz")[0] == 200)
 
 
