@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from atmost import OptionError
-from atmost.durable import AtLeastOnce, Blocking, ExactlyOnce, NotAcknowledged, SQLiteStore, Stream
+from atmost.durable import AtLeastOnce, Blocking, ExactlyOnce, NotAcknowledged, NotConnected, SQLiteStore, Stream
 from tests.real import BOUND, environment
 
 pytestmark = pytest.mark.needs("nats-server")
@@ -52,6 +52,17 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for():
     with nobody, pytest.raises(NotAcknowledged):
         nobody.publish("a", deadline=0.2)
     assert "atmost-durable" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_once_closed_it_says_so():
+    """As an error of ours, and stopping what has ended is none."""
+    once = Blocking(lambda: AtLeastOnce("nats://127.0.0.1:1", Stream("A", ["a"])))
+    once.close()
+    with pytest.raises(NotConnected, match="closed"):
+        once.publish("a", 1)
+    with pytest.raises(NotConnected, match="closed"):
+        once.run(print, durable="a")
+    once.stop()
 
 
 def test_whoever_publishes_while_it_is_closed_is_not_left_waiting(monkeypatch):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from atmost.durable.consuming import Handler
+from atmost.durable.errors import NotConnected
 from atmost.durable.guarantees import AtLeastOnce
 from atmost.durable.publishing import Receipt
 from atmost.durable.tasks import end
@@ -52,7 +54,7 @@ class Blocking:
         id: str | None = None,  # noqa: A002  the idea's name
         deadline: float | None = None,
     ) -> Receipt:
-        """See `AtLeastOnce.publish`."""
+        """See `AtLeastOnce.publish`; `NotConnected` once closed."""
         return self._wait(self._guarantee.publish(subject, payload, id=id, deadline=deadline))
 
     def run(self, handler: Handler, *, durable: str, **options: Any) -> None:
@@ -61,7 +63,8 @@ class Blocking:
 
     def stop(self) -> None:
         """Ends every `run` after what is in hand."""
-        self._loop.call_soon_threadsafe(self._guarantee.stop)
+        with suppress(RuntimeError):  # closed: every run has ended
+            self._loop.call_soon_threadsafe(self._guarantee.stop)
 
     def stats(self) -> dict[str, int]:
         """What happened so far, by the names of `Count`."""
@@ -86,7 +89,13 @@ class Blocking:
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            if not self._loop.is_closed():
+                raise
+            raise NotConnected(repr(self._guarantee), "closed") from None
         try:
             return future.result()
         except BaseException:  # Ctrl-C in the caller's thread must not leave the work behind
