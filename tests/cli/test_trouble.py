@@ -125,3 +125,23 @@ def test_a_full_disk_under_the_output():
         )
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == ["atmost: No space left on device"]
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "words", ["lab compare --messages 50", "lab scale --fleet 2", "lab simulate --seed 1", "lab explain"]
+)
+def test_closed_outputs_change_nothing(words, closing):
+    """As services and cron jobs may have them: the work is done, what is open gets all of it, and the status is the same."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m atmost {words} {closing}', sys.executable],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(done.stdout) == (closing == "2>&-")

@@ -90,7 +90,10 @@ def main() -> None:
 
 
 def _prepare_output() -> None:
-    """Shows what the terminal's encoding lacks as escapes, rather than failing."""
+    """Shows what the terminal's encoding lacks as escapes, rather than failing; what is closed takes everything and shows nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # also lest the next socket be given its number
+            setattr(sys, name, open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -104,8 +107,7 @@ def _wants_no_color() -> bool:
 def _flushed(status: int) -> int:
     """Makes sure that everything was written; the interpreter must not find that it was not when it exits."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return status or _FAILED

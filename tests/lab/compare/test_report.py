@@ -153,6 +153,14 @@ def test_a_partial_page_says_so(one):
     assert "<td class=wrong>NO</td>" in "".join(html._table(Table("t", ("", "a"), (("x", "NO"),))))
 
 
+def test_a_page_names_the_options_to_the_last_digit():
+    """They are there so that the comparison can be repeated."""
+    odd = compare(CompareOptions(messages=12, seed=123_456_789, interval=0.01234567))
+    shown = html.page([odd], None, {})
+    assert "seed 123456789." in shown
+    assert "interval 0.01234567," in shown
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch, one):
     """Before anything is drawn."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)

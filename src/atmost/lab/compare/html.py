@@ -39,7 +39,7 @@ def _lines(comparisons: Sequence[Comparison], field: str | None, plots: dict[str
     yield f"<title>Three delivery guarantees</title>\n<style>{_CSS}</style>\n</head>\n<body>"
     yield "<h1>Three delivery guarantees, the same faults</h1>"
     options = comparisons[0].options.as_dict()
-    told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in options.items() if name != field)
+    told = ", ".join(f"{name.replace('_', ' ')} {value:.15g}" for name, value in options.items() if name != field)
     yield f"<p>{escape(told)}.</p>"
     if not all(point.complete for point in comparisons):
         yield '<p class="wrong">Stopped early: a partial result.</p>'
