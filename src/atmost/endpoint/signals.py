@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+INSISTS_AFTER: Final = 0.5
+"""Seconds: a second Ctrl-C before is the first one told twice, to the process and to its group, as timeout(1) does."""
 
 
 @contextmanager
@@ -21,12 +27,16 @@ def ended_by_signals(end: Callable[[], None], *, hang_up: bool = False) -> Itera
     Raises:
         ValueError: this is not the main thread.
     """
-    asked = False
+    asked, interrupted = False, -math.inf
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        nonlocal asked, interrupted
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if asked and now - interrupted >= INSISTS_AFTER:
+                raise KeyboardInterrupt
+            if not asked:
+                interrupted = now
         asked = True
         end()
 

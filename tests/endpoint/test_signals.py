@@ -1,0 +1,33 @@
+"""What ends a program: the first signal asks, a second Ctrl-C insists."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from atmost.endpoint import signals
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds, to be set."""
+    now = [100.0]
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_a_second_ctrl_c_insists(clock):
+    """Once it cannot be the first one any more."""
+    with signals.ended_by_signals(lambda: None):
+        signal.raise_signal(signal.SIGINT)
+        clock[0] += signals.INSISTS_AFTER
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_one_ctrl_c_that_is_told_twice_asks_only(clock):
+    """As timeout(1) tells it: to the process, and to its group."""
+    with signals.ended_by_signals(lambda: None):
+        signal.raise_signal(signal.SIGINT)
+        clock[0] += signals.INSISTS_AFTER / 2
+        signal.raise_signal(signal.SIGINT)
