@@ -170,6 +170,12 @@ def test_options_outside_their_range(options):
         Metrics(FakeSender(), **options)
 
 
+def test_an_address_is_no_sender():
+    """It is said at once, not by a thread that fails to send."""
+    with pytest.raises(OptionError, match="expected a Sender"):
+        Metrics("udp://127.0.0.1:7140")
+
+
 def test_subject_that_cannot_be():
     """Wildcards and white space."""
     with pytest.raises(SubjectError):

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Self, overload
 import msgspec
 
 from atmost.core.names import check_subject
+from atmost.endpoint.givens import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender
@@ -73,7 +74,7 @@ class Metrics:
             raise OptionError("max_series", max_series, "1 to 100,000 series")
         self._subject = check_lossy_below(subject)
         self._snapshots = check_subject(f"{subject}.{SNAPSHOTS}")
-        self._sender = sender
+        self._sender = check_sender(sender)
         self._interval = float(interval)
         name = sender.name[: wire.MAX_NAME // 2]
         self._registry = Registry(name, _life(), time.monotonic(), interval=self._interval, max_series=max_series)
