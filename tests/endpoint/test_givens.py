@@ -8,7 +8,7 @@ from atmost import AsyncReceiver, OptionError, Receiver, Sender
 from atmost.endpoint.givens import check_receiver, check_sender
 
 
-@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", 5, Sender, object()], ids=str)
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", 5, Sender, object()])
 def test_what_is_no_sender_is_refused(given):
     """Addresses and classes too, with how to make one."""
     with pytest.raises(OptionError, match=r"^sender=.*expected a Sender, as atmost\.Sender\("):
@@ -25,7 +25,7 @@ def test_a_sender_must_do_what_is_asked_of_it():
             check_sender(sender, "sing")
 
 
-@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", Receiver, AsyncReceiver], ids=str)
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", Receiver, AsyncReceiver])
 @pytest.mark.parametrize("awaited", [False, True])
 def test_what_is_no_receiver_is_refused(given, awaited):
     """Whichever kind is needed."""

@@ -77,6 +77,17 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     return matches
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject matches both patterns; they are well formed."""
+    mine, yours = one.split("."), other.split(".")
+    for token, counterpart in zip(mine, yours, strict=False):
+        if ">" in (token, counterpart):
+            return True
+        if token != counterpart and "*" not in (token, counterpart):
+            return False
+    return len(mine) == len(yours)
+
+
 def _check_tokens(subject: object) -> str:
     if not isinstance(subject, str):
         raise SubjectError(subject, f"must be text, not {type(subject).__name__}")
@@ -98,14 +109,3 @@ def _matches(pattern: list[str], tokens: list[str]) -> bool:
         if position >= len(tokens) or expected not in {"*", tokens[position]}:
             return False
     return len(pattern) == len(tokens)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether some subject matches both patterns; they are well formed."""
-    mine, yours = one.split("."), other.split(".")
-    for token, counterpart in zip(mine, yours, strict=False):
-        if ">" in (token, counterpart):
-            return True
-        if token != counterpart and "*" not in (token, counterpart):
-            return False
-    return len(mine) == len(yours)
