@@ -138,3 +138,18 @@ def test_a_long_member_of_a_set_counts_once():
     series = feed(state, f"s:{'u' * 300}|s")["s", "set"]
     assert series.value == 1.0
     assert series.ring.for_width(10.0).window(T0, T0 + 1)[2] == 1.0
+
+
+def test_series_that_nobody_writes_any_more_make_room():
+    """Once they have nothing to show: names and tags may change for years. What is written stays, and the limit holds."""
+    state = make(max_series=3, max_histograms=1)
+    feed(state, "old:1|c\nslow:1|ms\nkept:1|c")
+    assert len(feed(state, "new:1|c")) == 3
+    assert state.counts["series_limit"] == 1
+    feed(state, "kept:1|c", T0 + 21_600)
+    found = feed(state, "new:1|c\nquick:1|ms", T0 + 21_601)
+    assert set(found) == {("kept", "counter"), ("new", "counter"), ("quick", "histogram")}
+    assert (found["kept", "counter"].value, state.histograms) == (2, 1)
+    assert state.counts["series_limit"] == 1
+    feed(state, "newer:1|c", T0 + 21_611)
+    assert (len(state.series), state.counts["series_limit"]) == (3, 2)

@@ -20,6 +20,8 @@ _MOST: Final = 1 << 50
 _MAX_TAGS_TEXT: Final = 1024
 """Characters of all tags of a series."""
 
+_LOOK_EVERY: Final = 10.0
+"""Seconds between two looks for series that nobody writes any more."""
 _MAX_MEMBER: Final = 256
 """Characters of a set's member that tell it from others."""
 
@@ -86,13 +88,16 @@ class StatsdState:
         """Starts empty.
 
         Args:
-            max_series: kept; beyond it new ones are counted as `series_limit`.
+            max_series: kept; beyond it those that nobody wrote for as long as the histories reach back are forgotten, and
+                where there are none, new ones are counted as `series_limit`.
             max_histograms: of them; beyond it `histogram_limit`.
             max_members: of one set in ten seconds; beyond it `set_limit`.
             fine, coarse: width in seconds and number of the slots of both histories.
         """
         self._max_series, self._max_histograms, self._max_members = max_series, max_histograms, max_members
         self._fine, self._coarse = fine, coarse
+        self._kept_for = max(width * slots for width, slots in (fine, coarse))
+        self._looked = float("-inf")
         self.series: dict[Key, StatsdSeries] = {}
         self.histograms = 0
         self.counts: Counter[str] = Counter()
@@ -109,7 +114,7 @@ class StatsdState:
             metric: as parsed; a time the client gave is not used, for the books are kept by one clock.
             now: seconds.
         """
-        series = self._find(metric)
+        series = self._find(metric, now)
         if series is None:
             return False
         if metric.timestamp is not None:
@@ -162,13 +167,15 @@ class StatsdState:
             series.ring.add(period * RECENT, 1.0)
         series.value = float(len(series.members))
 
-    def _find(self, metric: StatsdMetric) -> StatsdSeries | None:
+    def _find(self, metric: StatsdMetric, now: float) -> StatsdSeries | None:
         kind = KINDS[metric.kind]
         labels = metric.tags if len(metric.tags) < 2 else tuple(sorted(set(metric.tags)))
         key = (metric.name, kind, labels)
         found = self.series.get(key)
         if found is not None:
             return found
+        if len(self.series) >= self._max_series or (kind == "histogram" and self.histograms >= self._max_histograms):
+            self._forget_idle(now)
         if len(self.series) >= self._max_series:
             self.counts["series_limit"] += 1
             return None
@@ -184,6 +191,14 @@ class StatsdState:
         ring = Ring(*self._fine, Ring(*self._coarse))
         found = self.series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
         return found
+
+    def _forget_idle(self, now: float) -> None:
+        """Makes room: of what nobody wrote for so long there is nothing left to show but a total."""
+        if now < self._looked + _LOOK_EVERY:
+            return
+        self._looked = now
+        for key in [key for key, each in self.series.items() if now - each.updated > self._kept_for]:
+            self.histograms -= self.series.pop(key).buckets is not None
 
 
 def _count(into: Buckets, value: float, scaled: int) -> None:

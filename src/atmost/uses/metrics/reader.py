@@ -73,7 +73,8 @@ class MetricsReader:
             slots: of every series; 16 bytes each.
             grace: seconds until a missing snapshot is lost; at least the receiver's own for late arrivals to count.
             max_lives: registries and sessions remembered; beyond it the longest silent one is folded into the totals.
-            max_series: over all lives; beyond it new ones are counted as `series_limit` and not kept.
+            max_series: over all lives; beyond it lives that are gone are folded, and where there are none, new series are
+                counted as `series_limit` and not kept.
             max_series_of_life: of one registry or session, counted as `series_of_life_limit` beyond it; None allows all.
             max_histograms: of the series, counted as `histogram_limit` beyond it: one with all its buckets in use takes 1 MB;
                 None allows all.

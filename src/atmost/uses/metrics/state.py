@@ -13,6 +13,10 @@ from atmost.uses.metrics.plain import PlainSession
 from atmost.uses.metrics.retired import Retired
 from atmost.uses.metrics.ring import Ring
 
+_ENDED, _SILENT, _INTERVALS = 60.0, 600.0, 3.0
+"""Seconds after which what has ended, or is silent, may make room for others; and intervals, where those are longer."""
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for such."""
 _KINDS: Final = {wire.Counters: "counter", wire.Gauges: "gauge", wire.Histograms: "histogram"}
 
 
@@ -58,6 +62,7 @@ class ReaderState:
         self.counts: Tally[str] = Tally()
         self.series_kept = 0
         self._began = began
+        self._looked = float("-inf")
 
     def take(self, event: Event, now: float) -> None:
         """One event of a receiver."""
@@ -91,14 +96,14 @@ class ReaderState:
         if not -1.7e308 < value < 1.7e308:  # NaN fails too
             self.counts["malformed"] += 1
             return
-        if not self._declare(Metric(name, "reading")):
+        if not self._declare(Metric(name, "reading"), now):
             return
         if plain is None:
             plain = PlainSession(message.session, self._ring(), now)
             self._make_room()
             self.plain[message.session.key] = plain
             plain.heard(message, now)
-        if name in plain.series or self._admit(len(plain.series)):
+        if name in plain.series or self._admit(len(plain.series), now):
             self.counts["readings"] += 1
             plain.reading(name, value, now, self._ring)
 
@@ -107,12 +112,14 @@ class ReaderState:
         if part is None:
             self.counts["malformed"] += 1
             return
-        if self.retired.knows(part.life):
+        returned = self.retired.knows(part.life)
+        if returned and not self.retired.take_back(part.life, part.number):
             self.counts["retired"] += 1
             return
         life = self.lives.get(part.life)
         if life is None:
-            watched = now - (self._began if self._began is not None else now)
+            # One that returns begins here: what it had counted before is no increase of now.
+            watched = -1.0 if returned else now - (self._began if self._began is not None else now)
             self._make_room()
             life = self.lives[part.life] = Life(part, session, now, watched=watched, grace=self._grace)
         if not life.receive(part, now):
@@ -122,7 +129,7 @@ class ReaderState:
         self.counts["parts"] += 1
         for family in part.families:
             metric = Metric(family.name, _KINDS[type(family)], family.label_names, family.unit, family.help)
-            if self._declare(metric):
+            if self._declare(metric, now):
                 for entry in family.entries:
                     self._entry(life, part.number, family.name, entry, now)
         life.complete_snapshot(part.number, now)
@@ -130,7 +137,7 @@ class ReaderState:
 
     def _entry(self, life: Life, number: int, name: str, entry: wire.Entry, now: float) -> None:
         key, histogram = (name, entry.labels), isinstance(entry, wire.HistogramEntry)
-        if key not in life.series and not self._admit(len(life.series), histogram=histogram):
+        if key not in life.series and not self._admit(len(life.series), now, histogram=histogram):
             return
         series = life.find(key, entry.born, self._ring, histogram=histogram)
         counts = entry.born >= life.first
@@ -152,9 +159,11 @@ class ReaderState:
         else:
             life.know(series, number, amount, now)
 
-    def _declare(self, metric: Metric) -> bool:
+    def _declare(self, metric: Metric, now: float) -> bool:
         known = self.metrics.get(metric.name)
         if known is None:
+            if len(self.metrics) >= self._max_series and self._forget_gone(now):
+                self._forget_names()
             if len(self.metrics) >= self._max_series:
                 self.counts["series_limit"] += 1
                 return False
@@ -166,27 +175,57 @@ class ReaderState:
         self.metrics[metric.name] = metric
         return True
 
-    def _admit(self, of_life: int, *, histogram: bool = False) -> bool:
+    def _admit(self, of_life: int, now: float, *, histogram: bool = False) -> bool:
         """Whether there is room for one more series, of a life or session that has so many."""
         if of_life >= self._max_series_of_life < self._max_series:
             self.counts["series_of_life_limit"] += 1
             return False
-        if self.series_kept >= self._max_series:
-            self.counts["series_limit"] += 1
-            return False
-        if histogram and self.histograms_kept >= self._max_histograms:
-            self.counts["histogram_limit"] += 1
+        if (full := self._full(histogram=histogram)) and self._forget_gone(now):
+            full = self._full(histogram=histogram)
+        if full:
+            self.counts[full] += 1
             return False
         self.histograms_kept += histogram
         self.series_kept += 1
         return True
 
+    def _full(self, *, histogram: bool) -> str:
+        """Which limit a further series would exceed; empty for none."""
+        if self.series_kept >= self._max_series:
+            return "series_limit"
+        return "histogram_limit" if histogram and self.histograms_kept >= self._max_histograms else ""
+
+    def _forget_gone(self, now: float) -> bool:
+        """Folds what has ended or is long silent, until an eighth of the room for series is free; returns whether it looked."""
+        if now < self._looked + _LOOK_EVERY:
+            return False
+        self._looked = now
+        gone = [
+            each
+            for each in self._everyone()
+            if now - each.latest_at > (_ENDED if each.closed else max(_SILENT, _INTERVALS * each.interval))
+        ]
+        for each in sorted(gone, key=lambda each: each.latest_at):
+            if self.series_kept * 8 <= self._max_series * 7 and self.histograms_kept * 8 <= self._max_histograms * 7:
+                break
+            self._fold(each)
+        return True
+
+    def _forget_names(self) -> None:
+        """Forgets what was declared of names that have no series any more."""
+        used = {name for life in self.lives.values() for name, _ in life.series}
+        used.update(name for plain in self.plain.values() for name in plain.series)
+        self.metrics = {name: metric for name, metric in self.metrics.items() if name in used}
+
     def _make_room(self) -> None:
         """Folds the longest silent life into the totals when there are too many."""
-        if len(self.lives) + len(self.plain) < self._max_lives:
-            return
-        everyone: list[Life | PlainSession] = [*self.lives.values(), *self.plain.values()]
-        victim = min(everyone, key=lambda each: (not each.closed, each.latest_at))
+        if len(self.lives) + len(self.plain) >= self._max_lives:
+            self._fold(min(self._everyone(), key=lambda each: (not each.closed, each.latest_at)))
+
+    def _everyone(self) -> list[Life | PlainSession]:
+        return [*self.lives.values(), *self.plain.values()]
+
+    def _fold(self, victim: Life | PlainSession) -> None:
         self.counts["lives_folded"] += 1
         self.series_kept -= len(victim.series)
         self.histograms_kept -= sum(series.buckets is not None for series in victim.series.values())
