@@ -309,6 +309,24 @@ def test_a_forgotten_heartbeat_is_new_when_it_beats_again(monitor, worker):
     assert kinds(worker.beat(worker.next)) == [("up", "first")]
 
 
+@pytest.mark.parametrize("ending", ["stopped", None])
+def test_deadlines_of_days_take_no_room_once_they_are_obsolete(ending):
+    """Heartbeats that are forgotten leave nothing behind, nor does one that says another interval with every beat."""
+    monitor = HeartbeatMonitor(max_senders=10)
+    for number in range(300):
+        day = FakeSender(monitor, f"job-{number}" if ending else "job", interval=86_400.0, number=number + 1)
+        day.beat(number)
+        if ending is None:
+            run(monitor, number + 0.1)
+            day.interval = 0.01
+            day.beat(number + 0.1)
+            run(monitor, number + 0.5)
+        else:
+            day.beat(number, ending=ending)
+    assert len(monitor._heap) <= 84
+    assert len(monitor.status(300.0)) == (10 if ending else 1)
+
+
 def test_callbacks_hear_every_change_and_cannot_end_the_watch(monitor):
     """What a callback raises is counted; the others are still called."""
     heard = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from atmost.core.events import Event, Message, QueueOverflow, SessionClosed, SessionEvicted
@@ -124,8 +124,7 @@ class HeartbeatMonitor:
             known = self._watch(name, key_id, now, interval=interval, timeout=timeout)
             if known is None:
                 raise OptionError("max_senders", self._max_senders, "room for one more heartbeat")
-        known.timeout = timeout
-        known.expected = True
+        known.timeout, known.expected = timeout, True
         self._schedule(known)
 
     def handle(self, event: Event, now: float) -> list[Change]:
@@ -168,8 +167,7 @@ class HeartbeatMonitor:
     def tick(self, now: float) -> list[Change]:
         """Judges the silences that are due; to be called at `next_deadline`, and may be called at any time.
 
-        Args:
-            now: seconds.
+        Args: now: seconds.
         """
         due = []
         while self._heap and self._heap[0][0] <= now:
@@ -207,8 +205,7 @@ class HeartbeatMonitor:
         watched = self._watched.pop((key_id, name), None)
         if watched is None:
             return False
-        watched.queued = math.inf  # what stands in the heap is skipped
-        watched.due = math.inf
+        watched.queued = watched.due = math.inf  # what stands in the heap is skipped
         self._sources.move(watched, watched.session, None)
         return True
 
@@ -298,3 +295,6 @@ class HeartbeatMonitor:
             watched.queued = watched.due
             self._pushes += 1
             heappush(self._heap, (watched.due, self._pushes, watched))
+            if len(self._heap) > 2 * len(self._watched) + 64:  # what is to be skipped would stay until it is due
+                self._heap = [entry for entry in self._heap if entry[0] == entry[2].queued]
+                heapify(self._heap)
