@@ -138,6 +138,29 @@ def test_labels_are_bounded_and_go_to_the_living():
     assert {label for label, _ in totals.lost} == {"b", OTHER}
 
 
+def test_labels_of_those_who_ended_go_to_who_is_alive():
+    """Though their sessions are remembered: first a goodbye, then the longest silent; names may change for years."""
+    totals = SenderTotals()
+    old = [
+        account("quiet", 1, tail=Tail.SILENT, last_seen=50.0, delivered=1),
+        account("ended", 2, tail=Tail.CLOSED, last_seen=10.0, delivered=1),
+        account("silent", 3, tail=Tail.SILENT, last_seen=90.0, delivered=1),
+        account("alive", 4, delivered=1),
+    ]
+    look(totals, ledger(*old), most=4)
+    late = account("late", 9, tail=Tail.SILENT, last_seen=5.0, delivered=7)
+    look(totals, ledger(*old, late), most=4)
+    assert "late" not in totals.delivered
+    young = []
+    for number, left in enumerate(("ended", "silent", "quiet")):
+        assert left in totals.delivered
+        young.append(account(f"new{number}", 10 + number, delivered=3))
+        look(totals, ledger(*old, late, *young), most=4)
+        assert left not in totals.delivered
+    look(totals, ledger(*old, late, *young, account("one-more", 20, delivered=5)), most=4)
+    assert totals.delivered == {"alive": 1, "new0": 3, "new1": 3, "new2": 3, OTHER: 12}
+
+
 @pytest.mark.parametrize(
     ("sessions", "silent"),
     [

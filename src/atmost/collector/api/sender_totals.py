@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from atmost.collector.state.senders import SenderRow
 from atmost.core.events import Place, Tail
-from atmost.core.ledger import Account, Ledger
+from atmost.core.ledger import Account, Ledger, SessionLedger
 
 OTHER: Final = "other"
 """Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
@@ -83,14 +83,15 @@ class SenderTotals:
             rows: their sessions, busiest first.
             most: senders that have a label of their own.
         """
-        present = {row.account.name for row in rows}
+        latest = _latest(rows)
+        leaving = self._leaving(latest) if len(self._named) >= most else []
         before, self._seen = self._seen, {}
         remembered = []
         for row in rows:
             account = row.account
             key = (row.address, account.key_id, account.id)
             seen = self._seen[key] = before.pop(key) if key in before else _Seen()
-            label = self._label(account.name, present, most)
+            label = self._label(account.name, latest, leaving, most)
             figures = _figures(account)
             remembered.append(figures)
             if figures != seen.figures:
@@ -114,17 +115,7 @@ class SenderTotals:
 
         `other` is not among them: of many senders together nobody can say it.
         """
-        alive: set[str] = set()
-        last: dict[str, SenderRow] = {}
-        for row in rows:
-            name, account = row.account.name, row.account
-            if name not in self._named:
-                continue
-            if account.tail is Tail.ALIVE:
-                alive.add(name)
-            if name not in last or account.last_seen < last[name].account.last_seen:
-                last[name] = row
-        return {name: int(name not in alive and row.account.tail is Tail.SILENT) for name, row in last.items()}
+        return {name: int(one.tail is Tail.SILENT) for name, one in _latest(rows).items() if name in self._named}
 
     def _add(self, label: str, seen: Figures, figures: Figures) -> Figures:
         """Counts what has been added to an account; returns what has been counted of it by now."""
@@ -140,17 +131,25 @@ class SenderTotals:
             self.dropped[label, shown] += max(0, count - seen.get(reason, 0))
         return {reason: max(count, seen.get(reason, 0)) for reason, count in said.items()}
 
-    def _label(self, name: str, present: set[str], most: int) -> str:
-        """The label of a sender: once given it is kept while the sender is there, so that curves do not jump."""
+    def _leaving(self, latest: Mapping[str, SessionLedger]) -> list[str]:
+        """Labels of senders that are not alive, the first to go last: forgotten ones, those with a goodbye, the longest silent."""
+
+        def order(label: str) -> tuple[bool, bool, float]:
+            one = latest.get(label)
+            return (True, True, 0.0) if one is None else (False, one.tail is Tail.CLOSED, one.last_seen)
+
+        return sorted((n for n in self._named if n not in latest or latest[n].tail is not Tail.ALIVE), key=order)
+
+    def _label(self, name: str, latest: Mapping[str, SessionLedger], leaving: list[str], most: int) -> str:
+        """The label of a sender: once given it is kept while the sender is alive, so that curves do not jump."""
         if name in self._named:
             return name
         if not name or name == OTHER or not most:
             return OTHER
         if len(self._named) >= most:
-            gone = next((known for known in self._named if known not in present), None)
-            if gone is None:
+            if not leaving or (leaving[-1] in latest and latest[name].tail is not Tail.ALIVE):
                 return OTHER
-            self._forget(gone)
+            self._forget(leaving.pop())
         self._named[name] = None
         self._totals[name] = _NONE
         return name
@@ -169,6 +168,21 @@ class _Seen:
     def __init__(self) -> None:
         self.figures = _NONE
         self.dropped: Mapping[str, int] = {}
+
+
+def _latest(rows: Iterable[SenderRow]) -> dict[str, SessionLedger]:
+    """Of each sender the session that says how it is: one that is alive, else the one heard last."""
+    latest: dict[str, SessionLedger] = {}
+    for row in rows:
+        one = row.account
+        known = latest.get(one.name)
+        if known is None or _staleness(one) < _staleness(known):
+            latest[one.name] = one
+    return latest
+
+
+def _staleness(one: SessionLedger) -> tuple[bool, float]:
+    return one.tail is not Tail.ALIVE, one.last_seen
 
 
 def _figures(account: Account) -> Figures:
