@@ -54,9 +54,8 @@ class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
 
     def size(self) -> int:
         """Bytes it takes in memory, about."""
-        texts = (self.message, self.exception or "", self.sender, self.host, self.logger)
-        fields = self.fields.items()
-        return _OVERHEAD + sum(map(_length, texts)) + sum(_length(key) + 160 + _length(value) for key, value in fields)
+        texts = (self.message, self.exception or "", self.sender, self.host, self.logger, *self.fields)
+        return _OVERHEAD + sum(map(_length, texts)) + sum(map(_length, self.fields.values())) + 160 * len(self.fields)
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
@@ -146,7 +145,9 @@ def _shown(value: Any) -> Any:
 
 def _length(value: Any) -> int:
     """Bytes: a text takes as many for each character as its widest one needs, which is up to four."""
-    return sys.getsizeof(value) - _EMPTY if isinstance(value, str) else 32
+    if not isinstance(value, str):
+        return 32
+    return len(value) if value.isascii() else sys.getsizeof(value) - _EMPTY
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
