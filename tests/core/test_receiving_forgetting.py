@@ -1,9 +1,12 @@
 """R11.8 and R12: how a receiver forgets without ever repeating: victims, the fold, and floors that only rise."""
 
+import gc
+
 import pytest
 
 from atmost.core.events import Message, RefusalReason, SessionClosed, SessionEvicted, SessionOpened
 from atmost.core.limits import VICTIM_SILENCE
+from atmost.core.sessions import SessionState
 from tests.core.twins import FUTURE_US, Receiving
 
 
@@ -233,3 +236,23 @@ def test_r16_a_flood_of_forged_sessions_repeats_nothing():
     ledger = there.ledger()
     assert len(ledger.sessions) == 8
     assert ledger.delivered == len(there.payloads) > 0
+
+
+def test_r16_a_flood_of_forged_sessions_with_gaps_costs_no_memory():
+    """R16: what is forgotten is forgotten at once, and not only when the grace of its gap is over."""
+    gc.collect()
+    before = states_alive()
+    there = Receiving(max_sessions=8, grace=3600.0)
+    for number in range(200):
+        hand = there.hand(number)
+        hand.skip(5)
+        there.take(hand.data())
+        there.pass_time(1)
+    assert there.ledger().evicted == 192
+    assert states_alive() - before <= 8
+    assert there.ledger().lost == 5 * 192
+
+
+def states_alive():
+    """Sessions that something still holds."""
+    return sum(isinstance(thing, SessionState) for thing in gc.get_objects())

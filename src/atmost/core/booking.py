@@ -6,7 +6,7 @@ A late arrival is booked where it fits and lowers the loss; `lost_total` itself 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +24,8 @@ class Books:
     def __init__(self, grace: float) -> None:
         """Args: grace: seconds from noticing a gap to calling it lost, at the earliest."""
         self._grace = grace
-        self._due: deque[tuple[float, SessionState]] = deque()
+        # Which sessions to settle and when, soonest first; a session that is forgotten leaves, or a flood would be remembered for a grace.
+        self._due: OrderedDict[SessionState, float] = OrderedDict()
         self._gap_total = 0
         self._folded: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -87,6 +88,7 @@ class Books:
     def evict(self, state: SessionState, now: float) -> list[Event]:
         """Folds a forgotten session into the totals; what was pending is lost, and a silent end stays unknown (R21)."""
         events: list[Event] = []
+        self._due.pop(state, None)
         if state.gaps is not None:
             events = self._lose(state, state.gaps.settle(float("inf"), 0.0))
             self._gap_total -= len(state.gaps)
@@ -121,14 +123,13 @@ class Books:
 
     def next_deadline(self) -> float | None:
         """When `settle` should be called, monotonic seconds."""
-        return self._due[0][0] if self._due else None
+        return next(iter(self._due.values()), None)
 
     def settle(self, now: float) -> list[Event]:
         """Declares lost what has been missing for a grace."""
         events: list[Event] = []
-        while self._due and self._due[0][0] <= now:
-            _, state = self._due.popleft()
-            state.settling = False
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            state, _ = self._due.popitem(last=False)
             if state.gaps is None:
                 continue
             events += self._lose(state, state.gaps.settle(now, self._grace))
@@ -193,7 +194,7 @@ class Books:
             state.gaps = Gaps()
         state.gaps.add(gap)
         self._gap_total += 1
-        if not state.settling:
+        if state not in self._due:
             self._settle_later(state, gap.noticed)
         if len(state.gaps) > 1 and (state.gaps.over_limit() or self._gap_total > MAX_GAPS_TOTAL):
             self._gap_total -= 1
@@ -202,8 +203,7 @@ class Books:
         return []
 
     def _settle_later(self, state: SessionState, now: float) -> None:
-        state.settling = True
-        self._due.append((now + self._grace, state))
+        self._due[state] = now + self._grace
 
     def _forget_below(self, state: SessionState, lowest: int) -> list[Event]:
         gaps = state.gaps

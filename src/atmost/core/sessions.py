@@ -35,7 +35,6 @@ class SessionState:
         "report",
         "seal",
         "session",
-        "settling",
         "window",
     )
 
@@ -62,7 +61,6 @@ class SessionState:
         self.datagrams = 0
         self.report: BeaconBody | None = None
         self.closed = False
-        self.settling = False
         self.claim: tuple[int, int] | None = None
 
     def tail(self, now: float) -> Tail:
