@@ -50,13 +50,6 @@ shards_option = click.option(
     metavar="SHARDS",
     help="The shards of a nats:// channel to receive, and how many there are: 0-7/16.  [default: all]",
 )
-workers_option = click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Processes that share the port, each with the senders that are its own; more than one needs Linux and UDP.",
-)
 url_option = click.option(
     "--url", callback=utf8, metavar="URL", help="Where to send.  [default: ATMOST_URL, then udp://127.0.0.1:7140]"
 )

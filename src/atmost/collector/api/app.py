@@ -6,7 +6,7 @@ It is made for one state, and holds none of its own but counters. Requires the e
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
@@ -39,7 +39,6 @@ _TYPES: Final = {
     ".webmanifest": "application/manifest+json",
 }
 _TEXTS: Final = ("text/", "application/json", "image/svg")
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 class CollectorApp:

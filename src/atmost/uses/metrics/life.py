@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from atmost.core.events import Session
 from atmost.uses.metrics import wire
+from atmost.uses.metrics.retired import Counted
 from atmost.uses.metrics.ring import Ring
 from atmost.uses.metrics.series import Series
 
@@ -72,11 +73,12 @@ class Life:
         self.closed = False
         self.dropped: dict[str, int] = {}
         self.series: dict[SeriesKey, Series] = {}
+        self.returning: dict[SeriesKey, Counted] = {}
+        """Of a life that was folded: what the totals have of series that are not here again yet."""
         self._waiting: dict[int, _Snapshot] = {}
         self._complete = 0
         self.lost_snapshots = 0
         """Snapshots of which no part came."""
-        self.parts_received = 0
         self.parts_lost = 0
         """Of snapshots of which some part came."""
         self.parts_late = 0
@@ -113,7 +115,6 @@ class Life:
             return False
         snapshot.parts = part.parts
         snapshot.came.add(part.part)
-        self.parts_received += 1
         return True
 
     def know(self, series: Series, number: int, amount: float, now: float) -> None:

@@ -12,8 +12,6 @@ from atmost.uses.metrics.instruments import Instrument, Shot
 
 _TAGS: Final = {"counter": "c", "gauge": "g", "histogram": "h"}
 _ARRAY: Final = struct.Struct(">BH")
-_LEAST: Final = 64
-"""Below this much room a histogram's pieces would be mostly heads."""
 
 
 class Declaration(Protocol):
