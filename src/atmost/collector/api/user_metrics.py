@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from atmost.collector.api.prometheus_names import label_names, metric_name
 from atmost.collector.api.views import Views
 from atmost.collector.state.listing import COMPLETENESS_OF
-from atmost.collector.state.series import Snapshot, grouped, snapshot
+from atmost.collector.state.series import Snapshot, grouped, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
 from atmost.uses.metrics.buckets import GAMMA, Buckets
 from atmost.uses.metrics.query import Found, completeness
@@ -79,26 +79,13 @@ class UserMetrics:
             key = (sample.family, frozenset(sample.labels.items()))
             if len(labelled) >= state.options.max_exported:
                 self.beyond += 1
-            elif sample.family.startswith("atmost_") or key in labelled or not self._belongs(sample, shown, reserved):
+            elif key in labelled or (family := _family_of(sample, shown, reserved)) is None:
                 self.collisions += 1
             else:
                 labelled.add(key)
-                _add(shown[sample.family], sample)
+                _add(family, sample)
         yield from shown.values()
         yield self._completeness(seen, now)
-
-    @staticmethod
-    def _belongs(sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> bool:
-        """Whether the sample's family is there, or can be made: none of its samples' names is another family's."""
-        family = shown.get(sample.family)
-        if family is not None:
-            return family.type == sample.kind
-        names = {sample.family + suffix for suffix in _NAMES[sample.kind]}
-        if not names.isdisjoint(reserved):
-            return False
-        reserved |= names
-        shown[sample.family] = _family(sample)
-        return True
 
     def _completeness(self, seen: Snapshot, now: float) -> GaugeMetricFamily:
         """How much of what was sent arrived in the last minute; absent where nobody can know."""
@@ -125,10 +112,12 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
         text, kind = metric.help or f"{metric.kind} {name}", metric.kind
         shown = dict(zip(label_names(label for label, _ in labels), (value for _, value in labels), strict=True))
         shown["sender"] = sender
-        family = metric_name(name, kind)
+        family, before = metric_name(name, kind), retired_of(seen, (name, sender, labels))
         if kind == "histogram":
             pooled = Buckets()
             with lock:
+                if isinstance(before, Buckets):
+                    pooled.merge(before)
                 for each in lives:
                     if each.series.buckets is not None:
                         pooled.merge(each.series.buckets)
@@ -136,7 +125,8 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
             continue
         known = [each.last for each in lives if each.last is not None]
         if kind == "counter" and known:
-            yield _Sample(family, kind, text, shown, sum(known))
+            total = sum(known) + (0 if isinstance(before, Buckets) else before)
+            yield _Sample(family, kind, text, shown, total)
         elif kind != "counter" and latest.last is not None and now - latest.series.updated <= FRESH[kind]:
             yield _Sample(family, "gauge", text, shown, latest.last)
     falling = {series.name for series in seen.theirs if series.falls}
@@ -156,11 +146,22 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
             yield _Sample(family, "gauge", text, shown, series.value)
 
 
-def _family(sample: _Sample) -> Family:
+def _family_of(sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> Family | None:
+    """The sample's family, made and shown where it is new; None where its name, or one of its samples', is another's."""
+    family = shown.get(sample.family)
+    if family is not None:
+        return family if family.type == sample.kind else None
+    names = {sample.family + suffix for suffix in _NAMES[sample.kind]}
+    if sample.family.startswith("atmost_") or not names.isdisjoint(reserved):
+        return None
+    reserved |= names
     text = sample.help.replace("\n", " ")
     if sample.kind == "counter":
-        return CounterMetricFamily(sample.family, text)
-    return (HistogramMetricFamily if sample.kind == "histogram" else GaugeMetricFamily)(sample.family, text)
+        family = CounterMetricFamily(sample.family, text)
+    else:
+        family = (HistogramMetricFamily if sample.kind == "histogram" else GaugeMetricFamily)(sample.family, text)
+    shown[sample.family] = family
+    return family
 
 
 def _add(family: Family, sample: _Sample) -> None:
