@@ -1,7 +1,7 @@
 """HTTP connections that end in time: a request that does not come, or an answer that is not taken, frees its place.
 
-uvicorn bounds their number, and ends idle ones after an answer; a connection that sends nothing, or half a request, or reads
-nothing, would keep its place for ever. A sweep once a second ends those. Runs in the event loop of the server.
+Their number is bounded, and uvicorn ends idle ones after an answer; a connection that sends nothing, or half a request, or
+reads nothing, would keep its place for ever. A sweep once a second ends those. Runs in the event loop of the server.
 """
 
 from __future__ import annotations
