@@ -38,12 +38,12 @@ class GuardedCore:
         self, options: CacheOptions, store: MutableMapping[str, Any] | None, clock: Callable[[], float]
     ) -> None:
         """Args: options: of the cache. store: keeps the entries; None for one of its own. clock: seconds."""
-        self.options = options
-        self._clock = clock
         if store is not None and not all(callable(getattr(store, name, None)) for name in _STORES):
             raise OptionError("store", store, "a mapping that can be changed, as a dict or a cache of cachetools")
         if not callable(clock):
             raise OptionError("clock", clock, "a function that returns seconds, as time.monotonic")
+        self.options = options
+        self._clock = clock
         self._store = store
         self._start()
         all_caches.add(self)
