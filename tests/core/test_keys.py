@@ -61,11 +61,12 @@ def test_a_text_that_is_no_key_is_refused(text: str) -> None:
         parse_key(text)
 
 
-def test_every_single_mistyped_character_is_noticed() -> None:
+@pytest.mark.parametrize("character", ["A", "é", "\udcff"])
+def test_every_single_mistyped_character_is_noticed(character: str) -> None:
     """A key with one character changed never is another key, and the error never shows it."""
     text = key_of(KeyMode.SIGNED).text()
     for position in range(len(text)):
-        mistyped = text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]
+        mistyped = text[:position] + (character if text[position] != character else "B") + text[position + 1 :]
         with pytest.raises(InvalidKey) as caught:
             parse_key(mistyped)
         assert mistyped not in str(caught.value)

@@ -25,6 +25,7 @@ from atmost.errors import OptionError
         ("max_age", 0),
         ("max_age", -1),
         ("max_age", float("nan")),
+        ("max_age", "5"),
     ],
 )
 def test_a_receivers_option_outside_its_range_is_the_callers_mistake(option, value):

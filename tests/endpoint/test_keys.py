@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,14 @@ def test_key_and_key_file_together_are_refused(file: Path) -> None:
     """Which of the two would hold is not guessed."""
     with pytest.raises(InvalidKey, match="not both"):
         find_keys(text(), file)
+
+
+@pytest.mark.parametrize("key", [[], (), iter(()), 7, b"atmost", [7], {}])
+def test_what_holds_no_key_is_refused_and_does_not_mean_without_keys(key: Any) -> None:
+    """At both ends: whoever meant to have keys must not receive from everybody, nor send unsigned."""
+    for end in (Receiver, Sender):
+        with pytest.raises(InvalidKey):
+            end("memory://keys", key=key)
 
 
 def test_strangers_are_refused_and_counted() -> None:

@@ -62,6 +62,19 @@ def test_receive_waits_for_what_comes(receiver: Receiver, hand: Hand) -> None:
     later.join()
 
 
+@pytest.mark.parametrize("url", ["memory://long", "udp://127.0.0.1:0"])
+@pytest.mark.parametrize("timeout", [1e12, float("inf")])
+def test_receive_waits_longer_than_a_system_can(url: str, timeout: float) -> None:
+    """A timeout beyond what one wait may take is no error; what comes is received."""
+    with Receiver(url, clock_guard=0) as receiver, Sender(receiver.url) as sender:
+        later = threading.Timer(0.02, sender.send, ("late",))
+        later.start()
+        message = receiver.receive(timeout)
+        later.join()
+    assert message is not None
+    assert message.subject == "late"
+
+
 def test_iteration_yields_until_the_receiver_is_closed(receiver: Receiver, hand: Hand) -> None:
     """From inside the loop, too: what the same datagram holds besides is discarded, and counted."""
     hand.data(1, 2)

@@ -89,10 +89,14 @@ def parse_key(text: str) -> Key:
     Raises:
         InvalidKey: it is not one; the message never holds the text.
     """
+    if not isinstance(text, str):
+        raise InvalidKey(f"a key is text, not {type(text).__name__}: {_FORM}")
     body, _, check = text.strip().rpartition(":")
     fields = body.split(":")
     if len(fields) != 4 or fields[0] != _PREFIX or fields[1] not in set(KeyMode) or not fields[2].isdecimal():
         raise InvalidKey(f"a key is {_FORM}")
+    if not text.isascii():
+        raise InvalidKey("the key is mistyped: it holds characters that no key has")
     if not hmac.compare_digest(_check(body), check):
         raise InvalidKey("the key is mistyped or cut: its check digits do not fit")
     try:

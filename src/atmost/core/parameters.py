@@ -35,7 +35,7 @@ class ReceiverOptions:
             value = getattr(self, name)
             if not (isinstance(value, int) and 1 <= value <= 1 << 24):
                 raise OptionError(name, value, f"a whole number from 1 to {1 << 24}")
-        if self.max_age is not None and not 0 < self.max_age <= 1e9:
+        if self.max_age is not None and not (isinstance(self.max_age, (int, float)) and 0 < self.max_age <= 1e9):
             raise OptionError("max_age", self.max_age, "seconds above 0, or None")
 
 
@@ -56,15 +56,14 @@ class SenderOptions:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
-        if not 0 <= self.linger <= 60:
-            raise OptionError("linger", self.linger, "seconds from 0 to 60")
-        if self.max_datagram is not None and not MIN_DATAGRAM <= self.max_datagram <= MAX_DATAGRAM:
-            raise OptionError("max_datagram", self.max_datagram, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
-        if self.max_bytes_per_second is not None and not self.max_bytes_per_second >= 1:
-            raise OptionError(
-                "max_bytes_per_second", self.max_bytes_per_second, "bytes per second, at least 1, or None"
-            )
-        if not MIN_DATAGRAM <= self.max_buffer <= 1 << 30:
-            raise OptionError("max_buffer", self.max_buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
-        if not 0 <= self.max_hold <= 60:
-            raise OptionError("max_hold", self.max_hold, "seconds from 0 to 60")
+        for name in ("linger", "max_hold"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value <= 60):
+                raise OptionError(name, value, "seconds from 0 to 60")
+        size, rate, buffer = self.max_datagram, self.max_bytes_per_second, self.max_buffer
+        if size is not None and not (isinstance(size, int) and MIN_DATAGRAM <= size <= MAX_DATAGRAM):
+            raise OptionError("max_datagram", size, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
+        if rate is not None and not (isinstance(rate, (int, float)) and rate >= 1):
+            raise OptionError("max_bytes_per_second", rate, "bytes per second, at least 1, or None")
+        if not (isinstance(buffer, int) and MIN_DATAGRAM <= buffer <= 1 << 30):
+            raise OptionError("max_buffer", buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")

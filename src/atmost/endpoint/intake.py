@@ -25,7 +25,7 @@ from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
 from atmost.core.shards import parse_shards
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
-from atmost.endpoint.keys import KeyText, find_keys
+from atmost.endpoint.keys import KeyText, check_audience, find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
 from atmost.transport.base import Inlet
@@ -39,6 +39,8 @@ _MESSAGES_A_TURN: Final = 2048
 """Enough to keep the handler busy; what is not read waits in the kernel's buffer."""
 _SLOW_HANDLER: Final = 0.005
 """When the handler has not come back for this long, the socket is emptied into the queue, seconds."""
+_LONGEST_WAIT: Final = 3600.0
+"""What a system can wait for has limits; whoever waits for longer, or for ever, looks again then, seconds."""
 _BOOT_MARGIN: Final = 1.0
 """The longest wait beyond F + G for a clock that was set back during the start (R10), seconds."""
 
@@ -74,8 +76,7 @@ class Intake:
                 see `warn`.
             url, audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue, key, key_file, shards: see there.
         """
-        if not isinstance(audience, str):
-            raise OptionError("audience", audience, "text")
+        check_audience(audience)
         if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
             raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
         if inlet is not None and shards is not None:
@@ -191,8 +192,8 @@ class Intake:
         """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""
         deadline = self._core.next_deadline()
         if deadline is None:
-            return timeout
-        left = max(0.0, deadline - time.monotonic())
+            return None if timeout is None else min(timeout, _LONGEST_WAIT)
+        left = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
         return left if timeout is None else min(left, timeout)
 
     def handle(self, handler: Callable[[Message], object], message: Message) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atmost.core.keys import Key, KeyMode, parse_key, require_encryption
-from atmost.errors import InvalidKey
+from atmost.errors import InvalidKey, OptionError
 
 KeyText = str | Iterable[str]
 """One key's text, or several."""
@@ -22,13 +22,15 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
         key_file: a file with a key's text on each line; empty lines and lines that begin with # are skipped.
 
     Raises:
-        InvalidKey: a text is no key, both arguments were given, or the file is missing, empty or readable by others.
+        InvalidKey: a text is no key, there is none in `key`, both arguments were given, or the file is missing, empty or readable by others.
         MissingExtra: a key is for encryption, and the package `cryptography` is not installed.
     """
     if key is not None and key_file is not None:
         raise InvalidKey("give key or key_file, not both")
     if key is not None:
-        texts = [key] if isinstance(key, str) else list(key)
+        texts = list(key) if isinstance(key, Iterable) and not isinstance(key, (str, bytes)) else [key]
+        if not texts:  # whoever meant to have keys must not go without
+            raise InvalidKey("no key was given: None, and not an empty list, is for no key")
     elif key_file is not None:
         texts = _read(Path(key_file))
     else:
@@ -37,6 +39,20 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
     if any(found.mode is KeyMode.ENCRYPTED for found in keys):
         require_encryption()
     return keys
+
+
+def check_audience(audience: object) -> None:
+    """Sees to it that tags can depend on it.
+
+    Raises:
+        OptionError: it is no text, or none that has bytes.
+    """
+    try:
+        if not isinstance(audience, str):
+            raise OptionError("audience", audience, "text")
+        audience.encode()
+    except UnicodeEncodeError:
+        raise OptionError("audience", audience, "text without lone surrogates") from None
 
 
 def _read(path: Path) -> list[str]:
