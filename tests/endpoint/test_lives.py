@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from atmost import Receiver, Sender, SenderStats
-from tests.real import BOUND, Program, program, raw_receiver, until, url_of
+from atmost import OptionError, Receiver, Sender, SenderStats
+from atmost.core.keys import KeyMode, new_key
+from tests.real import BOUND, Program, program, raw_receiver, until, url_of, waiting
 
 RECEIVE = """
 import json, sys, threading
@@ -152,6 +154,31 @@ def test_a_receiver_that_comes_later_gets_the_rest(url: str, tmp_path: Path) -> 
             assert arrived.payload >= 10
             assert receiver.ledger().before_join == arrived.payload
             assert receiver.ledger().lost == 0
+
+
+def test_a_sender_that_is_closed_sends_nothing_more(tmp_path: Path) -> None:
+    """Neither `flush` nor another key wakes it, long after a beacon would have been due; it opens no socket again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "a"))
+        with Sender(f"unix://{tmp_path}/a", linger=0) as sender:
+            sender.send("a")
+        arrived = len(waiting(receiver))
+        sender._core.beacon_at = 0.0
+        sender.flush()
+        sender.change_key(new_key(bytes(32), 1, KeyMode.SIGNED).text())
+        assert (arrived, waiting(receiver)) == (5, [])
+        assert sender._outlet._sock is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 86_401, None])
+def test_a_sender_cannot_be_closed_for_ever(timeout: Any) -> None:
+    """It says so, and can still be closed."""
+    sender = Sender("memory://nobody")
+    sender.send("a")
+    with pytest.raises(OptionError, match="timeout"):
+        sender.close(timeout)
+    sender.close(0)
+    assert not sender.send("a")
 
 
 def test_a_unix_path_that_is_no_receiver_is_counted_by_name(tmp_path: Path) -> None:

@@ -144,6 +144,20 @@ def test_a_malformed_subject_is_the_callers_mistake(subject: Any, problem: str, 
     assert sender.stats() == SenderStats(0)
 
 
+class Dotted(str):
+    """Text of a class of its own, which the encoder does not know."""
+
+    __slots__ = ()
+
+
+def test_a_subject_that_cannot_be_carried_is_told_from_the_payload(sender: Sender) -> None:
+    """Also when the same subject was sent on before as plain text."""
+    for _ in range(2):
+        with pytest.raises(SubjectError, match=r"Dotted, which cannot be carried: send str\(subject\)"):
+            sender.send(Dotted("a.b"), 1)
+        assert sender.send(str(Dotted("a.b")), 1)
+
+
 def test_many_subjects_are_all_accepted(sender: Sender, receiver: Receiver) -> None:
     """The memory of those that were checked is bounded; what is forgotten is checked again."""
     for number in range(10_000):

@@ -46,7 +46,14 @@ def sender() -> Iterator[Sender]:
         ("max_hold", -0.1),
         ("max_hold", 61),
         ("audience", 7),
+        ("audience", "\udcff"),
         ("name", 7),
+        ("linger", "1"),
+        ("max_datagram", "1432"),
+        ("max_datagram", 1432.5),
+        ("max_bytes_per_second", "1000"),
+        ("max_buffer", None),
+        ("max_hold", None),
     ],
 )
 def test_an_option_outside_its_range_says_what_is_expected(option: str, value: Any) -> None:

@@ -8,18 +8,21 @@ from typing import Any
 import msgspec
 
 from atmost.core.datagram import encode_message
-from atmost.errors import PayloadNotEncodable
+from atmost.errors import PayloadNotEncodable, SubjectError
 
 _DEPTH = 64
 
 
-def explain(payload: Any, error: Exception) -> PayloadNotEncodable:
+def explain(payload: Any, error: Exception, subject: str = "") -> PayloadNotEncodable | SubjectError:
     """Finds the innermost value that cannot be encoded.
 
     Args:
         payload: what was given to `send()`.
         error: what encoding it raised.
+        subject: what it was to be sent on.
     """
+    if not _encodable(subject):
+        return SubjectError(subject, f"is a {type(subject).__qualname__}, which cannot be carried: send str(subject)")
     if isinstance(error, RecursionError):
         return PayloadNotEncodable("payload", "nested too deeply, or contains itself")
     where, value = _innermost("payload", payload, _DEPTH)

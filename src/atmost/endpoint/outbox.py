@@ -185,7 +185,7 @@ class Outbox:
     def _change_seals(self, key_id: int, seals: SealFactory) -> None:
         """Ends the session under its own seal; the next one has these."""
         with self._handing:
-            if self._core.began:
+            if self._core.began and not self._core.closed:
                 self._say_goodbye(self._core)
             self._key_id, self._seals = key_id, seals
             self._core.change_key(key_id, seals)

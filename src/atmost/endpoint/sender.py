@@ -7,7 +7,6 @@ Here is what a caller sees, and the life of a sender; how threads and forks shar
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import time
@@ -23,7 +22,8 @@ from atmost.core.limits import GOODBYES
 from atmost.core.names import check_subject
 from atmost.core.parameters import SenderOptions
 from atmost.endpoint.encoding import explain
-from atmost.endpoint.keys import find_keys
+from atmost.endpoint.ending import at_end
+from atmost.endpoint.keys import check_audience, find_keys
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.endpoint.naming import find_name
 from atmost.endpoint.outbox import Outbox
@@ -32,6 +32,7 @@ from atmost.transport.connect import open_outlet
 from atmost.transport.url import DEFAULT_URL
 
 _SUBJECTS_KEPT: Final = 4096
+_LONGEST_CLOSE: Final = 86_400
 _EXIT_TIMEOUT: Final = 0.05
 """What closing at the interpreter's exit may take, seconds a sender."""
 _ALL: Final = 1 << 20
@@ -90,8 +91,7 @@ class Sender(Outbox):
             max_buffer=max_buffer,
             max_hold=max_hold,
         )
-        if not isinstance(audience, str):
-            raise OptionError("audience", audience, "text")
+        check_audience(audience)
         shown = find_name(name)
         key_id, seals = sealing(find_keys(key, key_file), audience)
         outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
@@ -122,7 +122,7 @@ class Sender(Outbox):
             True when the message is on its way or waits for company, False when it was dropped and counted.
 
         Raises:
-            SubjectError: the subject is malformed.
+            SubjectError: the subject is malformed, or of a class of its own that cannot be carried.
             LossNotTolerated: the subject was declared must-deliver.
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
@@ -136,7 +136,7 @@ class Sender(Outbox):
         try:
             item = encode_message((subject, payload))
         except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
-            raise explain(payload, error) from None
+            raise explain(payload, error, subject) from None
         core = self._core
         size = core.size + len(item)
         if size > core.capacity:
@@ -149,7 +149,8 @@ class Sender(Outbox):
 
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
-        self._hand_over(time.monotonic(), turns=_ALL)
+        if not self._core.closed:  # the goodbye was the last; a socket of its own would be opened for more
+            self._hand_over(time.monotonic(), turns=_ALL)
 
     def change_key(self, key: str) -> None:
         """Rotates the key: what was given to `send()` before still leaves under the old one, the rest in a new session.
@@ -166,8 +167,13 @@ class Sender(Outbox):
         """Hands over what waits, says goodbye and lets go of the socket; may be called twice.
 
         Args:
-            timeout: seconds over which the goodbyes are spaced; 0 sends only one.
+            timeout: seconds over which the goodbyes are spaced, at most 86,400; 0 sends only one.
+
+        Raises:
+            OptionError: the timeout is longer, or no number.
         """
+        if not (isinstance(timeout, (int, float)) and timeout <= _LONGEST_CLOSE):
+            raise OptionError("timeout", timeout, f"seconds from 0 to {_LONGEST_CLOSE}")
         core = self._core
         if core.closed or os.getpid() != self._pid:
             core.close()
@@ -273,6 +279,6 @@ def close_senders() -> None:
 
 
 on_declaration(_forget_subjects)
-atexit.register(close_senders)
+at_end(close_senders)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
