@@ -71,6 +71,29 @@ def test_our_own_series_have_their_sender_and_completeness(accept):
     assert dict(below)[next(bound for bound, _ in sorted(below) if bound > 1)] == 2.0
 
 
+@pytest.mark.parametrize("accept", ["", OPEN])
+def test_counters_do_not_fall_when_a_process_is_forgotten(accept):
+    """What its forgotten processes had counted stays in a sender's counters and histograms, at /metrics and in the list."""
+    asked = Asked(max_senders=3)
+    before = {}
+    for life in range(8):
+        registry = Registry(asked.state, "shop")
+        registry.metrics.counter("orders_total", "Orders taken").inc(5)
+        registry.metrics.histogram("latency").observe(0.5 + life)
+        registry.turn(T0 + life)
+        asked.exporter = asked.app._exporter = type(asked.exporter)(asked.views)
+        found = scrape(asked, accept)
+        assert found["orders_total", (("sender", "shop"),)] == 5.0 * (life + 1)
+        assert found["latency_bucket", (("le", "+Inf"), ("sender", "shop"))] == life + 1
+        assert found["latency_sum", (("sender", "shop"),)] == pytest.approx(sum(0.5 + each for each in range(life + 1)))
+        last = {each["name"]: each["last"] for each in asked.json("/api/v1/series")["series"]}
+        assert (last["orders_total"], last["latency"]) == (5 * (life + 1), life + 1)
+        buckets = {labels: value for (name, labels), value in found.items() if name == "latency_bucket"}
+        assert all(buckets.get(labels, value) >= value for labels, value in before.items())
+        before = buckets
+    assert asked.state.metrics.counts["lives_folded"] == 5
+
+
 def test_what_nobody_repeats_any_more_is_not_shown():
     """A gauge's last value is no value of now; a counter's total stays."""
     asked = Asked()

@@ -120,6 +120,45 @@ def test_a_life_that_returns_is_shown_again_and_counted_once():
     assert reader.counts.get("retired", 0) == 0
 
 
+def test_what_returns_piece_by_piece_lowers_no_total():
+    """Series that have not changed come later than others: each is taken out of the totals when it is there again."""
+    reader = MetricsReader(max_series=8, now=0.0)
+    away = Process(reader, 0, 2, 1)
+    away.speak(0.0)
+    for number in (1, 2):
+        Process(reader, number).speak(700.0)
+    assert away.shown() == 0
+    assert reader.retired()["p0", "h0", ()].count == 1
+    away.metrics.counter("a_total", "", ("x",)).labels(0).inc(100)
+    away.speak(1400.0)
+    assert away.shown() < 3
+    assert reader.total("a_total", sender="p0") == 103
+    for turn in range(12):
+        if turn == 5:
+            away.histograms[0].observe(2.0)
+        away.speak(1401.0 + turn)
+        assert reader.total("a_total", sender="p0") == 103
+        assert reader.total("h0", sender="p0") == 1 + (turn >= 5)
+    assert away.shown() == 2
+    assert [key for key in reader.retired() if key[0] == "p0"] == []
+
+
+def test_histograms_that_are_gone_keep_their_buckets():
+    """They are pooled over all lives; one that returns is taken out again, and the others stay."""
+    reader = MetricsReader(max_histograms=1, now=0.0)
+    lives = [Process(reader, 0, 0, 1) for _ in range(3)]
+    for number, life in enumerate(lives):
+        life.histograms[0].observe(-3.0 * number)
+        life.speak(number * 700.0)
+    pooled = reader.retired()["p0", "h0", ()]
+    assert (pooled.count, pooled.sum, len(pooled.positive), len(pooled.negative), pooled.zero) == (4, -1.0, 1, 1, 1)
+    lives[0].histograms[0].observe(5.0)
+    lives[0].speak(2800.0)
+    pooled = reader.retired()["p0", "h0", ()]
+    assert (pooled.count, pooled.sum, len(pooled.positive), len(pooled.negative), pooled.zero) == (4, -7.0, 1, 2, 0)
+    assert reader.total("h0") == 7
+
+
 def test_an_old_snapshot_of_a_life_that_made_room_brings_nothing_back():
     """It came late; what is known is newer."""
     reader = MetricsReader(max_series=8, now=0.0)

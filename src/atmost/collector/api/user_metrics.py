@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from atmost.collector.api.prometheus_names import label_names, metric_name
 from atmost.collector.api.views import Views
 from atmost.collector.state.listing import COMPLETENESS_OF
-from atmost.collector.state.series import Snapshot, grouped, snapshot
+from atmost.collector.state.series import Snapshot, grouped, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
 from atmost.uses.metrics.buckets import GAMMA, Buckets
 from atmost.uses.metrics.query import Found, completeness
@@ -112,10 +112,12 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
         text, kind = metric.help or f"{metric.kind} {name}", metric.kind
         shown = dict(zip(label_names(label for label, _ in labels), (value for _, value in labels), strict=True))
         shown["sender"] = sender
-        family = metric_name(name, kind)
+        family, before = metric_name(name, kind), retired_of(seen, (name, sender, labels))
         if kind == "histogram":
             pooled = Buckets()
             with lock:
+                if isinstance(before, Buckets):
+                    pooled.merge(before)
                 for each in lives:
                     if each.series.buckets is not None:
                         pooled.merge(each.series.buckets)
@@ -123,7 +125,8 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
             continue
         known = [each.last for each in lives if each.last is not None]
         if kind == "counter" and known:
-            yield _Sample(family, kind, text, shown, sum(known))
+            total = sum(known) + (0 if isinstance(before, Buckets) else before)
+            yield _Sample(family, kind, text, shown, total)
         elif kind != "counter" and latest.last is not None and now - latest.series.updated <= FRESH[kind]:
             yield _Sample(family, "gauge", text, shown, latest.last)
     falling = {series.name for series in seen.theirs if series.falls}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from atmost.collector.state.series import Labels, Snapshot, grouped
+from atmost.collector.state.series import Labels, Snapshot, grouped, retired_of
 from atmost.collector.state.statsd import StatsdSeries
+from atmost.uses.metrics.buckets import Buckets
 from atmost.uses.metrics.query import Found, completeness
 from atmost.uses.metrics.state import Metric
 
@@ -57,7 +58,9 @@ def listed(
         if place < len(ours):
             name, sender, labels, lives = ours[place]
             metric = seen.metrics[name]
-            rows.append(_of_ours(metric, sender, labels, lives, now, knows=knows_loss(metric.kind)))
+            before = retired_of(seen, (name, sender, labels))
+            counted = before.count if isinstance(before, Buckets) else before
+            rows.append(_of_ours(metric, sender, labels, lives, counted, now, knows=knows_loss(metric.kind)))
         else:
             rows.append(_of_statsd(theirs[place - len(ours)]))
     return rows, max(0, len(keys) - limit)
@@ -73,11 +76,11 @@ def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
 
 
 def _of_ours(
-    metric: Metric, sender: str, labels: Labels, lives: list[Found], now: float, *, knows: bool
+    metric: Metric, sender: str, labels: Labels, lives: list[Found], before: float, now: float, *, knows: bool
 ) -> SeriesFacts:
     latest = max(lives, key=lambda each: each.series.updated)
     known = [each.last for each in lives if each.last is not None]
-    last = sum(known) if known and metric.kind in {"counter", "histogram"} else latest.last
+    last = sum(known) + before if known and metric.kind in {"counter", "histogram"} else latest.last
     return SeriesFacts(
         metric.name,
         dict(labels),

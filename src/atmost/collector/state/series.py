@@ -14,6 +14,7 @@ from atmost.collector.state.statsd import StatsdSeries
 from atmost.uses.metrics.buckets import Buckets
 from atmost.uses.metrics.query import Found
 from atmost.uses.metrics.recent import RECENT
+from atmost.uses.metrics.retired import RetiredKey
 from atmost.uses.metrics.state import Metric
 
 if TYPE_CHECKING:
@@ -81,12 +82,15 @@ class Snapshot(NamedTuple):
     ours: list[tuple[str, Found]]
     metrics: Mapping[str, Metric]
     theirs: list[StatsdSeries]
+    retired: Mapping[RetiredKey, float | Buckets] = {}
+    """What processes that are forgotten had counted of the same series; of histograms read only under the lock."""
 
 
 def snapshot(state: CollectorState, question: Question | None = None) -> Snapshot:
     """All series, or those that fit a question; call it under the state's lock."""
     if question is None:
-        return Snapshot(state.metrics.found(), state.metrics.metrics, list(state.statsd.series.values()))
+        theirs = list(state.statsd.series.values())
+        return Snapshot(state.metrics.found(), state.metrics.metrics, theirs, state.metrics.retired())
     ours = state.metrics.found(question.name, question.labels, question.sender)
     return Snapshot(ours, state.metrics.metrics, [] if ours or question.sender else _statsd_of(state, question))
 
@@ -128,6 +132,12 @@ def grouped(seen: Snapshot) -> dict[GroupKey, list[Found]]:
         names = metrics[name].label_names
         groups.setdefault((name, each.sender, tuple(zip(names, each.labels, strict=False))), []).append(each)
     return groups
+
+
+def retired_of(seen: Snapshot, key: GroupKey) -> float | Buckets:
+    """What was counted of a series before, by processes that are forgotten; 0 where there is nothing."""
+    name, sender, labels = key
+    return seen.retired.get((sender, name, tuple(value for _, value in labels)), 0)
 
 
 def _statsd_of(state: CollectorState, question: Question) -> list[StatsdSeries]:

@@ -15,8 +15,10 @@ from typing import Any
 from atmost.core.events import Event
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
+from atmost.uses.metrics.buckets import Buckets
 from atmost.uses.metrics.life import Missing
 from atmost.uses.metrics.query import Found, Match, Window, completeness, totals, window
+from atmost.uses.metrics.retired import RetiredKey
 from atmost.uses.metrics.ring import Slot
 from atmost.uses.metrics.state import Metric, ReaderState
 
@@ -235,6 +237,10 @@ class MetricsReader:
             sender: only this sender's.
         """
         return list(self._match(name, labels, sender).named(self._state.lives.values(), self._state.plain.values()))
+
+    def retired(self) -> dict[RetiredKey, float | Buckets]:
+        """What lives that were folded had counted, by sender, name and labels; to be added to `found`, and not to be changed."""
+        return self._state.retired.shown()
 
     def series(self, name: str) -> list[tuple[str, dict[str, str], float | None]]:
         """Sender, labels and last value (of a histogram: observations) of every series of a name, one a life."""

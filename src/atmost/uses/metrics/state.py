@@ -113,7 +113,8 @@ class ReaderState:
             self.counts["malformed"] += 1
             return
         returned = self.retired.knows(part.life)
-        if returned and not self.retired.take_back(part.life, part.number):
+        returning = self.retired.take_back(part.life, part.number) if returned else {}
+        if returning is None:
             self.counts["retired"] += 1
             return
         life = self.lives.get(part.life)
@@ -122,6 +123,7 @@ class ReaderState:
             watched = -1.0 if returned else now - (self._began if self._began is not None else now)
             self._make_room()
             life = self.lives[part.life] = Life(part, session, now, watched=watched, grace=self._grace)
+            life.returning = returning
         if not life.receive(part, now):
             self.counts["repeated"] += 1
             return
@@ -140,6 +142,8 @@ class ReaderState:
         if key not in life.series and not self._admit(len(life.series), now, histogram=histogram):
             return
         series = life.find(key, entry.born, self._ring, histogram=histogram)
+        if life.returning and (counted := life.returning.pop(key, None)) is not None:
+            self.retired.subtract(counted)
         counts = entry.born >= life.first
         amount: float | None
         if isinstance(entry, wire.HistogramEntry):
