@@ -80,7 +80,7 @@ def collect(
     from atmost.cli.collect_view import Notable, account_of, banner, second
     from atmost.collector.daemon.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
     from atmost.collector.daemon.own_logs import set_up_logging, take_down_logging
-    from atmost.collector.watch import Watch
+    from atmost.collector.state.senders import SenderTable
 
     flags["audience"] = flags["audience"] or None
 
@@ -99,10 +99,10 @@ def collect(
             click.echo(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True), err=True)
             if not as_json:
                 click.echo("\n".join(banner(daemon)))
-            watch, notable = Watch(began), Notable(daemon)
+            table, notable = SenderTable(began), Notable(daemon)
             while not asked.is_set() and (seconds is None or time.monotonic() - began < seconds):
                 if as_json:
-                    click.echo(to_json(second(daemon, watch)))
+                    click.echo(to_json(second(daemon, table)))
                 else:
                     for line in notable.lines():
                         click.echo(line)

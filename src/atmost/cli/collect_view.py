@@ -13,7 +13,7 @@ import click
 from atmost.cli.output import account_lines, clock_time, harmless, places
 from atmost.collector.daemon.daemon import CollectorDaemon
 from atmost.collector.state.listeners import ListenerStats
-from atmost.collector.watch import Watch
+from atmost.collector.state.senders import SenderRow, SenderTable
 from atmost.core.events import Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.uses.heartbeats import Change
@@ -31,10 +31,10 @@ def banner(daemon: CollectorDaemon) -> list[str]:
     return lines
 
 
-def second(daemon: CollectorDaemon, watch: Watch) -> dict[str, Any]:
-    """The account of this moment with rates, as an object."""
+def second(daemon: CollectorDaemon, table: SenderTable) -> dict[str, Any]:
+    """The account of this moment, as an object; rates are since the table's last look."""
     ledger = daemon.ledger()
-    rows = watch.look(ledger, time.monotonic())
+    table.look({daemon.url: ledger}, time.monotonic())
     totals = asdict(ledger)
     del totals["sessions"]
     with daemon.state.lock:
@@ -43,9 +43,27 @@ def second(daemon: CollectorDaemon, watch: Watch) -> dict[str, Any]:
         "type": "second",
         "time": time.time(),
         **totals,
-        "senders": rows,
+        "senders": [_sender(row) for row in table.rows()],
         "listeners": listeners,
         "addresses": [{"kind": kind, "url": url} for kind, url in daemon.addresses],
+    }
+
+
+def _sender(row: SenderRow) -> dict[str, Any]:
+    account = row.account
+    return {
+        "sender": account.name,
+        "host": account.host,
+        "pid": account.pid,
+        "session": account.id,
+        "tail": account.tail.value,
+        "rate": row.rate,
+        "delivered": account.delivered,
+        "lost": account.lost,
+        "late": account.late,
+        "pending": account.pending,
+        "duplicates_refused": account.refused.get("duplicate", 0),
+        "last_seen": account.last_seen,
     }
 
 

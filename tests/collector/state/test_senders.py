@@ -1,5 +1,7 @@
 """The sender table: rates, totals over receivers, and clocks that cause refusals."""
 
+import pytest
+
 from atmost.collector.state.senders import SenderTable, totals
 from atmost.core.events import ClockAlarm, ClockTrouble, Tail
 from atmost.core.ledger import Ledger, SessionLedger
@@ -32,6 +34,45 @@ def test_rates_are_between_two_looks():
     table.look({"a": ledger(row("x", 20), row("y", 100, 2))}, 3.0)
     assert [(each.account.name, each.rate) for each in table.rows()] == [("y", 50.0), ("x", 5.0)]
     assert table.rate == 55.0
+
+
+def rates(table, now, **delivered):
+    """The rates by sender after one more look, in the order of the rows."""
+    rows = [row(name, count, number) for number, (name, count) in enumerate(sorted(delivered.items()))]
+    table.look({"a": ledger(*rows)}, now)
+    return {each.account.name: each.rate for each in table.rows()}
+
+
+def test_a_sender_that_is_gone_is_forgotten():
+    """One that comes is counted from nothing: its first row shows all of it, also when it had been there before."""
+    table = SenderTable(0.0)
+    rates(table, 1.0, a=10)
+    assert rates(table, 3.0, a=10, b=4) == {"a": 0.0, "b": 2.0}
+    assert rates(table, 4.0, a=10) == {"a": 0.0}
+    assert rates(table, 5.0, a=10, b=4) == {"a": 0.0, "b": 4.0}
+
+
+def test_one_identity_under_two_keys_is_two_senders():
+    """A session is known by both."""
+    table = SenderTable(0.0)
+    for now in (1.0, 2.0):
+        table.look({"a": ledger(row("x", round(10 * now)), row("x", 500, key_id=7))}, now)
+    assert [(each.account.key_id, each.rate) for each in table.rows()] == [(0, 10.0), (7, 0.0)]
+
+
+def test_quiet_rows_keep_their_places():
+    """Behind what comes faster, by what was delivered, then by name."""
+    table = SenderTable(0.0)
+    rates(table, 1.0, d=50, c=10, b=50, a=0)
+    assert list(rates(table, 2.0, d=50, c=20, b=50, a=1)) == ["c", "a", "b", "d"]
+
+
+@pytest.mark.parametrize("now", [0.0, -1.0])
+def test_two_looks_at_one_moment_divide_by_no_zero(now):
+    """Nor does a clock that seems to stand or to go back."""
+    table = SenderTable(0.0)
+    rates(table, 0.0, a=1)
+    assert rates(table, now, a=1) == {"a": 0.0}
 
 
 def test_totals_are_of_all_receivers():
