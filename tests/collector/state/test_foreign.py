@@ -2,6 +2,7 @@
 
 import json
 
+from atmost.collector.state import foreign as module
 from atmost.collector.state.foreign import ForeignLogs
 from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.records import Gap
@@ -73,6 +74,27 @@ def test_numbers_that_overtake_each_other_leave_no_gap():
     assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1]
     feed_syslog(foreign, text.format(10), source="10.0.0.2:514", now=T0 + 2)
     assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1, 1]
+
+
+def test_a_number_may_be_of_an_older_hole():
+    """Each of the last holes of a counter is lowered by its own, and only once."""
+    tail, foreign = make()
+    text = '<13>1 - web-1 shop - - [meta sequenceId="{}"] m'
+    for second, number in enumerate((1, 3, 6, 8)):
+        feed_syslog(foreign, text.format(number), now=T0 + 2 * second)
+    for number in (2, 2, 5):
+        feed_syslog(foreign, text.format(number), now=T0 + 9)
+    assert [entry.lost for entry in tail.entries() if isinstance(entry, Gap)] == [1, 1]
+
+
+def test_what_is_remembered_of_senders_is_bounded(monkeypatch):
+    """Whoever they say they are, and however many."""
+    monkeypatch.setattr(module, "_KEPT", 3)
+    _, foreign = make()
+    for host in range(20):
+        for number in (1, 3):
+            feed_syslog(foreign, f'<13>1 - host-{host} app-{host} - - [meta sequenceId="{number}"] m')
+    assert (len(foreign._last), len(foreign._gaps), len(foreign._holes)) == (3, 3, 3)
 
 
 def test_a_long_record_is_cut_and_marked():

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from atmost.transport.nats import outages
 from atmost.transport.nats.dial import Connection, DialError
 from atmost.transport.nats.link import Link
 from atmost.transport.nats.outlet import _Sending
@@ -42,4 +43,19 @@ def test_a_process_may_have_many_descriptors():
         with pytest.raises(DialError, match="takes nothing"):
             link._write(connection, [b"PONG\r\n"])
         link._finish(connection)
+    link.close()
+
+
+def test_a_connection_that_held_ends_the_long_pauses(monkeypatch):
+    """The next outage is one of its own, and its server is tried again soon."""
+    monkeypatch.setattr(outages, "_HOLDS", 0.0)
+    link = Link(ADDRESS, _Sending(ADDRESS), "test")
+    for _ in range(10):
+        link._outages.pause()
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.close()
+    link._serve(Connection(near, Cutter(), Server("127.0.0.1", 1), {}))
+    assert link.losses == 1
+    assert link._outages.pause() <= 0.1
     link.close()
