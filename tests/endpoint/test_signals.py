@@ -31,3 +31,13 @@ def test_one_ctrl_c_that_is_told_twice_asks_only(clock):
         signal.raise_signal(signal.SIGINT)
         clock[0] += signals.INSISTS_AFTER / 2
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_key_that_is_held_down_insists_too(clock):
+    """The time is that since the first one, however many come between."""
+    with signals.ended_by_signals(lambda: None):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            clock[0] += signals.INSISTS_AFTER / 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
