@@ -18,6 +18,16 @@ from atmost.core.events import ClockTrouble
 _MAX_HEARTBEATS: Final = 500
 _ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
 """Of the other states nobody can say it."""
+_EXTRA: Final = {
+    "http_requests": "HTTP requests, those that were refused among them",
+    "http_refused": "HTTP requests and connections that were refused, whatever the reason",
+    "http_slow_requests": "HTTP connections that were ended because a request did not come in time",
+    "http_slow_readers": "HTTP connections that were ended because nobody took the answer in time",
+    "http_streams_refused": "Event streams that were refused, for there were too many",
+    "http_stream_entries_skipped": "Log entries that readers of the event stream missed, for they did not keep up",
+    "defects": "Faults of the collector's own, after which it went on",
+}
+"""What the further counters count."""
 Own = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 
 
@@ -48,7 +58,7 @@ class OwnMetrics:
         yield from self._of_logs()
         yield from self._of_heartbeats(overview.alive)
         for name, count in self._extra().items():
-            yield CounterMetricFamily(f"atmost_collector_{name}", name.replace("_", " "), count)
+            yield CounterMetricFamily(f"atmost_collector_{name}", _EXTRA[name], count)
 
     def of_export(self, user: UserMetrics) -> Iterator[Own]:
         """Yields what the last rendering left out."""
@@ -118,7 +128,7 @@ class OwnMetrics:
             "atmost_listener_kernel_drops", "Datagrams the kernel dropped at the socket", labels=labels
         )
         queue = CounterMetricFamily(
-            "atmost_listener_queue_drops", "Dropped for the collector was too slow", labels=labels
+            "atmost_listener_queue_drops", "What was received and dropped, for the collector was too slow", labels=labels
         )
         for each in listeners:
             at = (each.kind, each.address)
