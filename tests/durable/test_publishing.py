@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import sys
 from contextlib import suppress
 
@@ -134,6 +135,32 @@ def test_a_payload_beyond_the_server_s_limit_is_told_at_once(request, start: Ser
 
     error = asyncio.run(large())
     assert (error.attempts, error.unknown) == (1, False)
+
+
+def test_an_outage_leaves_nothing_behind(request, start: Server):
+    """However often it was tried meanwhile: nothing is kept for answers to what was never handed over, or is too large."""
+    kept, own = stream(request), start()
+
+    def waiting():
+        gc.collect()
+        return sum(isinstance(each, asyncio.Future) and not each.done() for each in gc.get_objects())
+
+    async def outage():
+        async with AtLeastOnce(own.url, kept, retry_delay=0.001, max_retry_delay=0.002) as publisher:
+            await publisher.publish(f"{kept.name}.a", 1)
+            before = waiting()
+            own.kill()
+            await until(lambda: not publisher.connected)
+            publishing = asyncio.ensure_future(publisher.publish(f"{kept.name}.a", 2))
+            await until(lambda: publisher.stats().get("retries", 0) > 100)
+            own.start()
+            await publishing
+            for _ in range(20):
+                with pytest.raises(NotAcknowledged):
+                    await publisher.publish(f"{kept.name}.a", bytes(1 << 21))
+            assert waiting() < before + 20
+
+    asyncio.run(outage())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,8 +20,9 @@ from atmost.errors import AddressError, MissingExtra
 from atmost.transport.url import without_credentials
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from nats.js.client import JetStreamContext
+
+    from atmost.durable.client import Asking
 
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _CONNECT_TIMEOUT: Final = 2
@@ -55,16 +56,18 @@ class Engine:
         self._servers = [_checked(part.strip(), shown) for part in url.split(",")]
         self.url = ",".join(map(without_credentials, self._servers))
         try:
-            import nats.aio.client
+            import nats.aio.client  # noqa: F401  before ours, which is loaded once and for all
         except ImportError:
             raise MissingExtra("nats", "atmost.durable") from None
-        self._new: type[Client] = nats.aio.client.Client
+        from atmost.durable.client import Asking
+
+        self._new = Asking
         self._stream = stream
         self._name = name
         self._options = dict(connect)
         self._counts = counts
         self._opening = asyncio.Lock()
-        self._client: Client | None = None
+        self._client: Asking | None = None
         self._js: JetStreamContext | None = None
         self._last = ""
         self._refused = asyncio.Event()
@@ -140,7 +143,7 @@ class Engine:
         else:
             self._client, self._js = client, js
 
-    async def _connect(self, client: Client) -> None:
+    async def _connect(self, client: Asking) -> None:
         """Until a server takes the connection, or refuses who asks."""
 
         async def on_disconnect() -> None:
@@ -162,6 +165,7 @@ class Engine:
             "pending_size": 0,  # nothing is kept for a server that is not there: it would be published behind our back later
             **self._options,
         }
+        client.buffered = bool(options["pending_size"])
         connecting = asyncio.ensure_future(client.connect(**options))
         refused = asyncio.ensure_future(self._refused.wait())
         try:
