@@ -128,7 +128,9 @@ class OwnMetrics:
             "atmost_listener_kernel_drops", "Datagrams the kernel dropped at the socket", labels=labels
         )
         queue = CounterMetricFamily(
-            "atmost_listener_queue_drops", "What was received and dropped, for the collector was too slow", labels=labels
+            "atmost_listener_queue_drops",
+            "What was received and dropped, for the collector was too slow",
+            labels=labels,
         )
         for each in listeners:
             at = (each.kind, each.address)
