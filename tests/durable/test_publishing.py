@@ -16,6 +16,7 @@ from atmost.durable import AtLeastOnce, ExactlyOnce, NotAcknowledged, NotConnect
 from tests.durable.conftest import Server
 from tests.durable.jetstream import JetStream, Relay
 from tests.durable.scene import until
+from tests.real import BOUND
 
 pytestmark = pytest.mark.needs("nats-server")
 NOWHERE = "nats://127.0.0.1:1"
@@ -187,19 +188,19 @@ def test_once_closed_nothing_is_waited_for(request, server):
     kept = stream(request)
 
     async def closed():
-        publisher = AtLeastOnce(server.url, kept)
+        publisher = AtLeastOnce(server.url, kept, deadline=3 * BOUND)
         await publisher.publish(f"{kept.name}.a", 1)
         await publisher.close()
         with pytest.raises(NotAcknowledged, match=r"last: closed\): it is not stored"):
             await publisher.publish(f"{kept.name}.a", 1)
-        waiting = AtLeastOnce(NOWHERE, kept)
+        waiting = AtLeastOnce(NOWHERE, kept, deadline=3 * BOUND)
         publishing = asyncio.create_task(waiting.publish(f"{kept.name}.a", 1))
         await until(lambda: waiting.stats().get("trouble"))
         await waiting.close()
         with pytest.raises(NotAcknowledged, match=r"last: closed\): it is not stored"):
             await publishing
 
-    asyncio.run(closed())
+    asyncio.run(asyncio.wait_for(closed(), BOUND))
 
 
 def test_wrong_credentials_are_told_at_once(request, start: Server):
