@@ -3,12 +3,15 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atmost import Message, Receiver, Sender
+from atmost.core.events import Event
 from tests.endpoint.tape import Hand
 from tests.real import BOUND, program, run, until
 
@@ -170,3 +173,67 @@ def test_a_program_that_forgets_its_receiver_ends_all_the_same(tmp_path: Path) -
     """Nothing of it keeps the interpreter; the next receiver finds a stale socket at most."""
     assert run(FORGOTTEN, f"unix://{tmp_path}/a.sock") == ""
     Receiver(f"unix://{tmp_path}/a.sock", clock_guard=0).close()
+
+
+def test_what_was_being_booked_when_a_signal_handler_closed_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It interrupts the receiver's own thread anywhere in a turn; nothing is delivered after it has closed."""
+    with Receiver("memory://closing") as receiver:
+        Hand(receiver.url).data(1, 2, 3)
+        core = receiver._intake._core
+        take = core.receive
+
+        def interrupted(datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
+            events = take(datagram, now, wall_us)
+            receiver.close()
+            return events
+
+        monkeypatch.setattr(core, "receive", interrupted)
+        assert list(receiver) == []
+        ledger = receiver.ledger()
+    assert (ledger.delivered, ledger.queued, ledger.discarded) == (0, 0, 3)
+    assert ledger.balanced()
+
+
+def test_what_was_taken_from_the_queue_when_a_signal_handler_closed_is_discarded() -> None:
+    """As before, between the queue and the consumer."""
+    with Receiver("memory://closing") as receiver:
+        Hand(receiver.url).data(1, 2, 3)
+        intake = receiver._intake
+        intake.pump()
+
+        class Interrupted(deque[Sequence[Event]]):
+            def popleft(self) -> Sequence[Event]:
+                batch = super().popleft()
+                receiver.close()
+                return batch
+
+        intake._queue = Interrupted(intake._queue)
+        assert receiver.receive(0) is None
+        ledger = receiver.ledger()
+    assert (ledger.delivered, ledger.queued, ledger.discarded) == (0, 0, 3)
+    assert ledger.balanced()
+
+
+def test_a_signal_handler_that_asks_for_the_account_books_no_loss_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R19: what is due is left to the turn that it has interrupted, whether that reads or settles."""
+    with Receiver("memory://closing", grace=0) as receiver:
+        hand = Hand(receiver.url)
+        hand.data(1)
+        hand.make(*range(5))
+        hand.data(2)
+        core = receiver._intake._core
+        settle, take, depths = core.handle_deadline, core.receive, [0]
+
+        def interrupted(work: Callable[..., Sequence[Event]], *arguments: Any) -> Sequence[Event]:
+            depths.append(depths[-1] + 1)
+            receiver.ledger()
+            events = work(*arguments)
+            receiver.ledger()
+            depths.append(depths[-1] - 1)
+            return events
+
+        monkeypatch.setattr(core, "handle_deadline", lambda *given: interrupted(settle, *given))
+        monkeypatch.setattr(core, "receive", lambda *given: interrupted(take, *given))
+        assert [receiver.receive(0) is not None for _ in range(2)] == [True, True]
+        assert receiver.ledger().lost == 5
+        assert max(depths) == 1

@@ -113,6 +113,8 @@ class Intake:
         self._waiting = 0
         self._lock = threading.RLock()  # a signal handler may close the receiver in the middle of a turn
         self._last_pump = 0.0
+        self._busy = False
+        """Whether the core is in the middle of something."""
         self._complained: dict[str, float] = {}
         self._pid = os.getpid()
         self.current: Iterator[Event] = iter(())
@@ -153,7 +155,9 @@ class Intake:
             self._waiting -= _messages_in(batch)
             self._current_batch = batch
             self.current = iter(batch)
-            return True
+            if self.closed:  # by a signal handler, in the middle of this
+                self._discard(list(self.current))
+            return not self.closed
 
     def pump(self, messages: int = _MESSAGES_A_TURN) -> bool:
         """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due.
@@ -171,6 +175,7 @@ class Intake:
             more = True
             receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
             goal = self._waiting + messages
+            self._busy = True
             for _ in range(_DATAGRAMS_A_TURN):
                 datagram = receive()
                 if datagram is None or self.closed:
@@ -181,6 +186,7 @@ class Intake:
                     self._put(events)
                     if self._waiting >= goal:
                         break
+            self._busy = False
             now = self._last_pump = time.monotonic()
             self._handle_deadlines(now)
         if self.inlet.ended is not None and not self.closed:
@@ -212,7 +218,7 @@ class Intake:
             )
 
     def ledger(self) -> Ledger:
-        """The account at this moment."""
+        """The account at this moment; a signal handler may find one datagram half booked, where it has interrupted the consumer."""
         with self._lock:
             now = time.monotonic()
             if not self.closed:
@@ -227,8 +233,7 @@ class Intake:
             self.closed = True
             rest = list(self.current)  # taken from under the consumer's hands: each message goes to one of the two
             for batch in (rest, *self._queue):
-                if batch and batch[0].__class__ is Message:
-                    self._core.discarded(batch[0].session.key, len(batch))
+                self._discard(batch)
             self._queue.clear()
             self._waiting = 0
         self.inlet.close()
@@ -254,8 +259,10 @@ class Intake:
 
     def _handle_deadlines(self, now: float) -> None:
         deadline = self._core.next_deadline()
-        if deadline is not None and deadline <= now:
+        if deadline is not None and deadline <= now and not self._busy:
+            self._busy = True  # a signal handler that asks for the ledger must not book the same loss
             events = self._core.handle_deadline(now)
+            self._busy = False
             if events:
                 self._put(events)
 
@@ -275,6 +282,9 @@ class Intake:
         count = len(events)
         if not count:
             return
+        if self.closed:  # by a signal handler, in the middle of a turn
+            self._discard(events)
+            return
         room = self._max_queue - self._waiting
         if count > room:
             session = _session_of(events)
@@ -287,6 +297,12 @@ class Intake:
         if count:
             self._waiting += count
             self._queue.append(events)
+
+    def _discard(self, batch: Sequence[Event]) -> None:
+        """Counts what no handler will see."""
+        session = _session_of(batch) if batch else None
+        if session is not None:
+            self._core.discarded(session.key, len(batch))
 
     def _queued(self) -> dict[bytes, int]:
         """Messages waiting for the handler, by session key."""

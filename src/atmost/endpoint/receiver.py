@@ -170,7 +170,10 @@ class Receiver:
         self._intake.change_keys(key)
 
     def ledger(self) -> Ledger:
-        """The account of this incarnation at this moment; from any thread."""
+        """The account of this incarnation at this moment; from any thread.
+
+        A signal handler that has interrupted the consumer may find one datagram half booked.
+        """
         return self._intake.ledger()
 
     def close(self) -> None:
