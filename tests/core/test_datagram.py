@@ -1,6 +1,7 @@
 """The wire format, version 1: what becomes of a header, of messages and of a report, and what is not ours."""
 
 import struct
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -206,3 +207,40 @@ def test_a_padded_datagram_is_accepted_without_its_padding(kind):
     there.take(datagram(kind=kind, flags=FLAG_PADDED, body=padded, start_us=there.wall_us, sent_us=there.wall_us))
     assert there.ledger().accepted == 1
     assert there.payloads == (["x"] if kind is Kind.DATA else [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "arrives"),
+    [
+        (b"\x81\x92\x01\x02\xc0", {(1, 2): None}),
+        (b"\x82\x01\x01\x01\x02", {1: 2}),
+        (b"\x81\xc4\x01a\xc0", {b"a": None}),
+        (b"\x81\xc0\xc0", {None: None}),
+        (
+            b"\xc7\x0c\xff\x00\x00\x00\x00" + struct.pack(">q", 253_402_300_799),
+            datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        ),
+        (b"\xc7\x0c\xff\x00\x00\x00\x00" + struct.pack(">q", -62_135_596_800), datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_what_other_encoders_may_write_is_taken(payload: bytes, arrives: object) -> None:
+    """As docs/wire.md says of payloads: keys of every kind that can be one, and times that have a date."""
+    taken = unpack_messages(b"\xdc\x00\x01\x92\xa1a" + payload, 1)
+    assert taken is not None
+    assert taken[0].payload == arrives
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x81\x80\xc0",
+        b"\x81\x91\x80\xc0",
+        b"\x81\xd4\x05a\xc0",
+        b"\x81\x91\xd4\x05a\xc0",
+        b"\xc7\x0c\xff\x00\x00\x00\x00" + struct.pack(">q", 253_402_300_800),
+        b"\xc7\x0c\xff\x00\x00\x00\x00" + struct.pack(">q", -62_135_596_801),
+    ],
+)
+def test_what_has_no_value_here_is_malformed(payload: bytes) -> None:
+    """As docs/wire.md says of payloads: a map or an extension as a key, also inside an array; a time without a date."""
+    assert unpack_messages(b"\xdc\x00\x01\x92\xa1a" + payload, 1) is None
