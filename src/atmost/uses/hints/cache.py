@@ -69,7 +69,7 @@ class HintedCache(GuardedCore):
             clock: seconds that never step back, the same as in every `feed` and `tick`.
 
         Raises:
-            OptionError: an option is outside its range.
+            OptionError: an option is outside its range, or what was given as store, receiver, own or clock is none.
             SubjectError: the subject cannot be used.
             AtMostError: as from `Receiver`, when it is given as an address.
         """

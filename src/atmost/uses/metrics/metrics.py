@@ -64,7 +64,7 @@ class Metrics:
             process: also measure this process: processor time, memory, open files, threads.
 
         Raises:
-            OptionError: an option is outside its range.
+            OptionError: an option is outside its range, or the sender is none.
             SubjectError: the subject cannot be used.
             LossNotTolerated: subjects below it must be delivered.
         """
