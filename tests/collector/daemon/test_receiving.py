@@ -2,7 +2,6 @@
 
 import logging
 
-from atmost.collector.daemon.own_logs import OwnFormatter
 from tests.collector.daemon.scene import collecting
 from tests.real import until
 
@@ -20,15 +19,3 @@ def test_a_fault_of_ours_does_not_end_the_collector(monkeypatch, caplog):
         until(lambda: state.statsd.series)
         assert b"atmost_collector_defects_total 3.0" in collector.get("/metrics")[1]
     assert [record.getMessage() for record in caplog.records] == ["a fault in receiving; the collector goes on"]
-
-
-def test_lines_of_the_log_stay_lines():
-    """Whatever a stranger's text holds; in both forms."""
-    record = logging.LogRecord("atmost", logging.WARNING, "f", 1, 'bad "name"\nlevel=error \x1b[2J', (), None)
-    record.peer = "10.0.0.1"
-    for form in ("keyvalue", "json"):
-        line = OwnFormatter(form).format(record)
-        assert "\n" not in line
-        assert "\x1b" not in line
-        assert "10.0.0.1" in line
-    assert OwnFormatter("keyvalue").format(record).split(" ", 3)[1:3] == ["level=warning", "logger=atmost"]

@@ -13,7 +13,9 @@ from typing import Final
 
 from atmost.ingest.rejected import escaped
 
-LOGGERS: Final = ("atmost", "uvicorn", "asyncio")
+_LOGGERS: Final = ("atmost", "uvicorn", "asyncio")
+_LEVELS: Final = {"atmost.collector": logging.INFO, "uvicorn": logging.ERROR}
+"""What strangers send uvicorn is counted, and is no line each."""
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -46,21 +48,23 @@ def set_up_logging(form: str) -> logging.Handler:
     """Sends what this process says of itself to stderr; returns the handler, for `take_down_logging`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OwnFormatter(form))
-    for name in LOGGERS:
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.propagate = False
-    logging.getLogger("atmost.collector").setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is counted, and is no line each
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
     return handler
 
 
 def take_down_logging(handler: logging.Handler) -> None:
     """Undoes `set_up_logging`."""
-    for name in LOGGERS:
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.removeHandler(handler)
         logger.propagate = True
+    for name in _LEVELS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def _quoted(text: str) -> str:
