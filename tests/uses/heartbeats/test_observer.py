@@ -131,6 +131,16 @@ def test_beacons_are_signs_of_life(monitor, worker):
     assert monitor.observe(Ledger(sessions=[row(worker, 9.0)]), 602.1) == []
 
 
+def test_beacons_are_signs_of_life_of_the_fastest_too(monitor):
+    """What is too soon to be another beacon of one that beats once a second is five beats of another."""
+    fast = FakeSender(monitor, interval=0.01)
+    end = steady(fast, 6000)
+    for turn in range(100):
+        now = end + turn * 0.01
+        assert monitor.observe(Ledger(sessions=[row(fast, 0.001)]), now) == []
+        assert monitor.tick(now) == []
+
+
 def test_the_same_beacon_told_again_begins_no_new_silence(monitor, worker):
     """Its age is told to the microsecond, by another clock reading each time; a doubt is held once in a silence all the same."""
     run(monitor, 601.0)
