@@ -3,6 +3,7 @@
 import pytest
 
 from atmost.core.events import SessionClosed
+from atmost.uses.hints.life import Life
 from tests.uses.hints.scene import Scene, Voice, keys_of, marks
 
 A, B = keys_of(7, 2)
@@ -161,3 +162,23 @@ def test_nobody_takes_over_who_was_there_before(scene, name):
     scene.told(peer.mark(), older.mark())
     marks(scene, peer, 4)
     assert scene.cache.blind
+
+
+def test_the_silence_of_many_does_not_make_the_marks_of_others_dear(monkeypatch):
+    """Half a fleet is gone at once: a mark of the others does not look at all of them, or the reader would fall behind too."""
+    scene = Scene()
+    voices = [Voice(scene, f"writer-{number}") for number in range(200)]
+    for second in range(6):
+        if second < 5:
+            scene.told(*(voice.mark() for voice in voices[second and 100 :]))
+        scene.now += 1.0
+    assert scene.cache.blind
+    looked, judge = [], Life.deadline
+    monkeypatch.setattr(Life, "deadline", lambda life, grace: looked.append(life) or judge(life, grace))
+    for _ in range(10):
+        scene.told(*(voice.mark() for voice in voices[100:]))
+        scene.now += 1.0
+    assert len(looked) < 10 * 200 * 4
+    assert scene.cache.blind
+    scene.told(*(voice.mark() for voice in voices))
+    assert not scene.cache.blind

@@ -83,8 +83,9 @@ class Lives:
         for sequence, number in enumerate((*mark.keys, *mark.tags, mark.prefixes)):
             if number > life.numbers[sequence]:
                 self._reach(life, sequence, number, now)
+        silent = now >= life.deadline(self._grace)
         life.heard(mark, session, now)
-        if self.blind_since is not None:
+        if silent:  # else it makes nobody else's silence less
             self.tick(now)
 
     def left(self, session: bytes) -> None:
@@ -96,6 +97,7 @@ class Lives:
     def tick(self, now: float) -> None:
         """Gives up what is due, and finds out who is silent for too long; `blind_since` is right afterwards."""
         due, blind = inf, inf
+        newest: dict[object, list[Life]] = {}
         for key, life in list(self._lives.items()):
             if life.gaps:
                 self._give_up(life, now)
@@ -109,7 +111,7 @@ class Lives:
                     due = min(due, forget)
                 else:
                     del self._lives[key]
-            elif life.left or self._superseded(life):
+            elif life.left or _superseded(life, newest := newest or self._newest()):
                 self._end(key, Reason.ENDED, deadline)
             elif now >= forget:
                 self.counts["forgotten"] += 1
@@ -153,12 +155,16 @@ class Lives:
                 return True
         return False
 
-    def _superseded(self, life: Life) -> bool:
-        """Whether somebody of the same name on the same host began after its last sign: then it was restarted."""
-        return any(
-            other is not life and other.origin == life.origin and other.began >= life.as_of and not other.closed
-            for other in self._lives.values()
-        )
+    def _newest(self) -> dict[object, list[Life]]:
+        """By name and host the two lives that began last."""
+        newest: dict[object, list[Life]] = {}
+        for life in self._lives.values():
+            if not life.closed:
+                two = newest.setdefault(life.origin, [])
+                two.append(life)
+                if len(two) > 2:
+                    two.remove(min(two, key=_began))
+        return newest
 
     def _end(self, key: bytes, reason: Reason, since: float) -> None:
         """Knows a life no more: what it said last may be lost, in any shard."""
@@ -192,3 +198,12 @@ class Lives:
             self._changes.suspect_tags(affected(shard, life.shards, self._shards), epoch, reason, since)
         else:
             self._changes.suspect_keys(affected(shard, life.shards, self._shards), epoch, reason, since)
+
+
+def _began(life: Life) -> float:
+    return life.began
+
+
+def _superseded(life: Life, newest: dict[object, list[Life]]) -> bool:
+    """Whether somebody of the same name on the same host began after its last sign: then it was restarted."""
+    return any(other is not life and other.began >= life.as_of for other in newest[life.origin])
