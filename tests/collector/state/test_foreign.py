@@ -97,6 +97,22 @@ def test_what_is_remembered_of_senders_is_bounded(monkeypatch):
     assert (len(foreign._last), len(foreign._gaps), len(foreign._holes)) == (3, 3, 3)
 
 
+def test_who_goes_on_is_not_forgotten_for_strangers(monkeypatch):
+    """Its next gap begins where it was heard last, is joined with the one before, and is lowered by what comes late."""
+    monkeypatch.setattr(module, "_KEPT", 3)
+    tail, foreign = make()
+    text = '<13>1 - {} {} - - [meta sequenceId="{}"] m'
+    for turn in range(10):
+        feed_syslog(foreign, text.format("web-1", "shop", 3 * turn + 1), now=T0 + 0.1 * turn)
+        for stranger in range(2):
+            for number in (1, 3):
+                name = f"{turn}-{stranger}"
+                feed_syslog(foreign, text.format(name, name, number), source=f"10.0.0.9:{turn}", now=T0 + 0.1 * turn)
+    feed_syslog(foreign, text.format("web-1", "shop", 27), now=T0 + 2)
+    [gap] = [entry for entry in tail.entries() if isinstance(entry, Gap) and entry.sender == "shop"]
+    assert (gap.lost, gap.from_) == (17, T0)
+
+
 def test_a_long_record_is_cut_and_marked():
     """The bound is the operator's."""
     tail, foreign = make(max_record=300)

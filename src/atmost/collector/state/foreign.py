@@ -72,15 +72,13 @@ class ForeignLogs:
         sender = record.application or record.host
         if isinstance(found, SyslogGap):
             gap = self._gap(sender, found.lost, "syslog_sequence", self._last.get(key, now), now)
-            self._holes.setdefault(key, deque(maxlen=_HOLES)).append((found, gap))
-            if len(self._holes) > _KEPT:
-                del self._holes[next(iter(self._holes))]
+            holes = self._holes.pop(key, None) or deque(maxlen=_HOLES)
+            holes.append((found, gap))
+            _keep(self._holes, key, holes)
         elif isinstance(found, SyslogLate):
             self._came(key, found.number)
         if record.sequence is not None:
-            self._last[key] = now
-            if len(self._last) > _KEPT:
-                del self._last[next(iter(self._last))]
+            _keep(self._last, key, now)
         given: dict[str, Any] = {
             "facility": record.facility,
             **{name: getattr(record, name) for name in ("process", "message_id") if getattr(record, name)},
@@ -147,12 +145,11 @@ class ForeignLogs:
         if last is not None and last.lost and now - last.t < _GAP_EVERY:
             last.to = max(last.to, now)
             self._tail.change(last, last.lost + lost, None)
+            _keep(self._gaps, (name, reason), last)
             return last
         gap = Gap(t=now, sender=name, lost=lost, by_level=None, reason=reason, from_=since, to=now, verified=verified)
         self._tail.add(gap)
-        self._gaps[name, reason] = gap
-        if len(self._gaps) > _KEPT:
-            del self._gaps[next(iter(self._gaps))]
+        _keep(self._gaps, (name, reason), gap)
         return gap
 
     def _add(
@@ -187,3 +184,11 @@ class ForeignLogs:
                 source=source,
             )
         )
+
+
+def _keep(kept: dict[tuple[str, str], Any], key: tuple[str, str], value: object) -> None:
+    """Remembers, and forgets what was remembered longest ago: not what is in use, where strangers come and go."""
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > _KEPT:
+        del kept[next(iter(kept))]
