@@ -22,7 +22,7 @@ from atmost.core.datagram import (
     unpack_beacon,
     unpack_messages,
 )
-from atmost.core.limits import HEADER, MAX_NAME, OVERHEAD, TAG
+from atmost.core.limits import HEADER, MAX_NAME, MAX_REASON, MAX_REASONS, OVERHEAD, TAG
 from tests.core.twins import Receiving, beacon_body, datagram, messages
 
 payloads = st.recursive(
@@ -244,3 +244,14 @@ def test_what_other_encoders_may_write_is_taken(payload: bytes, arrives: object)
 def test_what_has_no_value_here_is_malformed(payload: bytes) -> None:
     """As docs/wire.md says of payloads: a map or an extension as a key, also inside an array; a time without a date."""
     assert unpack_messages(b"\xdc\x00\x01\x92\xa1a" + payload, 1) is None
+
+
+@pytest.mark.parametrize("field", ["dropped", "refused"])
+def test_r16_a_report_has_few_and_short_names(field: str) -> None:
+    """R16: it is kept with its session, so a flood of forged ones would otherwise cost a megabyte each."""
+    most = {str(number).rjust(MAX_REASON, "x"): 1 for number in range(MAX_REASONS)}
+    taken = unpack_beacon(beacon_body(**{field: most}))
+    assert taken is not None
+    assert getattr(taken, field) == most
+    assert unpack_beacon(beacon_body(**{field: {**most, "one more": 1}})) is None
+    assert unpack_beacon(beacon_body(**{field: {"x" * (MAX_REASON + 1): 1}})) is None

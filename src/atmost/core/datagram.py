@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from atmost.core.events import Message
-from atmost.core.limits import HEADER, MAGIC, MAX_NAME, TAG, VERSION
+from atmost.core.limits import HEADER, MAGIC, MAX_NAME, MAX_REASON, MAX_REASONS, TAG, VERSION
 
 HEADER_LAYOUT: Final = struct.Struct(">BBHQQQQQHH")
 """magic, version and type, key_id, start_us, random64, sequence, prior, sent_us, count, flags."""
@@ -102,7 +102,10 @@ def pack_beacon(beacon: BeaconBody) -> bytes:
 
 
 def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
-    """A sender's report, or None when it is malformed; as is one with a longer name than a sender may have."""
+    """A sender's report, or None when it is malformed; as is one with longer or more names than a sender may have.
+
+    It is kept with its session: a flood of forged ones must not cost more memory than their number.
+    """
     try:
         beacon = _decode_beacon(body)
     except Exception:  # noqa: BLE001  as above
@@ -112,6 +115,9 @@ def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
         return None
     if len(beacon.name) > MAX_NAME or len(beacon.host) > MAX_NAME:
         return None
+    for counted in (beacon.dropped, beacon.refused):
+        if len(counted) > MAX_REASONS or any(len(name) > MAX_REASON for name in counted):
+            return None
     return beacon
 
 

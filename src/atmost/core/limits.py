@@ -43,6 +43,10 @@ MAX_DATAGRAM: Final = 65_507
 """The largest UDP payload over IPv4, bytes."""
 MAX_NAME: Final = 128
 """A sender's or a host's name, characters."""
+MAX_REASONS: Final = 64
+"""Reasons, or errno names, in one report: few systems have a hundred, and no sender meets them all."""
+MAX_REASON: Final = 32
+"""One of these, characters."""
 
 # --- the receiver ---------------------------------------------------------------------------------------------------
 
