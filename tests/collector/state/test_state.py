@@ -82,6 +82,14 @@ def test_every_limit_is_told_with_its_use_and_hits():
     assert found["log_record"] == (256, 1)
 
 
+def test_each_receiver_has_room_for_as_many_senders():
+    """Workers and further addresses remember sessions of their own: what is in use never looks like more than there is."""
+    for workers, addresses, most in ((1, 0, 4), (1, 1, 4), (1, 2, 8), (3, 1, 12), (3, 2, 16)):
+        state = make_state(max_senders=4, workers=workers)
+        state.look({f"udp://h:{number}": Ledger() for number in range(addresses)}, T0, 1.0)
+        assert {limit.name: limit.max for limit in state.limits()}["senders"] == most
+
+
 def test_reload_changes_the_limits_that_may_change():
     """The tail is cut at once."""
     state = make_state()

@@ -100,7 +100,13 @@ class CollectorOptions:
     max_histograms: int = option(
         250, "of the series of each kind, those that are histograms: up to 1 MB each", unit="series", least=1
     )
-    max_senders: int = option(MAX_SESSIONS, "sessions remembered", unit="sessions", least=1, most=1_000_000)
+    max_senders: int = option(
+        MAX_SESSIONS,
+        "sessions remembered, by each address in bind and each worker",
+        unit="sessions",
+        least=1,
+        most=1_000_000,
+    )
     max_heartbeats: int = option(4096, "heartbeats watched", unit="heartbeats", least=1, most=1_000_000)
     max_queue: int = option(MAX_QUEUE, "messages that wait for the state", unit="messages", least=1, most=1 << 30)
     max_log_records: int = option(20_000, "records of the log tail", unit="records", least=1, reload=True)
@@ -147,13 +153,17 @@ class CollectorOptions:
         if self.token and self.token_file:
             raise ConfigError("token", "give token or token_file, not both")
 
+    def receivers(self, addresses: int) -> int:
+        """How many there are, each with sessions of its own: one an address, and of the first one as many as workers."""
+        return max(1, addresses) + self.workers - 1
+
     def memory_bound(self) -> int:
         """About how many bytes the process can come to need, whatever is sent to it."""
         return (
             _BASE_BYTES
             + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
             + 2 * self.max_histograms * _HISTOGRAM_BYTES
-            + self.max_senders * _SENDER_BYTES * 2
+            + self.max_senders * _SENDER_BYTES * (1 + self.receivers(len(self.bind)))
             + self.max_heartbeats * _HEARTBEAT_BYTES
             + self.max_log_bytes * 2
             + self.max_queue * 512

@@ -207,7 +207,7 @@ class CollectorState:
             Limit(
                 "senders",
                 sum(len(ledger.sessions) for ledger in ledgers),
-                options.max_senders,
+                options.max_senders * options.receivers(len(ledgers)),
                 sum(ledger.evicted for ledger in ledgers),
             ),
             Limit("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
