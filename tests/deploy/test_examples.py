@@ -44,7 +44,7 @@ def test_the_collector_takes_its_example(commands):
     assert all(parse_url(url) for url in options.bind)
     for kind in ("statsd", "syslog", "gelf"):
         assert all(parse_place(place, kind) for place in getattr(options, kind))
-    assert options.memory_bound() == CollectorOptions().memory_bound()
+    assert options.memory_bound() == CollectorOptions(bind=options.bind).memory_bound()
 
 
 def test_what_is_commented_out_would_be_taken_too(tmp_path, commands):
