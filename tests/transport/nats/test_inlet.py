@@ -5,8 +5,10 @@ import os
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import psutil
 import pytest
 
 import atmost
@@ -121,6 +123,16 @@ def test_no_server_is_an_error_at_once():
     (port,) = free_ports(1)
     with pytest.raises(atmost.BindError, match=f"no connection to {HOST}:{port}: Connection refused; is it running"):
         atmost.Receiver(f"nats://{HOST}:{port}/c")
+
+
+def test_a_server_that_goes_away_meanwhile_is_told_as_such(tmp_path):
+    """Nothing of what is claimed comes back then, which is no matter of permissions."""
+    with running([NatsServer(tmp_path)]) as [server], ThreadPoolExecutor(1) as threads:
+        claiming = threads.submit(atmost.Receiver, server.url(options=LEASE), **FAST)
+        until(lambda: any(each.raddr and each.raddr.port == server.port for each in psutil.Process().net_connections()))
+        server.kill()
+        with pytest.raises(atmost.BindError, match="Connection refused; is it running"):
+            claiming.result(BOUND)
 
 
 @pytest.mark.parametrize(

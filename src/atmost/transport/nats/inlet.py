@@ -150,10 +150,12 @@ class NatsInlet:
         deadline = lease_clock() + TIMEOUT * len(self._address.servers) + _CLAIM_SPARE
         while not receiving.decided.wait(0.02):
             now = lease_clock()
-            if receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline):
-                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
+            never = receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline)
             # One that hears itself is only waiting for somebody's longer lease.
-            if receiving.connected_at is not None and now > receiving.heard_at + receiving.patience:
+            unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
+            if never or (unheard and link.trouble):
+                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
+            if unheard:
                 raise BindError(
                     self.url,
                     f"what is published on {self._address.presence} does not come back: "
