@@ -116,6 +116,42 @@ def test_what_finds_the_queue_full_is_dropped_and_counted_exactly(counts: list[i
     assert drain(intake) == ["more"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "queued"),
+    [
+        ([1024] * 8, 5),  # each counts as two
+        ([511] * 12, 10),
+        ([60_000], 1),  # a single one always finds room
+        ([60_000, 1], 1),
+        ([1, 60_000], 1),
+    ],
+)
+def test_large_messages_count_as_several(sizes: list[int], queued: int, intake: Intake) -> None:
+    """Or they would fill the memory long before the queue is full."""
+    hand = Hand(URL)
+    for size in sizes:
+        hand.data("x" * (size - 100 if size > 100 else size))
+    intake.pump(messages=1000)
+    ledger = intake.ledger()
+    assert (ledger.queued, ledger.overflow) == (queued, len(sizes) - queued)
+    assert len(drain(intake)) == queued
+    hand.data("more")
+    intake.pump()
+    assert drain(intake) == ["more"]
+    assert intake.ledger().balanced()
+
+
+def test_of_a_datagram_of_large_messages_as_many_are_kept_as_find_room(intake: Intake) -> None:
+    """The first ones, as of small ones."""
+    hand = Hand(URL)
+    hand.data(0)
+    hand.data(*(f"{number}{'x' * 1024}" for number in range(8)))
+    intake.pump(messages=1000)
+    ledger = intake.ledger()
+    assert (ledger.queued, ledger.overflow) == (1 + 4, 4)
+    assert [str(payload)[0] for payload in drain(intake)] == list("00123")
+
+
 def test_a_slow_handler_does_not_keep_the_socket_from_being_read() -> None:
     """What arrives meanwhile goes into the queue, and beyond it is counted here: not lost in the kernel, unseen."""
     handled = []

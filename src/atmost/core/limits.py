@@ -58,6 +58,8 @@ GRACE: Final = 1.0
 """Missing becomes lost after one to two of these (R19), seconds."""
 MAX_QUEUE: Final = 131_072
 """Messages between the core and the handler (R14)."""
+QUEUED_BYTES: Final = 512
+"""Of a datagram, on average, that a message between the core and the handler counts for; a larger one counts as several."""
 MAX_GAPS: Final = 1024
 """Gaps remembered for one session; beyond it the oldest two are joined."""
 MAX_GAPS_TOTAL: Final = 65_536

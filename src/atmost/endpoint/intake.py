@@ -19,7 +19,7 @@ from typing import Final
 from atmost.core.events import Event, Message, Session, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.ledger import Ledger
-from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
+from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
@@ -109,7 +109,8 @@ class Intake:
             self.warn()
         self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
         self._max_queue = max_queue
-        self._queue: deque[Sequence[Event]] = deque()
+        self._queue: deque[tuple[int, Sequence[Event]]] = deque()
+        """Batches with their weights, which `_waiting` sums up."""
         self._waiting = 0
         self._lock = threading.RLock()  # a signal handler may close the receiver in the middle of a turn
         self._last_pump = 0.0
@@ -151,8 +152,8 @@ class Intake:
         with self._lock:  # or a batch could slip past `close`
             if not self._queue:
                 return False
-            batch = self._queue.popleft()
-            self._waiting -= _messages_in(batch)
+            weight, batch = self._queue.popleft()
+            self._waiting -= weight
             self._current_batch = batch
             self.current = iter(batch)
             if self.closed:  # by a signal handler, in the middle of this
@@ -183,7 +184,7 @@ class Intake:
                     break
                 events = take(datagram, time.monotonic(), clock())
                 if events:
-                    self._put(events)
+                    self._put(events, len(datagram))
                     if self._waiting >= goal:
                         break
             self._busy = False
@@ -232,7 +233,7 @@ class Intake:
                 return
             self.closed = True
             rest = list(self.current)  # taken from under the consumer's hands: each message goes to one of the two
-            for batch in (rest, *self._queue):
+            for batch in (rest, *(batch for _, batch in self._queue)):
                 self._discard(batch)
             self._queue.clear()
             self._waiting = 0
@@ -264,9 +265,10 @@ class Intake:
             events = self._core.handle_deadline(now)
             self._busy = False
             if events:
-                self._put(events)
+                self._put(events, 0)
 
-    def _put(self, events: Sequence[Event]) -> None:
+    def _put(self, events: Sequence[Event], size: int) -> None:
+        """Queues what a datagram of so many bytes brought, as far as there is room."""
         if events[0].__class__ is not Message:
             if any(isinstance(event, SessionEvicted) and event.live for event in events) and self._may_complain(
                 "eviction"
@@ -277,7 +279,7 @@ class Intake:
                     self._core.options.max_sessions,
                 )
             if self.wants_events and len(self._queue) < self._max_queue:
-                self._queue.append([event for event in events if event.__class__ is not Message])
+                self._queue.append((0, [event for event in events if event.__class__ is not Message]))
             events = [event for event in events if event.__class__ is Message]
         count = len(events)
         if not count:
@@ -285,18 +287,20 @@ class Intake:
         if self.closed:  # by a signal handler, in the middle of a turn
             self._discard(events)
             return
+        # Large messages count as several, lest they fill the memory; an empty queue takes one of any size.
+        weight = count if size <= count * QUEUED_BYTES else -(-size // QUEUED_BYTES)
         room = self._max_queue - self._waiting
-        if count > room:
+        if weight > room:
             session = _session_of(events)
             assert session is not None
-            trouble = self._core.overflowed(session, count - room, time.monotonic())
+            kept = count * room // weight if self._waiting else max(1, count * room // weight)
+            trouble = self._core.overflowed(session, count - kept, time.monotonic())
             if trouble and self.wants_events:
-                self._queue.append(trouble)
-            events = events[:room]
-            count = room
-        if count:
-            self._waiting += count
-            self._queue.append(events)
+                self._queue.append((0, trouble))
+            events, weight = events[:kept], room
+        if events:
+            self._waiting += weight
+            self._queue.append((weight, events))
 
     def _discard(self, batch: Sequence[Event]) -> None:
         """Counts what no handler will see."""
@@ -307,7 +311,7 @@ class Intake:
     def _queued(self) -> dict[bytes, int]:
         """Messages waiting for the handler, by session key."""
         queued: Counter[bytes] = Counter()
-        for batch in list(self._queue):
+        for _, batch in list(self._queue):
             session = _session_of(batch)
             if session is not None:
                 queued[session.key] += len(batch)
@@ -322,10 +326,6 @@ def _session_of(batch: Sequence[Event]) -> Session | None:
     """The sender of a batch of messages, which all come from one datagram; None for a batch of other events."""
     first = batch[0]
     return first.session if isinstance(first, Message) else None
-
-
-def _messages_in(batch: Sequence[Event]) -> int:
-    return len(batch) if batch[0].__class__ is Message else 0
 
 
 def _abandon_after_fork() -> None:

@@ -53,7 +53,8 @@ class Receiver:
             clock_guard: G, seconds this host's clock may be set back in total between starts; None takes 0.5.
                 Larger survives larger steps, and lengthens the start by as much.
             max_age: seconds; older datagrams are refused as `expired`; None accepts any age.
-            max_queue: messages that wait for a slow handler; beyond it they are dropped and counted as `overflow`.
+            max_queue: messages that wait for a slow handler, those above 512 bytes counting as several; beyond it they are
+                dropped and counted as `overflow`.
             key: the text of a key, or of several; datagrams of other keys, or of none, are refused. None takes `key_file`,
                 then `ATMOST_KEY`; without any, only datagrams without a key are accepted.
             key_file: a file with a key on each line, readable by its owner only.
