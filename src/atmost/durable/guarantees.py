@@ -23,6 +23,7 @@ from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
 from atmost.durable.sqlite import SQLiteStore
 from atmost.durable.streams import ensure_consumer
 from atmost.durable.tasks import end
+from atmost.endpoint.givens import check_handler
 from atmost.errors import OptionError, SubjectError
 
 
@@ -177,8 +178,7 @@ class AtLeastOnce:
         return f"<{type(self).__name__} {self._stream.name} on {self._engine.url}>"
 
     def _consume_options(self, handler: Handler, durable: str, options: dict[str, Any]) -> ConsumeOptions:
-        if not callable(handler):  # every message would fail on it until it is poison
-            raise OptionError("handler", handler, "a function of a message, plain or async")
+        check_handler(handler, awaited=True)  # every message would fail on it until it is poison
         try:
             made = ConsumeOptions(durable=durable, **options)
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""Checks senders and receivers where they are given to what will use them later, often from a thread nobody looks at.
+"""Checks senders, receivers and handlers where they are given to what will use them later, often where nobody looks.
 
 By what they can do, for tests and adapters give their own. Pure functions, safe from any thread.
 """
@@ -43,3 +43,20 @@ def check_receiver(receiver: T, *, awaited: bool = False) -> T:
         kind = "an AsyncReceiver, in an event loop" if awaited else "a Receiver, not an AsyncReceiver"
         raise OptionError("receiver", receiver, kind)
     return receiver
+
+
+def check_handler(handler: T, *, awaited: bool = False) -> T:
+    """Returns what is to be called with messages.
+
+    Args:
+        handler: what was given.
+        awaited: whether what it returns is awaited.
+
+    Raises:
+        OptionError: it cannot be called; or its coroutines would never run.
+    """
+    if not callable(handler):
+        raise OptionError("handler", handler, f"a function of a message{', plain or async' if awaited else ''}")
+    if not awaited and (iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__)):
+        raise OptionError("handler", handler, "a plain function; AsyncReceiver awaits one that is async")
+    return handler

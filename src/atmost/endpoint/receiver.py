@@ -15,6 +15,7 @@ from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.names import matcher
+from atmost.endpoint.givens import check_handler
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.keys import KeyText
 
@@ -151,8 +152,10 @@ class Receiver:
             subjects: patterns; messages on other subjects count as delivered.
 
         Raises:
+            OptionError: the handler cannot be called, or is async.
             SubjectError: a pattern is malformed.
         """
+        check_handler(handler)
         matches, intake = matcher(subjects), self._intake
         handle = intake.handle
         while self._advance(None):

@@ -16,6 +16,7 @@ from typing import Any, Self
 from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.names import matcher
+from atmost.endpoint.givens import check_handler
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.keys import KeyText
 
@@ -106,8 +107,10 @@ class AsyncReceiver:
         What it raises is counted and never redelivered; a handler that is cancelled is counted too.
 
         Raises:
+            OptionError: the handler cannot be called.
             SubjectError: a pattern is malformed.
         """
+        check_handler(handler, awaited=True)
         matches, intake = matcher(subjects), self._intake
         while await self._advance(None):
             for event in intake.current:

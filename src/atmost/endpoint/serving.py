@@ -11,6 +11,7 @@ from typing import Final
 
 from atmost.core.events import Message
 from atmost.core.names import matcher
+from atmost.endpoint.givens import check_handler
 from atmost.endpoint.intake import Intake
 
 Handler = Callable[[Message], object]
@@ -31,10 +32,11 @@ class Serving:
             subjects: patterns; messages on other subjects count as delivered.
 
         Raises:
+            OptionError: the handler cannot be called, or is async.
             SubjectError: a pattern is malformed.
         """
         self._intake = intake
-        self._handler = handler
+        self._handler = check_handler(handler)
         self._matches = matcher(subjects)
         self._asked = False
         self._until = float("inf")

@@ -28,6 +28,7 @@ from atmost.core.merging import MergedLedger, merge_ledgers, retire
 from atmost.core.names import matcher
 from atmost.endpoint.arguments import ReceiverArguments
 from atmost.endpoint.forking import Child, fork_worker
+from atmost.endpoint.givens import check_handler
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.reports import Ask
 from atmost.endpoint.serving import Handler
@@ -74,7 +75,7 @@ class Workers:
             options: of `Receiver`, for each worker; a file of keys is read by each incarnation.
 
         Raises:
-            OptionError: an option is outside its range, or workers cannot share this kind of address or not on this system.
+            OptionError: an option is outside its range, the handler cannot be called or is async, or workers cannot share this kind of address or not on this system.
             AddressError: the URL cannot be used.
             AddressInUse: somebody already receives there.
             BindError: the system refused the address, or another process.
@@ -85,7 +86,7 @@ class Workers:
         address = _shareable(url, workers)
         patterns = (subjects,) if isinstance(subjects, str) else tuple(subjects)
         matcher(patterns)
-        self._job = Job(handler, patterns, options, workers)
+        self._job = Job(check_handler(handler), patterns, options, workers)
         self._children: dict[int, Child] = {}
         self._vacant: dict[int, float] = {}
         """When a worker is due in the place of one that ended, monotonic seconds, by shard."""
