@@ -1,5 +1,6 @@
 """What tests of real sockets and processes share: waiting with a bound, programs of their own, hand-made datagrams."""
 
+import gc
 import os
 import select
 import socket
@@ -21,6 +22,12 @@ BOUND = 30.0
 """Seconds after which a test gives up waiting; far longer than anything takes."""
 
 T = TypeVar("T")
+
+
+def alive(kind: type[T]) -> list[T]:
+    """Objects of a class that something still holds; asked of their types, for lazy ones of others do not bear `isinstance`."""
+    gc.collect()
+    return [each for each in gc.get_objects() if issubclass(type(each), kind)]
 
 
 def until(condition: Callable[[], T]) -> T:

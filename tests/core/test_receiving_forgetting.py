@@ -1,13 +1,12 @@
 """R11.8 and R12: how a receiver forgets without ever repeating: victims, the fold, and floors that only rise."""
 
-import gc
-
 import pytest
 
 from atmost.core.events import Message, RefusalReason, SessionClosed, SessionEvicted, SessionOpened
 from atmost.core.limits import VICTIM_SILENCE
 from atmost.core.sessions import SessionState
 from tests.core.twins import FUTURE_US, Receiving
+from tests.real import alive
 
 
 def test_r11_eviction_folds_the_victim_into_the_floor():
@@ -240,8 +239,7 @@ def test_r16_a_flood_of_forged_sessions_repeats_nothing():
 
 def test_r16_a_flood_of_forged_sessions_with_gaps_costs_no_memory():
     """R16: what is forgotten is forgotten at once, and not only when the grace of its gap is over."""
-    gc.collect()
-    before = states_alive()
+    before = len(alive(SessionState))
     there = Receiving(max_sessions=8, grace=3600.0)
     for number in range(200):
         hand = there.hand(number)
@@ -249,10 +247,5 @@ def test_r16_a_flood_of_forged_sessions_with_gaps_costs_no_memory():
         there.take(hand.data())
         there.pass_time(1)
     assert there.ledger().evicted == 192
-    assert states_alive() - before <= 8
+    assert len(alive(SessionState)) - before <= 8
     assert there.ledger().lost == 5 * 192
-
-
-def states_alive():
-    """Sessions that something still holds."""
-    return sum(isinstance(thing, SessionState) for thing in gc.get_objects())

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import gc
 import sys
 from contextlib import suppress
 
@@ -16,7 +15,7 @@ from atmost.durable import AtLeastOnce, ExactlyOnce, NotAcknowledged, NotConnect
 from tests.durable.conftest import Server
 from tests.durable.jetstream import JetStream, Relay
 from tests.durable.scene import until
-from tests.real import BOUND
+from tests.real import BOUND, alive
 
 pytestmark = pytest.mark.needs("nats-server")
 NOWHERE = "nats://127.0.0.1:1"
@@ -143,8 +142,7 @@ def test_an_outage_leaves_nothing_behind(request, start: Server):
     kept, own = stream(request), start()
 
     def waiting():
-        gc.collect()
-        return sum(isinstance(each, asyncio.Future) and not each.done() for each in gc.get_objects())
+        return sum(not each.done() for each in alive(asyncio.Future))
 
     async def outage():
         async with AtLeastOnce(own.url, kept, retry_delay=0.001, max_retry_delay=0.002) as publisher:
