@@ -94,9 +94,9 @@ def test_no_time_at_all_is_enough_for_an_account(run):
     assert done.objects[0]["offered"] >= 1
 
 
-def test_killed_it_leaves_no_process_behind(demo):
+def test_killed_it_leaves_no_process_behind(demo, tmp_path):
     """Nothing can be done when one is killed, so the children see to it themselves; and they say nothing."""
-    it, first = demo()
+    it, first = demo(TMPDIR=str(tmp_path))
     it.kill()
     until(lambda: not processes_of(first))
     assert it.err == []
@@ -155,9 +155,9 @@ def test_over_a_cluster_the_account_balances_though_a_server_is_killed(start):
 
 
 @pytest.mark.needs("nats-server")
-def test_killed_it_leaves_no_server_behind(start):
+def test_killed_it_leaves_no_server_behind(start, tmp_path):
     """However the demo goes: its servers are told by their input's end."""
-    it = start("demo", "--nats")
+    it = start("demo", "--nats", TMPDIR=str(tmp_path))
     it.prints(1)
     children = psutil.Process(it.pid).children(recursive=True)
     servers = [child for child in children if "nats-server" in child.name()]
