@@ -237,3 +237,29 @@ def test_a_signal_handler_that_asks_for_the_account_books_no_loss_twice(monkeypa
         assert [receiver.receive(0) is not None for _ in range(2)] == [True, True]
         assert receiver.ledger().lost == 5
         assert max(depths) == 1
+
+
+@pytest.mark.parametrize(("step", "turns"), [("receive", 3), ("handle_deadline", 1)])
+def test_the_account_goes_on_after_an_interrupt_in_the_middle_of_a_turn(
+    step: str, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R19: whoever ends a loop with Ctrl-C asks for the account then, and what is due by then is lost, not pending."""
+    with Receiver("memory://closing", grace=0) as receiver:
+        hand, core, left = Hand(receiver.url), receiver._intake._core, [turns]
+        hand.data(1)
+        hand.make(*range(5))
+        hand.data(2)
+        hand.data(3)
+        work = getattr(core, step)
+
+        def interrupted(*arguments: Any) -> Sequence[Event]:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return work(*arguments)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(core, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            receiver.receive(0)
+        ledger = receiver.ledger()
+    assert (ledger.lost, ledger.pending) == (5, 0)

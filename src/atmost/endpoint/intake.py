@@ -177,17 +177,19 @@ class Intake:
             receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
             goal = self._waiting + messages
             self._busy = True
-            for _ in range(_DATAGRAMS_A_TURN):
-                datagram = receive()
-                if datagram is None or self.closed:
-                    more = False
-                    break
-                events = take(datagram, time.monotonic(), clock())
-                if events:
-                    self._put(events, len(datagram))
-                    if self._waiting >= goal:
+            try:
+                for _ in range(_DATAGRAMS_A_TURN):
+                    datagram = receive()
+                    if datagram is None or self.closed:
+                        more = False
                         break
-            self._busy = False
+                    events = take(datagram, time.monotonic(), clock())
+                    if events:
+                        self._put(events, len(datagram))
+                        if self._waiting >= goal:
+                            break
+            finally:  # Ctrl-C may come in between, and the account be asked for afterwards
+                self._busy = False
             now = self._last_pump = time.monotonic()
             self._handle_deadlines(now)
         if self.inlet.ended is not None and not self.closed:
@@ -262,8 +264,10 @@ class Intake:
         deadline = self._core.next_deadline()
         if deadline is not None and deadline <= now and not self._busy:
             self._busy = True  # a signal handler that asks for the ledger must not book the same loss
-            events = self._core.handle_deadline(now)
-            self._busy = False
+            try:
+                events = self._core.handle_deadline(now)
+            finally:
+                self._busy = False
             if events:
                 self._put(events, 0)
 
