@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -17,57 +18,31 @@ _STAGES = (1_000, 10_000, 100_000, 1_000_000)
 _SHARE = Number(0, 1)
 
 
+def _option(flag: str, kind: click.ParamType[Any], default: float, metavar: str, text: str) -> Callable[[Any], Any]:
+    """A figure with a default."""
+    return click.option(flag, type=kind, default=default, show_default=True, metavar=metavar, help=text)
+
+
 @click.command(short_help="What a fleet needs, and what losing a shard's owner costs.")
 @click.option("--senders", type=click.IntRange(1), metavar="N", help="Plan for so many.  [default: 10³ to 10⁶]")
-@click.option(
-    "--rate",
-    type=Number(0.001),
-    default=1.0,
-    show_default=True,
-    metavar="N",
-    help="Datagrams a second of each sender, evenly spread.",
-)
-@click.option("--messages", type=Number(0.001), default=4.0, show_default=True, metavar="N", help="In a datagram.")
-@click.option(
-    "--bytes", "size", type=Number(64), default=800.0, show_default=True, metavar="BYTES", help="Of a datagram."
-)
-@click.option(
-    "--carrier",
-    type=Number(0),
-    default=0.0,
-    show_default=True,
-    metavar="MICROSECONDS",
-    help="What a datagram costs before the core.",
-)
-@click.option(
-    "--handler",
-    type=Number(0),
-    default=0.0,
-    show_default=True,
-    metavar="MICROSECONDS",
-    help="What the handler takes for a message.",
-)
-@click.option(
-    "--fleet", type=click.IntRange(1, 200_000), default=5_000, show_default=True, metavar="N", help="Senders simulated."
-)
-@click.option(
-    "--collectors", type=click.IntRange(2), default=4, show_default=True, metavar="N", help="Of the simulation."
-)
-@click.option("--shards", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Of the simulation.")
-@click.option(
-    "--takeover", type=Number(0.1, 10), default=3.0, show_default=True, metavar="S", help="Seconds without an owner."
-)
-@click.option("--loss", type=_SHARE, default=0.01, show_default=True, metavar="P", help="Share of datagrams.")
-@click.option(
-    "--duplicate", type=_SHARE, default=0.01, show_default=True, metavar="P", help="Share of datagrams that come twice."
-)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Same seed, same run.")
+@_option("--rate", Number(0.001), 1.0, "N", "Datagrams a second of each sender, evenly spread.")
+@_option("--messages", Number(0.001), 4.0, "N", "In a datagram.")
+@_option("--bytes", Number(64), 800.0, "BYTES", "Of a datagram.")
+@_option("--carrier", Number(0), 0.0, "MICROSECONDS", "What a datagram costs before the core.")
+@_option("--handler", Number(0), 0.0, "MICROSECONDS", "What the handler takes for a message.")
+@_option("--fleet", click.IntRange(1, 200_000), 5_000, "N", "Senders simulated.")
+@_option("--collectors", click.IntRange(2), 4, "N", "Of the simulation.")
+@_option("--shards", click.IntRange(1), 16, "N", "Of the simulation.")
+@_option("--takeover", Number(0.1, 10), 3.0, "S", "Seconds without an owner.")
+@_option("--loss", _SHARE, 0.01, "P", "Share of datagrams.")
+@_option("--duplicate", _SHARE, 0.01, "P", "Share of datagrams that come twice.")
+@_option("--seed", click.IntRange(0), 1, "N", "Same seed, same run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def scale(
     senders: int | None,
     rate: float,
     messages: float,
-    size: float,
+    bytes: float,  # noqa: A002  the option's name
     carrier: float,
     handler: float,
     fleet: int,
@@ -102,7 +77,7 @@ def scale(
     costs = measure_costs()
     counts = _STAGES if senders is None else (senders,)
     stages = plan(
-        [Load(count, rate, messages, size) for count in counts], costs, carrier_us=carrier, handler_us=handler
+        [Load(count, rate, messages, bytes) for count in counts], costs, carrier_us=carrier, handler_us=handler
     )
     hidden = as_json or not sys.stderr.isatty()
     with click.progressbar(length=int(run.seconds), label="simulating", file=sys.stderr, hidden=hidden) as bar:
