@@ -26,7 +26,7 @@ from collections.abc import Callable
 from multiprocessing import Pool
 from random import Random
 
-from atmost.uses.heartbeats import LossMeter, patience
+from atmost.heartbeats import LossMeter, patience
 
 DAY = 86_400
 """Beats."""

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from atmost.core.events import Arrival, Message, Session
-from atmost.uses.hints import HintedCache, Kind
-from atmost.uses.hints.numbering import Numbering
+from atmost.hints import HintedCache, Kind
+from atmost.hints.numbering import Numbering
 from benchmarks.loss_hints_world import Report, World
 
 STEP = 0.01

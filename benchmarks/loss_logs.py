@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 import atmost
-from atmost.uses.logs import LogGap, LogRecord
+from atmost.logs import LogGap, LogRecord
 from benchmarks.lossy_path import LossyPath
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)

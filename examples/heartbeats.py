@@ -6,9 +6,9 @@ from contextlib import suppress
 from random import Random
 
 import atmost
+from atmost.heartbeats import watch
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
-from atmost.uses.heartbeats import watch
 
 
 def work() -> None:

@@ -7,7 +7,7 @@ from random import Random
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
-from atmost.uses.logs import LogGap, lines
+from atmost.logs import LogGap, lines
 
 receiver = atmost.Receiver("udp://127.0.0.1:0")
 reader, records, lost = atmost.LogReader(now=time.monotonic(), grace=0.2), 0, 0

@@ -34,8 +34,8 @@ from atmost import (
     SessionOpened,
     durable,
 )
-from atmost.uses.heartbeats import Change
-from atmost.uses.logs import LogGap, LogRecord, lines
+from atmost.heartbeats import Change
+from atmost.logs import LogGap, LogRecord, lines
 
 
 class Order(msgspec.Struct):

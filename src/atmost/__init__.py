@@ -94,15 +94,15 @@ if TYPE_CHECKING:
     from atmost.errors import (
         SubjectError as SubjectError,
     )
-    from atmost.uses.heartbeats.heartbeat import Heartbeat as Heartbeat
-    from atmost.uses.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
-    from atmost.uses.hints.cache import HintedCache as HintedCache
-    from atmost.uses.hints.hinted import hinted as hinted
-    from atmost.uses.hints.invalidator import Invalidator as Invalidator
-    from atmost.uses.logs.handler import LogHandler as LogHandler
-    from atmost.uses.logs.reader import LogReader as LogReader
-    from atmost.uses.metrics.metrics import Metrics as Metrics
-    from atmost.uses.metrics.reader import MetricsReader as MetricsReader
+    from atmost.heartbeats.heartbeat import Heartbeat as Heartbeat
+    from atmost.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
+    from atmost.hints.cache import HintedCache as HintedCache
+    from atmost.hints.hinted import hinted as hinted
+    from atmost.hints.invalidator import Invalidator as Invalidator
+    from atmost.logs.handler import LogHandler as LogHandler
+    from atmost.logs.reader import LogReader as LogReader
+    from atmost.metrics.metrics import Metrics as Metrics
+    from atmost.metrics.reader import MetricsReader as MetricsReader
 
 __version__ = "0.1.0"
 
@@ -144,15 +144,15 @@ _HOMES = {
         "PayloadTooLarge",
         "SubjectError",
     ),
-    "atmost.uses.heartbeats.heartbeat": ("Heartbeat",),
-    "atmost.uses.heartbeats.monitor": ("HeartbeatMonitor",),
-    "atmost.uses.logs.handler": ("LogHandler",),
-    "atmost.uses.logs.reader": ("LogReader",),
-    "atmost.uses.hints.cache": ("HintedCache",),
-    "atmost.uses.hints.hinted": ("hinted",),
-    "atmost.uses.hints.invalidator": ("Invalidator",),
-    "atmost.uses.metrics.metrics": ("Metrics",),
-    "atmost.uses.metrics.reader": ("MetricsReader",),
+    "atmost.heartbeats.heartbeat": ("Heartbeat",),
+    "atmost.heartbeats.monitor": ("HeartbeatMonitor",),
+    "atmost.logs.handler": ("LogHandler",),
+    "atmost.logs.reader": ("LogReader",),
+    "atmost.hints.cache": ("HintedCache",),
+    "atmost.hints.hinted": ("hinted",),
+    "atmost.hints.invalidator": ("Invalidator",),
+    "atmost.metrics.metrics": ("Metrics",),
+    "atmost.metrics.reader": ("MetricsReader",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -7,7 +7,7 @@ from loguru import logger
 
 from atmost import LogReader, OptionError, Receiver
 from atmost.integrations.loguru import AtmostSink
-from tests.uses.logs.scene import FakeSender, deliver
+from tests.logs.scene import FakeSender, deliver
 
 
 class Odd(Exception):

@@ -8,8 +8,8 @@ import structlog
 
 from atmost import LogReader, OptionError, Receiver
 from atmost.integrations.structlog import AtmostProcessor
-from atmost.uses.logs import LogGap, LogRecord
-from tests.uses.logs.scene import FakeSender, deliver
+from atmost.logs import LogGap, LogRecord
+from tests.logs.scene import FakeSender, deliver
 
 
 @pytest.fixture(autouse=True)

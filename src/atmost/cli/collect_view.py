@@ -16,7 +16,7 @@ from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.senders import SenderRow, SenderTable
 from atmost.core.events import Tail
 from atmost.core.ledger import Ledger, SessionLedger
-from atmost.uses.heartbeats import Change
+from atmost.heartbeats import Change
 
 _MOST_LINES: Final = 20
 """Lines printed in one second; more are counted."""

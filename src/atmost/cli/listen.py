@@ -13,7 +13,7 @@ from atmost.cli.stopping import stopping
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
 from atmost.endpoint.receiver import Receiver
-from atmost.uses.logs.records import LogRecord
+from atmost.logs.records import LogRecord
 
 _LOOK = 0.1
 """Seconds between two looks at whether somebody asked to stop."""

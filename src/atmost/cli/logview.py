@@ -15,10 +15,10 @@ import msgspec
 from atmost.cli.output import clock_time, harmless, to_json
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
-from atmost.uses.logs.display import lines
-from atmost.uses.logs.reader import LogReader, Read
-from atmost.uses.logs.records import LogGap, LogRecord
-from atmost.uses.logs.wire import is_ours
+from atmost.logs.display import lines
+from atmost.logs.reader import LogReader, Read
+from atmost.logs.records import LogGap, LogRecord
+from atmost.logs.wire import is_ours
 
 _SUBJECT = "logs"
 

@@ -21,8 +21,8 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache  # type: 
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
 from xxhash import xxh3_64_intdigest
 
+from atmost.hints import Fill, HintedCache, Invalidator
 from atmost.integrations.django_members import Node, members_of, node_of
-from atmost.uses.hints import Fill, HintedCache, Invalidator
 
 _MAX_LEASES: Final = 64
 _LEASE: Final = 60.0

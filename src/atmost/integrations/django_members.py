@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-u
 from atmost.endpoint.receiver import Receiver
 from atmost.endpoint.sender import Sender
 from atmost.errors import AddressInUse, BindError
-from atmost.uses.hints import HintedCache, Invalidator
+from atmost.hints import HintedCache, Invalidator
 
 SUBJECT: Final = "hints.django"
 _RANGE: Final = re.compile(r"(.*:)(\d+)-(\d+)$")

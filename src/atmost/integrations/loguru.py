@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from atmost.endpoint.sender import Sender
-from atmost.uses.logs.options import LogOptions
-from atmost.uses.logs.rendering import said
-from atmost.uses.logs.writer import LogWriter
+from atmost.logs.options import LogOptions
+from atmost.logs.rendering import said
+from atmost.logs.writer import LogWriter
 
 
 class AtmostSink:

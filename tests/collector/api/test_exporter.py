@@ -11,7 +11,7 @@ from atmost.collector.api.user_metrics import boundaries
 from atmost.collector.state.records import Gap
 from atmost.core.events import ClockTrouble, Tail
 from atmost.core.ledger import Ledger, SessionLedger
-from atmost.uses.metrics.buckets import Buckets
+from atmost.metrics.buckets import Buckets
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 from tests.collector.state.test_series import Registry
 

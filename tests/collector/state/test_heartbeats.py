@@ -3,7 +3,7 @@
 from atmost.collector.state.heartbeats import STATES, HeartbeatBoard
 from atmost.core.events import SessionClosed
 from tests.collector.scene import T0
-from tests.uses.heartbeats.scene import FakeSender
+from tests.heartbeats.scene import FakeSender
 
 
 def make(limit=10, name="worker"):

@@ -7,8 +7,8 @@ from atmost.collector.state.listing import listed
 from atmost.collector.state.series import MAX_MERGED, Question, QuestionError, ask, snapshot
 from atmost.core.events import Loss, Place
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
-from tests.uses.metrics.scene import FakeSender, quiet
-from tests.uses.metrics.scene import snapshot as readings
+from tests.metrics.scene import FakeSender, quiet
+from tests.metrics.scene import snapshot as readings
 
 
 class Registry:

@@ -19,8 +19,8 @@ from atmost.collector.api.views import Views
 from atmost.collector.state.listing import COMPLETENESS_OF
 from atmost.collector.state.series import Snapshot, grouped, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
-from atmost.uses.metrics.buckets import GAMMA, Buckets
-from atmost.uses.metrics.query import Found, completeness
+from atmost.metrics.buckets import GAMMA, Buckets
+from atmost.metrics.query import Found, completeness
 
 FRESH: Final = {"gauge": 60.0, "reading": 60.0}
 """How long a last value of our senders is shown, seconds: they repeat it every ten."""

@@ -12,7 +12,7 @@ import msgspec
 
 from atmost.core.events import Event
 from atmost.core.ledger import Ledger
-from atmost.uses.heartbeats import Change, HeartbeatMonitor, HeartbeatState, HeartbeatStatus
+from atmost.heartbeats import Change, HeartbeatMonitor, HeartbeatState, HeartbeatStatus
 
 STATES: Final = ("up", "late", "suspect", "down", "stopped", "unknown")
 

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from atmost.collector.state.series import Labels, Snapshot, grouped, retired_of
 from atmost.collector.state.statsd import StatsdSeries
-from atmost.uses.metrics.buckets import Buckets
-from atmost.uses.metrics.query import Found, completeness
-from atmost.uses.metrics.state import Metric
+from atmost.metrics.buckets import Buckets
+from atmost.metrics.query import Found, completeness
+from atmost.metrics.state import Metric
 
 COMPLETENESS_OF: Final = 60.0
 """Over how long a list tells completeness, seconds."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
 from atmost.collector.state.statsd import StatsdSeries
-from atmost.uses.metrics.buckets import Buckets
-from atmost.uses.metrics.query import Found
-from atmost.uses.metrics.recent import RECENT
-from atmost.uses.metrics.retired import RetiredKey
-from atmost.uses.metrics.state import Metric
+from atmost.metrics.buckets import Buckets
+from atmost.metrics.query import Found
+from atmost.metrics.recent import RECENT
+from atmost.metrics.retired import RetiredKey
+from atmost.metrics.state import Metric
 
 if TYPE_CHECKING:
     from atmost.collector.state.state import CollectorState

@@ -25,7 +25,7 @@ from atmost.core.merging import merge_ledgers
 from atmost.ingest.pickled import ADVICE
 from atmost.ingest.rejected import Rejected
 from atmost.ingest.statsd import StatsdDatagram
-from atmost.uses.metrics.reader import MetricsReader
+from atmost.metrics.reader import MetricsReader
 
 _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's own events, and not from numbers the readings carry."""

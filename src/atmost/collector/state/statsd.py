@@ -10,9 +10,9 @@ from collections import Counter
 from typing import Final
 
 from atmost.ingest.statsd import StatsdKind, StatsdMetric
-from atmost.uses.metrics.buckets import Buckets, bucket_of
-from atmost.uses.metrics.recent import RECENT, Recent
-from atmost.uses.metrics.ring import Ring
+from atmost.metrics.buckets import Buckets, bucket_of
+from atmost.metrics.recent import RECENT, Recent
+from atmost.metrics.ring import Ring
 
 SCALE: Final = 1000
 """Buckets hold thousandths of observations, for a sampled one stands for 1/rate of them."""

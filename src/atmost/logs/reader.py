@@ -1,0 +1,273 @@
+"""`LogReader`: turns what receivers yield into records in order, each once, with every gap in its place.
+
+Pure state: events and `now` in, records and gaps out; no clock, socket or thread. `now` is seconds on any clock that
+does not step back, the same one everywhere. Memory is bounded by lives, by what is held back, and by the runs of missing
+numbers remembered for each life; each limit is counted when it is hit. Not thread-safe: one thread at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from heapq import heapify, heappop, heappush
+
+from atmost.core.events import Event, LateArrival, Loss, Message, QueueOverflow
+from atmost.core.names import check_subject
+from atmost.errors import OptionError
+from atmost.logs.gaps import Gap
+from atmost.logs.held import Held
+from atmost.logs.levels import LevelTotals, name_of
+from atmost.logs.life import Life
+from atmost.logs.plain import PlainSession, plain_record
+from atmost.logs.records import LogGap, LogRecord, LogSource
+from atmost.logs.telling import gap_of, record_of, source_of
+from atmost.logs.wire import Body, is_ours, read_body
+
+Read = LogRecord | LogGap
+
+
+class LogReader:
+    """Reads the logs of many senders, through their restarts.
+
+    Example:
+        >>> reader = LogReader(now=time.monotonic())
+        >>> while True:
+        ...     event = receiver.next_event(reader.wait(time.monotonic()))
+        ...     now = time.monotonic()
+        ...     for found in reader.tick(now) if event is None else reader.feed(event, now):
+        ...         print(found)
+    """
+
+    def __init__(
+        self,
+        *,
+        subject: str = "logs",
+        grace: float = 1.0,
+        gap_interval: float = 1.0,
+        max_lives: int = 1024,
+        max_held: int = 16 << 20,
+        now: float | None = None,
+    ) -> None:
+        """Starts empty.
+
+        Args:
+            subject: as the senders' handlers have it.
+            grace: seconds until a missing record is lost; what stands behind it is held back for as long.
+                Larger calls fewer reordered records lost, and shows what follows a loss later. With 0 only
+                the parts of one record are waited for, a quarter of a second.
+            gap_interval: seconds between two gaps of one life that are told of; those in between are joined.
+            max_lives: lives of handlers, and sessions with plain log messages, that are remembered; beyond it the longest
+                silent one is forgotten.
+            max_held: bytes held back, about; beyond it what is missing in front of them is lost at once.
+            now: since when events come, seconds; None takes the first. What was logged earlier is neither received nor lost.
+
+        Raises:
+            OptionError: an option is outside its range.
+            SubjectError: the subject cannot be used.
+        """
+        for name, value in (("grace", grace), ("gap_interval", gap_interval)):
+            if not isinstance(value, int | float) or not 0 <= value <= 86_400:
+                raise OptionError(name, value, "seconds from 0 to 86400")
+        for name, value, least in (("max_lives", max_lives, 1), ("max_held", max_held, 1 << 16)):
+            if not isinstance(value, int) or value < least:
+                raise OptionError(name, value, f"at least {least}")
+        self._prefix = check_subject(subject) + "."
+        self._grace, self._pause = float(grace), float(gap_interval)
+        self._max_lives, self._max_held = max_lives, max_held
+        self._lives: dict[tuple[int, bytes], Life] = {}
+        self._plain: dict[bytes, PlainSession] = {}
+        self._heap: list[tuple[float, int, Life | PlainSession]] = []
+        self._pushes = 0
+        self._counts: Counter[str] = Counter()
+        self._lost = LevelTotals()
+        self._size = 0
+        self._began = now
+        self._out: list[Read] = []
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the input: `records` and `plain` ones, `marks`, `lost` records (late ones taken off again), `late`,
+        `holes`, `truncated`, `unattributed` (messages lost between plain ones); and what could not be used: `malformed`,
+        `repeated`, `conflict`, `late_parts`, `late_unplaced`, `held_limit`, `lives_forgotten`.
+        """  # noqa: D205
+        return dict(self._counts)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Records lost so far, by level, over all lives."""
+        return {name_of(level): count for level, count in self._lost.counts.items() if count}
+
+    def feed(self, event: Event, now: float) -> list[Read]:
+        """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
+
+        Args:
+            event: a message or another event.
+            now: seconds.
+
+        Returns:
+            What is to be shown now, in order.
+        """
+        if self._began is None:
+            self._began = now
+        if self._heap and self._heap[0][0] <= now:
+            self._settle(now)
+        if isinstance(event, Message):
+            if event.subject.startswith(self._prefix):
+                self._message(event, now)
+        elif isinstance(event, Loss | LateArrival | QueueOverflow):
+            plain = self._plain.get(event.session.key)
+            if plain is not None:
+                self._trouble(plain, event, now)
+        if self._heap and self._heap[0][0] <= now:  # without a grace, what it reveals is due at once
+            self._settle(now)
+        return self._take()
+
+    def tick(self, now: float) -> list[Read]:
+        """What is to be shown because time has passed; to be called at `next_deadline`, and may be called at any time."""
+        self._settle(now)
+        return self._take()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` should be called next, on the clock of `now`; None when nothing waits."""
+        return self._heap[0][0] if self._heap else None
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until `next_deadline`, at least 0: how long to wait for the next event; None without end."""
+        deadline = self.next_deadline()
+        return None if deadline is None else max(0.0, deadline - now)
+
+    def close(self, now: float) -> list[Read]:
+        """Everything that is held back, for nothing more will come; what is missing is lost."""
+        for life in self._lives.values():
+            life.end(now)
+        self._size = 0
+        for plain in self._plain.values():
+            self._out += [gap_of(plain, gap) for gap in plain.gaps.take(now, everything=True)]
+        self._heap.clear()
+        return self._take()
+
+    def sources(self) -> list[LogSource]:
+        """Every handler's life that is remembered, and exactly what of it is missing."""
+        return [source_of(life) for life in self._lives.values()]
+
+    def _message(self, message: Message, now: float) -> None:
+        session = message.session
+        if not is_ours(message.payload):
+            plain = self._plain.get(session.key)
+            if plain is None:
+                self._make_room(now)
+                plain = self._plain[session.key] = PlainSession(session, self._pause)
+            plain.heard(message, now)
+            self._counts["plain"] += 1
+            self._out.append(plain_record(message, self._prefix))
+            return
+        body = read_body(message.payload)
+        if body is None:
+            self._counts["malformed"] += 1
+            return
+        key = session.key_id, body.handler
+        life = self._lives.get(key) or self._begin(key, body, message, now)
+        before = life.size
+        life.take(body, message, now)
+        self._size += life.size - before
+        self._schedule(life)
+        while self._size > self._max_held:
+            self._let_go(now)
+
+    def _begin(self, key: tuple[int, bytes], body: Body, message: Message, now: float) -> Life:
+        assert self._began is not None
+        watched = now - self._began
+        self._make_room(now)
+        # Both by the sender's clock: how old its handler was when it sent this. One that is older than this reader may
+        # have logged anything before, and so may one that may have been forgotten.
+        age = (message.arrival.sent_us - body.began_us) / 1e6
+        life = self._lives[key] = Life(
+            key,
+            body,
+            message.session,
+            from_start=age <= watched,
+            grace=self._grace,
+            pause=self._pause,
+            counts=self._counts,
+            lost=self._lost,
+            emit=self._emit,
+        )
+        self._counts["before_join"] += life.before_join
+        return life
+
+    def _make_room(self, now: float) -> None:
+        """Forgets the one that is silent for longest when there are too many."""
+        if len(self._lives) + len(self._plain) < self._max_lives:
+            return
+        everyone: list[Life | PlainSession] = [*self._lives.values(), *self._plain.values()]
+        victim = min(
+            everyone,
+            key=lambda one: (not (isinstance(one, Life) and one.closed), one.heard_at),
+        )
+        self._counts["lives_forgotten"] += 1
+        if isinstance(victim, Life):
+            self._size -= victim.size
+            victim.end(now)
+            del self._lives[victim.key]
+            self._began = now
+        else:
+            self._out += [gap_of(victim, gap) for gap in victim.gaps.take(now, everything=True)]
+            del self._plain[victim.session.key]
+        self._heap = [entry for entry in self._heap if entry[2] is not victim]
+        heapify(self._heap)
+
+    def _let_go(self, now: float) -> None:
+        """Too much is held back: the life that holds most tells all of it, with its gaps."""
+        life = max(self._lives.values(), key=lambda one: one.size)
+        life.end(now)
+        self._counts["held_limit"] += 1
+        self._size = sum(one.size for one in self._lives.values())
+
+    def _settle(self, now: float) -> None:
+        while self._heap and self._heap[0][0] <= now:
+            at, _, one = heappop(self._heap)
+            if at != one.queued:  # it stands in the heap once more, earlier
+                continue
+            one.queued = math.inf
+            if isinstance(one, Life):
+                before = one.size
+                one.settle(now)
+                self._size += one.size - before
+            else:
+                self._out += [gap_of(one, gap) for gap in one.gaps.take(now)]
+            self._schedule(one)
+
+    def _schedule(self, one: Life | PlainSession) -> None:
+        due = one.due() if isinstance(one, Life) else one.gaps.due()
+        if due < one.queued:
+            one.queued = due
+            self._pushes += 1
+            heappush(self._heap, (due, self._pushes, one))
+
+    def _trouble(self, plain: PlainSession, event: Loss | LateArrival | QueueOverflow, now: float) -> None:
+        if isinstance(event, LateArrival):
+            self._counts["unattributed"] -= plain.came_late(event.count)
+        else:
+            self._counts["unattributed"] += event.count
+            told = plain.lost(event, now) if isinstance(event, Loss) else plain.overflowed(event.count, now)
+            if told is not None:
+                self._out.append(gap_of(plain, told))
+        self._schedule(plain)
+
+    def _emit(self, life: Life, found: Held | Gap, late: bool) -> None:  # noqa: FBT001  called by the life only
+        if isinstance(found, Gap):
+            self._out.append(gap_of(life, found))
+            return
+        record = record_of(life, found, self._prefix, late=late)
+        life.holes += bool(record.hole)
+        self._counts["records"] += 1
+        self._counts["late"] += late
+        self._counts["holes"] += bool(record.hole)
+        self._counts["truncated"] += record.truncated
+        self._out.append(record)
+
+    def _take(self) -> list[Read]:
+        out = self._out
+        if out:
+            self._out = []
+        return out

@@ -1,0 +1,303 @@
+"""`Heartbeat`: beats that never harm, a goodbye that tells how it ended, threads, event loops and forks."""
+
+import asyncio
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import atmost
+from atmost import Heartbeat, OptionError, Receiver, Sender, SubjectError
+from atmost.core.sending import SenderStats
+from atmost.heartbeats import Ending, read_beat
+from atmost.heartbeats import heartbeat as module
+from atmost.heartbeats.heartbeat import GOODBYES
+from tests.real import BOUND, environment, run, until
+
+
+class FakeSender:
+    """Keeps what is sent; `trouble` is raised instead."""
+
+    name = "fake"
+
+    def __init__(self):
+        self.sent = []
+        self.trouble = None
+        self.open = True
+
+    def send(self, subject, payload=None):
+        if self.trouble:
+            raise self.trouble
+        self.sent.append((subject, read_beat(payload)))
+        return self.open
+
+    def stats(self):
+        return SenderStats(offered=len(self.sent), dropped={} if self.open else {"closed": 1}, refused={"EPERM": 2})
+
+    def flush(self):
+        if self.trouble:
+            raise self.trouble
+
+    @property
+    def beats(self):
+        return [beat for _, beat in self.sent]
+
+
+@pytest.fixture
+def sender():
+    """A sender without a network; what still beats at the end is stopped."""
+    yield FakeSender()
+    for heartbeat in list(module._running):
+        heartbeat.stop(0)
+
+
+def test_it_beats_at_once_and_in_rhythm(sender):
+    """Contiguous numbers in one life, on its subject, from a daemon thread; a second start changes nothing."""
+    heartbeat = Heartbeat(sender, "worker-7", 0.02).start()
+    assert sender.sent[0][0] == "heartbeats.worker-7"
+    heartbeat.start()
+    until(lambda: len(sender.sent) >= 5)
+    [thread] = [one for one in threading.enumerate() if one.name == "atmost-heartbeat"]
+    assert thread.daemon
+    heartbeat.stop()
+    assert [beat.number for beat in sender.beats[:-GOODBYES]] == list(range(len(sender.sent) - GOODBYES))
+    assert len({beat.life for beat in sender.beats}) == 1
+    assert {(beat.interval, beat.refused) for beat in sender.beats} == {(0.02, 2)}
+    until(lambda: not thread.is_alive())
+
+
+def test_stop_says_goodbye_often_under_one_number(sender):
+    """Copies, so that one loss does not make a death of it; the second stop says nothing."""
+    heartbeat = Heartbeat(sender, "w", 60).start()
+    heartbeat.stop()
+    heartbeat.stop()
+    assert [(beat.number, beat.ending) for beat in sender.beats] == [(0, None)] + [(1, Ending.STOPPED)] * GOODBYES
+    assert not heartbeat.running
+    heartbeat.start()
+    assert sender.beats[-1].number == 0
+    assert sender.beats[-1].life != sender.beats[0].life
+
+
+def test_a_job_ends_as_stopped_or_failed(sender):
+    """A normal end, an exit with success, and an exception, which passes; its text stays here, only its class is told."""
+    with Heartbeat(sender, "job"):
+        pass
+    assert sender.beats[-1].ending is Ending.STOPPED
+    with pytest.raises(SystemExit), Heartbeat(sender, "job"):
+        raise SystemExit(0)
+    assert sender.beats[-1].ending is Ending.STOPPED
+    with pytest.raises(ValueError, match="secret"), Heartbeat(sender, "job"):
+        raise ValueError("secret")
+    assert (sender.beats[-1].ending, sender.beats[-1].reason) == (Ending.FAILED, "ValueError")
+    with pytest.raises(SystemExit), Heartbeat(sender, "job"):
+        raise SystemExit(3)
+    assert sender.beats[-1].ending is Ending.FAILED
+
+
+def test_a_beat_never_raises(sender):
+    """Whatever the sender does is counted, and told by the next beat."""
+    sender.trouble = RuntimeError("no")
+    heartbeat = Heartbeat(sender, "w", 0.01).start()
+    until(lambda: heartbeat.errors >= 3)
+    sender.trouble = None
+    until(lambda: sender.sent)
+    assert sender.beats[0].errors >= 3
+    sender.trouble = RuntimeError("no")
+    heartbeat.stop(0)
+
+
+def test_a_job_can_say_that_it_failed(sender):
+    """Without a `with`: by an exception, its class, or nothing; a goodbye that cannot be flushed is counted."""
+    for error, reason in ((ValueError("x"), "ValueError"), (KeyError, "KeyError"), (None, "")):
+        Heartbeat(sender, "job", 60).start().fail(error, timeout=0)
+        assert (sender.beats[-1].ending, sender.beats[-1].reason) == (Ending.FAILED, reason)
+    heartbeat = Heartbeat(sender, "job", 60).start()
+    assert heartbeat.name == "job"
+    sender.trouble = OSError()
+    heartbeat.fail(timeout=0)
+    assert heartbeat.errors == 2
+
+
+def test_it_is_held_until_its_sender_is_closed(sender):
+    """`Heartbeat(sender, name).start()` beats although nobody keeps it, and ends with its sender."""
+    Heartbeat(sender, "w", 0.01).start()
+    gc.collect()
+    until(lambda: len(sender.sent) >= 5)
+    sender.open = False
+    until(lambda: not module._running)
+
+
+def test_a_thread_that_cannot_be_had_is_counted(sender, monkeypatch):
+    """The interpreter is ending, or the system out of threads."""
+
+    def refuse(_self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    heartbeat = Heartbeat(sender, "w").start()
+    assert heartbeat.errors == 1
+    heartbeat.stop(0)
+
+
+def test_an_event_loop_beats_only_while_it_runs(sender):
+    """`async with` beats from the loop: while it is blocked there are no beats, and the goodbye blocks nobody."""
+
+    async def main():
+        async with Heartbeat(sender, "loop", 0.01) as heartbeat:
+            assert heartbeat.running
+            await asyncio.sleep(0.05)
+            assert heartbeat.beats
+            before = len(sender.sent)
+            time.sleep(0.1)  # noqa: ASYNC251  that is the point
+            assert len(sender.sent) == before
+        assert not heartbeat.running
+        with pytest.raises(KeyError):
+            async with Heartbeat(sender, "loop", 0.01):
+                raise KeyError
+
+    asyncio.run(main())
+    endings = [beat.ending for beat in sender.beats if beat.ending]
+    assert endings == [Ending.STOPPED] * GOODBYES + [Ending.FAILED] * GOODBYES
+    assert [one for one in threading.enumerate() if one.name == "atmost-heartbeat"] == []
+
+
+def test_a_cancelled_run_says_goodbye(sender):
+    """`run` as a task of its own: cancelling it is how it is stopped."""
+
+    async def main():
+        heartbeat = Heartbeat(sender, "task", 0.01)
+        task = asyncio.create_task(heartbeat.run())
+        await asyncio.sleep(0.03)
+        await heartbeat.run()  # it beats already
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    assert [beat.ending for beat in sender.beats][-1] is Ending.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"timeout": 1.9}, "at least 2 × interval = 2 seconds"),
+        ({"interval": 10, "timeout": 10}, "one lost or delayed beat reads as death"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"timeout": 10**400}, "timeout"),
+        ({"interval": 0}, "interval"),
+        ({"interval": "1"}, "interval"),
+        ({"interval": float("nan")}, "interval"),
+        ({"interval": 1e6}, "interval"),
+    ],
+)
+def test_rhythms_that_cannot_work_are_refused(sender, options, why):
+    """A timeout below two intervals with the reason, and intervals out of range."""
+    with pytest.raises(OptionError, match=why):
+        Heartbeat(sender, "w", **options)
+
+
+def test_names_that_are_no_subject_are_refused(sender):
+    """At construction, not in a beat."""
+    for name in ("", "a b", "a.*", "x" * 300):
+        with pytest.raises(SubjectError):
+            Heartbeat(sender, name)
+    with pytest.raises(OptionError):
+        Heartbeat(sender, 7)
+    with pytest.raises(SubjectError):
+        Heartbeat(sender, "w", subject=None)
+
+
+@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140"])
+def test_what_is_no_sender_is_refused(given):
+    """Or else it would never beat, and nobody would know."""
+    with pytest.raises(OptionError, match="sender"):
+        Heartbeat(given, "w")
+
+
+def test_it_cannot_be_copied(sender):
+    """A copy would beat in the same name."""
+    with pytest.raises(TypeError, match="each process"):
+        pickle.dumps(Heartbeat(sender, "w"))
+    assert "not running" in repr(Heartbeat(sender, "w"))
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_a_forked_child_is_silent_in_its_parents_name(hook):
+    """Forked with or past the hook: the child neither beats nor says goodbye for its parent, and can begin its own life."""
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        run(
+            "import os, sys, time\n"
+            "import atmost\n"
+            "from atmost.heartbeats import heartbeat\n"
+            "sender = atmost.Sender(sys.argv[1], name='forking')\n"
+            "with atmost.Heartbeat(sender, 'parent', 0.02) as parent:\n"
+            "    if sys.argv[2] == 'False':\n"
+            "        heartbeat.Heartbeat._after_fork = lambda self: None\n"
+            "    child = os.fork()\n"
+            "    if not child:\n"
+            "        assert sys.argv[2] == 'False' or not parent.running\n"
+            "        time.sleep(0.1)\n"
+            "        parent.stop()\n"
+            "        with atmost.Heartbeat(sender, 'child', 0.02):\n"
+            "            time.sleep(0.1)\n"
+            "        sender.close()\n"
+            "        os._exit(0)\n"
+            "    assert os.waitpid(child, 0)[1] == 0\n"
+            "    time.sleep(0.05)\n"
+            "sender.close()\n",
+            receiver.url,
+            hook,
+        )
+        beats: dict[str, list] = {}
+        while (message := receiver.receive(0.2)) is not None:
+            beats.setdefault(message.subject, []).append((message.session.id, read_beat(message.payload)))
+    assert set(beats) == {"heartbeats.parent", "heartbeats.child"}
+    for got in beats.values():
+        assert len({session for session, _ in got}) == 1
+        assert [beat.number for _, beat in got][: 1 - GOODBYES] == list(range(len(got) + 1 - GOODBYES))
+        assert [beat.ending for _, beat in got][-GOODBYES:] == [Ending.STOPPED] * GOODBYES
+    assert beats["heartbeats.parent"][0][0] != beats["heartbeats.child"][0][0]
+
+
+@pytest.mark.parametrize(
+    ("end", "ending", "reason"),
+    [("", "stopped", ""), ("sys.exit(1)", "stopped", ""), ("1 / 0", "failed", "ZeroDivisionError")],
+)
+def test_a_process_that_ends_says_how(end, ending, reason):
+    """Without a `with` around anything: the end of the process is the goodbye, and its exception a failure."""
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        code = (
+            "import os, sys\n"
+            "sys.stderr = open(os.devnull, 'w')\n"
+            "import atmost\n"
+            "sender = atmost.Sender(sys.argv[1], name='ending')\n"
+            "atmost.Heartbeat(sender, 'w', 60).start()\n"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code + end, receiver.url], env=environment(), check=False, timeout=2 * BOUND
+        )
+        assert ended.returncode == (1 if end else 0)
+        beats = []
+        while (message := receiver.receive(0.2)) is not None:
+            beats.append(read_beat(message.payload))
+    assert [beat.ending for beat in beats] == [None] + [ending] * GOODBYES
+    assert {beat.reason for beat in beats[1:]} == {reason}
+
+
+def test_over_a_real_sender():
+    """The counts of the sender travel with the beats."""
+    with Receiver("memory://beating") as receiver, Sender("memory://beating", name="real") as sender:
+        sender.send("orders.new", 1)
+        with Heartbeat(sender, "w", 60):
+            pass
+        beats = [message for message in iter(lambda: receiver.receive(1.0), None) if message.subject != "orders.new"]
+    assert len(beats) == 1 + GOODBYES
+    assert beats[-1].payload["offered"] == 1 + GOODBYES
+    assert os.getpid() == beats[0].session.pid or beats[0].session.pid == 0
+    assert atmost.Heartbeat is Heartbeat
