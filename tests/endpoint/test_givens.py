@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from atmost import AsyncReceiver, OptionError, Receiver, Sender, Workers, serve
-from atmost.endpoint.givens import check_handler, check_receiver, check_sender
+from atmost.endpoint.checking import check_handler, check_receiver, check_sender
 
 
 @pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", 5, Sender, object()])

@@ -10,7 +10,7 @@ import pytest
 
 from atmost import InvalidKey, Receiver, Sender
 from atmost.core.keys import KeyMode, new_key
-from atmost.endpoint.keys import find_keys
+from atmost.endpoint.checking import find_keys
 
 WAIT = 10.0
 """A bound for what comes at once, seconds."""

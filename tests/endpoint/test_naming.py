@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atmost import OptionError
-from atmost.endpoint.naming import find_name
+from atmost.endpoint.checking import find_name
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from atmost import AddressError, AddressInUse, BindError, InvalidKey, OptionError, Receiver, SubjectError, Workers
 from atmost.endpoint import forking, workers
-from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.checking import ReceiverArguments
 from tests.endpoint.crew import LOOPBACK, START, crew
 
 pytestmark = pytest.mark.needs("linux")

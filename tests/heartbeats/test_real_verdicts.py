@@ -19,7 +19,7 @@ from atmost.lab.faults import DROPPED, FaultRules, LinkFaults, Overruled
 from atmost.lab.link import Link
 from tests.real import BOUND, environment, program
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 INTERVAL = 0.2
 
 SENDER = """

@@ -12,7 +12,7 @@ from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
 from tests.real import environment, until
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_change_shows_in_the_end():

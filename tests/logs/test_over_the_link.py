@@ -9,7 +9,7 @@ import pytest
 from benchmarks.loss_logs import run
 from tests.real import environment
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("loss", [0.05, 0.6])

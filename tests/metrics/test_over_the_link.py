@@ -14,7 +14,7 @@ from atmost.lab.link import Link
 from tests.metrics.scene import quiet
 from tests.real import environment, until
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.01, 0.05, 0.3, 0.6])

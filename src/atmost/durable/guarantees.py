@@ -23,7 +23,7 @@ from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
 from atmost.durable.sqlite import SQLiteStore
 from atmost.durable.streams import ensure_consumer
 from atmost.durable.tasks import end
-from atmost.endpoint.givens import check_handler
+from atmost.endpoint.checking import check_handler
 from atmost.errors import OptionError, SubjectError
 
 

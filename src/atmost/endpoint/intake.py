@@ -24,8 +24,8 @@ from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
 from atmost.core.shards import parse_shards
+from atmost.endpoint.checking import KeyText, check_audience, find_keys
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
-from atmost.endpoint.keys import KeyText, check_audience, find_keys
 from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
 from atmost.transport.base import Inlet

@@ -15,9 +15,8 @@ from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.names import matcher
-from atmost.endpoint.givens import check_handler
+from atmost.endpoint.checking import KeyText, check_handler
 from atmost.endpoint.intake import Intake
-from atmost.endpoint.keys import KeyText
 
 
 class Receiver:

@@ -16,9 +16,8 @@ from typing import Any, Self
 from atmost.core.events import Event, Message
 from atmost.core.ledger import Ledger
 from atmost.core.names import matcher
-from atmost.endpoint.givens import check_handler
+from atmost.endpoint.checking import KeyText, check_handler
 from atmost.endpoint.intake import Intake
-from atmost.endpoint.keys import KeyText
 
 
 class AsyncReceiver:

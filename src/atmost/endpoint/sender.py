@@ -21,11 +21,10 @@ from atmost.core.ledger import SenderStats
 from atmost.core.limits import GOODBYES
 from atmost.core.names import check_subject
 from atmost.core.parameters import SenderOptions
+from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.ending import at_end
-from atmost.endpoint.keys import check_audience, find_keys
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
-from atmost.endpoint.naming import find_name
 from atmost.endpoint.outbox import Outbox
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.transport.connect import open_outlet

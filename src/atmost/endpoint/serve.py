@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Unpack
 
 from atmost.core.ledger import Ledger
-from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.serving import Handler, Serving
 from atmost.endpoint.signals import ended_by_signals

@@ -11,7 +11,7 @@ from typing import Final
 
 from atmost.core.events import Message
 from atmost.core.names import matcher
-from atmost.endpoint.givens import check_handler
+from atmost.endpoint.checking import check_handler
 from atmost.endpoint.intake import Intake
 
 Handler = Callable[[Message], object]

@@ -16,7 +16,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.reports import Ask, Said, WorkerEnd
 from atmost.endpoint.serving import Handler, Serving

@@ -26,9 +26,8 @@ from atmost.core.episodes import Episodes
 from atmost.core.ledger import Ledger
 from atmost.core.merging import MergedLedger, merge_ledgers, retire
 from atmost.core.names import matcher
-from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.checking import ReceiverArguments, check_handler
 from atmost.endpoint.forking import Child, fork_worker
-from atmost.endpoint.givens import check_handler
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.reports import Ask
 from atmost.endpoint.serving import Handler

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Self
 import msgspec
 
 from atmost.core.events import DropReason
-from atmost.endpoint.givens import check_sender
+from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.rhythm import Rhythm, next_due
 from atmost.endpoint.sender import Sender

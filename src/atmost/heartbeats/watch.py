@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from atmost.core.events import Event
-from atmost.endpoint.givens import check_receiver
+from atmost.endpoint.checking import check_receiver
 from atmost.heartbeats.monitor import HeartbeatMonitor
 from atmost.heartbeats.verdicts import Change
 

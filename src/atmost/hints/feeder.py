@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Final, Protocol
 
 from atmost.core.events import Event
-from atmost.endpoint.givens import check_receiver
+from atmost.endpoint.checking import check_receiver
 from atmost.endpoint.receiver import Receiver
 
 _TURN: Final = 0.25

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Protocol, Self
 
 import msgspec
 
-from atmost.endpoint.givens import check_sender
+from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.rhythm import Rhythm
 from atmost.errors import OptionError, PayloadTooLarge

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Self, overload
 import msgspec
 
 from atmost.core.names import check_subject
-from atmost.endpoint.givens import check_sender
+from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender

@@ -6,7 +6,7 @@ from atmost import ConfigError, InvalidKey
 from atmost.collector.config import CollectorOptions, load_options
 from atmost.collector.config.addresses import parse_place
 from atmost.collector.config.sources import read_token
-from atmost.endpoint.keys import find_keys
+from atmost.endpoint.checking import find_keys
 
 
 @pytest.fixture

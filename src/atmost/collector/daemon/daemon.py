@@ -26,7 +26,7 @@ from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
 from atmost.core.ledger import Ledger
 from atmost.core.merging import merge_ledgers
-from atmost.endpoint.keys import find_keys
+from atmost.endpoint.checking import find_keys
 from atmost.errors import ConfigError
 
 if TYPE_CHECKING:

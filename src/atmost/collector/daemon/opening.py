@@ -16,7 +16,7 @@ from atmost.collector.daemon.channel import SUBJECTS, WorkerChannel
 from atmost.collector.daemon.listening import Listening, OurListener, Reader, Tap, bind_foreign
 from atmost.collector.daemon.reading import GelfInput, StatsdReader, SyslogReader
 from atmost.collector.state.state import CollectorState
-from atmost.endpoint.arguments import ReceiverArguments
+from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.workers import Workers
 from atmost.errors import BindError, ConfigError

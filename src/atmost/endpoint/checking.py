@@ -1,0 +1,166 @@
+"""The options of a receiver as a type, for what makes receivers and hands their options on."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+from atmost.core.escapes import legible
+from atmost.core.keys import Key, KeyMode, parse_key, require_encryption
+from atmost.errors import InvalidKey, OptionError
+from atmost.transport.holder import this_program
+
+# Checks senders, receivers and handlers where they are given to what will use them later, often where nobody looks.
+#
+# By what they can do, for tests and adapters give their own. Pure functions, safe from any thread.
+
+T = TypeVar("T")
+
+
+def check_sender(sender: T, *does: str) -> T:
+    """Returns what messages are to be sent over.
+
+    Args:
+        sender: what was given.
+        does: what is called of it besides `send` and `flush`.
+
+    Raises:
+        OptionError: it is no sender, as an address is none.
+    """
+    if isinstance(sender, type) or not all(callable(getattr(sender, name, None)) for name in ("send", "flush", *does)):
+        raise OptionError("sender", sender, "a Sender, as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')")
+    return sender
+
+
+def check_receiver(receiver: T, *, awaited: bool = False) -> T:
+    """Returns what events are to be taken from.
+
+    Args:
+        receiver: what was given.
+        awaited: whether in an event loop.
+
+    Raises:
+        OptionError: it is no receiver, or one of the other kind.
+    """
+    take: Any = getattr(receiver, "next_event", None)
+    if isinstance(receiver, type) or not callable(take) or iscoroutinefunction(take) is not awaited:
+        kind = "an AsyncReceiver, in an event loop" if awaited else "a Receiver, not an AsyncReceiver"
+        raise OptionError("receiver", receiver, kind)
+    return receiver
+
+
+def check_handler(handler: T, *, awaited: bool = False) -> T:
+    """Returns what is to be called with messages.
+
+    Args:
+        handler: what was given.
+        awaited: whether what it returns is awaited.
+
+    Raises:
+        OptionError: it cannot be called; or its coroutines would never run.
+    """
+    if not callable(handler):
+        raise OptionError("handler", handler, f"a function of a message{', plain or async' if awaited else ''}")
+    if not awaited and (iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__)):
+        raise OptionError("handler", handler, "a plain function; AsyncReceiver awaits one that is async")
+    return handler
+
+
+# Where keys come from: an argument, a file that only its owner can read, or `ATMOST_KEY`.
+
+KeyText = str | Iterable[str]
+"""One key's text, or several."""
+
+
+def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> list[Key]:
+    """The keys to use; empty without any.
+
+    Args:
+        key: one key's text or several; takes precedence.
+        key_file: a file with a key's text on each line; empty lines and lines that begin with # are skipped.
+
+    Raises:
+        InvalidKey: a text is no key, there is none in `key`, both arguments were given, or the file is missing, empty or readable by others.
+        MissingExtra: a key is for encryption, and the package `cryptography` is not installed.
+    """
+    if key is not None and key_file is not None:
+        raise InvalidKey("give key or key_file, not both")
+    if key is not None:
+        texts = list(key) if isinstance(key, Iterable) and not isinstance(key, (str, bytes)) else [key]
+        if not texts:  # whoever meant to have keys must not go without
+            raise InvalidKey("no key was given: None, and not an empty list, is for no key")
+    elif key_file is not None:
+        texts = _read(Path(key_file))
+    else:
+        texts = os.environ.get("ATMOST_KEY", "").split()
+    keys = [parse_key(text) for text in texts]
+    if any(found.mode is KeyMode.ENCRYPTED for found in keys):
+        require_encryption()
+    return keys
+
+
+def check_audience(audience: object) -> None:
+    """Sees to it that tags can depend on it.
+
+    Raises:
+        OptionError: it is no text, or none that has bytes.
+    """
+    try:
+        if not isinstance(audience, str):
+            raise OptionError("audience", audience, "text")
+        audience.encode()
+    except UnicodeEncodeError:
+        raise OptionError("audience", audience, "text without lone surrogates") from None
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = [line.strip() for line in file]
+    except (OSError, ValueError) as error:  # a path with a NUL among them
+        reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
+        raise InvalidKey(f"the key file {path} cannot be read: {reason}") from None
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidKey(f"the key file {path} can be read by others: chmod 600 {path}")
+    texts = [line for line in lines if line and not line.startswith("#")]
+    if not texts:
+        raise InvalidKey(f"the key file {path} holds no key: write one with 'atmost keygen > {path}'")
+    return texts
+
+
+class ReceiverArguments(TypedDict, total=False):
+    """What `Receiver` takes besides its URL; it documents them."""
+
+    audience: str
+    grace: float
+    window: int
+    max_sessions: int
+    future_bound: float | None
+    clock_guard: float | None
+    max_age: float | None
+    max_queue: int
+    key: KeyText | None
+    key_file: str | os.PathLike[str] | None
+    shards: str | None
+
+
+# Where a sender's name comes from: an argument, `ATMOST_NAME`, or the program.
+
+
+def find_name(name: str | None) -> str:
+    """What receivers show, with a question mark for each byte that is no text: a beacon carries only text.
+
+    Args:
+        name: takes precedence, even when it is empty.
+
+    Raises:
+        OptionError: it is something else than text.
+    """
+    if not isinstance(name, str | None):
+        raise OptionError("name", name, "text")
+    return legible(name if name is not None else os.environ.get("ATMOST_NAME") or this_program())
