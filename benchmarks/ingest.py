@@ -20,7 +20,7 @@ from itertools import count
 
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
-from atmost.ingest.statsd.limits import MAX_LINE
+from atmost.ingest.statsd.values import MAX_LINE
 
 NOW, PEER, DATAGRAM = 1_767_225_600.0, "10.0.0.7", 1432
 LINES = {

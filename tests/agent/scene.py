@@ -1,7 +1,6 @@
 """A log file with a follower, told about in short: what the tests of following share."""
 
-from atmost.agent.events import FollowEvent, FollowEventKind
-from atmost.agent.follow import Follower, FollowOptions
+from atmost.agent.follow import Follower, FollowEvent, FollowEventKind, FollowOptions
 from atmost.agent.lines import Line
 
 FOUND = FollowEventKind.FOUND

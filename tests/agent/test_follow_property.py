@@ -11,8 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.agent.events import FollowEvent, FollowEventKind
-from atmost.agent.follow import Follower, FollowOptions
+from atmost.agent.follow import Follower, FollowEvent, FollowEventKind, FollowOptions
 from atmost.agent.lines import Line
 
 MAX_LINE_BYTES = 12

@@ -4,7 +4,7 @@ import errno
 import os
 
 from atmost.agent import files
-from atmost.agent.events import FollowEvent
+from atmost.agent.follow import FollowEvent
 from atmost.agent.lines import Line
 from tests.agent.scene import FOUND, LEFT_UNREAD, RELEASED, ROTATED, UNREADABLE, WAITING
 

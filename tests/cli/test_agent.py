@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from atmost.agent.devices import token
+from atmost.agent.readings import token
 from tests.real import raw_receiver, url_of
 
 ANY = "udp://127.0.0.1:0"

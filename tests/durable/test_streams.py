@@ -10,7 +10,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 
 from atmost.core.names import matcher
 from atmost.durable import AtLeastOnce, Stream, StreamMismatch
-from atmost.durable.streams import covers
+from atmost.durable.engine import covers
 
 pytestmark = pytest.mark.needs("nats-server")
 TOKENS = st.lists(st.sampled_from("ab*"), min_size=1, max_size=3)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from atmost import OptionError
 from atmost.ingest.gelf import GelfEnding, GelfIncomplete, GelfLimits, GelfReader, GelfReason, GelfRecord
 from atmost.ingest.gelf.inflating import inflated
-from atmost.ingest.gelf.limits import CHUNK_COST, MAX_FIELDS, MAX_MEMBERS, SET_COST
-from atmost.ingest.gelf.values import Refusal
+from atmost.ingest.gelf.values import CHUNK_COST, MAX_FIELDS, MAX_MEMBERS, SET_COST, Refusal
 from atmost.ingest.rejected import Rejected
 from tests.ingest.page import NOW, PEER
 

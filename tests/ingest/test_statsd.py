@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from atmost.ingest import statsd
 from atmost.ingest.rejected import rejected
 from atmost.ingest.statsd import StatsdKind, StatsdMetric, StatsdReason
-from atmost.ingest.statsd.limits import MAX_LINE, MAX_LINES, MAX_NAME, MAX_TAGS, MAX_VALUES
 from atmost.ingest.statsd.metric import read_metric
-from atmost.ingest.statsd.values import Refusal, StatsdDatagram
+from atmost.ingest.statsd.values import MAX_LINE, MAX_LINES, MAX_NAME, MAX_TAGS, MAX_VALUES, Refusal, StatsdDatagram
 
 PIECES = st.sampled_from(
     [

@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from atmost.agent.devices import token
-from atmost.agent.events import FollowEvent, FollowEventKind
-from atmost.agent.follow import Follower
+from atmost.agent.follow import Follower, FollowEvent, FollowEventKind
 from atmost.agent.lines import Line
-from atmost.agent.readings import HostReadings
+from atmost.agent.readings import HostReadings, token
 from atmost.endpoint.must_deliver import check_lossy, check_lossy_below
 from atmost.endpoint.sender import Sender
 from atmost.errors import PayloadTooLarge

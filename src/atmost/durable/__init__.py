@@ -17,7 +17,7 @@ from atmost.durable.message import DurableMessage as DurableMessage
 from atmost.durable.options import Stream as Stream
 from atmost.durable.publishing import Receipt as Receipt
 from atmost.durable.records import IdempotencyStore as IdempotencyStore
-from atmost.durable.sqlite import SQLiteStore as SQLiteStore
+from atmost.durable.records import SQLiteStore as SQLiteStore
 
 __all__ = [
     "AlreadyProcessed",

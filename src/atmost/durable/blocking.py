@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from atmost.durable.consuming import Handler
+from atmost.durable.engine import end
 from atmost.durable.errors import NotConnected
 from atmost.durable.guarantees import AtLeastOnce
 from atmost.durable.publishing import Receipt
-from atmost.durable.tasks import end
 
 T = TypeVar("T")
 

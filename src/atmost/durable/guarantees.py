@@ -13,16 +13,12 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from atmost.core.names import matcher, overlap
-from atmost.durable.bookkeeping import Bookkeeping, Record, WithoutRecord, WithRecord
-from atmost.durable.consuming import Consumption, Handler
+from atmost.durable.consuming import Bookkeeping, Consumption, Handler, Record, WithoutRecord, WithRecord
 from atmost.durable.counts import Counts
-from atmost.durable.engine import Engine
+from atmost.durable.engine import Engine, end, ensure_consumer
 from atmost.durable.options import ConsumeOptions, PublishOptions, Stream
 from atmost.durable.publishing import Publisher, Receipt
-from atmost.durable.records import IdempotencyStore, check_retention, horizon_of
-from atmost.durable.sqlite import SQLiteStore
-from atmost.durable.streams import ensure_consumer
-from atmost.durable.tasks import end
+from atmost.durable.records import IdempotencyStore, SQLiteStore, check_retention, horizon_of
 from atmost.endpoint.checking import check_handler
 from atmost.errors import OptionError, SubjectError
 

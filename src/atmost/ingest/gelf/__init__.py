@@ -4,8 +4,7 @@ Source: the Graylog Extended Log Format 1.1, and what its clients send. A set of
 loss that these protocols prove: how many chunks are missing is known, and so is that one message is.
 """
 
-from atmost.ingest.gelf.limits import GelfLimits
 from atmost.ingest.gelf.reader import GelfReader
-from atmost.ingest.gelf.values import GelfEnding, GelfIncomplete, GelfNote, GelfReason, GelfRecord
+from atmost.ingest.gelf.values import GelfEnding, GelfIncomplete, GelfLimits, GelfNote, GelfReason, GelfRecord
 
 __all__ = ["GelfEnding", "GelfIncomplete", "GelfLimits", "GelfNote", "GelfReader", "GelfReason", "GelfRecord"]

@@ -8,8 +8,16 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final
 
-from atmost.ingest.gelf.limits import CHUNK_COST, MAX_CHUNKS, SET_COST, GelfLimits
-from atmost.ingest.gelf.values import GelfEnding, GelfIncomplete, GelfReason, Refusal
+from atmost.ingest.gelf.values import (
+    CHUNK_COST,
+    MAX_CHUNKS,
+    SET_COST,
+    GelfEnding,
+    GelfIncomplete,
+    GelfLimits,
+    GelfReason,
+    Refusal,
+)
 
 MAGIC: Final = b"\x1e\x0f"
 _HEADER: Final = 12

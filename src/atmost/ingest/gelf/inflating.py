@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from atmost.ingest.gelf.limits import MAX_MEMBERS
-from atmost.ingest.gelf.values import GelfReason, Refusal
+from atmost.ingest.gelf.values import MAX_MEMBERS, GelfReason, Refusal
 
 GZIP: Final = b"\x1f\x8b"
 _GZIP_BITS: Final = 31

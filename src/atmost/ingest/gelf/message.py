@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from atmost.ingest.gelf.limits import MAX_FIELDS
-from atmost.ingest.gelf.values import LEVELS, GelfNote, GelfReason, GelfRecord, Refusal, Scalar
+from atmost.ingest.gelf.values import LEVELS, MAX_FIELDS, GelfNote, GelfReason, GelfRecord, Refusal, Scalar
 
 _STANDARD: Final = frozenset({"version", "host", "short_message", "full_message", "timestamp", "level"})
 _MAX_TIME: Final = 253_402_300_799

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 from atmost.ingest.gelf.chunks import MAGIC, Chunks
 from atmost.ingest.gelf.inflating import GZIP, inflated, is_zlib
-from atmost.ingest.gelf.limits import GelfLimits
 from atmost.ingest.gelf.message import read_message
-from atmost.ingest.gelf.values import GelfIncomplete, GelfReason, GelfRecord, Refusal
+from atmost.ingest.gelf.values import GelfIncomplete, GelfLimits, GelfReason, GelfRecord, Refusal
 from atmost.ingest.pickled import is_pickle
 from atmost.ingest.rejected import Rejected, rejected
 

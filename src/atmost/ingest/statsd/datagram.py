@@ -14,9 +14,17 @@ from atmost.ingest.pickled import is_pickle
 from atmost.ingest.rejected import rejected
 from atmost.ingest.statsd.event import read_check, read_event
 from atmost.ingest.statsd.fields import read_tags
-from atmost.ingest.statsd.limits import MAX_LINE, MAX_LINES, MAX_NAME
 from atmost.ingest.statsd.metric import KINDS, NAME, read_metric
-from atmost.ingest.statsd.values import TELEMETRY, Refusal, StatsdDatagram, StatsdMetric, StatsdReason
+from atmost.ingest.statsd.values import (
+    MAX_LINE,
+    MAX_LINES,
+    MAX_NAME,
+    TELEMETRY,
+    Refusal,
+    StatsdDatagram,
+    StatsdMetric,
+    StatsdReason,
+)
 
 _PLAIN: Final = re.compile(
     rf"({NAME}{{1,{MAX_NAME}}}):(-?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\|(c|g|ms|h|d)"

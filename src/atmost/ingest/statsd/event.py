@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from atmost.ingest.statsd.fields import Origin, ignore, read_tags, unix_time
-from atmost.ingest.statsd.limits import MAX_NAME
 from atmost.ingest.statsd.values import (
+    MAX_NAME,
     Refusal,
     StatsdAlert,
     StatsdCheck,

@@ -6,8 +6,9 @@ import math
 import re
 from typing import Final
 
-from atmost.ingest.statsd.limits import MAX_TAGS, MAX_TIME
 from atmost.ingest.statsd.values import (
+    MAX_TAGS,
+    MAX_TIME,
     NOWHERE,
     Refusal,
     StatsdDatagram,

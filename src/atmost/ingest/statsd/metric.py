@@ -14,8 +14,9 @@ from typing import Final
 
 from atmost.ingest.rejected import rejected
 from atmost.ingest.statsd.fields import Origin, ignore, number, read_tags, unix_time
-from atmost.ingest.statsd.limits import MAX_NAME, MAX_VALUES
 from atmost.ingest.statsd.values import (
+    MAX_NAME,
+    MAX_VALUES,
     Refusal,
     StatsdDatagram,
     StatsdIgnored,

@@ -1,12 +1,26 @@
-"""What a datagram of StatsD or DogStatsD says, as values."""
+"""What a datagram of StatsD or DogStatsD says, as values, and how much one may hold."""
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 
 from atmost.ingest.rejected import Rejected
+
+MAX_LINE: Final = 8192
+"""Bytes of a line: what the largest DogStatsD clients put into a whole datagram."""
+MAX_LINES: Final = 4096
+"""Lines of a datagram longer than `MAX_LINE`; a shorter one holds no more that are not empty."""
+MAX_VALUES: Final = 4096
+"""Values, or samples, packed into a line."""
+MAX_TAGS: Final = 64
+"""Tags of a line."""
+MAX_NAME: Final = 200
+"""Characters of a name, as DogStatsD has it."""
+MAX_TIME: Final = 253_402_300_799
+"""The last second of the year 9999."""
 
 Tags = tuple[tuple[str, str], ...]
 """Names and values as sent, in order, repetitions included; a flag has an empty value."""

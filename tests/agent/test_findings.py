@@ -1,4 +1,4 @@
-from atmost.agent.events import Findings, FollowEvent, FollowEventKind
+from atmost.agent.follow import Findings, FollowEvent, FollowEventKind
 from atmost.agent.lines import Line
 
 
