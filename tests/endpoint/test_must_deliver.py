@@ -15,7 +15,7 @@ import atmost
 from atmost import LossNotTolerated, OptionError, Sender, SubjectError, must_deliver
 from atmost.core.names import matcher
 from atmost.endpoint import must_deliver as module_function
-from atmost.metrics.reasons import DropReason
+from atmost.metrics.instruments import DropReason
 from tests.cli.commands import commands, run, start
 from tests.real import environment, until
 from tests.real import run as run_program

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from atmost import AtMostError, MetricError, OptionError, SubjectError
+from atmost.metrics.instruments import DropReason
 from atmost.metrics.metrics import Metrics
-from atmost.metrics.reasons import DropReason
 from tests.metrics.scene import FakeSender, make, snapshot
 
 

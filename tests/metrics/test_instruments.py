@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 
 from atmost import MetricError
-from atmost.metrics import guarded
+from atmost.metrics import instruments
 from atmost.metrics.buckets import MAX_BUCKETS
 from atmost.metrics.instruments import Counter, Gauge, Histogram
 from tests.metrics.scene import make
@@ -130,8 +130,8 @@ def test_histogram_stays_bounded_and_counts_all(metrics):
 def test_nothing_is_lost_under_threads(kinds, switching, monkeypatch):
     """Counts are exact with threads changing all the time, also with a lock for interpreters that have none."""
     if kinds is None:
-        monkeypatch.setattr(guarded, "LOCK_FREE", False)
-    counter_kind, gauge_kind, histogram_kind = guarded.kinds()
+        monkeypatch.setattr(instruments, "LOCK_FREE", False)
+    counter_kind, gauge_kind, histogram_kind = instruments.kinds()
     owner = make()[0]._registry
     counter = counter_kind(owner, "c", b"", 0, 0)
     gauge = gauge_kind(owner, "g", b"", 0, 0)
@@ -165,7 +165,7 @@ def test_new_buckets_lose_nothing_under_threads(metrics, switching):
     assert len(positive) <= MAX_BUCKETS
 
 
-@pytest.mark.skipif(not guarded.LOCK_FREE, reason="the instruments have a lock here")
+@pytest.mark.skipif(not instruments.LOCK_FREE, reason="the instruments have a lock here")
 @pytest.mark.parametrize(("method", "names"), [(Counter.inc, {"value"}), (Histogram.observe, {"sum", "positive"})])
 def test_no_thread_can_come_between_reading_and_storing(method, names):
     """The instructions from loading a number to storing it call no Python code and do not jump backward."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.recent import KEPT, RECENT, Recent
+from atmost.metrics.history import KEPT, RECENT, Recent
 
 VALUES = st.floats(-1e12, 1e12).map(lambda value: value if abs(value) > 1e-9 else 0.0)
 

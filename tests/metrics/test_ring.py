@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.metrics.ring import PAGE, Ring
+from atmost.metrics.history import PAGE, Ring
 
 BOOKINGS = st.lists(
     st.tuples(st.sampled_from(["receive", "lose", "add"]), st.integers(0, 900), st.integers(1, 5)), max_size=60

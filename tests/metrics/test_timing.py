@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from atmost.metrics.timing import Timer
+from atmost.metrics.instruments import Timer
 from tests.metrics.scene import make
 
 

@@ -60,6 +60,11 @@ class Buckets:
         """Observations."""
         return self.zero + sum(self.positive.values()) + sum(self.negative.values())
 
+    @property
+    def size(self) -> int:
+        """Buckets in use."""
+        return len(self.positive) + len(self.negative)
+
     def add(self, value: float) -> None:
         """Counts one finite value; not for several threads at once."""
         self.sum += value

@@ -8,19 +8,135 @@ global lock gets the same instruments with a lock around each step (`guarded`).
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from math import ceil, log
-from typing import Any, NoReturn, Protocol
+from types import TracebackType
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 from atmost.errors import MetricError
 from atmost.metrics import wire
 from atmost.metrics.buckets import MAX_BUCKETS, PER_E, bucket_of, threshold_for
-from atmost.metrics.numbers import Number, called, finite, portable
-from atmost.metrics.reasons import DropReason
-from atmost.metrics.timing import Timer
+from atmost.metrics.wire import MAX_INTEGER
+
+# Why a registry refused something: reasons become metric labels.
+
+
+class DropReason(StrEnum):
+    """What a registry did not take; cumulative in one life."""
+
+    BAD_VALUE = "bad_value"
+    """No finite number, or a counter's step below 0."""
+    BAD_LABEL = "bad_label"
+    """Label values that have no text, or too much of it."""
+    SERIES_LIMIT = "series_limit"
+    """One series more than `max_series`: the call got an instrument that is not sent."""
+    CALLBACK = "callback"
+    """A callback raised, or answered no finite number."""
+    TOO_LARGE = "too_large"
+    """A series that fits no datagram of this sender."""
+    MUST_DELIVER = "must_deliver"
+    """A snapshot whose subject was declared must-deliver after its `Metrics` were constructed."""
+
+
+# What counts as a number: finite, and of any type that has a value; text never does.
+
+Number = int | float
+
+
+def portable(value: Number) -> Number:
+    """A whole number beyond 64 bits as a float, which MessagePack can carry."""
+    return value if isinstance(value, float) or -MAX_INTEGER <= value <= MAX_INTEGER else float(value)
+
+
+def finite(value: Any) -> Number | None:
+    """The number that a value is, or None: text is none, however it reads."""
+    if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+        return value
+    if isinstance(value, str | bytes | bytearray):
+        return None
+    try:
+        number = float(value)  # numpy's numbers, Decimal, Fraction: whatever has a value
+    except Exception:  # noqa: BLE001  a stranger's __float__ may raise anything
+        return None
+    return number if math.isfinite(number) else None
+
+
+def called(callback: Callable[[], Number], failed: Callable[[], None]) -> Number | None:
+    """What a callback answers; None when it fails, after telling so."""
+    try:
+        number = finite(callback())
+    except BaseException as error:  # the user's own function; what it leaves by must not end the snapshots
+        interrupt = isinstance(error, KeyboardInterrupt | SystemExit)
+        if interrupt and threading.current_thread() is threading.main_thread():
+            raise  # a signal handler's, which run there only
+        number = None
+    if number is None:
+        failed()
+    return number
+
+
+# Measures how long something takes: a context manager and a decorator, for functions and coroutine functions.
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_IS_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE, without importing inspect
+
+
+class Timer:
+    """Seconds from entering to leaving, whatever is raised in between; may be nested, not shared by threads as one `with`."""
+
+    __slots__ = ("_clock", "_observe", "_started")
+
+    def __init__(self, observe: Callable[[float], None], clock: Callable[[], float]) -> None:
+        """Args: observe: told the seconds. clock: seconds that never step back."""
+        self._observe = observe
+        self._clock = clock
+        self._started: list[float] = []
+
+    def __enter__(self) -> Self:
+        """Starts."""
+        self._started.append(self._clock())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Observes."""
+        self._observe(self._clock() - self._started.pop())
+
+    def __call__(self, function: _F) -> _F:
+        """The function, timed at each call; safe from any thread."""
+        observe, clock = self._observe, self._clock
+        code = getattr(function, "__code__", None)
+
+        if code is not None and code.co_flags & _IS_COROUTINE:
+
+            @functools.wraps(function)
+            async def timed_coroutine(*args: Any, **kwargs: Any) -> Any:
+                started = clock()
+                try:
+                    return await function(*args, **kwargs)
+                finally:
+                    observe(clock() - started)
+
+            return cast("_F", timed_coroutine)
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                observe(clock() - started)
+
+        return cast("_F", timed)
+
 
 Shot = tuple[Any, ...]
 """What a snapshot sees of an instrument: equal shots mean that nothing changed."""
@@ -292,3 +408,122 @@ def _pieces(sides: list[list[tuple[int, int]]], room: int) -> list[tuple[list[in
             flat = wire.flatten(side[start : start + each])
             pieces.append((flat, []) if sign == 0 else ([], flat))
     return pieces
+
+
+# The children of a metric with labels: one instrument for each set of values, and a bound on how many there are.
+
+I = TypeVar("I", bound=Instrument)  # noqa: E741  the instrument
+
+
+class Labelled(Generic[I]):
+    """A metric with labels; keep what `labels` returns where the values are known beforehand."""
+
+    __slots__ = ("_admit", "_children", "_names", "_refuse", "_unsent", "name")
+
+    def __init__(
+        self,
+        name: str,
+        names: tuple[str, ...],
+        admit: Callable[[bytes], I | None],
+        refuse: Callable[[DropReason], None],
+        unsent: I,
+    ) -> None:
+        """Prepares a metric without any series yet.
+
+        Args:
+            name: as declared.
+            names: of the labels.
+            admit: makes the series of these encoded values, or says that there are too many.
+            refuse: counts a refusal.
+            unsent: the instrument that stands in for what is refused.
+        """
+        self.name = name
+        self._names = names
+        self._admit = admit
+        self._refuse = refuse
+        self._unsent = unsent
+        self._children: dict[tuple[str, ...], I] = {}
+
+    def labels(self, *values: object, **named: object) -> I:
+        """The series with these label values, in the declared order or by name; any value is taken as its text.
+
+        Beyond the limit of series, and for values that are too long, it is one that counts for nothing.
+
+        Raises:
+            MetricError: not exactly the declared labels.
+        """
+        try:
+            child = self._children.get(values)  # type: ignore[arg-type] # other values than text are not found
+        except TypeError:  # not hashable: its text is
+            child = None
+        return self._find(values, named) if child is None or named else child
+
+    def __getattr__(self, verb: str) -> NoReturn:
+        """Says what to do instead of `inc()` on a metric that has labels."""
+        if verb.startswith("_"):
+            raise AttributeError(verb)
+        raise MetricError(self.name, f"declared with labels {self._names!r}: use .labels(…).{verb}")
+
+    def __repr__(self) -> str:
+        """Name and labels."""
+        return f"<{self.name} by {', '.join(self._names)}>"
+
+    def _find(self, values: tuple[object, ...], named: dict[str, object]) -> I:
+        if named:
+            if values or named.keys() != set(self._names):
+                given = (*values, *named)
+                raise MetricError(self.name, f"declared with labels {self._names!r}, not {given!r}")
+            values = tuple(named[name] for name in self._names)
+        if len(values) != len(self._names):
+            raise MetricError(self.name, f"declared with labels {self._names!r}, and {len(values)} values were given")
+        texts, encoded = _texts(values)
+        if encoded is None:
+            self._refuse(DropReason.BAD_LABEL)
+            return self._unsent
+        child = self._children.get(texts)
+        if child is None:
+            child = self._admit(encoded)
+            if child is None:
+                self._refuse(DropReason.SERIES_LIMIT)
+                return self._unsent
+            child = self._children.setdefault(texts, child)
+        return child
+
+
+def _texts(values: tuple[object, ...]) -> tuple[tuple[str, ...], bytes | None]:
+    """The values as text, and encoded; no encoding when they have none or are too long."""
+    try:
+        texts = tuple(str(value).encode(errors="replace").decode() for value in values)
+    except Exception:  # noqa: BLE001  a stranger's __str__ may raise anything
+        return (), None
+    encoded = wire.encode(texts)
+    return texts, encoded if len(encoded) <= wire.MAX_LABEL_VALUES else None
+
+
+# The instruments for this interpreter: as they are, or with a lock around each step where nothing else makes it one.
+
+LOCK_FREE: Final = sys.implementation.name == "cpython" and bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+"""Whether the interpreter's global lock makes a step without a jump one that other threads see as a whole."""
+
+
+def guarded(kind: type[Instrument]) -> type[Instrument]:
+    """The same instrument with a lock around each step, for an interpreter that has none of its own."""
+    verbs = {"inc", "set", "dec", "observe"} & set(dir(kind))
+    methods: dict[str, Any] = {verb: _locked(getattr(kind, verb)) for verb in verbs}
+    return type(kind.__name__, (kind,), {"__slots__": (), "__doc__": kind.__doc__, **methods})
+
+
+def kinds() -> tuple[type[Counter], type[Gauge], type[Histogram]]:
+    """The instruments for this interpreter."""
+    if LOCK_FREE:
+        return Counter, Gauge, Histogram
+    return guarded(Counter), guarded(Gauge), guarded(Histogram)  # type: ignore[return-value]
+
+
+def _locked(method: Callable[..., None]) -> Callable[..., None]:
+    def locked(self: Instrument, *amount: Number) -> None:
+        with self.owner.guard:
+            method(self, *amount)
+
+    locked.__doc__ = method.__doc__
+    return locked

@@ -26,11 +26,7 @@ from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender
 from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.metrics import wire
-from atmost.metrics.guarded import kinds
-from atmost.metrics.instruments import Counter, Gauge, Histogram
-from atmost.metrics.labelled import Labelled
-from atmost.metrics.numbers import Number
-from atmost.metrics.reasons import DropReason
+from atmost.metrics.instruments import Counter, DropReason, Gauge, Histogram, Labelled, Number, kinds
 from atmost.metrics.registry import Registry
 
 SNAPSHOTS: Final = "snapshot"
@@ -85,7 +81,7 @@ class Metrics:
         self._rhythm = Rhythm(self, Metrics._send, self._interval, "atmost-metrics")
         _all.add(self)
         if process:
-            from atmost.metrics.process import measure_process
+            from atmost.metrics.metrics import measure_process
 
             measure_process(self)
 
@@ -297,3 +293,31 @@ def _close_at_exit() -> None:
 atexit.register(_close_at_exit)  # after the senders' own: what registers later is called earlier
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+# Measures this process, by the names that Prometheus' clients use.
+
+
+def measure_process(metrics: Metrics) -> None:
+    """Declares processor time, memory, open files, threads and the start; each is asked for at every snapshot."""
+    import psutil
+
+    def process() -> psutil.Process:
+        return psutil.Process()  # each time: a forked child is another process
+
+    def cpu() -> float:
+        times = process().cpu_times()
+        return times.user + times.system
+
+    metrics.counter("process_cpu_seconds_total", "Processor time, user and system", unit="seconds", callback=cpu)
+    metrics.gauge(
+        "process_resident_memory_bytes", "Memory in use", unit="bytes", callback=lambda: process().memory_info().rss
+    )
+    metrics.gauge("process_open_fds", "Open file descriptors", callback=lambda: process().num_fds())
+    metrics.gauge("process_threads", "Threads", callback=lambda: process().num_threads())
+    metrics.gauge(
+        "process_start_time_seconds",
+        "Start, since 1970",
+        unit="seconds",
+        callback=lambda: process().create_time(),
+    )

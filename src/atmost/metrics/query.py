@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.life import Life
-from atmost.metrics.plain import PlainSession
-from atmost.metrics.recent import RECENT
-from atmost.metrics.series import Series
+from atmost.metrics.history import RECENT, Series
+from atmost.metrics.life import Life, PlainSession
 
 
 class Found(NamedTuple):
@@ -64,6 +62,12 @@ class Match(NamedTuple):
             return True
         has = dict(zip(self.label_names, labels, strict=False))
         return all(has.get(label) == value for label, value in self.labels.items())
+
+    def counted(self, totals: Mapping[tuple[str, str, tuple[str, ...]], float]) -> list[float]:
+        """Of totals by sender, name and labels those that are."""
+        return [
+            count for (sender, name, labels), count in totals.items() if self.wants(sender) and self.fits(name, labels)
+        ]
 
     def among(self, lives: Iterable[Life], plain: Iterable[PlainSession]) -> Iterator[Found]:
         """The series that are."""

@@ -16,10 +16,9 @@ from atmost.core.events import Event
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.life import Missing
+from atmost.metrics.history import Slot
+from atmost.metrics.life import Missing, RetiredKey
 from atmost.metrics.query import Found, Match, Window, completeness, totals, window
-from atmost.metrics.retired import RetiredKey
-from atmost.metrics.ring import Slot
 from atmost.metrics.state import Metric, ReaderState
 
 
@@ -144,9 +143,8 @@ class MetricsReader:
         Returns:
             None when nothing arrived.
         """
-        return totals(
-            self._matches(name, labels, sender), self._state.retired.totals(self._match(name, labels, sender))
-        )
+        match = self._match(name, labels, sender)
+        return totals(self._matches(name, labels, sender), match.counted(self._state.retired.totals()))
 
     def window(
         self,

@@ -6,19 +6,157 @@ holes and cut into numbered parts, so that a reader knows which snapshots and pa
 
 from __future__ import annotations
 
+import re
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from atmost.errors import MetricError
 from atmost.metrics import wire
-from atmost.metrics.instruments import Instrument
-from atmost.metrics.labelled import Labelled
-from atmost.metrics.naming import check_labels, check_name
-from atmost.metrics.parts import Piece, cut
-from atmost.metrics.reasons import DropReason
+from atmost.metrics.instruments import DropReason, Instrument, Labelled, Shot
+from atmost.metrics.wire import MAX_DECLARATION, MAX_LABELS, MAX_NAME, MAX_UNIT
+
+# Which names metrics and labels may have: the data model of Prometheus, and the suffixes of OpenMetrics.
+#
+# https://prometheus.io/docs/concepts/data_model/, OpenMetrics 1.0 sections "MetricFamily" and "Suffixes".
+
+_METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_UNIT: Final = re.compile(r"[a-zA-Z0-9_]*")
+_RESERVED: Final = {"le", "quantile"}
+_SUFFIXES: Final = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
+"""Names that exporters make out of others: a gauge of that name would be taken for part of something else."""
+
+
+def check_name(name: object, kind: str, unit: object) -> str:
+    """Returns the name when a metric of this kind and unit may have it.
+
+    Raises:
+        MetricError: it breaks a rule; the text says which, and what would be right.
+    """
+    if not isinstance(name, str) or not _METRIC.fullmatch(name):
+        raise MetricError(name, "a name has letters, digits, '_' and ':', and begins with no digit")
+    if len(name) > MAX_NAME:
+        raise MetricError(name, f"a name has at most {MAX_NAME} characters")
+    if kind == "counter":
+        if not name.endswith("_total") or name == "_total":
+            raise MetricError(name, f"a counter's name ends in _total: {name.removesuffix('_count')}_total")
+    elif taken := next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None):
+        raise MetricError(name, f"a {kind}'s name must not end in {taken}, which means another kind of metric")
+    if not isinstance(unit, str) or not _UNIT.fullmatch(unit) or len(unit) > MAX_UNIT:
+        raise MetricError(name, f"a unit is a word like seconds or bytes, not {unit!r}")
+    if unit and not name.removesuffix("_total").endswith(f"_{unit}"):
+        raise MetricError(name, f"the name must end in its unit: …_{unit}{'_total' if kind == 'counter' else ''}")
+    return name
+
+
+def check_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """Returns the label names when the metric may have them.
+
+    Raises:
+        MetricError: they are not several names, break a rule, or are too many.
+    """
+    if isinstance(labels, str):
+        raise MetricError(name, f"labels are several names: ({labels!r},) for one")
+    try:
+        names = tuple(labels)
+    except TypeError:
+        raise MetricError(name, f"labels are several names, not {labels!r}") from None
+    for label in names:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label) or label.startswith("__"):
+            raise MetricError(
+                name, f"label {label!r}: has letters, digits and '_', begins with no digit and not with '__'"
+            )
+        if label in _RESERVED:
+            raise MetricError(name, f"label {label!r} is taken by histograms and summaries: choose another name")
+    if len(set(names)) != len(names):
+        raise MetricError(name, f"labels {names!r}: each name once")
+    if len(names) > MAX_LABELS:
+        raise MetricError(name, f"at most {MAX_LABELS} labels, not {len(names)}")
+    if (size := len(name) + sum(map(len, names))) > MAX_DECLARATION:
+        raise MetricError(name, f"name and label names have {size} characters, at most {MAX_DECLARATION}")
+    return names
+
+
+# Cuts the readings of one snapshot into groups that each fit a part.
+
+_TAGS: Final = {"counter": "c", "gauge": "g", "histogram": "h"}
+_ARRAY: Final = struct.Struct(">BH")
+
+
+class Declaration(Protocol):
+    """What a part says of a metric besides its readings."""
+
+    name: str
+    kind: str
+    names: tuple[str, ...]
+    unit: str
+
+
+class Piece(NamedTuple):
+    """The readings of one metric in one snapshot."""
+
+    declared: Declaration
+    picked: list[tuple[Instrument, Shot]]
+    help: str
+
+
+def cut(pieces: list[Piece], room: int, now: float) -> tuple[list[list[msgspec.Raw]], int]:
+    """Groups encoded families so that no group is larger than `room`.
+
+    Args:
+        pieces: the readings.
+        room: bytes.
+        now: monotonic, seconds; a gauge's reading has an age.
+
+    Returns:
+        The groups, at least one, and how many series fit none.
+    """
+    groups: list[list[msgspec.Raw]] = [[]]
+    left, too_large = room, 0
+    for piece in pieces:
+        head = _head(piece, piece.help)
+        if len(head) > room // 2:
+            head = _head(piece, "")  # help is the first to go
+        open_entries: list[bytes] = []
+        spare = left - len(head) - _ARRAY.size
+        for one, shot in piece.picked:
+            whole = room - len(head) - _ARRAY.size
+            entries = one.entries(shot, whole, now)
+            if max(map(len, entries)) > whole:
+                too_large += 1
+                continue
+            for entry in entries:
+                if len(entry) > spare:
+                    _close(groups, head, open_entries)
+                    if groups[-1]:
+                        groups.append([])
+                    spare = whole
+                open_entries.append(entry)
+                spare -= len(entry)
+        if open_entries:
+            _close(groups, head, open_entries)
+            left = spare
+    return groups, too_large
+
+
+def _head(piece: Piece, text: str) -> bytes:
+    declared = piece.declared
+    fields = (_TAGS[declared.kind], declared.name, declared.names, declared.unit, text)
+    return b"\x96" + b"".join(map(wire.encode, fields))
+
+
+def _close(groups: list[list[msgspec.Raw]], head: bytes, entries: list[bytes]) -> None:
+    """Puts the open family into the last group."""
+    if entries:
+        groups[-1].append(msgspec.Raw(head + _ARRAY.pack(0xDC, len(entries)) + b"".join(entries)))
+        entries.clear()
+
 
 I = TypeVar("I", bound=Instrument)  # noqa: E741  the instrument
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
+from atmost.metrics.history import RECENT
+from atmost.metrics.life import RetiredKey
 from atmost.metrics.query import Found
-from atmost.metrics.recent import RECENT
-from atmost.metrics.retired import RetiredKey
 from atmost.metrics.state import Metric
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import Final
 
 from atmost.ingest.statsd import StatsdKind, StatsdMetric
 from atmost.metrics.buckets import Buckets, bucket_of
-from atmost.metrics.recent import RECENT, Recent
-from atmost.metrics.ring import Ring
+from atmost.metrics.history import RECENT, Recent, Ring
 
 SCALE: Final = 1000
 """Buckets hold thousandths of observations, for a sampled one stands for 1/rate of them."""
