@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from atmost import HeartbeatMonitor
 from atmost.heartbeats import LossMeter, misses_needed, patience
-from atmost.heartbeats.loss import LONG, RECENT, Span
+from atmost.heartbeats.patience import LONG, RECENT, Span
 from tests.heartbeats.scene import FakeSender, kinds, run, steady
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost import LogReader
-from atmost.logs.cutting import LEAST, bounded, cut, whole
-from atmost.logs.held import Held
+from atmost.logs.life import Held
+from atmost.logs.text import LEAST, bounded, cut, whole
 from atmost.logs.wire import Body, encode
 from tests.logs.scene import deliver, make, message
 

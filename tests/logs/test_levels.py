@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atmost.logs.levels import MAX_LEVELS, OTHER, Tally, key_of, name_of
+from atmost.logs.wire import MAX_LEVELS, OTHER, Tally, key_of, name_of
 
 
 def counted(tally):

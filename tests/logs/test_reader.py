@@ -7,8 +7,8 @@ import pytest
 from atmost import LogReader, OptionError, SubjectError
 from atmost.core.events import LateArrival, Loss, Message, Place, QueueOverflow, SessionClosed
 from atmost.logs import GapReason, LogGap, LogRecord
-from atmost.logs.gaps import MAX_INTERVALS
-from atmost.logs.levels import MAX_TOTALS
+from atmost.logs.life import MAX_INTERVALS
+from atmost.logs.wire import MAX_TOTALS
 from tests.logs.scene import ONE, deliver, make, message, session, shown
 
 LEVELS = {"d": 10, "i": 20, "w": 30, "e": 40}

@@ -11,7 +11,7 @@ import pytest
 
 from atmost import LogHandler, LogReader, Receiver, Sender
 from atmost.logs import LogGap, LogOptions, LogRecord, LogWriter
-from atmost.logs.marker import Marker
+from atmost.logs.writer import Marker
 from tests.logs.scene import FakeSender, deliver, make, shown
 from tests.real import run, until
 

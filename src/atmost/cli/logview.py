@@ -15,9 +15,8 @@ import msgspec
 from atmost.cli.output import clock_time, harmless, to_json
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
-from atmost.logs.display import lines
 from atmost.logs.reader import LogReader, Read
-from atmost.logs.records import LogGap, LogRecord
+from atmost.logs.records import LogGap, LogRecord, lines
 from atmost.logs.wire import is_ours
 
 _SUBJECT = "logs"

@@ -2,11 +2,9 @@
 
 from atmost.heartbeats.beat import Beat, Ending, read_beat
 from atmost.heartbeats.heartbeat import Heartbeat
-from atmost.heartbeats.loss import LossMeter
-from atmost.heartbeats.monitor import HeartbeatMonitor
-from atmost.heartbeats.patience import Patience, misses_needed, patience
+from atmost.heartbeats.monitor import HeartbeatMonitor, watch, watch_async
+from atmost.heartbeats.patience import LossMeter, Patience, misses_needed, patience
 from atmost.heartbeats.verdicts import Change, HeartbeatState, HeartbeatStatus, Verdict, VerdictKind
-from atmost.heartbeats.watch import watch, watch_async
 
 __all__ = [
     "Beat",

@@ -8,22 +8,178 @@ Not thread-safe: one thread at a time.
 from __future__ import annotations
 
 import math
+import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from atmost.core.events import Event, Message, QueueOverflow, SessionClosed, SessionEvicted
+from atmost.core.events import Event, Message, QueueOverflow, Session, SessionClosed, SessionEvicted
 from atmost.core.ledger import Ledger
 from atmost.core.names import check_subject
+from atmost.endpoint.checking import check_receiver
 from atmost.errors import OptionError
 from atmost.heartbeats.beat import SUBJECT, check_rhythm, read_beat, subject_of
-from atmost.heartbeats.observer import Observer
 from atmost.heartbeats.patience import CAP, LEAST, TARGET
-from atmost.heartbeats.reports import change_of, status_of
-from atmost.heartbeats.sources import Sources
 from atmost.heartbeats.verdicts import Change, HeartbeatState, HeartbeatStatus, Verdict, VerdictKind
 from atmost.heartbeats.watched import Found, Watched
+
+if TYPE_CHECKING:
+    from atmost.endpoint.receiver import Receiver
+    from atmost.endpoint.receiver_async import AsyncReceiver
+
+
+_TOGETHER: Final = 2.0
+"""Intervals within which senders fell silent together."""
+_SILENT: Final = {HeartbeatState.LATE, HeartbeatState.SUSPECT, HeartbeatState.UNKNOWN}
+
+
+class Observer:
+    """The monitor's doubts in itself: drops of its own socket, and the silence of many at once.
+
+    After Lifeguard (Dadgar, Phillips and Currey, *Lifeguard: local health awareness for more accurate failure detection*,
+    2018). That the observer is late itself, each heartbeat finds by its own deadline (`Watched`).
+    """
+
+    __slots__ = ("_dropped_at", "_kernel_drops", "_overflow", "_signs", "_up")
+
+    def __init__(self) -> None:
+        self._dropped_at = -math.inf
+        self._kernel_drops: int | None = None
+        self._overflow: int | None = None
+        self._signs: list[float] | None = None
+        self._up = 0
+
+    def dropped(self, now: float) -> None:
+        """Datagrams that came were not seen."""
+        self._dropped_at = now
+
+    def observe(self, ledger: Ledger, now: float) -> None:
+        """Looks for drops since the last time."""
+        for before, drops in ((self._kernel_drops, ledger.kernel_drops), (self._overflow, ledger.overflow)):
+            if before is not None and drops is not None and drops > before:
+                self.dropped(now)
+        self._kernel_drops, self._overflow = ledger.kernel_drops, ledger.overflow
+
+    def begin(self) -> None:
+        """A new moment: who is silent is counted again when somebody asks."""
+        self._signs = None
+
+    def doubt(self, watched: Watched, everybody: Iterable[Watched]) -> Verdict | None:
+        """The reason to hold a grave verdict for one interval, each only once in a silence."""
+        if self._dropped_at > watched.sign and VerdictKind.OBSERVER_DROPPED not in watched.doubted:
+            return Verdict(VerdictKind.OBSERVER_DROPPED)
+        if VerdictKind.TOGETHER in watched.doubted:
+            return None
+        if self._signs is None:
+            known = [one for one in everybody if one.session is not None]
+            self._signs = sorted(one.sign for one in known if one.state in _SILENT)
+            self._up = sum(one.state is HeartbeatState.UP for one in known)
+        near = _TOGETHER * watched.beat.interval
+        together = bisect_right(self._signs, watched.sign + near) - bisect_left(self._signs, watched.sign - near)
+        if together < 2 or 2 * together <= len(self._signs) + self._up:
+            return None
+        return Verdict(VerdictKind.TOGETHER, count=together)
+
+
+class Source:
+    """One session, and the heartbeats that it carries."""
+
+    __slots__ = ("sequence", "session", "watched")
+
+    def __init__(self, session: Session) -> None:
+        """Args: session: whose datagrams these are."""
+        self.session = session
+        self.sequence = -1
+        """The highest datagram number heard: what comes behind it was sent before, and is no news of now."""
+        self.watched: tuple[Watched, ...] = ()
+
+
+class Sources:
+    """The sessions that carry heartbeats: any message of such a session is a sign of life."""
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, Source] = {}
+
+    def get(self, session: Session) -> Source | None:
+        """The source, or None when the session carries no heartbeat."""
+        return self._by_key.get(session.key)
+
+    def watched(self, session: Session) -> tuple[Watched, ...]:
+        """The heartbeats of a session."""
+        source = self._by_key.get(session.key)
+        return source.watched if source is not None else ()
+
+    def by_id(self) -> dict[tuple[int, str], Source]:
+        """The sources by key number and identity as text, as a ledger names them."""
+        return {(source.session.key_id, source.session.id): source for source in self._by_key.values()}
+
+    def move(self, watched: Watched, before: Session | None, after: Session | None, sequence: int = -1) -> None:
+        """Notes that another session carries a heartbeat now, or none.
+
+        Args:
+            watched: the heartbeat.
+            before: its session so far.
+            after: its session from now on.
+            sequence: the number of the datagram that shows it.
+        """
+        old = None if before is None else self._by_key.get(before.key)
+        if old is not None:
+            old.watched = tuple(one for one in old.watched if one is not watched)
+            if not old.watched:
+                del self._by_key[old.session.key]
+        if after is not None:
+            new = self._by_key.setdefault(after.key, Source(after))
+            new.watched = (*new.watched, watched)
+            new.sequence = max(new.sequence, sequence)
+
+
+def change_of(watched: Watched, before: HeartbeatState, now: float) -> Change:
+    """The change that was just made."""
+    session = watched.session
+    return Change(
+        name=watched.name,
+        before=before,
+        state=watched.state,
+        verdict=watched.verdict,
+        at=now,
+        sender=session.name if session else "",
+        key_id=watched.key_id,
+    )
+
+
+def status_of(watched: Watched, now: float) -> HeartbeatStatus:
+    """All that is known."""
+    session, beat = watched.session, watched.beat
+    return HeartbeatStatus(
+        name=watched.name,
+        key_id=watched.key_id,
+        sender=session.name if session else "",
+        host=session.host if session else "",
+        pid=session.pid if session else 0,
+        state=watched.state,
+        verdict=watched.verdict,
+        interval=beat.interval,
+        silent=max(0.0, now - watched.sign),
+        beat_silent=max(0.0, now - watched.beat_at),
+        uptime=beat.uptime,
+        beats=watched.beats,
+        lost=watched.lost,
+        restarts=watched.restarts,
+        conflicts=watched.conflicts,
+        loss=watched.meter.share(),
+        burst=watched.meter.burst,
+        misses=watched.patience.misses,
+        down_after=watched.patience.down,
+        offered=beat.offered,
+        dropped=beat.dropped,
+        refused=beat.refused,
+        errors=beat.errors,
+    )
+
 
 MAX_SENDERS: Final = 4096
 _SAME: Final = 0.05
@@ -298,3 +454,70 @@ class HeartbeatMonitor:
             if len(self._heap) > 2 * len(self._watched) + 64:  # what is to be skipped would stay until it is due
                 self._heap = [entry for entry in self._heap if entry[0] == entry[2].queued]
                 heapify(self._heap)
+
+
+_ACCOUNT_EVERY: Final = 0.25
+"""Seconds between two looks at the receiver's account, at least; it is looked at only when a silence is due."""
+
+
+def watch(receiver: Receiver, monitor: HeartbeatMonitor, seconds: float | None = None) -> Iterator[Change]:
+    """Yields what changes, until the receiver is closed.
+
+    Between two changes it waits; while the caller keeps a change for long, the monitor counts the observer as late.
+
+    Args:
+        receiver: whose events are all consumed here.
+        monitor: fed with `time.monotonic()`, which its `expect` should be called with too.
+        seconds: how long to watch; None without end.
+    """
+    turns = _Turns(check_receiver(receiver), monitor, seconds)
+    while not receiver.closed and not turns.over():
+        yield from turns.take(receiver.next_event(turns.wait()))
+
+
+async def watch_async(
+    receiver: AsyncReceiver, monitor: HeartbeatMonitor, seconds: float | None = None
+) -> AsyncIterator[Change]:
+    """Yields what changes, until the receiver is closed; as `watch`, in an event loop.
+
+    Args:
+        receiver: whose events are all consumed here.
+        monitor: fed with `time.monotonic()`, which its `expect` should be called with too.
+        seconds: how long to watch; None without end.
+    """
+    turns = _Turns(check_receiver(receiver, awaited=True), monitor, seconds)
+    while not receiver.closed and not turns.over():
+        for change in turns.take(await receiver.next_event(turns.wait())):
+            yield change
+
+
+class _Turns:
+    """What both loops do between two waits."""
+
+    def __init__(self, receiver: Receiver | AsyncReceiver, monitor: HeartbeatMonitor, seconds: float | None) -> None:
+        self._receiver, self._monitor = receiver, monitor
+        self._looked = time.monotonic()
+        self._end = None if seconds is None else self._looked + seconds
+        monitor.observe(receiver.ledger(), self._looked)
+
+    def over(self) -> bool:
+        """Whether it was watched for long enough."""
+        return self._end is not None and time.monotonic() >= self._end
+
+    def wait(self) -> float | None:
+        """Seconds to wait for an event."""
+        now = time.monotonic()
+        waits = [self._monitor.wait(now), None if self._end is None else max(0.0, self._end - now)]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def take(self, event: Event | None) -> Iterator[Change]:
+        """What changes by an event, or by the silence instead of one."""
+        now, monitor = time.monotonic(), self._monitor
+        if event is not None:
+            yield from monitor.handle(event, now)
+        deadline = monitor.next_deadline()
+        if deadline is not None and deadline <= now:
+            if now - self._looked >= _ACCOUNT_EVERY:
+                self._looked = now
+                yield from monitor.observe(self._receiver.ledger(), now)
+            yield from monitor.tick(now)

@@ -13,8 +13,7 @@ from typing import Final
 
 from atmost.core.events import Session
 from atmost.heartbeats.beat import Beat, Ending
-from atmost.heartbeats.loss import LossMeter
-from atmost.heartbeats.patience import SLACK, Patience, patience
+from atmost.heartbeats.patience import SLACK, LossMeter, Patience, patience
 from atmost.heartbeats.verdicts import HeartbeatState, Verdict, VerdictKind
 
 _GLANCE: Final = 0.25

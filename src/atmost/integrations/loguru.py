@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atmost.endpoint.sender import Sender
-from atmost.logs.options import LogOptions
-from atmost.logs.rendering import said
-from atmost.logs.writer import LogWriter
+from atmost.logs.text import said
+from atmost.logs.writer import LogOptions, LogWriter
 
 
 class AtmostSink:

@@ -17,9 +17,8 @@ from typing import Any, Final
 from structlog import DropEvent
 
 from atmost.endpoint.sender import Sender
-from atmost.logs.options import LogOptions
-from atmost.logs.rendering import describe_error, said
-from atmost.logs.writer import LogWriter
+from atmost.logs.text import describe_error, said
+from atmost.logs.writer import LogOptions, LogWriter
 
 _RANKS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _SAME: Final = {"warn": "warning", "exception": "error", "fatal": "critical", "msg": "info", "log": "info"}

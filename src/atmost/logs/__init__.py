@@ -1,12 +1,9 @@
 """Logs: a lost record is a counted hole, by level and in its place (docs/logs.md)."""
 
-from atmost.logs.display import lines
 from atmost.logs.handler import LogHandler
-from atmost.logs.options import LogOptions
 from atmost.logs.reader import LogReader
-from atmost.logs.reasons import DropPolicy, GapReason
-from atmost.logs.records import LogGap, LogRecord, LogSource
-from atmost.logs.writer import LogWriter
+from atmost.logs.records import GapReason, LogGap, LogRecord, LogSource, lines
+from atmost.logs.writer import DropPolicy, LogOptions, LogWriter
 
 __all__ = [
     "DropPolicy",

@@ -13,10 +13,8 @@ from typing import Any, Final, NoReturn
 
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
-from atmost.logs.options import LogOptions
-from atmost.logs.reasons import DropPolicy
-from atmost.logs.rendering import exception_of, extra_of, message_of
-from atmost.logs.writer import LogWriter
+from atmost.logs.text import exception_of, extra_of, message_of
+from atmost.logs.writer import DropPolicy, LogOptions, LogWriter
 
 MAX_DEPTH: Final = 4
 """Records logged while another one is made text, as by the `__str__` of an argument, and again while that one is."""

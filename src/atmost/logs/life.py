@@ -7,16 +7,318 @@ A record whose parts have not all come is held back likewise. Pure; time is an a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from atmost.core.events import Message, Session
-from atmost.logs.gaps import Gap, Gaps
-from atmost.logs.held import Held, Position
-from atmost.logs.levels import Key, LevelTotals
-from atmost.logs.wire import Body
+from atmost.logs.records import GapReason
+from atmost.logs.wire import MAX_PARTS, Body, Key, LevelTotals, key_of
+
+MAX_INTERVALS = 1024
+"""Runs of missing numbers remembered for one life; older ones are forgotten, and what comes of them lowers nothing."""
+
+
+class Gap:
+    """Missing records, in one run or several."""
+
+    __slots__ = (
+        "by_level",
+        "changed",
+        "dropped",
+        "first",
+        "from_t",
+        "last",
+        "late",
+        "lost",
+        "reason",
+        "to_t",
+    )
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        lost: int,
+        by_level: Mapping[Key, int] | None,
+        *,
+        dropped: int = 0,
+        reason: GapReason = GapReason.LOST,
+        from_t: float | None = None,
+        to_t: float | None = None,
+    ) -> None:
+        """Args: as `LogGap` has them."""
+        self.first, self.last, self.lost = first, last, lost
+        self.by_level = None if by_level is None else Counter(by_level)
+        self.dropped = dropped
+        self.reason = reason
+        self.from_t, self.to_t = from_t, to_t
+        self.late = 0
+        self.changed = False
+
+    def why(self) -> GapReason:
+        """The reason, with what is known of dropped ones."""
+        if self.reason is not GapReason.LOST or not self.dropped:
+            return self.reason
+        return GapReason.DROPPED if self.dropped >= self.lost else GapReason.PARTLY_DROPPED
+
+    def join(self, other: Gap) -> None:
+        """Takes in what is missing after it."""
+        self.last, self.to_t = other.last, other.to_t
+        self.lost += other.lost
+        self.dropped += other.dropped
+        if self.by_level is not None and other.by_level is not None:
+            self.by_level.update(other.by_level)  # `+=` would leave out the zeros
+
+    def lower(self, level: Key | None, count: int = 1) -> None:
+        """Some of it came after all."""
+        self.lost -= count
+        self.late += count
+        self.changed = True
+        self.dropped = min(self.dropped, self.lost)
+        if self.by_level is not None and level is not None:
+            self.by_level[level] -= count
+
+
+class _Interval:
+    """Numbers that are missing without a break."""
+
+    __slots__ = ("first", "gap", "last")
+
+    def __init__(self, first: int, last: int, gap: Gap) -> None:
+        self.first, self.last, self.gap = first, last, gap
+
+
+_FIRST = attrgetter("first")
+
+
+class Gaps:
+    """The gaps of one life, or of one session's plain log messages: what is missing, which of it came late, and when to
+    report it, which is at most once a pause.
+    """  # noqa: D205
+
+    __slots__ = ("_changed", "_intervals", "_pause", "_said_at", "_waiting", "forgotten", "recent")
+
+    def __init__(self, pause: float) -> None:
+        """Args: pause: seconds between two that are told of."""
+        self._pause = pause
+        self._said_at = -math.inf
+        self._waiting: Gap | None = None
+        self._changed: list[Gap] = []
+        self._intervals: list[_Interval] = []
+        self.forgotten = 0
+        """Below this number nobody knows any more what is missing."""
+        self.recent: Gap | None = None
+
+    def add(self, gap: Gap, now: float) -> Gap | None:
+        """Takes in a gap above all others; returns it when it may be told of now, and in its place."""
+        told = None
+        if self._waiting is not None:
+            self._waiting.join(gap)
+            gap = self._waiting
+        elif now - self._said_at >= self._pause:
+            self._said_at = now
+            told = gap
+        else:
+            self._waiting = gap
+        self.recent = gap
+        return told
+
+    def remember(self, first: int, last: int) -> None:
+        """Notes which numbers the gap added last is about."""
+        assert self.recent is not None
+        self._intervals.append(_Interval(first, last, self.recent))
+        if len(self._intervals) > MAX_INTERVALS:
+            self.forgotten = self._intervals.pop(0).last + 1
+
+    def is_missing(self, number: int) -> bool:
+        """Whether a number is known to be missing."""
+        position = bisect_right(self._intervals, number, key=_FIRST) - 1
+        return position >= 0 and number <= self._intervals[position].last
+
+    def fill(self, number: int, level: Key) -> bool:
+        """A late arrival lowers its gap; False when it is not missing, or its gap holds none of its level."""
+        if not self.is_missing(number):
+            return False
+        position = bisect_right(self._intervals, number, key=_FIRST) - 1
+        interval = self._intervals[position]
+        by_level = interval.gap.by_level
+        if by_level is not None and by_level[level] <= 0:
+            return False
+        rest = []
+        if interval.first < number:
+            rest.append(_Interval(interval.first, number - 1, interval.gap))
+        if number < interval.last:
+            rest.append(_Interval(number + 1, interval.last, interval.gap))
+        self._intervals[position : position + 1] = rest
+        self.lower(interval.gap, level)
+        return True
+
+    def lower(self, gap: Gap, level: Key | None, count: int = 1) -> None:
+        """Lowers a gap, and sees that this is told of."""
+        if not gap.changed and gap is not self._waiting:
+            self._changed.append(gap)
+        gap.lower(level, count)
+
+    def due(self) -> float:
+        """When `take` has something, seconds; infinite when there is nothing."""
+        return self._said_at + self._pause if self._waiting is not None or self._changed else math.inf
+
+    def raise_by(self, gap: Gap, count: int) -> None:
+        """More is missing at the place of a gap that was added before; sees that this is told of."""
+        if not gap.changed and gap is not self._waiting:
+            self._changed.append(gap)
+        gap.lost += count
+        gap.changed = True
+
+    def take(self, now: float, *, everything: bool = False) -> list[Gap]:
+        """What is to be told now: those joined since the last time, and those that were lowered."""
+        if not everything and self.due() > now:
+            return []
+        told, self._changed = self._changed, []
+        for gap in told:
+            gap.changed = False
+        if self._waiting is not None:
+            if self._waiting.lost:  # else all of it came, before anybody heard of it
+                told.append(self._waiting)
+            self._waiting.changed = False
+            self._waiting = None
+        self._said_at = now
+        return told
+
+
+Position = tuple[int, int]
+"""A number, and 1 for a record or 0 for a mark, which stands before the record of its number."""
+
+_LOST = "[... part {} of {} lost ...]"
+_ENVELOPE = 512
+
+
+class Held:
+    """What is held back until it is its turn: a mark, or a record with those of its parts that came."""
+
+    __slots__ = ("at", "body", "message", "number", "parts", "size")
+
+    def __init__(self, body: Body, message: Message, number: int, at: float) -> None:
+        """Args: body: the first of it that came. message: that carried it. number: its own. at: seconds."""
+        self.body = body
+        self.message = message
+        self.number = number
+        self.at = at
+        self.parts: dict[int, Body] | None = None if body.parts == 1 else {body.part: body}
+        self.size = size_of(body)
+
+    @property
+    def position(self) -> Position:
+        """Its place in the order."""
+        return self.number, int(not self.body.mark)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it came."""
+        return self.parts is None or len(self.parts) == self.body.parts
+
+    @property
+    def level(self) -> Key:
+        """The level as counts have it."""
+        return key_of(self.body.level)
+
+    def add(self, body: Body) -> bool:
+        """Takes a further part; False when it is known or contradicts."""
+        if self.parts is None or body.parts != self.body.parts or body.part in self.parts:
+            return False
+        self.parts[body.part] = body
+        self.size += size_of(body)
+        return True
+
+    def join(self) -> tuple[str, str, dict[str, Any], tuple[int, ...]]:
+        """Message, exception, fields and the parts that are missing; where one is missing the text says so."""
+        if self.parts is None:
+            return self.body.message, self.body.exception, _named(self.body.fields), ()
+        message: list[str] = []
+        exception: list[str] = []
+        fields: dict[str, list[Any]] = {}
+        missing: list[int] = []
+        latest: list[Any] = []
+        place = _Places(self.parts)
+        for number in range(self.body.parts):
+            part = self.parts.get(number)
+            if part is None:
+                missing.append(number)
+                where = {"message": message, "exception": exception, "fields": latest}[place.of(number)]
+                where.append(_LOST.format(number + 1, self.body.parts))
+                continue
+            message.append(part.message)
+            exception.append(part.exception)
+            for name, value in _named(part.fields).items():
+                latest = fields.setdefault(name, [])
+                latest.append(value)
+        together = {name: _together(pieces) for name, pieces in fields.items()}
+        return "".join(message), "".join(exception), together, tuple(missing)
+
+
+class _Places:
+    """Which text a missing part belongs to, as its neighbours show: message, exception and fields follow each other."""
+
+    def __init__(self, parts: dict[int, Body]) -> None:
+        self._last_message = max((number for number, part in parts.items() if part.message), default=-1)
+        exceptions = [number for number, part in parts.items() if part.exception]
+        self._first_exception = min(exceptions, default=MAX_PARTS)
+        self._last_exception = max(exceptions, default=-1)
+        self._first_field = min((number for number, part in parts.items() if part.fields), default=MAX_PARTS)
+
+    def of(self, missing: int) -> str:
+        """The text of a missing part."""
+        if missing < self._last_message:
+            return "message"
+        if missing < self._last_exception:
+            return "exception" if self._first_exception < missing else "message"
+        if self._first_field < missing:
+            return "fields"
+        return "exception" if self._first_exception < missing else "message"
+
+
+def _together(pieces: list[Any]) -> Any:
+    """A field: a text may have come in pieces, and anything else comes whole."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    return pieces[0]
+
+
+def size_of(body: Body) -> int:
+    """About what it takes to keep it, bytes."""
+    size = _ENVELOPE + 2 * (len(body.message) + len(body.exception))
+    return size + sum(64 + _weight(name) + _weight(value) for name, value in (body.fields or {}).items())
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return 2 * len(value)
+    return 64 * (1 + _leaves(value))
+
+
+def _leaves(value: Any) -> int:
+    """How many values there are in a structure, and how much text."""
+    waiting, count = [value], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1 + (len(one) // 32 if isinstance(one, str | bytes) else 0)
+        if isinstance(one, dict):
+            waiting += one.keys()
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+    return count
+
+
+def _named(fields: Any) -> dict[str, Any]:
+    if not fields:
+        return {}
+    return {name if isinstance(name, str) else str(name): value for name, value in fields.items()}
+
 
 Emit = Callable[["Life", "Held | Gap", bool], None]
 """What to do with a record or a gap; True for a record that is late."""

@@ -8,20 +8,184 @@ numbers remembered for each life; each limit is counted when it is hit. Not thre
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from heapq import heapify, heappop, heappush
+from typing import Any, Final
 
-from atmost.core.events import Event, LateArrival, Loss, Message, QueueOverflow
+from atmost.core.events import Event, LateArrival, Loss, Message, QueueOverflow, Session
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
-from atmost.logs.gaps import Gap
-from atmost.logs.held import Held
-from atmost.logs.levels import LevelTotals, name_of
-from atmost.logs.life import Life
-from atmost.logs.plain import PlainSession, plain_record
-from atmost.logs.records import LogGap, LogRecord, LogSource
-from atmost.logs.telling import gap_of, record_of, source_of
-from atmost.logs.wire import Body, is_ours, read_body
+from atmost.logs.life import Gap, Gaps, Held, Life
+from atmost.logs.records import GapReason, LogGap, LogRecord, LogSource
+from atmost.logs.wire import MAX_LEVEL, Body, LevelTotals, is_ours, name_of, read_body
+
+_PLACES: Final = 256
+"""Arrivals remembered, to tell between which of them a gap lies."""
+_OWN: Final = {"message", "level", "exception", "logger", "time", "truncated", "original_bytes"}
+
+
+class PlainSession:
+    """A session that sends log messages without counts, and what is known of losses between them.
+
+    The lines of the agent are such messages, and so is any text that is sent on the subject.
+    """
+
+    __slots__ = ("_overflow", "_overflow_at", "_places", "gaps", "heard_at", "queued", "session")
+
+    def __init__(self, session: Session, pause: float) -> None:
+        """Args: session: whose. pause: seconds between two gaps that are told of."""
+        self.session = session
+        self.gaps = Gaps(pause)
+        self._overflow: Gap | None = None
+        self._overflow_at = -1
+        self._places: deque[tuple[int, float]] = deque(maxlen=_PLACES)
+        self.heard_at = -math.inf
+        self.queued = math.inf
+
+    def heard(self, message: Message, now: float) -> None:
+        """Notes that a message came."""
+        self._places.append((message.arrival.sequence, message.sent_at))
+        self.heard_at = now
+
+    def lost(self, loss: Loss, now: float) -> Gap | None:
+        """Takes in a loss; returns the gap when it may be told of now."""
+        before = [t for sequence, t in self._places if sequence < loss.first_sequence]
+        after = [t for sequence, t in self._places if sequence > loss.last_sequence]
+        gap = Gap(
+            loss.first_sequence,
+            loss.last_sequence,
+            loss.count,
+            None,
+            reason=GapReason.UNATTRIBUTED,
+            from_t=max(before, default=None),
+            to_t=min(after, default=None),
+        )
+        return self.gaps.add(gap, now)
+
+    def overflowed(self, count: int, now: float) -> Gap | None:
+        """Messages came and found the receiver's queue full."""
+        last, t = self._places[-1] if self._places else (0, None)
+        if self._overflow is not None and self._overflow_at == last:  # nothing came in between: the same gap
+            self.gaps.raise_by(self._overflow, count)
+            return None
+        gap = Gap(last, last, count, None, reason=GapReason.OVERFLOW, from_t=t)
+        told = self.gaps.add(gap, now)
+        if self.gaps.recent is gap:  # else it was joined with another one
+            self._overflow, self._overflow_at = gap, last
+        return told
+
+    def came_late(self, count: int) -> int:
+        """Lowers the latest gap; returns by how many messages."""
+        recent = self.gaps.recent
+        lowered = 0 if recent is None else min(count, recent.lost)
+        if recent is not None and lowered:
+            self.gaps.lower(recent, None, lowered)
+        return lowered
+
+
+def plain_record(message: Message, prefix: str) -> LogRecord:
+    """A record of a message that has no counts, whatever its payload is."""
+    payload, session = message.payload, message.session
+    facts: dict[Any, Any] = payload if isinstance(payload, dict) else {"message": payload}
+    text, level, t = facts.get("message", ""), facts.get("level"), facts.get("time")
+    original = facts.get("original_bytes")
+    known = isinstance(level, str) and 0 < len(level) <= MAX_LEVEL
+    return LogRecord(
+        t=float(t) if isinstance(t, int | float) and math.isfinite(t) else message.sent_at,
+        sender=session.name or session.id,
+        host=session.host,
+        session=session,
+        subject=message.subject,
+        logger=_text(facts.get("logger")) or message.subject[len(prefix) :],
+        level=level if known else None,
+        message=_text(text),
+        exception=_text(facts.get("exception")),
+        fields={str(name): value for name, value in facts.items() if name not in _OWN},
+        truncated=facts.get("truncated") is True,
+        original_bytes=original if isinstance(original, int) and original > 0 else 0,
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else repr(value)
+
+
+def record_of(life: Life, held: Held, prefix: str, *, late: bool) -> LogRecord:
+    """A record of a handler; the prefix is that of its subject, with the dot."""
+    body, message = held.body, held.message
+    text, exception, fields, hole = held.join()
+    return LogRecord(
+        t=body.time,
+        sender=who(message.session),
+        host=message.session.host,
+        session=message.session,
+        subject=message.subject,
+        logger=body.logger or message.subject[len(prefix) :],
+        level=body.level,
+        message=text,
+        exception=exception,
+        fields=fields,
+        thread=body.thread,
+        process=body.process,
+        error=body.error,
+        late=late,
+        truncated=body.truncated,
+        original_bytes=body.original_bytes,
+        hole=hole,
+        parts=body.parts,
+        life=life.id,
+        number=held.number,
+    )
+
+
+def gap_of(one: Life | PlainSession, gap: Gap) -> LogGap:
+    """A gap as it is now."""
+    return LogGap(
+        sender=who(one.session),
+        host=one.session.host,
+        session=one.session,
+        life=one.id if isinstance(one, Life) else one.session.id,
+        first=gap.first,
+        last=gap.last,
+        lost=gap.lost,
+        reason=gap.why(),
+        by_level=None if gap.by_level is None else {name_of(key): count for key, count in gap.by_level.items()},
+        dropped=gap.dropped,
+        late=gap.late,
+        from_t=gap.from_t,
+        to_t=gap.to_t,
+    )
+
+
+def source_of(life: Life) -> LogSource:
+    """What is known of a life."""
+    return LogSource(
+        sender=who(life.session),
+        host=life.session.host,
+        pid=life.session.pid,
+        life=life.id,
+        numbered=life.top,
+        received=life.received,
+        lost=life.lost,
+        by_level={name_of(key): count for key, count in life.by_level.items() if count},
+        late=life.late,
+        pending=life.pending,
+        before_join=life.before_join,
+        holes=life.holes,
+        dropped=life.dropped,
+        closed=life.closed,
+        last_t=life.last_t,
+    )
+
+
+def who(session: Session) -> str:
+    """A sender's name, or its identity while no beacon has told the name."""
+    return session.name or session.id
+
 
 Read = LogRecord | LogGap
 

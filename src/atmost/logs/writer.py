@@ -8,28 +8,296 @@ A forked child's records begin at 0, in a life of their own.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
+import math
 import os
+import re
 import secrets
 import sys
+import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
+from atmost.core.names import MAX_SUBJECT
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
-from atmost.logs.levels import LOCK_FREE, Tally
-from atmost.logs.marker import the_marker
-from atmost.logs.options import LogOptions
-from atmost.logs.parcel import Parcel
-from atmost.logs.reasons import DropPolicy
-from atmost.logs.subjects import MARK, Subjects
-from atmost.logs.waiting import Waiting
-from atmost.logs.wire import MAX_FIELDS, Body, encode
+from atmost.logs.text import Parcel
+from atmost.logs.wire import LOCK_FREE, MAX_FIELDS, Body, Tally, encode
+
+
+class DropPolicy(StrEnum):
+    """Which record goes when there is no room for all."""
+
+    NEWEST = "newest"
+    """The one that is being logged: nothing is kept beside the sender's own buffer."""
+    OLDEST = "oldest"
+    """The one that waits for longest."""
+    LOWEST = "lowest"
+    """One of the lowest level, among those the one that waits for longest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """The options of `LogHandler`, the structlog processor and the loguru sink."""
+
+    subject: str = "logs"
+    """The first tokens of the subjects; the logger's name is the rest."""
+    drop: str = DropPolicy.NEWEST
+    """Which record goes when the sender has no room: the `newest`, the `oldest`, or one of the `lowest` level.
+    With `newest` nothing is kept beside the sender's own buffer, and no lock taken."""
+    max_queue: int = 1000
+    """Records kept back for the other two while the sender has no room. Larger survives longer stalls, and sends older
+    records after them."""
+    max_record: int = 65_536
+    """Bytes of texts and fields of one record; beyond it head and tail are kept."""
+    mark_interval: float = 5.0
+    """Seconds between marks, which say how many records there were. Shorter finds losses at the end of a burst sooner,
+    and costs a message each while something is logged."""
+    flush_level: int = logging.ERROR
+    """Records of this level and above leave at once, without waiting for company."""
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range."""
+        if self.drop not in tuple(DropPolicy):
+            raise OptionError("drop", self.drop, "newest, oldest or lowest")
+        for name, least, most, unit in (
+            ("max_queue", 1, 1_000_000, "records"),
+            ("max_record", 512, 1 << 20, "bytes"),
+            ("flush_level", 0, 1_000_000, "as a level's number, like logging.ERROR"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise OptionError(name, value, f"{least:,} to {most:,} {unit}")
+        interval = self.mark_interval
+        if not isinstance(interval, int | float) or not 0.05 <= interval <= 3600:
+            raise OptionError("mark_interval", interval, "0.05 to 3600 seconds")
+
+
+_IN_SENDER: Final = 64
+"""Messages in a sender that is not rid of them; beyond it the policy of this queue decides what goes."""
+
+
+class _Entry(NamedTuple):
+    order: int
+    parcel: Parcel
+
+
+class Waiting:
+    """The records kept back while the sender has no room, bounded, and sent in the order in which they were logged.
+
+    Its lock is held for as long as handing over takes, which never waits; a signal handler may log in the middle of it.
+    """
+
+    def __init__(self, sender: Sender, size: int, policy: DropPolicy) -> None:
+        """Args: sender: takes them. size: records. policy: which goes when there are more."""
+        self._sender = sender
+        self._max = size
+        self._policy = policy
+        self._guard = threading.RLock()
+        self._by_rank: dict[int, deque[_Entry]] = {}
+        self._count = 0
+        self._order = 0
+        self._draining = False
+
+    def __len__(self) -> int:
+        """Records that wait."""
+        return self._count
+
+    def offer(self, rank: int, parcel: Parcel) -> int:
+        """Sends a record, or keeps it back; returns how many were dropped for it, which may be itself.
+
+        Args:
+            rank: its level as a number.
+            parcel: the record.
+        """
+        with self._guard:
+            self.drain()
+            if not self._count and self._has_room() and parcel.send(self._sender):
+                return 0
+            dropped = 0
+            if self._count >= self._max:
+                lowest = min(self._by_rank)
+                if self._policy is DropPolicy.LOWEST and rank < lowest:
+                    return 1
+                self._remove(lowest if self._policy is DropPolicy.LOWEST else self._oldest())
+                dropped = 1
+            self._order += 1
+            self._by_rank.setdefault(rank, deque()).append(_Entry(self._order, parcel))
+            self._count += 1
+            return dropped
+
+    def drain(self) -> None:
+        """Sends as much of it as there is room for."""
+        if not self._count:
+            return
+        with self._guard:
+            if self._draining:  # interrupted by a signal handler that logs
+                return
+            self._draining = True
+            try:
+                while self._count and self._has_room():
+                    rank = self._oldest()
+                    if not self._by_rank[rank][0].parcel.send(self._sender):
+                        return
+                    self._remove(rank)
+            finally:
+                self._draining = False
+
+    def give_up(self) -> int:
+        """Drops all of it; returns how many that were."""
+        with self._guard:
+            count, self._count = self._count, 0
+            self._by_rank.clear()
+            return count
+
+    def _has_room(self) -> bool:
+        if self._sender.stats().open < _IN_SENDER:
+            return True
+        self._sender.flush()
+        return self._sender.stats().open < _IN_SENDER
+
+    def _oldest(self) -> int:
+        return min(self._by_rank, key=lambda rank: self._by_rank[rank][0].order)
+
+    def _remove(self, rank: int) -> None:
+        entries = self._by_rank[rank]
+        entries.popleft()
+        self._count -= 1
+        if not entries:
+            del self._by_rank[rank]
+
+
+_LONGEST_WAIT: Final = 3600.0
+
+
+class _Writer(Protocol):
+    def _tick(self, now: float) -> float | None: ...
+
+
+class Marker:
+    """The one background thread for the marks of all writers of a process: it sleeps while nothing is logged.
+
+    It holds the writers weakly, and is started by the first record of any of them.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is started yet."""
+        self._writers: list[weakref.ref[_Writer]] = []
+        self._signal = threading.Lock()  # held while there is nothing to wake for
+        self._signal.acquire()
+        self._comes_at = math.inf
+        self._started = False
+
+    def add(self, writer: _Writer) -> None:
+        """Makes a writer known."""
+        self._writers.append(weakref.ref(writer))
+
+    def wake_at(self, when: float) -> bool:
+        """Makes sure that a turn comes at `when` (monotonic, seconds) or before; False when there is no thread to be had."""
+        if when >= self._comes_at:
+            return True
+        self._comes_at = when
+        if not self._started:
+            self._started = True
+            try:
+                threading.Thread(target=_run, args=(self,), name="atmost-logs", daemon=True).start()
+            except RuntimeError:  # the interpreter is ending, or threads have run out: the next record tries again
+                self._started = False
+                self._comes_at = math.inf
+                return False
+        with contextlib.suppress(RuntimeError):  # already rung
+            self._signal.release()
+        return True
+
+    def turn(self) -> float:
+        """One turn; returns seconds to wait."""
+        self._comes_at = -math.inf  # awake: nobody need ring
+        due = self._ask_all()
+        self._comes_at = due
+        # Whoever looked before this line may have relied on a turn to come; look once more.
+        self._comes_at = due = min(due, self._ask_all())
+        return max(0.0, min(_LONGEST_WAIT, due - time.monotonic()))
+
+    def _ask_all(self) -> float:
+        due = math.inf
+        for reference in tuple(self._writers):
+            writer = reference()
+            if writer is None:
+                self._writers.remove(reference)
+                continue
+            at = writer._tick(time.monotonic())  # noqa: SLF001  the two are one component
+            due = min(due, math.inf if at is None else at)
+        return due
+
+
+def _run(marker: Marker) -> None:
+    while True:
+        marker._signal.acquire(timeout=marker.turn())  # noqa: SLF001
+
+
+marker = Marker()
+
+
+def the_marker() -> Marker:
+    """The one of this process."""
+    return marker
+
+
+def _renew_marker_after_fork() -> None:
+    global marker  # noqa: PLW0603  the child has another thread, so it needs another one
+    marker = Marker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_marker_after_fork)
+
+
+MARK: Final = "mark"
+"""The last token of the subject of marks."""
+MAX_LOGGER: Final = 255
+"""A logger's name on the wire, characters."""
+_KEPT: Final = 1024
+_NOT_IN_TOKEN: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff*>]")
+
+
+class Subjects:
+    """The subjects of one handler's loggers: the logger's name, token by token.
+
+    Not thread-safe, but nothing worse than doing the same work twice can happen.
+    """
+
+    __slots__ = ("_known", "_prefix")
+
+    def __init__(self, prefix: str) -> None:
+        """Args: prefix: the first tokens."""
+        self._prefix = prefix
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def of(self, logger: str) -> tuple[str, str]:
+        """The subject, and the logger's name where the subject does not tell it, else empty."""
+        known = self._known.get(logger)
+        if known is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            known = self._known[logger] = self._make(logger)
+        return known
+
+    def _make(self, logger: str) -> tuple[str, str]:
+        room = MAX_SUBJECT - len(self._prefix.encode()) - 1
+        tokens = [_NOT_IN_TOKEN.sub("_", token) or "_" for token in logger[:MAX_LOGGER].split(".")]
+        name = ".".join(tokens).encode()[:room].decode(errors="ignore").rstrip(".") or "_"
+        legible = logger[:MAX_LOGGER].encode(errors="replace").decode()
+        return f"{self._prefix}.{name}", "" if name == logger else legible
+
 
 MARKS: Final = 3
 """Marks after the last record, and at a life's end: one may be lost."""

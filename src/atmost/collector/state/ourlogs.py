@@ -12,8 +12,7 @@ from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.records import Gap, Record, clean, plain_fields
 from atmost.core.events import Event
 from atmost.logs.reader import LogReader
-from atmost.logs.reasons import GapReason
-from atmost.logs.records import LogGap, LogRecord
+from atmost.logs.records import GapReason, LogGap, LogRecord
 
 _GAPS_KEPT: Final = 4096
 """Gaps that a late arrival may still lower."""
