@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from atmost.collector.config import CollectorOptions
+from atmost.collector.options import CollectorOptions
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
 from atmost.core.events import Arrival, Message, Session
@@ -51,8 +51,8 @@ class Asked:
 
     def __init__(self, **options: Any) -> None:
         from atmost.collector.api.app import CollectorApp
-        from atmost.collector.api.exporter import Exporter
         from atmost.collector.api.views import Views
+        from atmost.collector.prometheus.exporter import Exporter
 
         self.t, self.mono = T0, 0.0
         self.state = make_state(**options)

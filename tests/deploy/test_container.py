@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from atmost.collector.config import CollectorOptions, load_options
+from atmost.collector.options import CollectorOptions, load_options
 from tests.deploy.conftest import DEPLOY, Collector
 from tests.real import until
 
@@ -71,7 +71,7 @@ def test_it_can_be_built_of_what_it_copies(tmp_path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"atmost/collector/api/openapi.json", "atmost/collector/dashboard/index.html"} <= set(names)
+    assert {"atmost/collector/page/index.html"} <= set(names)
 
 
 def test_its_constraints_are_the_lock(tmp_path):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from atmost.collector.config import CollectorOptions, load_options
-from atmost.collector.config.addresses import parse_place
+from atmost.collector.options import CollectorOptions, load_options, parse_place
 from atmost.ingest import syslog
 from atmost.transport.nats.url import parse_nats
 from atmost.transport.url import parse_url

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atmost.collector.config import load_options
+from atmost.collector.options import load_options
 from atmost.transport.base import RECEIVE_BUFFER
 from tests.deploy.conftest import DEPLOY, Collector
 from tests.real import until

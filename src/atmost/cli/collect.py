@@ -15,13 +15,12 @@ import click
 
 from atmost.cli.options import audience_option, key_file_option, seconds_option, shards_option, utf8
 from atmost.cli.output import to_json
-from atmost.collector.config import load_options, print_config
-from atmost.collector.config.options import CollectorOptions
+from atmost.collector.options import CollectorOptions, load_options, print_config
 from atmost.endpoint.signals import ended_by_signals
 from atmost.errors import AtMostError
 
 if TYPE_CHECKING:
-    from atmost.collector.daemon.daemon import CollectorDaemon
+    from atmost.collector.daemon import CollectorDaemon
 
 _SHOW_EVERY = 1.0
 
@@ -78,8 +77,8 @@ def collect(
       atmost collect --json | jq '.senders[] | {sender, lost}'
     """
     from atmost.cli.collect_view import Notable, account_of, banner, second
-    from atmost.collector.daemon.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
-    from atmost.collector.daemon.own_logs import set_up_logging, take_down_logging
+    from atmost.cli.own_log import set_up_logging, take_down_logging
+    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
     from atmost.collector.state.senders import SenderTable
 
     flags["audience"] = flags["audience"] or None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from atmost.cli.output import account_lines, clock_time, harmless, places
-from atmost.collector.daemon.daemon import CollectorDaemon
+from atmost.collector.daemon import CollectorDaemon
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.senders import SenderRow, SenderTable
 from atmost.core.events import Tail

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from atmost.collector.config.options import CollectorOptions
+from atmost.collector.options import CollectorOptions
 from atmost.core.events import Event, Message
 from atmost.demo.account import DemoAccount, Tally, balance
 from atmost.demo.carriers import Carrier, ClusterCarrier, LinkCarrier
@@ -19,7 +19,7 @@ from atmost.demo.processes import Child, ChildError
 from atmost.errors import BindError, MissingExtra
 
 if TYPE_CHECKING:
-    from atmost.collector.daemon.daemon import CollectorDaemon
+    from atmost.collector.daemon import CollectorDaemon
 
 PAGE: Final = "127.0.0.1:7141"
 _TURN: Final = 0.1
@@ -153,7 +153,7 @@ def open_collector(bind: str, tap: Callable[[Event], object]) -> CollectorDaemon
         bind: where.
         tap: given every event.
     """
-    from atmost.collector.daemon.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
+    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
 
     for place in (PAGE, "127.0.0.1:0", "off"):
         options = CollectorOptions(bind=(bind,), statsd=("off",), syslog=("off",), gelf=("off",), http=place)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.commands import commands, run, start
-from tests.collector.dashboard.fake import FakeCollector
+from tests.collector.page.fake import FakeCollector
 
 __all__ = ["commands", "fake", "run", "start"]
 

@@ -13,8 +13,8 @@ from struct import pack
 
 import pytest
 
-from tests.collector.dashboard.answers import gap, heartbeat, record, sender
-from tests.collector.dashboard.scene import play
+from tests.collector.page.answers import gap, heartbeat, record, sender
+from tests.collector.page.scene import play
 from tests.real import BOUND, environment, until
 
 HARMFUL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from atmost.cli.top.source import MAX_ANSWER, Source, SourceError
-from tests.collector.dashboard.answers import record
+from tests.collector.page.answers import record
 
 
 def messages(snapshot):

@@ -9,8 +9,8 @@ pytest.importorskip("textual")
 
 from atmost.cli.top.source import Source
 from atmost.cli.top.view import MAX_LOG_LINES, MAX_ROWS, TopView
-from tests.collector.dashboard.answers import gap, heartbeat, record, sender
-from tests.collector.dashboard.scene import play
+from tests.collector.page.answers import gap, heartbeat, record, sender
+from tests.collector.page.scene import play
 from tests.real import BOUND
 
 SIZE = (130, 44)

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from atmost.collector.api import shapes
+from atmost.collector.state.listing import SeriesList
+from atmost.collector.state.series import QueryAnswer
 from atmost.core.events import Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.core.merging import merge_ledgers, retire
@@ -227,8 +229,8 @@ def test_every_answer_is_of_its_type(asked):
         ("overview", shapes.Overview),
         ("senders", shapes.Senders),
         ("ledger", shapes.Ledgers),
-        ("series", shapes.SeriesList),
-        ("query?name=a", shapes.QueryAnswer),
+        ("series", SeriesList),
+        ("query?name=a", QueryAnswer),
         ("logs", shapes.LogPage),
         ("heartbeats", shapes.Heartbeats),
         ("rejected", shapes.RejectedList),

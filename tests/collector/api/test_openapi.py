@@ -1,7 +1,6 @@
 """The description of the interface is what the types say, and what the interface does."""
 
 import json
-from importlib import resources
 
 import hypothesis
 import pytest
@@ -17,12 +16,6 @@ from atmost.collector.api.openapi import document
 from tests.collector.scene import T0, Asked, feed_statsd, message
 
 
-def test_the_file_is_what_the_types_say():
-    """Otherwise run: python scripts/openapi.py."""
-    written = resources.files("atmost.collector.api").joinpath("openapi.json").read_text(encoding="utf-8")
-    assert json.loads(written) == json.loads(json.dumps(document()))
-
-
 def made():
     """An application that has seen a little of everything."""
     asked = Asked()
@@ -31,6 +24,12 @@ def made():
     asked.state.take(message("metrics.cpu", 0.5), T0, 0.0)
     asked.state.take(message("heartbeats.w", {"number": 0, "interval": 1.0}), T0, 0.0)
     return asked
+
+
+def test_the_description_is_served():
+    """Twice alike, and it is what the types of the answers make."""
+    served = [made().get("/openapi.json") for _ in range(2)]
+    assert [answer.json() for answer in served] == [json.loads(json.dumps(document()))] * 2
 
 
 ASKED = made()

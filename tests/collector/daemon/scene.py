@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from atmost.collector.config import CollectorOptions
-from atmost.collector.daemon.daemon import CollectorDaemon
+from atmost.collector.daemon import CollectorDaemon
+from atmost.collector.options import CollectorOptions
 from tests.real import BOUND, until
 
 QUIET: dict[str, Any] = {"bind": ("off",), "statsd": ("off",), "syslog": ("off",), "gelf": ("off",), "http": "off"}

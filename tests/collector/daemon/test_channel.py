@@ -2,7 +2,7 @@
 
 import pytest
 
-from atmost.collector.daemon.channel import WorkerChannel, _Parcel
+from atmost.collector.channel import WorkerChannel, _Parcel
 from atmost.core.events import SessionClosed, Tail
 from atmost.core.ledger import Ledger, SessionLedger
 from tests.collector.scene import T0, make_state, message, session

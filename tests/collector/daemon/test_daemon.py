@@ -16,9 +16,8 @@ from datadog.dogstatsd import DogStatsd
 
 import atmost
 from atmost import BindError, ConfigError
-from atmost.collector.config import CollectorOptions
-from atmost.collector.daemon.daemon import CollectorDaemon
-from atmost.collector.daemon.notify import Notifier
+from atmost.collector.daemon import CollectorDaemon, Notifier
+from atmost.collector.options import CollectorOptions
 from atmost.collector.state.timeline import Timeline
 from tests.collector.daemon.scene import FREE, QUIET, collecting
 from tests.real import until

@@ -5,8 +5,8 @@ import socket
 
 import psutil
 
-from atmost.collector.config import CollectorOptions
-from atmost.collector.daemon.daemon import CollectorDaemon
+from atmost.collector.daemon import CollectorDaemon
+from atmost.collector.options import CollectorOptions
 from tests.collector.daemon.scene import QUIET, Collector
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
 from tests.real import until

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from atmost.collector.daemon import bounded, connections, http
-from atmost.collector.daemon.connections import PATIENCE, Sweeper
+from atmost.collector import http
+from atmost.collector.http import PATIENCE, Sweeper
 from tests.collector.daemon.scene import collecting
 from tests.real import BOUND, until
 
@@ -86,8 +86,8 @@ def test_a_long_stream_that_is_read_goes_on():
 
 def test_the_sweep_goes_round(monkeypatch):
     """Once a second, in the server's loop."""
-    monkeypatch.setattr(connections, "EVERY", 0.01)
-    monkeypatch.setattr(connections, "PATIENCE", 0.02)
+    monkeypatch.setattr(http, "EVERY", 0.01)
+    monkeypatch.setattr(http, "PATIENCE", 0.02)
     connection = Connection()
 
     async def scene():
@@ -104,8 +104,8 @@ def test_the_sweep_goes_round(monkeypatch):
 
 def test_slow_clients_free_their_places(monkeypatch):
     """Silent ones, and those that send half a request; the collector answers others meanwhile and afterwards."""
-    monkeypatch.setattr(connections, "EVERY", 0.05)
-    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    monkeypatch.setattr(http, "EVERY", 0.05)
+    monkeypatch.setattr(http, "PATIENCE", 0.3)
     with collecting(http="127.0.0.1:0") as collector:
         with contextlib.ExitStack() as stack:
             slow = []
@@ -124,8 +124,8 @@ def test_more_connections_than_allowed_are_turned_away():
     """And the others are served; a place that is free again serves again."""
     with collecting(http="127.0.0.1:0") as other:
         assert other.get("/healthz")[0] == 200
-    from atmost.collector.config import CollectorOptions
-    from atmost.collector.daemon.daemon import CollectorDaemon
+    from atmost.collector.daemon import CollectorDaemon
+    from atmost.collector.options import CollectorOptions
     from tests.collector.daemon.scene import QUIET, Collector
 
     options = CollectorOptions(**QUIET | {"http": "127.0.0.1:0", "max_connections": 4})
@@ -142,7 +142,7 @@ def test_more_connections_than_allowed_are_turned_away():
 
 def test_silent_connections_beyond_the_bound_are_cut_off(monkeypatch):
     """They would take every file descriptor there is; who holds a place keeps it, and each that goes is counted."""
-    monkeypatch.setattr(bounded, "ROOM", 2)
+    monkeypatch.setattr(http, "ROOM", 2)
     with collecting(http="127.0.0.1:0", max_connections=4) as collector, contextlib.ExitStack() as stack:
         reader = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
         reader.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -230,7 +230,7 @@ def test_it_stops_with_streams_open():
 def test_what_cannot_be_served_is_told():
     """A name that does not resolve, an address that this host has not."""
     from atmost import AddressError, BindError
-    from atmost.collector.config.addresses import Place
+    from atmost.collector.options import Place
 
     with pytest.raises(AddressError, match="cannot resolve"):
         http.bind_http(Place("no-such-host.invalid", 1))

@@ -111,7 +111,7 @@ def test_the_completeness_of_plain_readings_comes_from_the_losses():
     assert [(point.value, point.lost) for point in curve.points] == [(0.5, 0), (None, 1), (0.5, 0)]
     state.events_missing = True
     assert [point.lost for point in ask(state, Question("cpu", 3.0), T0 + 2.5).points] == [None] * 3
-    assert listed(snapshot(state), "", 10, T0 + 3, state.knows_loss)[0][0].completeness is None
+    assert listed(snapshot(state), "", 10, T0 + 3, state.knows_loss).series[0].completeness is None
 
 
 def test_quantiles_are_of_the_observations_in_each_step():

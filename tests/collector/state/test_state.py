@@ -1,6 +1,6 @@
 """The state as a whole: events find their use, limits are told, and reload changes what may change."""
 
-from atmost.collector.config import CollectorOptions
+from atmost.collector.options import CollectorOptions
 from atmost.collector.state.state import CollectorState
 from atmost.core.events import ClockAlarm, ClockTrouble
 from atmost.core.ledger import Ledger

@@ -21,10 +21,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from atmost.collector.api import questions, shapes
-from atmost.collector.api.exporter import Exporter
+from atmost.collector.api.openapi import document
 from atmost.collector.api.security import Gate
 from atmost.collector.api.stream import Streams
 from atmost.collector.api.views import Views
+from atmost.collector.prometheus.exporter import Exporter
 from atmost.collector.state.series import QuestionError
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -61,6 +62,8 @@ class CollectorApp:
         self._exporter = exporter
         self.streams = Streams(views, max_streams)
         self._files = _page_files()
+        self._description = b""
+        """The interface in OpenAPI, made when it is asked for first."""
         routes = [
             Route("/api/v1/overview", self._overview),
             Route("/api/v1/senders", self._senders),
@@ -141,8 +144,9 @@ class CollectorApp:
         )
 
     async def _openapi(self, request: Request) -> Response:  # noqa: ARG002  as above
-        found = resources.files("atmost.collector.api").joinpath("openapi.json").read_bytes()
-        return Response(found, media_type="application/json")
+        if not self._description:
+            self._description = _encode(document())
+        return Response(self._description, media_type="application/json")
 
     async def _file(self, request: Request) -> Response:
         found = self._files.get(request.path_params["path"] or "index.html")
@@ -166,7 +170,7 @@ def _page_files() -> dict[str, Traversable]:
             elif not each.name.startswith((".", "__")) and not each.name.endswith((".py", ".pyc")):
                 found[prefix + each.name] = each
 
-    folder = resources.files("atmost.collector").joinpath("dashboard")
+    folder = resources.files("atmost.collector").joinpath("page")
     if folder.is_dir():
         walk(folder, "")
     return found

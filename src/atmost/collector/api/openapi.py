@@ -1,7 +1,4 @@
-"""Describes the interface in OpenAPI 3.1, from the types of its answers; `openapi.json` beside this file is what it makes.
-
-`python scripts/openapi.py` writes that file; a test holds them together.
-"""
+"""Describes the interface in OpenAPI 3.1, from the types of its answers: what `/openapi.json` answers."""
 
 from __future__ import annotations
 
@@ -11,16 +8,17 @@ import msgspec
 
 import atmost
 from atmost.collector.api import questions, shapes
+from atmost.collector.state.listing import SeriesList
 from atmost.collector.state.records import LEVELS
-from atmost.collector.state.series import FIGURES, LONGEST
+from atmost.collector.state.series import FIGURES, LONGEST, QueryAnswer
 
 _ANSWERS: Final = (
     shapes.ErrorAnswer,
     shapes.Overview,
     shapes.Senders,
     shapes.Ledgers,
-    shapes.SeriesList,
-    shapes.QueryAnswer,
+    SeriesList,
+    QueryAnswer,
     shapes.LogPage,
     shapes.LogEvent,
     shapes.Heartbeats,

@@ -17,7 +17,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atmost.collector.api.shapes import ErrorAnswer, ErrorDetail
-from atmost.collector.config.addresses import is_loopback
+from atmost.collector.options import is_loopback
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

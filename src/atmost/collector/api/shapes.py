@@ -1,4 +1,4 @@
-"""The answers of the HTTP interface, as types: what `openapi.json` describes and the page reads.
+"""The answers of the HTTP interface, as types: what `/openapi.json` describes and the page reads.
 
 Times are seconds since 1970, durations seconds, counts whole numbers; `null` means unknown, which is never written as 0.
 """
@@ -12,6 +12,7 @@ import msgspec
 from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.records import Gap, Record
 from atmost.collector.state.rejected import Sample
+from atmost.collector.state.state import LimitUse
 
 
 class ErrorDetail(msgspec.Struct):
@@ -53,15 +54,6 @@ class Totals(msgspec.Struct, kw_only=True):
     refused: dict[str, int]
     tail_unknown: int
     rate: float
-
-
-class LimitUse(msgspec.Struct, kw_only=True):
-    """A bound, how much of it is in use, and how often it was hit."""
-
-    name: str
-    used: int
-    max: int
-    hit: int
 
 
 class Memory(msgspec.Struct, kw_only=True):
@@ -149,49 +141,6 @@ class Ledgers(msgspec.Struct, kw_only=True):
     """The accounts of all receivers."""
 
     receivers: list[ReceiverLedger]
-
-
-class Series(msgspec.Struct, kw_only=True):
-    """One series."""
-
-    name: str
-    labels: dict[str, str]
-    sender: str
-    source: str
-    kind: str
-    unit: str
-    help: str
-    last: float | None
-    last_seen: float
-    completeness: float | None
-
-
-class SeriesList(msgspec.Struct, kw_only=True):
-    """Series by name."""
-
-    series: list[Series]
-    truncated: int
-
-
-class SeriesPoint(msgspec.Struct, kw_only=True):
-    """One step."""
-
-    t: float
-    value: float | None
-    lost: int | None
-    completeness: float | None
-
-
-class QueryAnswer(msgspec.Struct, kw_only=True):
-    """The steps of a series, one point for each."""
-
-    name: str
-    kind: str
-    unit: str
-    step: float
-    start: float
-    end: float
-    points: list[SeriesPoint]
 
 
 class LogPage(msgspec.Struct, kw_only=True):

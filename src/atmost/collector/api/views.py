@@ -16,10 +16,10 @@ import atmost
 from atmost.collector.api import shapes
 from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.listeners import ListenerStats
-from atmost.collector.state.listing import listed
+from atmost.collector.state.listing import SeriesList, listed
 from atmost.collector.state.logtail import LogFilter, Page, look_up
 from atmost.collector.state.senders import SenderRow, totals
-from atmost.collector.state.series import Question, ask, snapshot
+from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
 from atmost.core.ledger import Ledger
 from atmost.core.merging import MergedLedger
@@ -73,7 +73,7 @@ class Views:
                 rate=rate,
             ),
             alive=alive,
-            memory=shapes.Memory(bytes=memory, limits=[shapes.LimitUse(**limit._asdict()) for limit in limits]),
+            memory=shapes.Memory(bytes=memory, limits=limits),
             warnings=warnings + [f"{each.address}: {each.warning}" for each in listeners if each.warning],
         )
 
@@ -101,30 +101,17 @@ class Views:
             ]
         )
 
-    def series(self, text: str, limit: int) -> shapes.SeriesList:
+    def series(self, text: str, limit: int) -> SeriesList:
         """Series whose name, sender or labels hold a text."""
         with self.state.lock:
             seen, now = snapshot(self.state), self.now()
-        facts, truncated = listed(seen, text, limit, now, self.state.knows_loss)
-        return shapes.SeriesList(series=[shapes.Series(**each._asdict()) for each in facts], truncated=truncated)
+        return listed(seen, text, limit, now, self.state.knows_loss)
 
-    def query(self, question: Question) -> shapes.QueryAnswer:
+    def query(self, question: Question) -> QueryAnswer:
         """The steps of a series."""
         with self.state.lock:
             now = self.now()
-        curve = ask(self.state, question, now)
-        return shapes.QueryAnswer(
-            name=curve.name,
-            kind=curve.kind,
-            unit=curve.unit,
-            step=curve.step,
-            start=curve.start,
-            end=curve.end,
-            points=[
-                shapes.SeriesPoint(t=t, value=value, lost=lost, completeness=part)
-                for t, value, lost, part in curve.points
-            ],
-        )
+        return ask(self.state, question, now)
 
     def logs(self, wanted: LogFilter, limit: int, after: int | None, before: int | None) -> shapes.LogPage:
         """Entries of the log tail."""

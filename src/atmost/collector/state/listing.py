@@ -6,7 +6,9 @@ Safe from any thread, over a snapshot. Times are seconds since 1970.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from atmost.collector.state.series import Labels, Snapshot, grouped, retired_of
 from atmost.collector.state.statsd import StatsdSeries
@@ -18,8 +20,8 @@ COMPLETENESS_OF: Final = 60.0
 """Over how long a list tells completeness, seconds."""
 
 
-class SeriesFacts(NamedTuple):
-    """One series as a list shows it."""
+class Series(msgspec.Struct, kw_only=True):
+    """One series."""
 
     name: str
     labels: dict[str, str]
@@ -35,9 +37,14 @@ class SeriesFacts(NamedTuple):
     """Of the last minute; None where nothing was to come, and where nobody can know."""
 
 
-def listed(
-    seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callable[[str], bool]
-) -> tuple[list[SeriesFacts], int]:
+class SeriesList(msgspec.Struct, kw_only=True):
+    """Series by name."""
+
+    series: list[Series]
+    truncated: int
+
+
+def listed(seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callable[[str], bool]) -> SeriesList:
     """The series whose name, sender or labels hold a text, by name, and how many more there are.
 
     Args:
@@ -63,7 +70,7 @@ def listed(
             rows.append(_of_ours(metric, sender, labels, lives, counted, now, knows=knows_loss(metric.kind)))
         else:
             rows.append(_of_statsd(theirs[place - len(ours)]))
-    return rows, max(0, len(keys) - limit)
+    return SeriesList(series=rows, truncated=max(0, len(keys) - limit))
 
 
 def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
@@ -77,25 +84,34 @@ def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
 
 def _of_ours(
     metric: Metric, sender: str, labels: Labels, lives: list[Found], before: float, now: float, *, knows: bool
-) -> SeriesFacts:
+) -> Series:
     latest = max(lives, key=lambda each: each.series.updated)
     known = [each.last for each in lives if each.last is not None]
     last = sum(known) + before if known and metric.kind in {"counter", "histogram"} else latest.last
-    return SeriesFacts(
-        metric.name,
-        dict(labels),
-        sender,
-        "atmost",
-        metric.kind,
-        metric.unit,
-        metric.help,
-        last,
-        latest.series.updated,
-        completeness(lives, COMPLETENESS_OF, now, 1.0) if knows else None,
+    return Series(
+        name=metric.name,
+        labels=dict(labels),
+        sender=sender,
+        source="atmost",
+        kind=metric.kind,
+        unit=metric.unit,
+        help=metric.help,
+        last=last,
+        last_seen=latest.series.updated,
+        completeness=completeness(lives, COMPLETENESS_OF, now, 1.0) if knows else None,
     )
 
 
-def _of_statsd(series: StatsdSeries) -> SeriesFacts:
-    return SeriesFacts(
-        series.name, dict(series.labels), "", "statsd", series.kind, series.unit, "", series.value, series.updated, None
+def _of_statsd(series: StatsdSeries) -> Series:
+    return Series(
+        name=series.name,
+        labels=dict(series.labels),
+        sender="",
+        source="statsd",
+        kind=series.kind,
+        unit=series.unit,
+        help="",
+        last=series.value,
+        last_seen=series.updated,
+        completeness=None,
     )

@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
+import msgspec
+
+from atmost.collector.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import RECENT
@@ -33,7 +35,7 @@ GroupKey = tuple[str, str, Labels]
 """Name, sender and labels."""
 
 
-class Point(NamedTuple):
+class SeriesPoint(msgspec.Struct, kw_only=True):
     """One step of a series."""
 
     t: float
@@ -42,8 +44,8 @@ class Point(NamedTuple):
     completeness: float | None
 
 
-class Curve(NamedTuple):
-    """The answer to a question."""
+class QueryAnswer(msgspec.Struct, kw_only=True):
+    """The steps of a series, one point for each."""
 
     name: str
     kind: str
@@ -51,9 +53,9 @@ class Curve(NamedTuple):
     step: float
     start: float
     end: float
-    points: list[Point]
+    points: list[SeriesPoint]
     merged: int
-    """Series that it is made of."""
+    """How many series it is made of."""
 
 
 class Question(NamedTuple):
@@ -95,7 +97,7 @@ def snapshot(state: CollectorState, question: Question | None = None) -> Snapsho
     return Snapshot(ours, state.metrics.metrics, [] if ours or question.sender else _statsd_of(state, question))
 
 
-def ask(state: CollectorState, question: Question, now: float) -> Curve:
+def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
     """The steps of a series, of several merged where the question fits several; takes the state's lock itself.
 
     Raises:
@@ -121,7 +123,16 @@ def ask(state: CollectorState, question: Question, now: float) -> Curve:
             points = _quantiles(ours, theirs, int(question.figure[1:]) / 100, first, step, count)
     else:
         points = _merged(ours, theirs, kind, question.figure, (first, step, count, width), knows=state.knows_loss(kind))
-    return Curve(question.name, kind, unit, step, first * step, (first + count) * step, points, fits)
+    return QueryAnswer(
+        name=question.name,
+        kind=kind,
+        unit=unit,
+        step=step,
+        start=first * step,
+        end=(first + count) * step,
+        points=points,
+        merged=fits,
+    )
 
 
 def grouped(seen: Snapshot) -> dict[GroupKey, list[Found]]:
@@ -181,7 +192,7 @@ def _merged(
     grid: tuple[int, float, int, float],
     *,
     knows: bool,
-) -> list[Point]:
+) -> list[SeriesPoint]:
     first, step, count, width = grid
     received, lost, sums = [0] * count, [0] * count, [0.0] * count
     slots = round(step / width)
@@ -205,13 +216,13 @@ def _merged(
         if value is not None and figure == "rate":
             value /= step
         whole = came / (came + gone) if knows and came + gone else None
-        points.append(Point((first + at) * step, value, gone if knows else None, whole))
+        points.append(SeriesPoint(t=(first + at) * step, value=value, lost=gone if knows else None, completeness=whole))
     return points
 
 
 def _quantiles(
     ours: list[Found], theirs: list[StatsdSeries], share: float, first: int, step: float, count: int
-) -> list[Point]:
+) -> list[SeriesPoint]:
     slots = round(step / RECENT)
     low, high = first * slots, (first + count) * slots - 1
     received, lost = [0] * count, [0] * count
@@ -230,7 +241,9 @@ def _quantiles(
                 pooled.merge(series.recent.between(start, start + step))
         came, gone = received[at], lost[at]
         whole = came / (came + gone) if ours and came + gone else None
-        points.append(Point(start, pooled.quantile(share), gone if ours else None, whole))
+        points.append(
+            SeriesPoint(t=start, value=pooled.quantile(share), lost=gone if ours else None, completeness=whole)
+        )
     return points
 
 

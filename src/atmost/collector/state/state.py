@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Final, NamedTuple
+from typing import Final
 
-from atmost.collector.config.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS, CollectorOptions
+import msgspec
+
+from atmost.collector.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS, CollectorOptions
 from atmost.collector.state.foreign import ForeignLogs
 from atmost.collector.state.heartbeats import HeartbeatBoard
 from atmost.collector.state.listeners import ListenerStats
@@ -35,8 +37,8 @@ _MOST_DROPS: Final = float(1 << 53)
 """That one datagram may tell of: a stranger's sum may be infinite, and a counter never falls."""
 
 
-class Limit(NamedTuple):
-    """How much of a bound is in use, and how often it was hit."""
+class LimitUse(msgspec.Struct):
+    """A bound, how much of it is in use, and how often it was hit."""
 
     name: str
     used: int
@@ -173,42 +175,44 @@ class CollectorState:
         """Whether the loss of series of this kind is known."""
         return not (self.events_missing and kind == _LOSS_BY_RECEIVER)
 
-    def limits(self) -> list[Limit]:
+    def limits(self) -> list[LimitUse]:
         """Every bound of memory."""
         counts, statsd, options, logs = self.metrics.counts, self.statsd.counts, self.options, self.logs
         ledgers = self.senders.ledgers.values()
         return [
-            Limit("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
-            Limit(
+            LimitUse("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
+            LimitUse(
                 "series_per_sender",
                 self.metrics.largest,
                 options.max_series_per_sender,
                 counts.get("series_of_life_limit", 0),
             ),
-            Limit("histograms", self.metrics.histograms_kept, options.max_histograms, counts.get("histogram_limit", 0)),
-            Limit("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
-            Limit("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
-            Limit("set_values", self.statsd.largest_set, options.max_set_values, statsd["set_limit"]),
-            Limit("log_records", len(logs), options.max_log_records, logs.counts["log_records"]),
-            Limit("log_bytes", logs.bytes, options.max_log_bytes, logs.counts["log_bytes"]),
-            Limit(
+            LimitUse(
+                "histograms", self.metrics.histograms_kept, options.max_histograms, counts.get("histogram_limit", 0)
+            ),
+            LimitUse("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
+            LimitUse("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
+            LimitUse("set_values", self.statsd.largest_set, options.max_set_values, statsd["set_limit"]),
+            LimitUse("log_records", len(logs), options.max_log_records, logs.counts["log_records"]),
+            LimitUse("log_bytes", logs.bytes, options.max_log_bytes, logs.counts["log_bytes"]),
+            LimitUse(
                 "log_records_per_sender",
                 logs.most_of_sender,
                 options.max_log_records_per_sender,
                 logs.counts["log_records_per_sender"],
             ),
-            Limit(
+            LimitUse(
                 "log_bytes_per_sender",
                 logs.most_bytes_of_sender,
                 logs.max_bytes_per_sender,
                 logs.counts["log_bytes_per_sender"],
             ),
-            Limit("log_record", logs.longest, options.max_record, logs.counts["log_record"]),
-            Limit(
+            LimitUse("log_record", logs.longest, options.max_record, logs.counts["log_record"]),
+            LimitUse(
                 "senders",
                 sum(len(ledger.sessions) for ledger in ledgers),
                 options.max_senders * options.receivers(len(ledgers)),
                 sum(ledger.evicted for ledger in ledgers),
             ),
-            Limit("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
+            LimitUse("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
         ]

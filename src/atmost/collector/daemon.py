@@ -1,0 +1,304 @@
+"""`CollectorDaemon`: everything of one collector, from opening its listeners to its account.
+
+The receiving thread owns the state, the HTTP thread asks it, and the thread that made the daemon supervises: workers,
+watchdog, reload. Make it in a thread without others beside it, for workers are forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from atmost.collector.listening import Tap, open_all
+from atmost.collector.options import CollectorOptions, meaning_of, parse_place, read_token
+from atmost.collector.receiving import Receiving
+from atmost.collector.state.state import CollectorState
+from atmost.collector.state.timeline import Timeline
+from atmost.core.ledger import Ledger
+from atmost.core.merging import merge_ledgers
+from atmost.endpoint.checking import find_keys
+from atmost.errors import ConfigError
+
+if TYPE_CHECKING:
+    from atmost.collector.http import HttpServer
+
+
+logger = logging.getLogger("atmost.collector")
+
+_STALLED: Final = 5.0
+"""The receiving thread has not gone round for so long: it hangs, seconds."""
+_AHEAD: Final = 1.0
+
+
+class CollectorDaemon:
+    """One collector."""
+
+    def __init__(
+        self, options: CollectorOptions, environment: Mapping[str, str] | None = None, tap: Tap | None = None
+    ) -> None:
+        """Opens every listener; `start` begins to receive.
+
+        Args:
+            options: all of them.
+            environment: of the process; None takes the present one.
+            tap: who is given the events of our receivers too.
+
+        Raises:
+            AtMostError: an option, address or key cannot be used, or an extra is missing.
+        """
+        given = os.environ if environment is None else environment
+        self.options = options
+        place = parse_place(options.http, "http", path=False)
+        token = read_token(options)
+        if place is not None and not place.loopback and not token:
+            raise ConfigError(
+                "http",
+                f"{options.http} can be reached from other hosts: set a token, as by "
+                "'(umask 077; openssl rand -hex 16 > token)' and --token-file token, or bind 127.0.0.1:7141",
+            )
+        self._keyed = bool(find_keys(None, options.key_file or None))
+        self._timeline = Timeline(time.monotonic(), time.time())
+        self._clock = threading.Lock()
+        self._notifier = Notifier(given)
+        self._workers_ledger: dict[str, Ledger] = {}
+        self.state = state = CollectorState(options, self.now(), time.monotonic())
+        self._opened = open_all(options, state, given, tap)
+        try:
+            self.http = self._make_http(place.text, token) if place is not None else None
+        except BaseException:
+            self._opened.close()
+            raise
+        self._receiving = Receiving(state, self._opened.listening, self.now, lambda: self._workers_ledger)
+        self.closed = False
+
+    @property
+    def url(self) -> str:
+        """Where senders of ours are received."""
+        return self._opened.url
+
+    @property
+    def addresses(self) -> list[tuple[str, str]]:
+        """Kind and URL of each listener as bound, with `http` last."""
+        page = [("http", self.http.url)] if self.http is not None else []
+        return [*self._opened.addresses, *page]
+
+    def now(self) -> float:
+        """Seconds since 1970 that never step back; from any thread."""
+        with self._clock:
+            return self._timeline.now(time.monotonic(), time.time())
+
+    def start(self) -> None:
+        """Begins, and waits until what is sent from now on is taken."""
+        self._receiving.start()
+        while not self._receiving.ready:
+            time.sleep(0.01)
+        self._account_of_workers()
+        self._receiving.look()
+        if self.http is not None:
+            self.http.start()
+        for intake in self._opened.intakes:
+            if intake.inlet.warning:
+                self._warn(intake.inlet.url, f"{intake.inlet.url}: {intake.inlet.warning}")
+        self._notifier.say("READY=1", f"STATUS=receiving on {self.url}")
+
+    def supervise(self, seconds: float, asked: threading.Event) -> None:
+        """Does what is due for so long, or until `asked` is set."""
+        deadline = time.monotonic() + seconds
+        while True:
+            mono = time.monotonic()
+            if self.healthy:
+                self._notifier.alive(mono)
+            left = deadline - mono
+            if left <= 0 or asked.is_set():
+                break
+            if self._opened.workers is not None:
+                self._opened.workers.supervise(min(left, 0.1), asked.is_set)
+            else:
+                asked.wait(min(left, 0.25))
+        self._account_of_workers()
+        self._warn_of_clock()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether both threads go round."""
+        receiving = time.monotonic() - self._receiving.beat < _STALLED
+        return receiving and (self.http is None or self.http.running)
+
+    def ready(self) -> dict[str, bool]:
+        """What must be true for /readyz, by name."""
+        workers = self._opened.workers
+        return {
+            "receiving": self._receiving.ready and time.monotonic() - self._receiving.beat < _STALLED,
+            "workers": workers is None or workers.ready,
+            "owners": not self._receiving.taken_over,
+        }
+
+    def reload(self, options: CollectorOptions) -> list[str]:
+        """Takes what can change while it runs: keys, token, names, limits that say so.
+
+        Args:
+            options: as they are now.
+
+        Returns:
+            Names of options that differ and need a restart.
+
+        Raises:
+            AtMostError: something in them cannot be used; then nothing has changed.
+        """
+        self._notifier.reloading()
+        try:
+            token = read_token(options)
+            if self.http is not None and not self.http.local and not token:
+                raise ConfigError("token", "the page can be reached from other hosts, so it cannot be taken away")
+            keys = [key.text() for key in find_keys(None, options.key_file or None)]
+            if not keys and self._keyed:
+                raise ConfigError("key_file", "keys cannot be taken away while it runs: start it anew")
+            if keys:
+                for intake in self._opened.intakes:
+                    intake.change_keys(keys)
+            changed = [name for name in options.__slots__ if getattr(options, name) != getattr(self.options, name)]
+            fixed = [name for name in changed if not meaning_of(options.__dataclass_fields__[name]).reload]
+            in_force = replace(options, **{name: getattr(self.options, name) for name in fixed})
+            with self.state.lock:
+                self.state.reload(in_force)
+            if self.http is not None:
+                self.http.change(token, options.http_hosts, options.max_streams)
+            if self._opened.workers is not None and keys:
+                fixed.append("key_file (of workers)")
+            self.options = in_force
+        finally:
+            self._notifier.say("READY=1")
+        logger.info("reloaded", extra={"changed": ",".join(changed), "needs_restart": ",".join(fixed)})
+        return fixed
+
+    @property
+    def defects(self) -> int:
+        """Faults of ours in receiving."""
+        return self._receiving.defects
+
+    def ledger(self) -> Ledger:
+        """The account of all receivers."""
+        found = list(self._receiving.ledgers().values())
+        return found[0] if len(found) == 1 else merge_ledgers(found)
+
+    def stop(self) -> None:
+        """Takes in what has arrived, answers no more, and lets go of every address; may be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        self._notifier.say("STOPPING=1")
+        workers = self._opened.workers
+        if workers is not None:
+            workers.close()
+            self._account_of_workers()
+        self._receiving.stop()
+        if self.http is not None:
+            self.http.stop()
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        """Starts it."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stops it."""
+        self.stop()
+
+    def _make_http(self, place: str, token: str) -> HttpServer:
+        from atmost.collector.http import make_http
+
+        return make_http(
+            self.state, self.options, place, token, now=self.now, ready=self.ready, defects=lambda: self.defects
+        )
+
+    def _account_of_workers(self) -> None:
+        workers, channel = self._opened.workers, self._opened.channel
+        if workers is None or channel is None:
+            return
+        ledger = workers.ledger()
+        self._workers_ledger = {workers.url: ledger}
+        channel.ended(ledger, self.now(), time.monotonic())
+        if dropped := channel.dropped:
+            self._warn(
+                "channel",
+                f"{dropped} messages of workers are in no chart and no log: the state is slower than they are",
+            )
+
+    def _warn_of_clock(self) -> None:
+        with self._clock:
+            ahead = self._timeline.ahead(time.time())
+        back = f"this host's clock was set back: charts are {ahead:.0f} s ahead of it"
+        self._warn("clock", back if ahead > _AHEAD else None)
+
+    def _warn(self, about: str, text: str | None) -> None:
+        """Says what the operator should know, or that it is over."""
+        with self.state.lock:
+            if text is None:
+                self.state.warnings.pop(about, None)
+            else:
+                self.state.warnings[about] = text
+
+
+class Notifier:
+    """Reports to systemd: sd_notify(3) over the datagram socket that NOTIFY_SOCKET names, and its watchdog.
+
+    Without that variable nothing is sent. A report that cannot be sent is not a failure.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Args: environment: of the process; None takes the present one."""
+        given = os.environ if environment is None else environment
+        path = given.get("NOTIFY_SOCKET", "")
+        self._address = f"\0{path[1:]}" if path.startswith("@") else path
+        self._every = _watchdog(given)
+        self._next = 0.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._address) and hasattr(socket, "AF_UNIX")
+
+    def say(self, *states: str) -> None:
+        """Sends states, such as `READY=1` or `STATUS=text`."""
+        if not self.enabled:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.sendto("\n".join(states).encode(), self._address)
+
+    def alive(self, now: float) -> None:
+        """Feeds the watchdog, when one was asked for and it is time; call it often while all is well.
+
+        Args:
+            now: monotonic, seconds.
+        """
+        if self._every is not None and now >= self._next:
+            self._next = now + self._every
+            self.say("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """Says that a reload begins; `READY=1` ends it."""
+        self.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def _watchdog(environment: Mapping[str, str]) -> float | None:
+    """Half the time after which systemd gives the process up, seconds; None without a watchdog for this process."""
+    text, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
+    if not text.isdecimal() or int(text) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(text) / 2e6

@@ -1,1 +1,0 @@
-"""The process: listeners, the thread that receives, reload, drain, and what it says of itself."""

@@ -1,0 +1,432 @@
+"""What the collector reads from: receivers of ours, sockets of foreign protocols, and the channel from workers.
+
+One thread turns each of them: it reads a bounded part of what waits, decodes it, and hands it to the state under its lock.
+Nothing here raises because of what arrived. `open_all` binds everything or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from atmost.collector.channel import SUBJECTS, WorkerChannel
+from atmost.collector.options import GAUGE_DELTAS, OFF, CollectorOptions, Place, parse_place
+from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.state.state import CollectorState
+from atmost.core.events import Event
+from atmost.endpoint.checking import ReceiverArguments
+from atmost.endpoint.intake import Intake
+from atmost.endpoint.workers import Workers
+from atmost.errors import AddressInUse, BindError, ConfigError
+from atmost.ingest import statsd, syslog
+from atmost.ingest.gelf import GelfIncomplete, GelfReader
+from atmost.ingest.gelf.reader import Outcome
+from atmost.ingest.rejected import Rejected
+from atmost.transport.connect import open_inlet
+from atmost.transport.sockets import SocketInlet
+from atmost.transport.url import DEFAULT_URL, parse_url
+
+_BATCHES_A_TURN: Final = 64
+_DATAGRAMS_A_TURN: Final = 64
+_READ: Final = 66_560
+Apply = Callable[[], None]
+Tap = Callable[[Event], object]
+"""Given every event of a receiver of ours, in the receiving thread; must neither raise nor take long."""
+
+
+class Listening(Protocol):
+    """Something to read from."""
+
+    def fileno(self) -> int:
+        """What to watch for reading."""
+        ...
+
+    def turn(self, now: float, mono: float) -> bool:
+        """Reads a bounded part of what waits; returns whether more may."""
+        ...
+
+    def next_wait(self) -> float | None:
+        """Seconds until `turn` is due though nothing came; None when it is not."""
+        ...
+
+    def look(self) -> None:
+        """Reads the system's counters; about once a second."""
+        ...
+
+    def abandon(self) -> None:
+        """Lets go in a forked child."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the address."""
+        ...
+
+
+class OurListener:
+    """A receiver of ours."""
+
+    def __init__(self, intake: Intake, state: CollectorState, tap: Tap | None = None) -> None:
+        """Args: intake: bound. state: what its events go to. tap: who is given them too."""
+        intake.wants_events = True
+        self.intake = intake
+        self._state = state
+        self._tap = tap
+        self.url = intake.inlet.url
+
+    def fileno(self) -> int:
+        """The inlet."""
+        return self.intake.inlet.fileno()
+
+    def turn(self, now: float, mono: float) -> bool:
+        """Takes datagrams, and gives their events to the state."""
+        intake, take, lock, tap = self.intake, self._state.take, self._state.lock, self._tap
+        more = intake.pump()
+        for _ in range(_BATCHES_A_TURN):
+            if not intake.next_batch():
+                return more
+            with lock:
+                for event in intake.current:
+                    take(event, now, mono)
+                    if tap is not None:
+                        tap(event)
+        return True
+
+    def next_wait(self) -> float | None:
+        """The core's next deadline, or the end of the start."""
+        return self.intake.next_wait(self.intake.boot_wait() or None)
+
+    def look(self) -> None:
+        """Nothing: the ledger has it."""
+
+    def abandon(self) -> None:
+        """Nothing: intakes do so themselves."""
+
+    def close(self) -> None:
+        """Ends the incarnation."""
+        self.intake.close()
+
+
+class ForeignListener:
+    """A socket of a foreign protocol."""
+
+    def __init__(self, kind: str, inlet: SocketInlet, read: Reader) -> None:
+        """Takes over a bound socket.
+
+        Args:
+            kind: statsd, syslog or gelf.
+            inlet: bound; closed by `close`.
+            read: what makes values of a datagram.
+        """
+        self._inlet = inlet
+        self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, which tells who sent
+        self._sock.setblocking(False)
+        self.stats = ListenerStats(kind, inlet.url, inlet.warning)
+        self._read = read
+        self.url = inlet.url
+
+    def fileno(self) -> int:
+        """The socket."""
+        return self._sock.fileno()
+
+    def turn(self, now: float, mono: float) -> bool:  # noqa: ARG002  what these protocols say is dated, not timed
+        """Reads datagrams, and gives what they say to the state: decoded before the lock is taken."""
+        stats, read, receive = self.stats, self._read, self._sock.recvfrom
+        decoded: list[Apply] = []
+        for _ in range(_DATAGRAMS_A_TURN):
+            try:
+                datagram, address = receive(_READ)
+            except OSError:  # empty, or closed
+                break
+            stats.received += 1
+            decoded.append(read.decode(datagram, address, stats, now))
+        full = len(decoded) == _DATAGRAMS_A_TURN
+        due = read.tick(stats, now)
+        if due is not None:
+            decoded.append(due)
+        if decoded:
+            with read.state.lock:
+                for apply in decoded:
+                    apply()
+        return full
+
+    def next_wait(self) -> float | None:
+        """Nothing is due by itself: the state's tick does it."""
+        return None
+
+    def look(self) -> None:
+        """Reads what the kernel dropped."""
+        self.stats.kernel_drops = self._inlet.kernel_drops()
+
+    def abandon(self) -> None:
+        """Closes a forked child's copies."""
+        self._sock.close()
+        self._inlet.abandon()
+
+    def close(self) -> None:
+        """Lets go of the address."""
+        with contextlib.suppress(OSError):
+            self.look()
+        self._sock.close()
+        self._inlet.close()
+
+
+class Reader(Protocol):
+    """Makes values of datagrams."""
+
+    state: CollectorState
+
+    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
+        """Decodes one, without the lock; what it returns is called under it."""
+        ...
+
+    def tick(self, stats: ListenerStats, now: float) -> Apply | None:
+        """What is due without a datagram."""
+        ...
+
+
+def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
+    """Binds a listener of a foreign protocol.
+
+    Raises:
+        BindError: the address is taken or refused; the message names the option that moves it.
+        AddressError: the name cannot be resolved.
+    """
+    move = f"move this listener with --{kind} HOST:PORT, or switch it off with --{kind} off"
+    try:
+        inlet = open_inlet(place.url)
+    except AddressInUse as error:
+        by = f" by {error.holder}" if error.holder else ""
+        raise BindError(error.url, f"it is in use{by}; stop that one, {move}") from None
+    except BindError as error:
+        raise BindError(error.url, f"{error.problem}; or {move}") from None
+    assert isinstance(inlet, SocketInlet)
+    return ForeignListener(kind, inlet, read)
+
+
+def peer_text(address: Any) -> tuple[str, str]:
+    """Who sent: its address, and that with its port."""
+    if isinstance(address, tuple) and address:
+        host = str(address[0])
+        return host, f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    text = address.decode(errors="backslashreplace") if isinstance(address, bytes) else str(address or "")
+    return "localhost", text or "unix"
+
+
+class StatsdReader:
+    """StatsD and DogStatsD."""
+
+    def __init__(self, state: CollectorState) -> None:
+        """Args: state: what takes the values."""
+        self.state = state
+
+    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
+        """Reads the lines."""
+        found = statsd.parse(datagram, deltas=GAUGE_DELTAS[self.state.options.statsd_gauge_deltas])
+        return lambda: self.state.take_statsd(found, stats, *peer_text(address), now)
+
+    def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
+        """Nothing is."""
+        return None
+
+
+class SyslogReader:
+    """Syslog of both RFCs."""
+
+    def __init__(self, state: CollectorState) -> None:
+        """Args: state: what takes the records."""
+        self.state = state
+
+    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
+        """Reads the record."""
+        host, peer = peer_text(address)
+        found = syslog.parse(datagram, host, now)
+
+        def apply() -> None:
+            if isinstance(found, Rejected):
+                self.state.reject(found, stats, peer, now)
+            else:
+                stats.accepted += 1
+                self.state.foreign.syslog(found, peer, now)
+
+        return apply
+
+    def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
+        """Nothing is."""
+        return None
+
+
+class GelfInput:
+    """GELF, whole or in chunks."""
+
+    def __init__(self, state: CollectorState) -> None:
+        """Args: state: what takes the records."""
+        self.state = state
+        self._reader = GelfReader()
+
+    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
+        """Reads the datagram, which completes a record, or several losses, or nothing yet."""
+        host, peer = peer_text(address)
+        outcomes = self._reader.receive(datagram, host, now)
+        return lambda: self._take(outcomes, stats, peer, now)
+
+    def tick(self, stats: ListenerStats, now: float) -> Apply | None:
+        """Gives up what is incomplete for too long."""
+        deadline = self._reader.next_deadline()
+        if deadline is None or deadline > now:
+            return None
+        outcomes = self._reader.tick(now)
+        return lambda: self._take(outcomes, stats, "", now)
+
+    def _take(self, outcomes: list[Outcome], stats: ListenerStats, peer: str, now: float) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Rejected):
+                self.state.reject(outcome, stats, peer, now)
+            elif isinstance(outcome, GelfIncomplete):
+                stats.rejected["incomplete"] += 1
+                self.state.foreign.gelf_incomplete(outcome, now)
+            else:
+                stats.accepted += 1
+                self.state.foreign.gelf(outcome)
+
+
+@dataclass(slots=True)
+class Opened:
+    """What is open."""
+
+    listening: list[Listening] = field(default_factory=list)
+    addresses: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and URL of each listener, as bound."""
+    intakes: list[Intake] = field(default_factory=list)
+    workers: Workers | None = None
+    channel: WorkerChannel | None = None
+
+    @property
+    def url(self) -> str:
+        """The first address of ours; else the first of any."""
+        ours = [url for kind, url in self.addresses if kind == "atmost"]
+        return ours[0] if ours else self.addresses[0][1] if self.addresses else OFF
+
+    def close(self) -> None:
+        """Lets go of all."""
+        for each in self.listening:
+            each.close()
+        if self.workers is not None:
+            self.workers.close()
+
+
+def places_of(options: CollectorOptions) -> dict[str, list[Place]]:
+    """Where foreign protocols are received, by kind.
+
+    Raises:
+        ConfigError: an address is none.
+    """
+    found = {}
+    for kind in ("statsd", "syslog", "gelf"):
+        parsed = [parse_place(text, kind) for text in getattr(options, kind)]
+        found[kind] = [place for place in parsed if place is not None]
+    return found
+
+
+def open_all(
+    options: CollectorOptions, state: CollectorState, environment: Mapping[str, str], tap: Tap | None = None
+) -> Opened:
+    """Binds every listener, or none: a failure closes what was opened before it.
+
+    Workers come first, because a fork copies what is open by then.
+
+    Args:
+        options: where, and with which limits.
+        state: what they write.
+        environment: for ATMOST_BIND.
+        tap: who is given the events of our receivers too; workers keep theirs.
+
+    Raises:
+        AtMostError: an address or a key cannot be used, or somebody holds the address.
+    """
+    places = places_of(options)
+    urls = list(options.bind) or [environment.get("ATMOST_BIND") or DEFAULT_URL]
+    if urls != [OFF] and OFF in urls:
+        raise ConfigError("bind", "off stands alone")
+    opened = Opened()
+    with ExitStack() as undo:
+        undo.callback(opened.close)
+        arguments = receiver_arguments(options)
+        if urls != [OFF]:
+            _open_ours(opened, urls, options, arguments, state, tap)
+        readers: dict[str, Reader] = {
+            "statsd": StatsdReader(state),
+            "syslog": SyslogReader(state),
+            "gelf": GelfInput(state),
+        }
+        for kind, each in places.items():
+            for place in each:
+                listener = bind_foreign(kind, place, readers[kind])
+                opened.listening.append(listener)
+                opened.addresses.append((kind, listener.url))
+                _permit(place.path, options.unix_mode)
+                state.listeners.append(listener.stats)
+        undo.pop_all()
+    return opened
+
+
+def receiver_arguments(options: CollectorOptions) -> ReceiverArguments:
+    """The options of each receiver of ours."""
+    arguments: ReceiverArguments = {
+        "audience": options.audience,
+        "grace": options.grace,
+        "max_sessions": options.max_senders,
+        "max_queue": options.max_queue,
+        "key_file": options.key_file or None,
+    }
+    return arguments
+
+
+def _has_shards(url: str) -> bool:
+    return url.startswith("nats:")
+
+
+def _open_ours(
+    opened: Opened,
+    urls: list[str],
+    options: CollectorOptions,
+    arguments: ReceiverArguments,
+    state: CollectorState,
+    tap: Tap | None,
+) -> None:
+    if options.workers > 1:
+        channel = opened.channel = WorkerChannel(state, options.max_senders)
+        opened.listening.append(channel)
+        opened.workers = Workers(channel.handler, urls[0], workers=options.workers, subjects=SUBJECTS, **arguments)
+        opened.addresses.append(("atmost", opened.workers.url))
+        state.events_missing = True
+    if options.shards and not any(_has_shards(url) for url in urls):
+        raise ConfigError("shards", f"{options.shards}: only a nats:// address has shards, and bind has none")
+    for url in urls[1:] if options.workers > 1 else urls:
+        own = arguments.copy()
+        if options.shards and _has_shards(url):
+            own["shards"] = options.shards
+        intake = Intake(url, **own)
+        opened.intakes.append(intake)
+        opened.listening.append(OurListener(intake, state, tap))
+        opened.addresses.append(("atmost", intake.inlet.url))
+        _permit(parse_url(url).path, options.unix_mode)
+
+
+def _permit(path: str, mode: str) -> None:
+    """Gives a Unix socket its permissions; until now it has those of the umask.
+
+    Raises:
+        BindError: the system refuses.
+    """
+    if not path or not mode:
+        return
+    try:
+        Path(path).chmod(int(mode, 8))
+    except OSError as error:
+        raise BindError(f"unix://{path}", f"unix_mode {mode} cannot be set: {error.strerror or error}") from None

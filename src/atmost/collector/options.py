@@ -1,0 +1,432 @@
+"""Every option of the collector, with its meaning, unit, default and range, and how they are read: file < environment < flags.
+
+The dataclass is the only list of them: file, environment, `--set`, `--print-config` and docs/collector.md follow it.
+In the environment an option is ATMOST_COLLECT_ and its name in capitals; lists are separated by commas.
+The receivers read ATMOST_BIND and ATMOST_KEY themselves when no option says otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
+from atmost.errors import ConfigError
+
+MEBIBYTE: Final = 1 << 20
+GAUGE_DELTAS: Final[dict[str, bool | None]] = {"auto": None, "yes": True, "no": False}
+"""What the parser is told of signed gauges."""
+FINE_SLOTS: Final = 600
+"""Of 1 second."""
+COARSE_SLOT: Final = 10.0
+COARSE_SLOTS: Final = 2160
+"""Six hours."""
+_SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
+_HISTOGRAM_BYTES: Final = 1 << 20
+_SENDER_BYTES: Final = 8192
+_HEARTBEAT_BYTES: Final = 2048
+_BASE_BYTES: Final = 96 * MEBIBYTE
+"""The process with its libraries, and what is under way."""
+
+
+class Meaning(NamedTuple):
+    """What is to be said of an option."""
+
+    text: str
+    unit: str
+    least: float | None
+    most: float | None
+    reload: bool
+
+    @property
+    def range(self) -> str:
+        """The least and the most, in words; `least` must be there."""
+        return f"{self.least:,.10g} or more" if self.most is None else f"{self.least:,.10g} to {self.most:,.10g}"
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    unit: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    reload: bool = False,
+) -> Any:
+    """A field with its meaning."""
+    return field(default=default, metadata={"meaning": Meaning(text, unit, least, most, reload)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorOptions:
+    """What a collector can be told."""
+
+    bind: tuple[str, ...] = option(
+        (), "where senders of ours are received: URLs, or off; empty takes ATMOST_BIND, then udp://127.0.0.1:7140"
+    )
+    shards: str = option("", "of a nats:// address in bind, the shards received here, as 0-7/16; empty takes all")
+    audience: str = option("", "the audience both ends agreed on")
+    key_file: str = option(
+        "", "a file with a key of 'atmost keygen' on each line; empty takes ATMOST_KEY, then no key", reload=True
+    )
+    workers: int = option(1, "processes that share the first address of bind", unit="processes", least=1, most=1024)
+    grace: float = option(GRACE, "until what is missing is called lost", unit="seconds", least=0.001, most=60)
+    statsd: tuple[str, ...] = option(
+        ("127.0.0.1:8125",), "where StatsD and DogStatsD are received: HOST:PORT, paths of Unix sockets, or off"
+    )
+    statsd_gauge_deltas: str = option(
+        "auto",
+        "whether a signed gauge of StatsD changes the last value: yes, no (DogStatsD), or auto, by its line",
+        reload=True,
+    )
+    syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
+    gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, paths, or off")
+    unix_mode: str = option(
+        "",
+        "permissions of the Unix sockets in bind, statsd, syslog and gelf, as 0660; empty leaves what the umask makes them",
+    )
+    http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
+    http_hosts: tuple[str, ...] = option(
+        (), "names by which the page is asked for, besides its address, such as that of a proxy", reload=True
+    )
+    token: str = option("", "what readers must show; needed where http is not on loopback", reload=True)
+    token_file: str = option("", "a file that holds the token, readable by its owner only", reload=True)
+    max_series: int = option(
+        4000, "series of our senders kept, 4 KB each when new, 54 KB after six hours", unit="series", least=1
+    )
+    max_series_per_sender: int = option(
+        2000, "series of one sender's registry, or of one session", unit="series", least=1
+    )
+    max_statsd_series: int = option(4000, "series of StatsD kept, of the same size", unit="series", least=1)
+    max_histograms: int = option(
+        250, "of the series of each kind, those that are histograms: up to 1 MB each", unit="series", least=1
+    )
+    max_senders: int = option(
+        MAX_SESSIONS,
+        "sessions remembered, by each address in bind and each worker",
+        unit="sessions",
+        least=1,
+        most=1_000_000,
+    )
+    max_heartbeats: int = option(4096, "heartbeats watched", unit="heartbeats", least=1, most=1_000_000)
+    max_queue: int = option(MAX_QUEUE, "messages that wait for the state", unit="messages", least=1, most=1 << 30)
+    max_log_records: int = option(20_000, "records of the log tail", unit="records", least=1, reload=True)
+    max_log_bytes: int = option(32 * MEBIBYTE, "bytes of the log tail", unit="bytes", least=65_536, reload=True)
+    max_log_records_per_sender: int = option(
+        10_000,
+        "records of one sender in the tail; beyond it that sender's oldest go",
+        unit="records",
+        least=1,
+        reload=True,
+    )
+    max_record: int = option(
+        65_536,
+        "characters of a record's message, and of its exception; the rest is cut and marked",
+        unit="characters",
+        least=256,
+    )
+    max_set_values: int = option(1000, "different values of one StatsD set in ten seconds", unit="values", least=1)
+    max_rejected: int = option(200, "samples of rejected input", unit="samples", least=1, most=10_000)
+    max_streams: int = option(
+        16, "readers of the event stream at once", unit="streams", least=1, most=1000, reload=True
+    )
+    max_connections: int = option(64, "HTTP connections at once", unit="connections", least=4, most=10_000)
+    max_exported: int = option(10_000, "series that /metrics shows", unit="series", least=1, reload=True)
+    max_exported_senders: int = option(
+        100,
+        "senders with labels of their own at /metrics; the others are folded into 'other'",
+        unit="senders",
+        least=0,
+        reload=True,
+    )
+    log_format: str = option("keyvalue", "of the collector's own log on stderr: keyvalue or json")
+
+    def __post_init__(self) -> None:
+        """Refuses what is outside its range."""
+        for each in fields(self):
+            check(each, getattr(self, each.name))
+        if self.log_format not in {"keyvalue", "json"}:
+            raise ConfigError("log_format", f"{self.log_format!r}: expected keyvalue or json")
+        if self.statsd_gauge_deltas not in GAUGE_DELTAS:
+            raise ConfigError("statsd_gauge_deltas", f"{self.statsd_gauge_deltas!r}: expected auto, yes or no")
+        if self.unix_mode and not re.fullmatch("0?[0-7]{3}", self.unix_mode):
+            raise ConfigError("unix_mode", f"{self.unix_mode!r}: expected three octal digits in quotes, as '0660'")
+        if self.token and self.token_file:
+            raise ConfigError("token", "give token or token_file, not both")
+
+    def receivers(self, addresses: int) -> int:
+        """How many there are, each with sessions of its own: one an address, and of the first one as many as workers."""
+        return max(1, addresses) + self.workers - 1
+
+    def memory_bound(self) -> int:
+        """About how many bytes the process can come to need, whatever is sent to it."""
+        return (
+            _BASE_BYTES
+            + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
+            + 2 * self.max_histograms * _HISTOGRAM_BYTES
+            + self.max_senders * _SENDER_BYTES * (1 + self.receivers(len(self.bind)))
+            + self.max_heartbeats * _HEARTBEAT_BYTES
+            + self.max_log_bytes * 2
+            + self.max_queue * 512
+            + self.max_rejected * 1024
+        )
+
+
+def meaning_of(each: Field[Any]) -> Meaning:
+    """What is to be said of a field."""
+    found: Meaning = each.metadata["meaning"]
+    return found
+
+
+def check(each: Field[Any], value: object) -> None:
+    """Refuses a value of another type, or outside the range.
+
+    Raises:
+        ConfigError: with what was expected.
+    """
+    meaning, default = meaning_of(each), each.default
+    kind = type(default)
+    if kind is tuple:
+        sound = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        wanted = "a text or a list of texts"
+    elif kind is float:
+        sound, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+    elif kind is int:
+        sound, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    else:
+        sound, wanted = isinstance(value, str), "a text"
+    if not sound:
+        raise ConfigError(each.name, f"{value!r}: expected {wanted}")
+    if isinstance(value, int | float):
+        least, most = meaning.least, meaning.most
+        if not (least is None or value >= least) or not (most is None or value <= most):
+            raise ConfigError(each.name, f"{value!r}: expected {meaning.range} {meaning.unit}".rstrip())
+
+
+OFF: Final = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address to listen at; a path when `path` is not empty, else host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def url(self) -> str:
+        """As the transports write it."""
+        if self.path:
+            return f"unix://{self.path}"
+        return f"udp://{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """As the options write it."""
+        return self.path or f"{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host reaches it."""
+        return bool(self.path) or is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host as written is this host only; a name counts when it is `localhost`."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
+    """Reads one address; None when it is off.
+
+    Args:
+        text: HOST:PORT (an IPv6 address in brackets), an absolute path, `unix:///PATH`, or `off`.
+        option: whose it is, for the message.
+        path: whether a Unix socket is possible.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if text == OFF:
+        return None
+    given = text.removeprefix("unix://") if text.startswith("unix:///") else text
+    if given.startswith("/"):
+        if not path:
+            raise ConfigError(option, f"{text!r}: expected HOST:PORT or off")
+        return Place(path=given)
+    host, colon, port = text.removeprefix("udp://").rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        also = ", an absolute PATH" if path else ""
+        raise ConfigError(option, f"{text!r}: expected HOST:PORT (for IPv6 [ADDRESS]:PORT){also} or off")
+    return Place(host=host, port=int(port))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+PREFIX: Final = "ATMOST_COLLECT_"
+_FIELDS: Final[dict[str, Field[Any]]] = {each.name: each for each in fields(CollectorOptions)}
+_LEAST_TOKEN: Final = 16
+
+
+def load_options(
+    file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    settings: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> CollectorOptions:
+    """The options as all sources together say.
+
+    Args:
+        file: a TOML file; None reads none.
+        environment: of the process.
+        settings: `NAME=VALUE`, as `--set` has them.
+        flags: by name; None and empty tuples say nothing.
+
+    Raises:
+        ConfigError: an unknown name, with the nearest one; a value of the wrong kind; a file that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= _from_file(Path(file))
+    values |= _from_environment(environment or {})
+    values |= _from_settings(settings)
+    values |= {name: value for name, value in (flags or {}).items() if value is not None and value != ()}
+    return CollectorOptions(**values)
+
+
+def read_token(options: CollectorOptions) -> str:
+    """The token, from the option or its file; empty without any.
+
+    Raises:
+        ConfigError: the file cannot be read or can be read by others, or the token is too short.
+    """
+    token = options.token
+    if options.token_file:
+        path = Path(options.token_file)
+        try:
+            with path.open(encoding="utf-8") as opened:
+                mode = os.fstat(opened.fileno()).st_mode
+                token = opened.read(4096).strip()
+        except (OSError, ValueError) as error:  # a path with a NUL among them
+            reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
+            raise ConfigError("token_file", f"{path} cannot be read: {reason}") from None
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError("token_file", f"{path} can be read by others: chmod 600 {path}")
+        if not token:
+            raise ConfigError("token_file", f"{path} holds no token: openssl rand -hex 16 > {path}")
+    if token and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
+        raise ConfigError(
+            "token", f"expected {_LEAST_TOKEN} or more printable ASCII characters, as of: openssl rand -hex 16"
+        )
+    return token
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the name that was meant, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else "; 'atmost collect --print-config' shows every option"
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as opened:
+            document = tomllib.load(opened)
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deeply, among them
+        raise ConfigError(str(path), f"is not TOML: {error}") from None
+    found = {}
+    for name, value in document.items():
+        if name not in _FIELDS:
+            raise ConfigError(f"{path}: {name}", f"no such option{nearest(name, _FIELDS)}")
+        found[name] = _as_option(_FIELDS[name], value)
+    return found
+
+
+def _as_option(each: Field[Any], value: Any) -> Any:
+    """A value of TOML as the option has it: one text for a list of one, and false for off."""
+    if isinstance(each.default, tuple):
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    return "off" if isinstance(each.default, str) and value is False else value
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for key, text in environment.items():
+        if key.startswith(PREFIX):
+            name = key.removeprefix(PREFIX).lower()
+            if name not in _FIELDS:
+                raise ConfigError(key, f"no such option{nearest(key, [PREFIX + each.upper() for each in _FIELDS])}")
+            found[name] = _parse(_FIELDS[name], text, key)
+    return found
+
+
+def _from_settings(settings: Iterable[str]) -> dict[str, Any]:
+    found = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError("--set", f"{setting!r}: expected NAME=VALUE")
+        if name not in _FIELDS:
+            raise ConfigError(f"--set {name}", f"no such option{nearest(name, _FIELDS)}")
+        found[name] = _parse(_FIELDS[name], text, f"--set {name}")
+    return found
+
+
+def _parse(each: Field[Any], text: str, source: str) -> Any:
+    default = each.default
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, str):
+        return text
+    try:
+        return int(text) if isinstance(default, int) else float(text)
+    except ValueError:
+        wanted = "a whole number" if isinstance(default, int) else "a number"
+        raise ConfigError(source, f"{text!r}: expected {wanted}") from None
+
+
+def print_config(options: CollectorOptions) -> str:
+    """TOML with a comment on each option; what has its default stands as a comment, and a token is never shown."""
+    lines = ["# Options of 'atmost collect'; file < environment < flags. What stands behind '#' is the default."]
+    for each in fields(CollectorOptions):
+        meaning, value = meaning_of(each), getattr(options, each.name)
+        facts = [meaning.unit] if meaning.unit else []
+        if meaning.least is not None:
+            facts.append(meaning.range)
+        if meaning.reload:
+            facts.append("SIGHUP reloads it")
+        facts.append(f"environment: {PREFIX}{each.name.upper()}")
+        lines += ["", f"# {meaning.text[0].upper()}{meaning.text[1:]}.", f"# ({'; '.join(facts)})"]
+        if value == each.default:
+            lines.append(f"#{each.name} = {_toml(value)}")
+        elif each.name == "token":
+            lines.append("# token is set, and not shown")
+        else:
+            lines += [f"# default: {_toml(each.default)}", f"{each.name} = {_toml(value)}"]
+    lines += ["", f"# With these limits the process needs at most about {options.memory_bound() / (1 << 20):,.0f} MiB."]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it, which for these kinds is as JSON does."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""/metrics: the senders' series and the collector's own account as Prometheus families."""

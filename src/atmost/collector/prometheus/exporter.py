@@ -1,0 +1,64 @@
+"""/metrics: the series of all senders under Prometheus names, and the collector's own account as `atmost_…`.
+
+Requires the extra `server`. One event loop uses an `Exporter`.
+Labels are bounded: beyond `max_exported` series and `max_exported_senders` senders the rest is counted, or folded into `other`.
+What is unknown is absent and never 0; how complete what is shown is stands in `atmost_series_completeness`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from atmost.collector.api.views import Views
+from atmost.collector.prometheus.own_metrics import OwnMetrics
+from atmost.collector.prometheus.user_metrics import UserMetrics
+
+_FRESH: Final = 0.5
+"""A rendering serves all who ask within this time, seconds."""
+
+
+class Exporter:
+    """Renders what is scraped."""
+
+    def __init__(self, views: Views, extra: Callable[[], dict[str, int]] = dict) -> None:
+        """Args: views: of the state. extra: further counters of the process, by name without prefix and `_total`."""
+        self._collector = _Everything(views, extra)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self._collector)
+        self._rendered: dict[str, tuple[float, bytes]] = {}
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The exposition in the format that the Accept header asks for, and its content type."""
+        encode, kind = choose_encoder(accept)
+        now = time.monotonic()
+        made, body = self._rendered.get(kind, (float("-inf"), b""))
+        if now - made >= _FRESH:
+            body = encode(self._registry)
+            if len(self._rendered) > 8:
+                self._rendered.clear()
+            self._rendered[kind] = (now, body)
+        return body, kind
+
+
+class _Everything(Collector):
+    """What the registry asks."""
+
+    def __init__(self, views: Views, extra: Callable[[], dict[str, int]]) -> None:
+        self._own = OwnMetrics(views, extra)
+        self._user = UserMetrics(views)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields every family once: the collector's own first, so that no user's name can take theirs."""
+        names: set[str] = set()
+        own: list[Any] = list(self._own.families())
+        names.update(family.name for family in own)
+        user = list(self._user.families(names))
+        yield from own
+        yield from self._own.of_export(self._user)
+        yield from user

@@ -1,0 +1,188 @@
+"""What the collector says of itself and of its senders' account at /metrics, with bounded sets of labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+import atmost
+from atmost.collector.api import shapes
+from atmost.collector.api.views import Views
+from atmost.collector.prometheus.sender_totals import SenderTotals
+from atmost.collector.prometheus.user_metrics import UserMetrics
+from atmost.collector.state.state import LimitUse
+from atmost.core.events import ClockTrouble
+
+_MAX_HEARTBEATS: Final = 500
+_ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
+"""Of the other states nobody can say it."""
+_EXTRA: Final = {
+    "http_requests": "HTTP requests, those that were refused among them",
+    "http_refused": "HTTP requests and connections that were refused, whatever the reason",
+    "http_slow_requests": "HTTP connections that were ended because a request did not come in time",
+    "http_slow_readers": "HTTP connections that were ended because nobody took the answer in time",
+    "http_streams_refused": "Event streams that were refused, for there were too many",
+    "http_stream_entries_skipped": "Log entries that readers of the event stream missed, for they did not keep up",
+    "defects": "Faults of the collector's own, after which it went on",
+}
+"""What the further counters count."""
+Own = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
+
+
+class OwnMetrics:
+    """Makes the families."""
+
+    def __init__(self, views: Views, extra: Callable[[], dict[str, int]]) -> None:
+        """Args: views: of the state. extra: further counters, by name."""
+        self._views = views
+        self._extra = extra
+        self._totals = SenderTotals()
+
+    def families(self) -> Iterator[Own]:
+        """Yields every family once."""
+        overview = self._views.overview()
+        info = InfoMetricFamily("atmost_collector", "The collector's version")
+        info.add_metric((), {"version": atmost.__version__})
+        yield info
+        yield GaugeMetricFamily(
+            "atmost_collector_uptime_seconds", "Since the collector began", overview.now - overview.started
+        )
+        yield GaugeMetricFamily(
+            "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
+        )
+        yield from self._of_limits(overview.memory.limits)
+        yield from self._of_senders()
+        yield from self._of_listeners(overview.listeners)
+        yield from self._of_logs()
+        yield from self._of_heartbeats(overview.alive)
+        for name, count in self._extra().items():
+            yield CounterMetricFamily(f"atmost_collector_{name}", _EXTRA[name], count)
+
+    def of_export(self, user: UserMetrics) -> Iterator[Own]:
+        """Yields what the last rendering left out."""
+        left_out = GaugeMetricFamily(
+            "atmost_export_left_out_series", "Series of this scrape not shown", labels=("reason",)
+        )
+        left_out.add_metric(("collision",), user.collisions)
+        left_out.add_metric(("max_exported",), user.beyond)
+        yield left_out
+
+    def _of_limits(self, limits: list[LimitUse]) -> Iterator[Own]:
+        used = GaugeMetricFamily("atmost_limit_used", "How much of a bound is in use", labels=("limit",))
+        most = GaugeMetricFamily("atmost_limit_max", "The bound", labels=("limit",))
+        hits = CounterMetricFamily("atmost_limit_hits", "How often a bound was hit", labels=("limit",))
+        for limit in limits:
+            used.add_metric((limit.name,), limit.used)
+            most.add_metric((limit.name,), limit.max)
+            hits.add_metric((limit.name,), limit.hit)
+        yield from (used, most, hits)
+
+    def _of_senders(self) -> Iterator[Own]:
+        state, totals = self._views.state, self._totals
+        with state.lock:
+            ledgers, rows = list(state.senders.ledgers.values()), state.senders.rows()
+        totals.look(ledgers, rows, state.options.max_exported_senders)
+        pending = dict.fromkeys(totals.delivered, 0)
+        for row in rows:
+            pending[totals.label(row.account.name)] += row.account.pending
+        tails = Counter(row.account.tail.value for row in rows)
+        refused, troubles = Counter[str](), Counter(dict.fromkeys(map(str, ClockTrouble), 0))
+        for each in ledgers:
+            refused.update(each.refused)
+            troubles.update(each.clock_troubles)
+        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), totals.delivered)
+        yield _counter(
+            "atmost_messages_lost",
+            "Messages not there within the grace, by place; those that came late among them",
+            ("sender", "reason"),
+            totals.lost,
+        )
+        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), totals.late)
+        yield _gauge("atmost_messages_pending", "Messages missing within the grace", ("sender",), pending)
+        yield _counter(
+            "atmost_sender_dropped",
+            "Messages dropped or refused at the sender, as it says",
+            ("sender", "reason"),
+            totals.dropped,
+        )
+        yield _gauge(
+            "atmost_sender_silent",
+            "1 while no session of the sender is alive and the last one ended without a goodbye",
+            ("sender",),
+            totals.silent(rows),
+        )
+        yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
+        yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
+        yield _counter("atmost_clock_troubles", "Occurrences of trouble with a clock, by kind", ("kind",), troubles)
+
+    def _of_listeners(self, listeners: list[shapes.Listener]) -> Iterator[Own]:
+        labels = ("listener", "address")
+        received = CounterMetricFamily("atmost_listener_datagrams", "Datagrams received", labels=labels)
+        accepted = CounterMetricFamily("atmost_listener_accepted", "Datagrams, lines or records taken", labels=labels)
+        rejected = CounterMetricFamily(
+            "atmost_listener_rejected", "Those refused, by reason", labels=(*labels, "reason")
+        )
+        kernel = CounterMetricFamily(
+            "atmost_listener_kernel_drops", "Datagrams the kernel dropped at the socket", labels=labels
+        )
+        queue = CounterMetricFamily(
+            "atmost_listener_queue_drops",
+            "What was received and dropped, for the collector was too slow",
+            labels=labels,
+        )
+        for each in listeners:
+            at = (each.kind, each.address)
+            received.add_metric(at, each.received)
+            accepted.add_metric(at, each.accepted)
+            queue.add_metric(at, each.queue_drops)
+            if each.kernel_drops is not None:
+                kernel.add_metric(at, each.kernel_drops)
+            for reason, count in each.rejected.items():
+                rejected.add_metric((*at, reason), count)
+        yield from (received, accepted, rejected, kernel, queue)
+
+    def _of_logs(self) -> Iterator[Own]:
+        state = self._views.state
+        with state.lock:
+            counts, dropped = Counter(state.logs.counts), dict(state.client_drops)
+            lost = dict(state.logs.lost_by_level)
+        yield CounterMetricFamily("atmost_log_records", "Records taken into the log tail", counts["records"])
+        yield CounterMetricFamily("atmost_log_gaps", "Holes found in logs", counts["gaps"])
+        yield _counter(
+            "atmost_log_records_lost", "Records found missing, those that came late among them", ("level",), lost
+        )
+        yield CounterMetricFamily("atmost_log_records_late", "Records lost that came after all", counts["late"])
+        yield _counter("atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("what",), dropped)
+
+    def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:
+        yield _gauge("atmost_heartbeats", "Heartbeats by state", ("state",), alive)
+        up = GaugeMetricFamily(
+            "atmost_heartbeat_up",
+            "1 while it beats, 0 when it is down; absent when unknown or stopped",
+            labels=("heartbeat",),
+        )
+        shown: set[str] = set()
+        for row in self._views.heartbeats().heartbeats[:_MAX_HEARTBEATS]:
+            if row.state in _ALIVE and row.name not in shown:
+                shown.add(row.name)
+                up.add_metric((row.name,), _ALIVE[row.state])
+        yield up
+
+
+def _counter(
+    name: str, text: str, labels: tuple[str, ...], counts: Mapping[str, int] | Mapping[tuple[str, str], int]
+) -> Own:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric((key,) if isinstance(key, str) else key, count)
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], counts: Mapping[str, int]) -> Own:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric((key,), count)
+    return family

@@ -1,0 +1,169 @@
+"""The receiving thread: one selector over everything that is read, so that nothing waits for anything else.
+
+It alone writes the state. A fault of ours in one turn is logged and counted, and the thread goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from atmost.collector.listening import Listening, OurListener
+from atmost.collector.state.state import CollectorState
+from atmost.core.ledger import Ledger
+from atmost.transport.sockets import Waker
+
+logger = logging.getLogger("atmost.collector")
+
+TICK: Final = 0.25
+"""Seconds between two looks at what is due."""
+LOOK: Final = 1.0
+"""Seconds between two looks at the accounts."""
+_DRAIN: Final = 1.0
+"""For what had arrived when the end was asked for, seconds."""
+_COMPLAIN: Final = 10.0
+
+
+class Receiving:
+    """The thread, and what it reads from."""
+
+    def __init__(
+        self,
+        state: CollectorState,
+        listening: Sequence[Listening],
+        now: Callable[[], float],
+        others: Callable[[], dict[str, Ledger]] = dict,
+    ) -> None:
+        """Prepares it.
+
+        Args:
+            state: what it writes.
+            listening: what it reads; closed by whoever made it.
+            now: seconds since 1970 that never step back.
+            others: accounts of receivers that are not among them, by address.
+        """
+        self._state = state
+        self._listening = list(listening)
+        self._now = now
+        self._others = others
+        self._waker = Waker()
+        self._stop = False
+        self._until = 0.0
+        self._complained = float("-inf")
+        self.defects = 0
+        """Turns that failed by a fault of ours."""
+        self.beat = time.monotonic()
+        """When it last went round, monotonic: a watchdog's sign of life."""
+        self._thread = threading.Thread(target=self._run, name="atmost-receive", daemon=True)
+
+    def start(self) -> None:
+        """Begins to receive."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes in what has arrived, and ends the thread."""
+        self._until = time.monotonic() + _DRAIN
+        self._stop = True
+        self._waker.wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._waker.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every receiver accepts what is sent from now on."""
+        return all(each.intake.boot_wait() == 0 for each in self._ours())
+
+    def ledgers(self) -> dict[str, Ledger]:
+        """The accounts of all receivers, by address."""
+        return {each.url: each.intake.ledger() for each in self._ours()} | self._others()
+
+    @property
+    def taken_over(self) -> list[OurListener]:
+        """Receivers whose address somebody else has now (H2)."""
+        return [each for each in self._ours() if each.intake.closed and each.intake.inlet.ended is not None]
+
+    def look(self) -> None:
+        """Takes the accounts into the state."""
+        for each in self._listening:
+            each.look()
+        ledgers = self.ledgers()
+        with self._state.lock:
+            for one in self.taken_over:
+                ended = one.intake.inlet.ended
+                self._state.warnings[one.url] = f"{one.url}: {ended}; nothing is received there any more"
+            self._state.look(ledgers, self._now(), time.monotonic())
+
+    def _ours(self) -> list[OurListener]:
+        return [each for each in self._listening if isinstance(each, OurListener)]
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._waker.reader, selectors.EVENT_READ, None)
+            for each in self._listening:
+                selector.register(each.fileno(), selectors.EVENT_READ, each)
+            self._loop(selector)
+
+    def _loop(self, selector: selectors.BaseSelector) -> None:
+        tick_at = look_at = time.monotonic()
+        again: set[Listening] = set()
+        while True:
+            mono = self.beat = time.monotonic()
+            if self._stop and (mono >= self._until or not again):
+                again = {each for each in self._listening if self._turn(each)}
+                if mono >= self._until or not again:
+                    self._guarded(self.look)
+                    return
+            if mono >= look_at:
+                look_at = mono + LOOK
+                self._guarded(self.look)
+            if mono >= tick_at:
+                tick_at = mono + TICK
+                self._guarded(self._tick)
+                due = set(self._listening)
+            else:
+                due = set(again)
+            timeout = 0.0 if again else self._timeout(min(tick_at, look_at))
+            for key, _ in selector.select(timeout):
+                if key.data is None:
+                    self._waker.clear()
+                else:
+                    due.add(key.data)
+            due.update(each for each in self._listening if each.next_wait() == 0.0)
+            again = {each for each in due if self._turn(each)}
+
+    def _timeout(self, at: float) -> float:
+        waits = [wait for each in self._listening if (wait := each.next_wait()) is not None]
+        deadline = self._state.next_deadline()
+        mono = time.monotonic()
+        if deadline is not None:
+            waits.append(max(deadline - mono, 0.01))
+        return max(0.0, min([at - mono, *waits]))
+
+    def _turn(self, each: Listening) -> bool:
+        try:
+            return each.turn(self._now(), time.monotonic())
+        except Exception:  # noqa: BLE001  a fault of ours must not end the collector; it is logged and counted
+            self._defect()
+            return False
+
+    def _tick(self) -> None:
+        with self._state.lock:
+            self._state.tick(self._now(), time.monotonic())
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:  # noqa: BLE001  as above
+            self._defect()
+
+    def _defect(self) -> None:
+        self.defects += 1
+        mono = time.monotonic()
+        if mono - self._complained >= _COMPLAIN:
+            self._complained = mono
+            logger.exception("a fault in receiving; the collector goes on")  # noqa: LOG004  the caller is handling it
