@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from atmost.core.events import RefusalReason
 from atmost.core.limits import IMPLAUSIBLE_JUMP
-from atmost.core.shards import SHARD_OFFSET, Shards, parse_shards, shard_of
+from atmost.core.shards import SHARD_OFFSET, Shards, shard_of
 from atmost.errors import OptionError
 from tests.core.twins import Hand, Receiving
 
@@ -88,15 +88,15 @@ def test_shards_are_read_as_they_are_written(drawn):
     """Any of them, in runs: 0-3,7/16."""
     count, owned = drawn
     shards = Shards(frozenset(owned), count)
-    assert parse_shards(str(shards)) == shards
+    assert Shards.parse(str(shards)) == shards
     assert shards.all == (len(owned) == count)
 
 
 @pytest.mark.parametrize(("text", "owned"), [("0-7/16", range(8)), ("0,2,4-5/16", [0, 2, 4, 5]), ("15/16", [15])])
 def test_shards_as_people_write_them(text, owned):
     """One by one, and from the first to the last."""
-    assert parse_shards(text) == Shards(frozenset(owned), 16)
-    assert str(parse_shards(text)) == text
+    assert Shards.parse(text) == Shards(frozenset(owned), 16)
+    assert str(Shards.parse(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_shards_as_people_write_them(text, owned):
 def test_shards_that_overlap_or_do_not_exist_are_refused(text, expected):
     """With a line that says what would be right."""
     with pytest.raises(OptionError, match=expected):
-        parse_shards(text)
+        Shards.parse(text)
 
 
 def test_r17_a_receiver_of_several_shards_refuses_the_others():

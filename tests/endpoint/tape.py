@@ -5,7 +5,7 @@ from typing import Any
 
 from atmost.core.datagram import Kind, unpack_beacon, unpack_messages
 from atmost.core.limits import HEADER, TAG
-from atmost.transport.base import wall_clock
+from atmost.transport.base import SAME_HOST, wall_clock
 from atmost.transport.memory import MemoryOutlet
 from atmost.transport.url import parse_url
 from tests.real import forge, header
@@ -15,7 +15,7 @@ class Tape:
     """An outlet over nothing: `attempts` are all datagrams it was offered, `taken` those it took."""
 
     url = "tape:"
-    same_host = True
+    preset = SAME_HOST
     patience = 0.0
 
     def __init__(self, answers: Iterable[str | None] = (), *, max_datagram: int = 1432) -> None:

@@ -15,7 +15,7 @@ from atmost.core.shards import Shards
 from atmost.endpoint import intake as module
 from atmost.endpoint.intake import Intake
 from atmost.transport.base import Inlet, wall_clock
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 from tests.endpoint.tape import Hand
 from tests.real import BOUND, forge, until
 

@@ -22,7 +22,7 @@ from atmost import (
     SessionOpened,
     SubjectError,
 )
-from atmost.transport import buffers
+from atmost.transport import sockets
 from tests.endpoint.tape import Hand
 from tests.real import BOUND, until
 
@@ -275,8 +275,8 @@ def test_without_a_url_the_environment_tells_where_to_receive(monkeypatch: pytes
 
 def test_a_small_receive_buffer_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """With address and fix, once, when the receiver starts."""
-    monkeypatch.setattr(buffers, "RECEIVE_BUFFER", 1 << 40)
-    monkeypatch.setattr(buffers, "_ask", lambda _sock, _option: 212_992)
+    monkeypatch.setattr(sockets, "RECEIVE_BUFFER", 1 << 40)
+    monkeypatch.setattr(sockets, "_ask", lambda _sock, _option: 212_992)
     with Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver:
         (record,) = caplog.records
         assert record.levelname == "WARNING"

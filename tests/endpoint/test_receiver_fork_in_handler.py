@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from atmost import Message, Receiver, Sender
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 

@@ -13,7 +13,7 @@ import pytest
 
 from atmost import Receiver, Sender
 from atmost.core.datagram import Kind
-from atmost.transport import buffers
+from atmost.transport import sockets
 from atmost.transport.base import wall_clock
 from tests.real import BOUND, forge, until
 
@@ -213,7 +213,7 @@ def test_nothing_leaves_from_a_receivers_port() -> None:
 @pytest.mark.needs("linux")
 def test_what_the_kernel_drops_is_told_beside_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly, in datagrams and by socket; the loss is exact too, in messages and by sender (R22)."""
-    monkeypatch.setattr(buffers, "RECEIVE_BUFFER", 8192)
+    monkeypatch.setattr(sockets, "RECEIVE_BUFFER", 8192)
     with Receiver("udp://127.0.0.1:0", clock_guard=0, grace=0) as receiver:
         with Sender(receiver.url, linger=0) as sender:
             for number in range(300):

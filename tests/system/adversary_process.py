@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Final
 
-from atmost.transport.buffers import ask_receive_buffer
+from atmost.transport.sockets import ask_receive_buffer
 from atmost.transport.url import parse_url
 from tests.system.processes import say
 

@@ -23,7 +23,7 @@ from atmost.core.receiving import ReceiverCore
 from atmost.endpoint import intake
 from atmost.endpoint.receiver import Receiver
 from atmost.errors import AddressInUse
-from atmost.transport import buffers
+from atmost.transport import sockets
 from tests.system.processes import commands, say
 
 
@@ -88,7 +88,7 @@ class _Death:
 def _prepare(plan: dict[str, Any], note: Callable[[str, str], None]) -> None:
     """Puts in the buffer size that is asked for, and a note at the moment the address is bound."""
     if plan["receive_buffer"]:
-        vars(buffers)["RECEIVE_BUFFER"] = plan["receive_buffer"]
+        vars(sockets)["RECEIVE_BUFFER"] = plan["receive_buffer"]
     open_inlet = vars(intake)["open_inlet"]
 
     def noted(url: str, shards: Any) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from atmost.transport import buffers
+from atmost.transport import sockets
 from atmost.transport.base import RECEIVE_BUFFER
-from atmost.transport.buffers import KernelDrops, ask_receive_buffer
+from atmost.transport.sockets import KernelDrops, ask_receive_buffer
 from tests.real import BOUND, raw_receiver, until
 
 FORCE = 33
@@ -123,7 +123,7 @@ def test_drops_are_unknown_where_there_is_no_linux(monkeypatch: pytest.MonkeyPat
 @pytest.mark.needs("linux")
 def test_a_flood_into_a_tiny_buffer_is_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What did not arrive is what the kernel says that it dropped (R22)."""
-    monkeypatch.setattr(buffers, "RECEIVE_BUFFER", 4096)
+    monkeypatch.setattr(sockets, "RECEIVE_BUFFER", 4096)
     with raw_receiver() as receiving, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         ask_receive_buffer(receiving)
         receiving.settimeout(BOUND)

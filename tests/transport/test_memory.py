@@ -11,7 +11,7 @@ from atmost.core.limits import MAX_DATAGRAM
 from atmost.errors import AddressInUse
 from atmost.transport.memory import MemoryInlet, MemoryOutlet, memory_network
 from atmost.transport.url import parse_url
-from tests.real import BOUND, until
+from tests.real import BOUND
 
 NETWORK = parse_url("memory://twin")
 
@@ -99,7 +99,6 @@ def test_a_waiting_thread_is_woken(ending: str, inlet: MemoryInlet) -> None:
     """By a datagram, by `wake`, and by closing from another thread."""
     waiter = threading.Thread(target=inlet.wait, args=(None,), daemon=True)
     waiter.start()
-    until(inlet._signal.locked)
     {"send": lambda: MemoryOutlet(NETWORK).send(b"x"), "wake": inlet.wake, "close": inlet.close}[ending]()
     waiter.join(BOUND)
     assert not waiter.is_alive()

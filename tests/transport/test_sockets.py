@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from atmost.transport.base import SAME_HOST
 from atmost.transport.sockets import SocketInlet, Waker, errno_name
 from tests.real import BOUND, run, until
 
@@ -18,7 +19,7 @@ def inlet() -> Iterator[SocketInlet]:
     """A receiving end on the loopback interface."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    inlet = SocketInlet(sock, f"udp://127.0.0.1:{sock.getsockname()[1]}", same_host=True)
+    inlet = SocketInlet(sock, f"udp://127.0.0.1:{sock.getsockname()[1]}", preset=SAME_HOST)
     yield inlet
     inlet.close()
 
@@ -130,7 +131,7 @@ def test_a_signal_handler_can_close_what_its_thread_waits_on(inlet: SocketInlet)
 
 CLOSE_UNDER_A_WAIT = """
 import os, socket, threading
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 for _ in range(50):
@@ -168,7 +169,7 @@ def test_what_is_closed_gives_up_nothing_and_never_waits(inlet: SocketInlet) -> 
 
 def test_a_copy_that_is_abandoned_leaves_the_address_to_the_other(inlet: SocketInlet) -> None:
     """As a forked child does (H2)."""
-    copy = SocketInlet(inlet._sock.dup(), inlet.url, same_host=True)
+    copy = SocketInlet(inlet._sock.dup(), inlet.url, preset=SAME_HOST)
     copy.abandon()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         sending.sendto(b"x", inlet._sock.getsockname())

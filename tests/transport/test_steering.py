@@ -12,6 +12,7 @@ import pytest
 from atmost.core.shards import shard_of
 from atmost.errors import AddressError, AddressInUse, BindError
 from atmost.transport import steering
+from atmost.transport.base import SAME_HOST
 from atmost.transport.steering import SharedPort, can_share, share_udp
 from atmost.transport.udp import bind_udp
 from atmost.transport.url import parse_url
@@ -223,7 +224,7 @@ def test_only_linux_steers(monkeypatch):
 def test_an_inlet_over_a_copy_receives_and_is_bounded():
     """An inlet of a shared port waits and reads like any other, at the address all of them have."""
     with share() as port, closing(port.inlet(port.copy(2))) as inlet:
-        assert (inlet.url, inlet.same_host) == (port.url, True)
+        assert (inlet.url, inlet.preset) == (port.url, SAME_HOST)
         datagram = forge([("s", 1)], random64=2)
         send(port, [datagram])
         inlet.wait(BOUND)

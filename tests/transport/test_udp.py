@@ -13,10 +13,10 @@ import pytest
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.errors import AddressError
 from atmost.transport import udp
-from atmost.transport.connect import open_inlet, open_outlet
+from atmost.transport.base import NETWORK
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.udp import UdpOutlet
-from atmost.transport.url import parse_url
+from atmost.transport.url import open_inlet, open_outlet, parse_url
 from tests.real import raw_receiver, until, url_of
 
 ANY = "udp://127.0.0.1:9"
@@ -187,7 +187,7 @@ def test_a_name_is_resolved_by_the_system() -> None:
     with closing(open_inlet("udp://localhost:0")) as receiving:
         port = receiving.url.rsplit(":", 1)[1]
         with closing(outlet(f"udp://localhost:{port}")) as sending:
-            assert sending.same_host
+            assert sending.preset.one_clock
             sending.send(b"x")
             assert until(receiving.receive) == b"x"
 
@@ -216,7 +216,7 @@ def test_the_receivers_url_is_where_senders_reach_it(url: str) -> None:
 def test_only_a_loopback_address_is_surely_of_one_host(url: str, same_host: bool) -> None:
     """A wildcard can be reached from a network, whose clocks differ."""
     with closing(open_inlet(url)) as receiving:
-        assert receiving.same_host is same_host
+        assert receiving.preset.one_clock is same_host
 
 
 @pytest.mark.needs("multicast")
@@ -224,9 +224,9 @@ def test_a_group_is_received_by_all_who_joined_it() -> None:
     """Here two of them, on two ports; and the sender's own host hears it too."""
     groups = [open_inlet(GROUP) for _ in range(2)]
     for receiving in groups:
-        assert receiving.same_host is False
+        assert receiving.preset is NETWORK
         with closing(outlet(f"{receiving.url}&ttl=0")) as sending:
-            assert sending.same_host is False
+            assert sending.preset is NETWORK
             assert sending._sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 0
             sending.send(b"to all")
     for receiving in groups:

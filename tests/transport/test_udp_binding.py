@@ -10,12 +10,12 @@ from contextlib import closing
 import pytest
 
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 from tests.real import program, raw_receiver, url_of
 
 HOLD = """
 import sys
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 inlet = open_inlet(sys.argv[1])
 print(inlet.url, flush=True)
 sys.stdin.read()

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from atmost.errors import AddressError
-from atmost.transport.connect import open_inlet
 from atmost.transport.unix import UnixOutlet
-from atmost.transport.url import parse_url
+from atmost.transport.url import open_inlet, parse_url
 from tests.real import until
 
 
@@ -43,11 +42,11 @@ def test_datagrams_arrive_whole_and_in_order(path: Path, outlet: UnixOutlet) -> 
     largest = os.urandom(outlet.max_datagram)
     with closing(open_inlet(outlet.url)) as receiving:
         assert receiving.url == f"unix://{path}"
-        assert receiving.same_host
+        assert receiving.preset.one_clock
         for datagram in (b"first", largest, b""):
             assert outlet.send(datagram) is None
         assert [receiving.receive() for _ in range(4)] == [b"first", largest, b"", None]
-    assert outlet.same_host
+    assert outlet.preset.one_clock
     assert (outlet.max_datagram, outlet.path_datagram()) == (61_440, None)
 
 

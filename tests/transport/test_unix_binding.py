@@ -13,12 +13,12 @@ import pytest
 
 from atmost.errors import AddressInUse, BindError
 from atmost.transport import unix
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 from tests.real import Program, program, run, until
 
 HOLD = """
 import sys
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 inlet = open_inlet(sys.argv[1])
 print(inlet.url, flush=True)
 sys.stdin.read()
@@ -134,7 +134,7 @@ def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 from atmost.errors import BindError
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 import fcntl  # the interpreter may be where nobody may look
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -213,7 +213,7 @@ def test_whoever_holds_the_lock_holds_the_path(path: Path, url: str) -> None:
 RACE = """
 import sys
 from atmost.errors import AddressInUse
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 sys.stdin.readline()
 try:
     inlet = open_inlet(sys.argv[1])
@@ -237,7 +237,7 @@ def test_of_several_that_start_at_once_over_a_stale_socket_one_wins(path: Path, 
 
 FORK = """
 import os, sys
-from atmost.transport.connect import open_inlet
+from atmost.transport.url import open_inlet
 inlet = open_inlet(sys.argv[1])
 if child := os.fork():
     os.waitpid(child, 0)

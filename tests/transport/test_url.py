@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atmost.errors import AddressError
-from atmost.transport.url import DEFAULT_PORT, DEFAULT_URL, Address, parse_url
+from atmost.transport.base import Address
+from atmost.transport.memory import MemoryInlet, MemoryOutlet
+from atmost.transport.sockets import SocketInlet
+from atmost.transport.udp import UdpOutlet
+from atmost.transport.unix import UnixInlet, UnixOutlet
+from atmost.transport.url import DEFAULT_PORT, DEFAULT_URL, open_inlet, open_outlet, parse_url
+from tests.real import until
 
 SCHEMES = "udp://HOST:PORT, unix:///PATH, nats://HOST:PORT/CHANNEL or memory://NAME"
 
@@ -129,3 +136,33 @@ def test_any_text_is_an_address_or_gets_a_line(text: str) -> None:
         address = parse_url(text)
         assert address.scheme in {"udp", "unix", "memory"}
         assert address.host or address.path
+
+
+@pytest.mark.parametrize(
+    ("url", "outlet", "inlet"),
+    [
+        ("udp://127.0.0.1:0", UdpOutlet, SocketInlet),
+        ("unix://{folder}/a.sock", UnixOutlet, UnixInlet),
+        ("memory://connect", MemoryOutlet, MemoryInlet),
+    ],
+)
+def test_each_scheme_has_its_two_ends(url: str, outlet: type, inlet: type, tmp_path: Path) -> None:
+    """What one end is given comes out at the other; both can be closed twice."""
+    receiving = open_inlet(url.format(folder=tmp_path))
+    sending = open_outlet(receiving.url)
+    assert (type(sending), type(receiving)) == (outlet, inlet)
+    assert sending.url == receiving.url
+    assert sending.preset.one_clock
+    assert receiving.preset.one_clock
+    assert sending.send(b"datagram") is None
+    assert until(receiving.receive) == b"datagram"
+    for end in (sending, receiving, sending, receiving):
+        end.close()
+
+
+@pytest.mark.parametrize("url", ["", "tcp://127.0.0.1:1", "memory://"])
+def test_what_is_no_url_opens_nothing(url: str) -> None:
+    """Both ends say the same."""
+    for open_end in (open_inlet, open_outlet):
+        with pytest.raises(AddressError):
+            open_end(url)

@@ -28,9 +28,8 @@ from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfIncomplete, GelfReader
 from atmost.ingest.gelf.reader import Outcome
 from atmost.ingest.rejected import Rejected
-from atmost.transport.connect import open_inlet
 from atmost.transport.sockets import SocketInlet
-from atmost.transport.url import DEFAULT_URL, parse_url
+from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
 
 _BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
@@ -387,10 +386,6 @@ def receiver_arguments(options: CollectorOptions) -> ReceiverArguments:
     return arguments
 
 
-def _has_shards(url: str) -> bool:
-    return url.startswith("nats:")
-
-
 def _open_ours(
     opened: Opened,
     urls: list[str],
@@ -405,11 +400,11 @@ def _open_ours(
         opened.workers = Workers(channel.handler, urls[0], workers=options.workers, subjects=SUBJECTS, **arguments)
         opened.addresses.append(("atmost", opened.workers.url))
         state.events_missing = True
-    if options.shards and not any(_has_shards(url) for url in urls):
+    if options.shards and not any(has_shards(url) for url in urls):
         raise ConfigError("shards", f"{options.shards}: only a nats:// address has shards, and bind has none")
     for url in urls[1:] if options.workers > 1 else urls:
         own = arguments.copy()
-        if options.shards and _has_shards(url):
+        if options.shards and has_shards(url):
             own["shards"] = options.shards
         intake = Intake(url, **own)
         opened.intakes.append(intake)

@@ -38,41 +38,41 @@ class Shards:
     owned: frozenset[int]
     count: int
 
+    @classmethod
+    def parse(cls, text: str) -> Shards:
+        """Reads shards as people write them: 0-7/16, 0,2,4-5/16.
+
+        Raises:
+            OptionError: it says something else, names a shard twice, or one that there is not.
+        """
+        if not isinstance(text, str):
+            raise OptionError("shards", text, _WANTED)
+        listed, _, number = text.partition("/")
+        if not _is_number(number) or not 1 <= int(number) <= MAX_SHARDS:
+            raise OptionError("shards", text, _WANTED)
+        count = int(number)
+        owned: set[int] = set()
+        for part in listed.split(","):
+            first, dash, last = part.partition("-")
+            if not _is_number(first) or (dash and not _is_number(last)):
+                raise OptionError("shards", text, _WANTED)
+            low, high = int(first), int(last or first)
+            if not low <= high < count:
+                raise OptionError("shards", text, f"shards from 0 to {count - 1}, the lower one first")
+            named = set(range(low, high + 1))
+            if twice := owned & named:
+                raise OptionError("shards", text, f"each shard once: {min(twice)} is named twice")
+            owned |= named
+        return cls(frozenset(owned), count)
+
     @property
     def all(self) -> bool:
         """Whether there is no other shard."""
         return len(self.owned) == self.count
 
     def __str__(self) -> str:
-        """As `parse_shards` reads it: 0-7/16."""
+        """As `parse` reads it: 0-7/16."""
         return ",".join(_ranges(sorted(self.owned))) + f"/{self.count}"
-
-
-def parse_shards(text: str) -> Shards:
-    """Reads shards as people write them: 0-7/16, 0,2,4-5/16.
-
-    Raises:
-        OptionError: it says something else, names a shard twice, or one that there is not.
-    """
-    if not isinstance(text, str):
-        raise OptionError("shards", text, _WANTED)
-    listed, _, number = text.partition("/")
-    if not _is_number(number) or not 1 <= int(number) <= MAX_SHARDS:
-        raise OptionError("shards", text, _WANTED)
-    count = int(number)
-    owned: set[int] = set()
-    for part in listed.split(","):
-        first, dash, last = part.partition("-")
-        if not _is_number(first) or (dash and not _is_number(last)):
-            raise OptionError("shards", text, _WANTED)
-        low, high = int(first), int(last or first)
-        if not low <= high < count:
-            raise OptionError("shards", text, f"shards from 0 to {count - 1}, the lower one first")
-        named = set(range(low, high + 1))
-        if twice := owned & named:
-            raise OptionError("shards", text, f"each shard once: {min(twice)} is named twice")
-        owned |= named
-    return Shards(frozenset(owned), count)
 
 
 def _is_number(text: str) -> bool:

@@ -15,7 +15,7 @@ from atmost.durable.counts import Count, Counts
 from atmost.durable.errors import NotConnected, StreamMismatch
 from atmost.durable.options import ConsumeOptions, Stream
 from atmost.errors import AddressError, MissingExtra
-from atmost.transport.url import without_credentials
+from atmost.transport.base import without_credentials
 
 if TYPE_CHECKING:
     from nats.js.api import ConsumerConfig, StreamConfig

@@ -23,14 +23,12 @@ from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_B
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
 from atmost.core.seal import no_keys
-from atmost.core.shards import parse_shards
+from atmost.core.shards import Shards
 from atmost.endpoint.checking import KeyText, check_audience, find_keys
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
-from atmost.endpoint.presets import preset
 from atmost.errors import OptionError
 from atmost.transport.base import Inlet
-from atmost.transport.connect import open_inlet
-from atmost.transport.url import DEFAULT_URL
+from atmost.transport.url import DEFAULT_URL, open_inlet
 
 logger = logging.getLogger("atmost")
 
@@ -81,13 +79,13 @@ class Intake:
             raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
         if inlet is not None and shards is not None:
             raise OptionError("shards", shards, "None where workers share an address: they divide it themselves")
-        own = None if shards is None else parse_shards(shards)
+        own = None if shards is None else Shards.parse(shards)
         keys = find_keys(key, key_file)
         self._audience = audience
         ring = keyring(keys, audience) if keys else no_keys(audience)
         self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL, own)
         try:
-            usual = preset(same_host=self.inlet.same_host, memory=self.inlet.url.startswith("memory:"))
+            usual = self.inlet.preset
             options = ReceiverOptions(
                 future_bound=usual.future_bound if future_bound is None else future_bound,
                 clock_guard=usual.clock_guard if clock_guard is None else clock_guard,
@@ -102,7 +100,7 @@ class Intake:
         self._warnings = [self.inlet.warning] if self.inlet.warning else []
         # R10: the clock after the bind
         self._core = ReceiverCore(options, self.inlet.clock(), ring, shard or self.inlet.shards)
-        if not self.inlet.same_host and clock_is_synchronised() is False:
+        if not usual.one_clock and clock_is_synchronised() is False:
             self._core.unsynchronised(time.monotonic())
             self._warnings.append(UNSYNCHRONISED)
         if shard is None:  # else it is said once for all of them

@@ -29,7 +29,6 @@ from atmost.core.parameters import SenderOptions
 from atmost.core.seal import SealFactory
 from atmost.core.sending import NOT_NOW, SenderCore
 from atmost.endpoint.flusher import Flusher
-from atmost.endpoint.presets import preset
 from atmost.transport.base import Outlet
 
 _CLOSE_LOCK_TIMEOUT: Final = 0.2
@@ -74,7 +73,7 @@ class Outbox:
             host=socket.gethostname(),
             pid=pid,
             key_id=self._key_id,
-            step_back=preset(same_host=self._outlet.same_host).future_bound / 2,
+            step_back=self._outlet.preset.future_bound / 2,
         )
         handing, counting, flusher = threading.Lock(), threading.RLock(), Flusher(self)
         if self._pid == pid:  # whoever interrupted this, or another hook before it, has sent and thereby begun

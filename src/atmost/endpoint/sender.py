@@ -27,8 +27,7 @@ from atmost.endpoint.ending import at_end
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.endpoint.outbox import Outbox
 from atmost.errors import OptionError, PayloadTooLarge
-from atmost.transport.connect import open_outlet
-from atmost.transport.url import DEFAULT_URL
+from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
 _LONGEST_CLOSE: Final = 86_400

@@ -33,8 +33,9 @@ from atmost.endpoint.reports import Ask
 from atmost.endpoint.serving import Handler
 from atmost.endpoint.worker import Job
 from atmost.errors import BindError, OptionError
+from atmost.transport.base import Address
 from atmost.transport.steering import can_share, share_udp
-from atmost.transport.url import DEFAULT_URL, Address, parse_url
+from atmost.transport.url import DEFAULT_URL, parse_url
 
 logger = logging.getLogger("atmost")
 

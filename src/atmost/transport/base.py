@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from atmost.core.shards import Shards
@@ -16,11 +17,11 @@ Clock = Callable[[], int]
 """A wall clock: µs since 1970."""
 
 RECEIVE_BUFFER: Final = 4 << 20
-"""What is asked for as receive buffer, bytes: about 2,000 small datagrams of one message each."""
+"""The receive buffer that is asked for: about 2,000 small datagrams of one message each (bytes)."""
 NETWORK_DATAGRAM: Final = 1432
-"""The usual safe Ethernet payload, tunnels included, bytes."""
+"""The usual safe Ethernet payload, tunnels included (bytes)."""
 LOCAL_DATAGRAM: Final = 61_440
-"""Where the path never fragments: loopback (MTU 65,536) and Unix sockets, bytes."""
+"""The datagram for paths that never fragment: loopback (MTU 65,536) and Unix sockets (bytes)."""
 
 
 def wall_clock() -> int:
@@ -28,31 +29,69 @@ def wall_clock() -> int:
     return time.time_ns() // 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL in parts."""
+
+    url: str
+    scheme: str
+    host: str = ""
+    """A host name or address, or the name of a memory network."""
+    port: int = 0
+    path: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The usual bounds on clocks at one kind of address (seconds)."""
+
+    future_bound: float
+    """F: how far a sender's clock may be ahead of the receiver's."""
+    clock_guard: float
+    """G: how far the receiver's clock may be behind what an earlier incarnation has read."""
+    one_clock: bool
+    """Whether both ends surely read the same clock."""
+
+
+SAME_HOST: Final = Preset(future_bound=0.010, clock_guard=0.500, one_clock=True)
+"""Both ends read the same clock: their readings differ by scheduling only."""
+NETWORK: Final = Preset(future_bound=0.500, clock_guard=0.500, one_clock=False)
+"""The clocks are kept by NTP. Wildcard binds belong here, because a network can reach them."""
+MEMORY: Final = Preset(future_bound=0.0, clock_guard=0.0, one_clock=True)
+"""memory:// has one strictly increasing clock for both ends."""
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown: all that stands before its last @ is left out, because a wrong URL may have a secret anywhere there."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else scheme.rpartition("@")[2]
+
+
 class Outlet(Protocol):
     """The sending end."""
 
     url: str
     max_datagram: int
-    """What the path takes in one piece, bytes."""
-    same_host: bool
-    """Whether the other end surely shares this host's clock; sets F."""
+    """What the path takes in one piece (bytes)."""
+    preset: Preset
     clock: Clock
 
     @property
     def patience(self) -> float:
-        """How long what waits may wait for a first connection when the sender is closed, seconds; 0 where there are none."""
+        """How long a closing sender may still wait for a first connection (seconds); 0 where there are no connections."""
         ...
 
     def send(self, datagram: bytes) -> str | None:
-        """Hands one datagram over; None when taken, else the errno's name. Never waits, never raises for the network."""
+        """Hands one datagram over; returns None when it was taken, else the errno's name. Never waits, never raises for the network."""
         ...
 
     def path_datagram(self) -> int | None:
-        """What the path takes after EMSGSIZE, bytes; None when the system does not tell."""
+        """What the path takes after EMSGSIZE (bytes); None when the system does not say."""
         ...
 
     def close(self) -> None:
-        """Lets go of the socket; may be called twice."""
+        """Closes the socket; may be called twice."""
         ...
 
 
@@ -60,9 +99,8 @@ class Inlet(Protocol):
     """The receiving end, exclusive at its address."""
 
     url: str
-    """The address really bound, a port chosen by the system included."""
-    same_host: bool
-    """Whether all senders surely share this host's clock; sets F and G."""
+    """The address really bound, including a port that the system chose."""
+    preset: Preset
     clock: Clock
     warning: str | None
     """What the operator should know of this socket, with the fix."""
@@ -79,7 +117,7 @@ class Inlet(Protocol):
         ...
 
     def wait(self, timeout: float | None) -> None:
-        """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
+        """Returns when a datagram may wait, when `wake` was called, or after `timeout` seconds."""
         ...
 
     def wake(self) -> None:
@@ -87,15 +125,15 @@ class Inlet(Protocol):
         ...
 
     def fileno(self) -> int:
-        """What an event loop watches for reading."""
+        """The descriptor that an event loop watches for reading."""
         ...
 
     def renewed(self) -> bool:
-        """Whether the address was lost and taken over again since the last call; until the call nothing is given up (H2)."""
+        """Whether the address was lost and taken over again since the last call; until the call no datagram is given up (H2)."""
         ...
 
     def kernel_drops(self) -> int | None:
-        """Datagrams dropped in front of `receive` since the start; None where the system does not tell."""
+        """Datagrams dropped in front of `receive` since the start; None where the system does not say."""
         ...
 
     def abandon(self) -> None:
@@ -103,5 +141,5 @@ class Inlet(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of the address; may be called twice."""
+        """Gives the address free; may be called twice."""
         ...

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import selectors
 import socket
+import struct
+import sys
 import threading
 from typing import Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
-from atmost.transport.base import wall_clock
-from atmost.transport.buffers import KernelDrops, ask_receive_buffer
+from atmost.transport.base import RECEIVE_BUFFER, Preset, wall_clock
+from atmost.transport.mailbox import Waker
 
 _READ: Final = MAX_DATAGRAM + 1024
 _RELEASE_TIMEOUT: Final = 1.0
 _NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN and is not limited by rmem_max
+_SO_MEMINFO: Final = 55  # Linux 4.12; nine u32, the ninth counts drops
+_MEMINFO: Final = struct.Struct("9I")
+_WRAP: Final = 1 << 32
 
 
 def errno_name(error: OSError) -> str:
@@ -27,32 +32,6 @@ def errno_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
 
 
-class Waker:
-    """Makes a selector return, from any thread or signal handler."""
-
-    def __init__(self) -> None:
-        """Opens a pair of connected sockets, for select works with nothing else on every platform."""
-        self.reader, self._writer = socket.socketpair()
-        self.reader.setblocking(False)
-        self._writer.setblocking(False)
-
-    def wake(self) -> None:
-        """Makes `reader` readable."""
-        with contextlib.suppress(OSError):  # full: already readable; closed: nobody waits any more
-            self._writer.send(b"\0")
-
-    def clear(self) -> None:
-        """Makes `reader` unreadable again."""
-        with contextlib.suppress(OSError):
-            while self.reader.recv(4096):
-                pass
-
-    def close(self) -> None:
-        """Closes both ends."""
-        self.reader.close()
-        self._writer.close()
-
-
 class SocketInlet:
     """The receiving end over a bound, non-blocking datagram socket."""
 
@@ -60,16 +39,16 @@ class SocketInlet:
     ended: str | None = None
     clock = staticmethod(wall_clock)
 
-    def __init__(self, sock: socket.socket, url: str, *, same_host: bool) -> None:
+    def __init__(self, sock: socket.socket, url: str, *, preset: Preset) -> None:
         """Takes over a bound socket.
 
         Args:
             sock: bound; closed by `close`.
             url: the address really bound.
-            same_host: whether only senders of this host can reach it.
+            preset: the usual bounds on clocks for senders that can reach it.
         """
         self.url = url
-        self.same_host = same_host
+        self.preset = preset
         self.warning = ask_receive_buffer(sock)
         sock.setblocking(False)
         self._sock = sock
@@ -161,3 +140,56 @@ class SocketInlet:
         self._selector.close()
         self._sock.close()
         self._waker.close()
+
+
+def ask_receive_buffer(sock: socket.socket) -> str | None:
+    """Asks for `RECEIVE_BUFFER` bytes; returns a warning with the fix when the kernel grants less."""
+    granted = 0
+    if sys.platform == "linux":
+        granted = _ask(sock, _SO_RCVBUFFORCE)
+    if granted < RECEIVE_BUFFER:
+        granted = _ask(sock, socket.SO_RCVBUF)
+    if granted >= RECEIVE_BUFFER:
+        return None
+    fix = f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER}" if sys.platform == "linux" else "raise kern.ipc.maxsockbuf"
+    return (
+        f"the kernel granted a receive buffer of {granted} bytes instead of {RECEIVE_BUFFER}: bursts may be lost; {fix}"
+    )
+
+
+class KernelDrops:
+    """The kernel's drop counter of one socket: a u32 that wraps, made a total."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Args: sock: the receiving socket."""
+        self._sock = sock
+        self._last = self._read()
+        self._total = 0
+
+    def total(self) -> int | None:
+        """Datagrams dropped since the start; None where the system does not tell."""
+        reading = self._read()
+        if reading is None or self._last is None:
+            return None
+        self._total += (reading - self._last) % _WRAP
+        self._last = reading
+        return self._total
+
+    def _read(self) -> int | None:
+        if sys.platform != "linux":
+            return None
+        try:
+            memory = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        except OSError:
+            return None
+        return int(_MEMINFO.unpack(memory)[8]) if len(memory) == _MEMINFO.size else None
+
+
+def _ask(sock: socket.socket, option: int) -> int:
+    """Sets a buffer size; returns the usable bytes (Linux reports twice the size it grants)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
+    except OSError:
+        return 0
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    return granted // 2 if sys.platform == "linux" else granted

@@ -26,10 +26,9 @@ from typing import Final
 
 from atmost.core.shards import SHARD_OFFSET
 from atmost.errors import AddressError, BindError
-from atmost.transport.buffers import KernelDrops
-from atmost.transport.sockets import SocketInlet
+from atmost.transport.base import Address, Preset
+from atmost.transport.sockets import KernelDrops, SocketInlet
 from atmost.transport.udp import bind_udp
-from atmost.transport.url import Address
 
 # From linux/filter.h and asm-generic/socket.h.
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51
@@ -49,10 +48,10 @@ def can_share() -> bool:
 class SharedPort:
     """The sockets of one address, in the order of their shards."""
 
-    def __init__(self, sockets: list[socket.socket], url: str, *, same_host: bool) -> None:
+    def __init__(self, sockets: list[socket.socket], url: str, *, preset: Preset) -> None:
         """Takes over bound sockets; see `share_udp`."""
         self.url = url
-        self.same_host = same_host
+        self.preset = preset
         self._sockets = sockets
         self._drops = [KernelDrops(sock) for sock in sockets]
         self._last_drops: int | None = self.kernel_drops()
@@ -64,7 +63,7 @@ class SharedPort:
 
     def inlet(self, copy: socket.socket) -> SocketInlet:
         """The receiving end over a copy, which it closes."""
-        return SocketInlet(copy, self.url, same_host=self.same_host)
+        return SocketInlet(copy, self.url, preset=self.preset)
 
     def kernel_drops(self) -> int | None:
         """Datagrams the kernel dropped at all sockets since they were bound, whoever received there (R22)."""
@@ -110,7 +109,7 @@ def share_udp(address: Address, count: int) -> SharedPort:
         if isinstance(error, OSError):
             raise BindError(address.url, f"{count} workers cannot share it: {error.strerror or error}") from error
         raise
-    return SharedPort(sockets, inlet.url, same_host=inlet.same_host)
+    return SharedPort(sockets, inlet.url, preset=inlet.preset)
 
 
 def _refuse_groups(address: Address, sock: socket.socket) -> None:

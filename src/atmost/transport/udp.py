@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.transport.base import LOCAL_DATAGRAM, NETWORK_DATAGRAM, wall_clock
+from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, NETWORK_DATAGRAM, SAME_HOST, Address, Preset, wall_clock
 from atmost.transport.holder import udp_holder
 from atmost.transport.sockets import SocketInlet, errno_name
-from atmost.transport.url import Address
 
 # From linux/in.h and linux/in6.h; the socket module has not all of them.
 _IP_MTU_DISCOVER: Final = 10
@@ -60,7 +59,7 @@ class UdpOutlet:
             self._sock.close()
             raise
         self._send = self._sock.send
-        self.same_host = _is_loopback(target[0])
+        self.preset = _preset(target[0])
         self.max_datagram = self._path_size()
 
     def send(self, datagram: bytes) -> str | None:
@@ -83,7 +82,7 @@ class UdpOutlet:
     def _path_size(self) -> int:
         mtu = _path_mtu(self._sock, self._family)
         if mtu is None:
-            return _OTHER_LOCAL if self.same_host else NETWORK_DATAGRAM
+            return _OTHER_LOCAL if self.preset.one_clock else NETWORK_DATAGRAM
         if mtu >= _LOOPBACK_MTU:
             return LOCAL_DATAGRAM
         return min(NETWORK_DATAGRAM, mtu - _HEADERS[self._family])
@@ -116,7 +115,7 @@ def bind_udp(address: Address) -> SocketInlet:
     except BaseException:
         sock.close()
         raise
-    return SocketInlet(sock, _bound_url(sock, address), same_host=_is_loopback(target[0]))
+    return SocketInlet(sock, _bound_url(sock, address), preset=_preset(target[0]))
 
 
 def _bound_url(sock: socket.socket, address: Address) -> str:
@@ -151,6 +150,11 @@ def _resolve(address: Address) -> tuple[int, Any]:
     if link and not link[1] and _needs_link(str(host)):
         target = (str(host), int(port), 0, _interface(address))
     return family, target
+
+
+def _preset(host: str) -> Preset:
+    """Only what is bound to, or sent to, a loopback address stays on this host."""
+    return SAME_HOST if _is_loopback(host) else NETWORK
 
 
 def _is_loopback(host: str) -> bool:

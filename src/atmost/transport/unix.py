@@ -14,10 +14,9 @@ import socket
 import stat
 
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.transport.base import LOCAL_DATAGRAM, wall_clock
+from atmost.transport.base import LOCAL_DATAGRAM, SAME_HOST, Address, wall_clock
 from atmost.transport.holder import unix_holder
 from atmost.transport.sockets import SocketInlet, errno_name
-from atmost.transport.url import Address
 
 _GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 
@@ -28,7 +27,7 @@ class UnixOutlet:
     clock = staticmethod(wall_clock)
     patience = 0.0
     max_datagram = LOCAL_DATAGRAM
-    same_host = True
+    preset = SAME_HOST
 
     def __init__(self, address: Address) -> None:
         """Keeps the path; nobody need receive there yet.
@@ -80,7 +79,7 @@ class UnixInlet(SocketInlet):
 
     def __init__(self, sock: socket.socket, address: Address, lock: int) -> None:
         """Args: sock: bound to the path. address: the URL. lock: the open, locked lock file."""
-        super().__init__(sock, address.url, same_host=True)
+        super().__init__(sock, address.url, preset=SAME_HOST)
         self._path = address.path
         self._inode = os.stat(address.path).st_ino
         self._lock = lock

@@ -1,31 +1,93 @@
-"""Decides what a URL means: its transport and its parts, or one line that says what is wrong with it."""
+"""Decides what a URL means: one table of schemes, each with how it is read and what serves its two ends."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from atmost.errors import AddressError
+from atmost.core.shards import Shards
+from atmost.errors import AddressError, OptionError
+from atmost.transport.base import Address, Inlet, Outlet, without_credentials
+from atmost.transport.memory import MemoryInlet, MemoryOutlet
+from atmost.transport.udp import UdpOutlet, bind_udp
+from atmost.transport.unix import UnixOutlet, bind_unix
 
 DEFAULT_URL: Final = "udp://127.0.0.1:7140"
 DEFAULT_PORT: Final = 7140
-_SCHEMES: Final = "udp://HOST:PORT, unix:///PATH, nats://HOST:PORT/CHANNEL or memory://NAME"
-_OPTIONS: Final = {"udp": frozenset({"interface", "ttl"}), "unix": frozenset[str](), "memory": frozenset[str]()}
+_MAX_UNIX_PATH: Final = 107
+"""sun_path has 108 bytes on Linux (104 on macOS), the last of them NUL."""
+
+
+def _parse_udp(url: str, parts: SplitResult) -> Address:
+    if not parts.hostname:
+        raise AddressError(url, "no host: write udp://HOST:PORT, for example udp://127.0.0.1:7140")
+    if parts.path not in {"", "/"}:
+        raise AddressError(url, f"a path ({parts.path}) has no meaning for udp")
+    port = DEFAULT_PORT if parts.port is None else parts.port
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return Address(url, "udp", host=parts.hostname, port=port, options=options)
+
+
+def _parse_unix(url: str, parts: SplitResult) -> Address:
+    path = unquote(parts.path, errors="surrogateescape")
+    if parts.netloc or not path.startswith("/") or path == "/":
+        raise AddressError(url, "write unix:///PATH with an absolute path, for example unix:///run/atmost.sock")
+    if len(os.fsencode(path)) > _MAX_UNIX_PATH:
+        raise AddressError(url, f"the path of a Unix socket has at most {_MAX_UNIX_PATH} bytes")
+    return Address(url, "unix", path=path)
+
+
+def _parse_memory(url: str, parts: SplitResult) -> Address:
+    if not parts.netloc or parts.path not in {"", "/"}:
+        raise AddressError(url, "write memory://NAME")
+    return Address(url, "memory", host=parts.netloc)
+
+
+def _nats_outlet(address: Address) -> Outlet:
+    from atmost.transport.nats.outlet import NatsOutlet
+
+    return NatsOutlet(address)
+
+
+def _nats_inlet(address: Address, shards: Shards | None) -> Inlet:
+    from atmost.transport.nats.inlet import NatsInlet
+
+    return NatsInlet(address, shards)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A URL in parts."""
+class Scheme:
+    """One kind of address."""
 
-    url: str
-    scheme: str
-    host: str = ""
-    """A host name or address, or the name of a memory network."""
-    port: int = 0
-    path: str = ""
-    options: dict[str, str] = field(default_factory=dict)
+    form: str
+    """How its URLs are written."""
+    parse: Callable[[str, SplitResult], Address] | None
+    """Takes a URL apart; None where the transport does it itself."""
+    outlet: Callable[[Address], Outlet]
+    inlet: Callable[[Address, Shards | None], Inlet]
+    options: frozenset[str] = frozenset()
+    shards: bool = False
+    """Whether several receivers may divide an address (R17)."""
+
+
+_SCHEMES: Final = {
+    "udp": Scheme(
+        "udp://HOST:PORT",
+        _parse_udp,
+        UdpOutlet,
+        lambda address, _: bind_udp(address),
+        options=frozenset({"interface", "ttl"}),
+    ),
+    "unix": Scheme("unix:///PATH", _parse_unix, UnixOutlet, lambda address, _: bind_unix(address)),
+    # Several hosts, a user and a channel: taken apart by atmost.transport.nats.url.
+    "nats": Scheme("nats://HOST:PORT/CHANNEL", None, _nats_outlet, _nats_inlet, shards=True),
+    "memory": Scheme("memory://NAME", _parse_memory, MemoryOutlet, lambda address, _: MemoryInlet(address)),
+}
+_FORMS: Final = ", ".join(scheme.form for scheme in list(_SCHEMES.values())[:-1])
+_KNOWN: Final = f"{_FORMS} or {list(_SCHEMES.values())[-1].form}"
 
 
 def parse_url(url: str) -> Address:
@@ -35,50 +97,66 @@ def parse_url(url: str) -> Address:
         AddressError: it names no transport, no usable host, port or path, or an unknown option.
     """
     if not isinstance(url, str):
-        raise AddressError(repr(url), f"a URL is text: {_SCHEMES}")
+        raise AddressError(repr(url), f"a URL is text: {_KNOWN}")
     if "\0" in unquote(url):
         raise AddressError(url, "a NUL character ends a name for the system, so that another address would be used")
-    if url[:7].lower() == "nats://":  # several hosts, a user and a channel: taken apart by atmost.transport.nats.url
-        return Address(url, "nats")
+    name = url.partition("://")[0].lower()
+    scheme = _SCHEMES.get(name) if "://" in url else None
+    if scheme is not None and scheme.parse is None:
+        return Address(url, name)
     try:
         parts = urlsplit(url)
-        port = parts.port
+        _ = parts.port
     except ValueError as error:
         detail = "the port must be from 0 to 65535" if "ort" in str(error) else str(error)
         raise AddressError(without_credentials(url), detail) from None
-    if parts.scheme not in _OPTIONS:
+    scheme = _SCHEMES.get(parts.scheme)
+    if scheme is None or scheme.parse is None:
         what = f"unknown scheme {parts.scheme!r}" if "://" in url else "no scheme"
-        raise AddressError(without_credentials(url), f"{what}: write {_SCHEMES}")
+        raise AddressError(without_credentials(url), f"{what}: write {_KNOWN}")
     if parts.username is not None or parts.fragment:
         raise AddressError(url, "a user name or fragment has no meaning here")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(set(options) - _OPTIONS[parts.scheme])
+    unknown = sorted(set(dict(parse_qsl(parts.query, keep_blank_values=True))) - scheme.options)
     if unknown:
-        known = ", ".join(sorted(_OPTIONS[parts.scheme])) or "none"
+        known = ", ".join(sorted(scheme.options)) or "none"
         raise AddressError(url, f"unknown option {unknown[0]!r}; {parts.scheme} has: {known}")
-    if parts.scheme == "unix":
-        return _unix(url, parts.netloc, unquote(parts.path, errors="surrogateescape"))
-    host = parts.hostname or ""
-    if parts.scheme == "memory":
-        if not parts.netloc or parts.path not in {"", "/"}:
-            raise AddressError(url, "write memory://NAME")
-        return Address(url, "memory", host=parts.netloc)
-    if not host:
-        raise AddressError(url, "no host: write udp://HOST:PORT, for example udp://127.0.0.1:7140")
-    if parts.path not in {"", "/"}:
-        raise AddressError(url, f"a path ({parts.path}) has no meaning for udp")
-    return Address(url, "udp", host=host, port=DEFAULT_PORT if port is None else port, options=options)
+    return scheme.parse(url, parts)
 
 
-def without_credentials(url: str) -> str:
-    """A URL as it may be shown: without all that stands before its last @, for in one that is wrong a secret may stand anywhere there."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else scheme.rpartition("@")[2]
+def has_shards(url: str) -> bool:
+    """Whether several receivers may divide this address.
+
+    Raises:
+        AddressError: as `parse_url`.
+    """
+    return _SCHEMES[parse_url(url).scheme].shards
 
 
-def _unix(url: str, netloc: str, path: str) -> Address:
-    if netloc or not path.startswith("/") or path == "/":
-        raise AddressError(url, "write unix:///PATH with an absolute path, for example unix:///run/atmost.sock")
-    if len(os.fsencode(path)) > 107:  # sun_path is 108 bytes on Linux, 104 on macOS
-        raise AddressError(url, "the path of a Unix socket has at most 107 bytes")
-    return Address(url, "unix", path=path)
+def open_outlet(url: str) -> Outlet:
+    """The sending end for `url`.
+
+    Raises:
+        AddressError: the URL cannot be used for sending.
+    """
+    address = parse_url(url)
+    return _SCHEMES[address.scheme].outlet(address)
+
+
+def open_inlet(url: str, shards: Shards | None = None) -> Inlet:
+    """The receiving end for `url`, bound exclusively.
+
+    Args:
+        url: where.
+        shards: which shards of a nats:// channel are received here; None takes all of them.
+
+    Raises:
+        AddressError: the URL cannot be used.
+        AddressInUse: another receiver has the address.
+        BindError: the system, or the server, refused.
+        OptionError: this kind of address has no shards, or another number of them.
+    """
+    address = parse_url(url)
+    scheme = _SCHEMES[address.scheme]
+    if shards is not None and not scheme.shards:
+        raise OptionError("shards", str(shards), f"None for {address.scheme}://: only a nats:// channel has shards")
+    return scheme.inlet(address, shards)

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from atmost.transport.nats.dial import Connection, dial
-from atmost.transport.nats.protocol import Cutter
 from atmost.transport.nats.url import Server, parse_nats
+from atmost.transport.nats.wire import Cutter
 from tests.real import BOUND
 
 

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 import atmost
-from atmost.transport.connect import open_inlet, open_outlet
-from atmost.transport.nats import mailbox
+from atmost.transport import mailbox
 from atmost.transport.nats.inlet import lease_clock
-from atmost.transport.nats.protocol import Delivery
+from atmost.transport.nats.wire import Delivery
+from atmost.transport.url import open_inlet, open_outlet
 from tests.nats_server import HOST, NatsServer, free_ports, running
 from tests.real import BOUND, forge, run, until
 

@@ -7,12 +7,12 @@ from contextlib import closing
 
 import pytest
 
-from atmost.transport.nats import outages
+from atmost.transport.nats import link as link_module
 from atmost.transport.nats.dial import Connection, DialError
 from atmost.transport.nats.link import Link
 from atmost.transport.nats.outlet import _Sending
-from atmost.transport.nats.protocol import Cutter
 from atmost.transport.nats.url import Server, parse_nats
+from atmost.transport.nats.wire import Cutter
 
 ADDRESS = parse_nats("nats://127.0.0.1:1/test?ping=0.1")
 
@@ -48,7 +48,7 @@ def test_a_process_may_have_many_descriptors():
 
 def test_a_connection_that_held_ends_the_long_pauses(monkeypatch):
     """The next outage is one of its own, and its server is tried again soon."""
-    monkeypatch.setattr(outages, "_HOLDS", 0.0)
+    monkeypatch.setattr(link_module, "_HOLDS", 0.0)
     link = Link(ADDRESS, _Sending(ADDRESS), "test")
     for _ in range(10):
         link._outages.pause()

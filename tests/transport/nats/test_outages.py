@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from atmost.transport.nats.outages import Outages
+from atmost.transport.nats.link import Outages
 from atmost.transport.nats.url import Server
 
 SERVER = Server("127.0.0.1", 4222)

@@ -12,10 +12,10 @@ import pytest
 import atmost
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import shard_of
-from atmost.transport.connect import open_outlet
 from atmost.transport.nats.outlet import _Sending
-from atmost.transport.nats.protocol import Cutter, Delivery, subscribe
 from atmost.transport.nats.url import parse_nats
+from atmost.transport.nats.wire import Cutter, Delivery, subscribe
+from atmost.transport.url import open_outlet
 from tests.nats_server import HOST, NatsServer, free_ports, running
 from tests.real import BOUND, forge, header, run, until
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atmost.core.shards import parse_shards
+from atmost.core.shards import Shards
 from atmost.transport.nats.presence import CLAIM_LEASES, Presence, sends
 
 LEASE = 1.0
@@ -26,7 +26,7 @@ class Bus:
 
     def join(self, identity, shards="0-3/4", lease=LEASE):
         """Let a receiver come and claim."""
-        presence = self.crew[identity] = Presence(identity, identity, parse_shards(shards), lease)
+        presence = self.crew[identity] = Presence(identity, identity, Shards.parse(shards), lease)
         self.waiting[identity] = []
         self.say(identity, presence.connected(self.now))
         return presence
@@ -90,7 +90,7 @@ def test_the_lease_ends_by_itself():
 
 def test_without_an_echo_nothing_is_ever_owned():
     """Whoever may publish and not subscribe, or the reverse, owns nothing."""
-    lonely = Presence("a", "a", parse_shards("0/1"), LEASE)
+    lonely = Presence("a", "a", Shards.parse("0/1"), LEASE)
     lonely.connected(0.0)
     for tick in range(1, 200):
         lonely.handle_deadline(tick * 0.1)

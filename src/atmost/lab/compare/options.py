@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from atmost.endpoint.presets import NETWORK
 from atmost.errors import OptionError
+from atmost.transport.base import NETWORK
 
 MAX_MESSAGES: Final = 5_000_000
 """Of one run: some 100 bytes of memory each."""

@@ -10,7 +10,7 @@ from atmost.core.events import Message
 from atmost.core.ledger import Ledger, SessionLedger
 from atmost.core.parameters import ReceiverOptions
 from atmost.core.receiving import ReceiverCore
-from atmost.endpoint.presets import NETWORK
+from atmost.transport.base import NETWORK
 
 _OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)
 """On a network: a new owner accepts what is sent a second after it began, and later."""

@@ -21,16 +21,14 @@ from atmost.core.escapes import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse, BindError, OptionError
-from atmost.transport.base import wall_clock
+from atmost.transport.base import NETWORK, Address, wall_clock
 from atmost.transport.holder import this_program
-from atmost.transport.nats.credentials import check_credentials
-from atmost.transport.nats.dial import TIMEOUT, DialError
+from atmost.transport.mailbox import Mailbox
+from atmost.transport.nats.dial import TIMEOUT, DialError, check_credentials
 from atmost.transport.nats.link import Link
-from atmost.transport.nats.mailbox import Mailbox
 from atmost.transport.nats.presence import CLAIM_LEASES, Presence
-from atmost.transport.nats.protocol import Delivery, publish, subscribe
 from atmost.transport.nats.url import NatsAddress, parse_nats
-from atmost.transport.url import Address
+from atmost.transport.nats.wire import Delivery, publish, subscribe
 
 logger = logging.getLogger("atmost")
 
@@ -53,7 +51,7 @@ class NatsInlet:
     """Receives some shards of one channel, alone."""
 
     clock = staticmethod(wall_clock)
-    same_host = False
+    preset = NETWORK
     warning: str | None = None
 
     def __init__(self, address: Address, shards: Shards | None = None) -> None:

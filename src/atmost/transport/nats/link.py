@@ -6,6 +6,7 @@ So nothing waits in here but the rest of one message, and with the connection th
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -14,15 +15,17 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
+from atmost.core.limits import EPISODE
 from atmost.core.sending import NOT_NOW
+from atmost.transport.mailbox import Waker
 from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info, wait_for
-from atmost.transport.nats.ends import Ends
-from atmost.transport.nats.outages import Outages
-from atmost.transport.nats.protocol import Delivery, ProtocolError, Said
 from atmost.transport.nats.url import NatsAddress, Server
-from atmost.transport.sockets import Waker, errno_name
+from atmost.transport.nats.wire import Delivery, ProtocolError, Said
+from atmost.transport.sockets import errno_name
+
+logger = logging.getLogger("atmost")
 
 NOT_CONNECTED: Final = "ENOTCONN"
 DENIED: Final = "EACCES"
@@ -33,6 +36,38 @@ _FOR_EVER: Final = 3600.0
 _FULL: Final = 0.02
 """A connection that took nothing for this long is left to the thread, which the system tells when there is room: every system call lets
 other threads run first, and on a busy machine the sender would wait for them."""
+_FIRST_WAIT: Final = 0.05
+_LONGEST_WAIT: Final = 5.0
+_HOLDS: Final = 1.0
+"""A connection that lasted this long ended the trouble before it (seconds)."""
+
+
+class Ends(Protocol):
+    """Who is behind a link: called in its thread."""
+
+    def connected(self) -> Sequence[bytes]:
+        """What to write first."""
+        ...
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        ...
+
+    def delivered(self, delivery: Delivery) -> Sequence[bytes]:
+        """Takes a message; returns what to write."""
+        ...
+
+    def complained(self, text: str) -> bool:
+        """Takes an error of the server's that leaves the connection open; False for one that does not concern it."""
+        ...
+
+    def deadline(self) -> float | None:
+        """When `due` should be called next, by `time.monotonic`."""
+        ...
+
+    def due(self) -> Sequence[bytes]:
+        """Does what is due; returns what to write."""
+        ...
 
 
 class Link:
@@ -289,3 +324,45 @@ class Link:
             connection.read()
             if not isinstance(connection.sock, ssl.SSLSocket):
                 connection.sock.shutdown(socket.SHUT_WR)
+
+
+class Outages:
+    """Decides when a missing connection is tried again, and what is logged about it.
+
+    Pauses grow until a connection has held for a while: a server that accepts connections and drops them is not asked ever faster.
+    An outage is logged once, and at most one in ten seconds (R23). One thread calls; anybody may read `trouble`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Args: url: as it may be shown."""
+        self._url = url
+        self._wait = _FIRST_WAIT
+        self._connected_at = 0.0
+        self._told = False
+        self._tell_at = float("-inf")
+        self.trouble: str | None = None
+        """Why there is no connection, for people."""
+
+    def complain(self, trouble: str, now: float) -> None:
+        """There is no connection; `now` is monotonic, seconds."""
+        self.trouble = trouble
+        if not self._told and now >= self._tell_at:
+            self._told, self._tell_at = True, now + EPISODE
+            logger.warning("%s: %s; tried again in the background", self._url, trouble)
+
+    def connected(self, server: Server, now: float) -> None:
+        """There is one; says so when it was said that there was none."""
+        told, self._told, self.trouble = self._told, False, None
+        self._connected_at = now
+        if told:
+            logger.info("%s: connected to %s", self._url, server)
+
+    def disconnected(self, now: float) -> None:
+        """It is gone."""
+        if now - self._connected_at >= _HOLDS:
+            self._wait = _FIRST_WAIT
+
+    def pause(self) -> float:
+        """Seconds until all servers are tried again, spread so that not all senders come back at once."""
+        wait, self._wait = self._wait, min(self._wait * 2, _LONGEST_WAIT)
+        return wait * random.uniform(1, 2)  # noqa: S311  keeps no secret

@@ -19,13 +19,12 @@ from atmost.core.escapes import legible
 from atmost.core.limits import EPISODE, MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
-from atmost.transport.base import LOCAL_DATAGRAM, wall_clock
-from atmost.transport.nats.credentials import check_credentials
+from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, Address, wall_clock
+from atmost.transport.nats.dial import check_credentials
 from atmost.transport.nats.link import DENIED, NOT_CONNECTED, Link
 from atmost.transport.nats.presence import sends
-from atmost.transport.nats.protocol import Delivery, publish
 from atmost.transport.nats.url import NatsAddress, parse_nats
-from atmost.transport.url import Address
+from atmost.transport.nats.wire import Delivery, publish
 
 logger = logging.getLogger("atmost")
 
@@ -39,7 +38,7 @@ class NatsOutlet:
     """Sends to one channel."""
 
     clock = staticmethod(wall_clock)
-    same_host = False
+    preset = NETWORK
     max_datagram = LOCAL_DATAGRAM
 
     def __init__(self, address: Address) -> None:

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from atmost.core.escapes import harmless
-from atmost.core.shards import Shards, parse_shards
+from atmost.core.shards import Shards
 from atmost.errors import OptionError
 
 CLAIM_LEASES: Final = 1.5
@@ -261,6 +261,6 @@ def _read(payload: bytes | None) -> tuple[Announcement, Shards] | None:
     try:
         said = _decode(payload)
         said.who = harmless(said.who[:_MAX_WHO])  # it stands in logs and on terminals
-        return said, parse_shards(said.shards)
+        return said, Shards.parse(said.shards)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, OptionError):
         return None

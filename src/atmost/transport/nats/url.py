@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from atmost.core.shards import MAX_SHARDS
 from atmost.errors import AddressError
-from atmost.transport.url import without_credentials
+from atmost.transport.base import without_credentials
 
 DEFAULT_PORT: Final = 4222
 DEFAULT_SHARDS: Final = 16

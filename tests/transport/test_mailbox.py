@@ -3,7 +3,7 @@
 import select
 import threading
 
-from atmost.transport.nats.mailbox import Mailbox
+from atmost.transport.mailbox import Mailbox
 
 
 def test_first_in_first_out_and_what_finds_no_room_is_counted():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.core.limits import MAX_DATAGRAM
-from atmost.transport.nats.protocol import Cutter, Delivery, ProtocolError, Said, publish, subscribe
+from atmost.transport.nats.wire import Cutter, Delivery, ProtocolError, Said, publish, subscribe
 
 
 def cut(stream, sizes=(1 << 20,)):
