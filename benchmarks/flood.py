@@ -18,8 +18,7 @@ from atmost.core.datagram import HEADER_LAYOUT, Kind, encode_message, pack_messa
 from atmost.core.events import Message
 from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.limits import MAGIC, VERSION
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, Seal, SealFactory, no_keys
 
 ESTABLISHED = 10

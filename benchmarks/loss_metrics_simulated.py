@@ -21,10 +21,9 @@ from random import Random
 
 from atmost import Metrics, MetricsReader
 from atmost.core.datagram import encode_message
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import ChecksumSeal
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.errors import PayloadTooLarge
 from atmost.lab.faults import FaultRules, LinkFaults
 

@@ -19,9 +19,8 @@ from collections.abc import Iterator
 
 import atmost
 from atmost.core.datagram import encode_message
-from atmost.core.parameters import SenderOptions
 from atmost.core.seal import ChecksumSeal
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 
 FULL = 10
 """Messages of 128 bytes in a datagram of 1432."""

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from atmost.core.datagram import HEADER_LAYOUT, Kind, encode_message, pack_messages
 from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.limits import MAGIC, VERSION
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory, no_keys
 from benchmarks.flood import Source
 

@@ -12,8 +12,7 @@ import time
 
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon
 from atmost.core.limits import MAGIC, VERSION
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal
 from benchmarks.flood import Source, resident
 

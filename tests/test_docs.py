@@ -10,15 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from xxhash import xxh3_64_intdigest
 
+from atmost.core.accounts import Ledger
 from atmost.core.datagram import HEADER_LAYOUT, encode_message
 from atmost.core.events import DropReason, Message, RefusalReason
 from atmost.core.keys import keyring, parse_key
-from atmost.core.ledger import Ledger
 from atmost.core.limits import HEADER, TAG
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, Keyring, SealFactory, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from tests.model import rules as model_rules
 from tests.model.explore import explore
 from tests.model.mutants import correct

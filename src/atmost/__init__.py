@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atmost.core.accounts import Ledger as Ledger
+    from atmost.core.accounts import MergedLedger as MergedLedger
+    from atmost.core.accounts import SenderStats as SenderStats
+    from atmost.core.accounts import SessionLedger as SessionLedger
     from atmost.core.events import (
         ClockAlarm as ClockAlarm,
     )
@@ -42,10 +46,6 @@ if TYPE_CHECKING:
     from atmost.core.events import (
         SessionOpened as SessionOpened,
     )
-    from atmost.core.ledger import Ledger as Ledger
-    from atmost.core.ledger import SenderStats as SenderStats
-    from atmost.core.ledger import SessionLedger as SessionLedger
-    from atmost.core.merging import MergedLedger as MergedLedger
     from atmost.endpoint.must_deliver import must_deliver as must_deliver
     from atmost.endpoint.receiver import Receiver as Receiver
     from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
@@ -120,8 +120,7 @@ _HOMES = {
         "SessionEvicted",
         "SessionOpened",
     ),
-    "atmost.core.ledger": ("Ledger", "SenderStats", "SessionLedger"),
-    "atmost.core.merging": ("MergedLedger",),
+    "atmost.core.accounts": ("Ledger", "MergedLedger", "SenderStats", "SessionLedger"),
     "atmost.endpoint.must_deliver": ("must_deliver",),
     "atmost.endpoint.receiver": ("Receiver",),
     "atmost.endpoint.receiver_async": ("AsyncReceiver",),

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from atmost.cli.collect_view import second
 from atmost.collector.state.senders import SenderTable
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from tests.collector.scene import feed_statsd, make_state
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from atmost.cli.output import account_lines, as_dict, clock_time, describe, harmless, refused_line, to_json, who
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import (
     ClockAlarm,
     ClockTrouble,
@@ -21,7 +22,6 @@ from atmost.core.events import (
     SessionOpened,
     Tail,
 )
-from atmost.core.ledger import Ledger, SessionLedger
 
 EVIL = "\x1b[31m\x9b2J\r\n\x7f\u202e\u2066\u200f"
 

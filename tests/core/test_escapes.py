@@ -1,6 +1,6 @@
 """What may reach a terminal."""
 
-from atmost.core.escapes import HARMFUL, harmless, legible
+from atmost.core.names import HARMFUL, harmless, legible
 
 
 def test_what_is_no_text_becomes_a_question_mark():

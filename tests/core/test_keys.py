@@ -11,8 +11,7 @@ from atmost.core.datagram import FLAG_ENCRYPTED, HEADER_LAYOUT, encode_message, 
 from atmost.core.events import Message, RefusalReason
 from atmost.core.keys import Key, KeyMode, keyring, new_key, parse_key, sealing
 from atmost.core.limits import HEADER, MAGIC, TAG, VERSION
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, no_keys
 from atmost.errors import InvalidKey, MissingExtra
 

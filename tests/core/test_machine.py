@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atmost.core.events import LateArrival, Loss, Message
-from atmost.core.parameters import SenderOptions
-from atmost.core.sending import NOT_NOW
+from atmost.core.sending import NOT_NOW, SenderOptions
 from tests.core.twins import GUARD_US, Receiving, Sending, read
 
 TICKS_US = [0, 1, 1000, 60_000, 300_000, 2_000_000, 61_000_000]

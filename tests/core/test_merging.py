@@ -5,8 +5,7 @@ from dataclasses import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.core.ledger import Ledger
-from atmost.core.merging import MergedLedger, merge_ledgers, retire
+from atmost.core.accounts import Ledger, MergedLedger, merge_ledgers, retire
 from tests.core.twins import Receiving
 
 SUMMED = [field.name for field in fields(Ledger) if field.type == "int"]

@@ -3,7 +3,8 @@
 import pytest
 
 from atmost.core.limits import MAX_DATAGRAM, MIN_DATAGRAM
-from atmost.core.parameters import ReceiverOptions, SenderOptions
+from atmost.core.receiving import ReceiverOptions
+from atmost.core.sending import SenderOptions
 from atmost.errors import OptionError
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from atmost.core.datagram import Kind
 from atmost.core.limits import MAX_NAME, OVERHEAD
-from atmost.core.parameters import SenderOptions
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from tests.core.twins import PLAIN, Sending, encode_message, read
 
 

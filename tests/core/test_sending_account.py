@@ -5,8 +5,7 @@ import pytest
 from atmost.core.datagram import Kind
 from atmost.core.events import DropReason
 from atmost.core.limits import MIN_DATAGRAM
-from atmost.core.parameters import SenderOptions
-from atmost.core.sending import NOT_NOW
+from atmost.core.sending import NOT_NOW, SenderOptions
 from tests.core.twins import Sending
 
 ERRNOS = ["ECONNREFUSED", "EMSGSIZE", "EPERM", "ENOBUFS", "ENETUNREACH"]

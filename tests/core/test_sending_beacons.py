@@ -6,8 +6,7 @@ import pytest
 
 from atmost.core.datagram import Kind
 from atmost.core.limits import BEACON_AFTER_DATA
-from atmost.core.parameters import SenderOptions
-from atmost.core.sending import NOT_NOW
+from atmost.core.sending import NOT_NOW, SenderOptions
 from tests.core.twins import EPOCH_US, Sending
 
 TICK = 1 / 128

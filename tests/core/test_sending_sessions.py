@@ -3,8 +3,7 @@
 import pytest
 
 from atmost.core.datagram import HEADER_LAYOUT, Kind
-from atmost.core.parameters import SenderOptions
-from atmost.core.sending import NOT_NOW, SenderCore
+from atmost.core.sending import NOT_NOW, SenderCore, SenderOptions
 from tests.core.twins import EPOCH_US, PLAIN, Sending, read
 
 STEP_BACK_US = 250_000

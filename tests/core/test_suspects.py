@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from atmost.core.datagram import Kind
 from atmost.core.events import ClockAlarm, ClockTrouble, Event
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
-from atmost.core.suspects import MAX_SUSPECTS
+from atmost.core.receiving import MAX_SUSPECTS, ReceiverCore, ReceiverOptions
 from tests.core.twins import EPOCH_US, beacon_body, datagram
 
 NOW_US = EPOCH_US + 2_000_000

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from atmost.core.accounts import Ledger, SenderStats, SessionAccount
 from atmost.core.datagram import BeaconBody, encode_message
 from atmost.core.events import ClockAlarm, DatagramRefused, DropReason, Event, Message, RefusalReason
-from atmost.core.ledger import Ledger, SenderStats, SessionAccount
 from atmost.core.limits import OVERHEAD
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import Keyring, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from tests.core.by_hand import EPOCH_US, PLAIN, Hand, Seen, beacon_body, datagram, messages, read, with_tag
 
 __all__ = [

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from atmost.cli.output import to_json
+from atmost.core.accounts import Ledger
 from atmost.core.events import Arrival, Message, Session
-from atmost.core.ledger import Ledger
 from atmost.demo.account import DemoAccount, Tally, balance
 
 # The keys that are promised to whoever parses the last line of `atmost demo --json`.

@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from atmost import Ledger
+from atmost.core.accounts import SessionLedger
 from atmost.core.events import Tail
-from atmost.core.ledger import SessionLedger
-from atmost.endpoint.reports import Ask, KeeperEnd, Said, WorkerEnd
+from atmost.endpoint.worker import Ask, KeeperEnd, Said, WorkerEnd
 from tests.real import until
 
 

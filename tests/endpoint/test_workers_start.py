@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from atmost import AddressError, AddressInUse, BindError, InvalidKey, OptionError, Receiver, SubjectError, Workers
-from atmost.endpoint import forking, workers
+from atmost.endpoint import workers
 from atmost.endpoint.checking import ReceiverArguments
 from tests.endpoint.crew import LOOPBACK, START, crew
 
@@ -61,7 +61,7 @@ def test_only_linux_has_workers(journal, monkeypatch):
 )
 def test_mistakes_are_found_before_a_worker_is_forked(journal, monkeypatch, error, url, options):
     """What a receiver would refuse is refused here, in the caller's own process, and the address is let go."""
-    monkeypatch.setattr(forking.os, "fork", lambda: pytest.fail("forked"))
+    monkeypatch.setattr(workers.os, "fork", lambda: pytest.fail("forked"))
     with pytest.raises(error):
         Workers(journal.handle, url, workers=2, **options)
 
@@ -77,7 +77,7 @@ def test_workers_that_cannot_start(journal, monkeypatch):
             if len(made) == 2:
                 os.kill(self.pid, signal.SIGKILL)
 
-    monkeypatch.setattr(forking, "Child", Dying)
+    monkeypatch.setattr(workers, "Child", Dying)
     with pytest.raises(
         BindError, match=r"cannot receive on udp://127.*: worker 1 was ended by SIGKILL before it was ready"
     ):
@@ -93,7 +93,7 @@ def test_no_room_for_the_first_processes(journal, monkeypatch):
     def fork():
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(forking.os, "fork", fork)
+    monkeypatch.setattr(workers.os, "fork", fork)
     with pytest.raises(BindError, match="worker 0 cannot be started: Resource temporarily unavailable"):
         Workers(journal.handle, LOOPBACK, workers=2)
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from atmost.endpoint import forking, workers
+from atmost.endpoint import workers
 from tests.endpoint.crew import Hand, crew, settled, transmit, transmit_at_once, watch
 from tests.real import BOUND, until
 
@@ -161,7 +161,7 @@ def test_a_system_without_room_for_a_process_is_asked_again(journal, monkeypatch
 
     with crew(journal.handle) as group:
         before = group.pids
-        monkeypatch.setattr(forking.os, "fork", fork)
+        monkeypatch.setattr(workers.os, "fork", fork)
         os.kill(before[0], signal.SIGKILL)
         watch(group, lambda: group.pids.get(0) not in {None, before[0]} and group.ready)
         assert "worker 0 could not be started: Resource temporarily unavailable; tried again" in caplog.text

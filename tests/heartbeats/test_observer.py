@@ -3,8 +3,8 @@
 import pytest
 
 from atmost import HeartbeatMonitor
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import QueueOverflow, SessionEvicted, Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from tests.heartbeats.scene import FakeSender, kinds, run, steady
 
 BEATS = 600

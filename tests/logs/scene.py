@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from atmost import Sender
+from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import Arrival, Message, Session
-from atmost.core.ledger import SenderStats
 from atmost.errors import PayloadTooLarge
 from atmost.logs import LogGap, LogHandler, LogReader, LogRecord
 

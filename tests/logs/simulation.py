@@ -9,10 +9,9 @@ from typing import Any
 from atmost import LogReader
 from atmost.core.datagram import encode_message
 from atmost.core.events import Message
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import ChecksumSeal
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.errors import PayloadTooLarge
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.logs import LogGap, LogHandler, LogRecord

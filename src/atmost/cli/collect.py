@@ -16,7 +16,7 @@ import click
 from atmost.cli.options import audience_option, key_file_option, seconds_option, shards_option, utf8
 from atmost.cli.output import to_json
 from atmost.collector.options import CollectorOptions, load_options, print_config
-from atmost.endpoint.signals import ended_by_signals
+from atmost.endpoint.serving import ended_by_signals
 from atmost.errors import AtMostError
 
 if TYPE_CHECKING:

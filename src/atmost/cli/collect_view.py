@@ -14,8 +14,8 @@ from atmost.cli.output import account_lines, clock_time, harmless, places
 from atmost.collector.daemon import CollectorDaemon
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.senders import SenderRow, SenderTable
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from atmost.heartbeats import Change
 
 _MOST_LINES: Final = 20

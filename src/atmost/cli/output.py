@@ -13,8 +13,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from atmost.core.escapes import HARMFUL
-from atmost.core.escapes import harmless as harmless  # noqa: PLC0414  commands have all that shows from here
+from atmost.core.accounts import Ledger, MergedLedger, SessionLedger
 from atmost.core.events import (
     ClockAlarm,
     DatagramRefused,
@@ -28,8 +27,8 @@ from atmost.core.events import (
     SessionEvicted,
     SessionOpened,
 )
-from atmost.core.ledger import Ledger, SessionLedger
-from atmost.core.merging import MergedLedger
+from atmost.core.names import HARMFUL
+from atmost.core.names import harmless as harmless  # noqa: PLC0414  commands have all that shows from here
 
 _ROWS: Final = 20
 """Senders listed in an account; the busiest."""

@@ -16,7 +16,7 @@ from atmost.agent.lines import Line, LineSplitter
 from atmost.cli.options import audience_option, key_file_option, max_datagram_option, too_large, url_option, utf8
 from atmost.cli.output import refused_line, to_json
 from atmost.cli.stopping import Stop, stopping
-from atmost.core.ledger import SenderStats
+from atmost.core.accounts import SenderStats
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.sender import Sender

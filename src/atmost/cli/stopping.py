@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from atmost.endpoint.signals import ended_by_signals
+from atmost.endpoint.serving import ended_by_signals
 
 
 class Stop:

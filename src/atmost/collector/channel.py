@@ -17,8 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from atmost.collector.state.state import CollectorState
+from atmost.core.accounts import Ledger
 from atmost.core.events import Arrival, Message, Session, SessionClosed, Tail
-from atmost.core.ledger import Ledger
 
 SUBJECTS: Final = ("metrics.>", "logs.>", "heartbeats.>")
 _BUFFER: Final = 8 << 20

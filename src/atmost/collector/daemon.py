@@ -22,8 +22,7 @@ from atmost.collector.options import CollectorOptions, meaning_of, parse_place, 
 from atmost.collector.receiving import Receiving
 from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
-from atmost.core.ledger import Ledger
-from atmost.core.merging import merge_ledgers
+from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.endpoint.checking import find_keys
 from atmost.errors import ConfigError
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from atmost.collector.listening import Listening, OurListener
 from atmost.collector.state.state import CollectorState
-from atmost.core.ledger import Ledger
+from atmost.core.accounts import Ledger
 from atmost.transport.mailbox import Waker
 
 logger = logging.getLogger("atmost.collector")

@@ -10,10 +10,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from atmost.core.accounts import Ledger
 from atmost.core.datagram import BeaconBody
 from atmost.core.events import Event, LateArrival, Loss, Place, RefusalReason, Tail
 from atmost.core.gaps import Gap, Gaps
-from atmost.core.ledger import Ledger
 from atmost.core.limits import MAX_GAPS_TOTAL
 from atmost.core.sessions import SessionState
 

@@ -1,4 +1,4 @@
-"""Decides which subjects and patterns are well formed, and which subjects a pattern matches.
+"""Decides which subjects and patterns are well formed, which subjects a pattern matches, and which characters of a name are shown.
 
 Subjects are dotted, patterns have the wildcards of NATS: `*` stands for one token, `>` for one or more at the end.
 Pure functions, safe from any thread.
@@ -15,6 +15,8 @@ from atmost.errors import SubjectError
 MAX_SUBJECT: Final = 255
 """Bytes of UTF-8 in a subject."""
 
+HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, line separators and overrides of the writing direction."""
 _MATCHES_KEPT: Final = 4096
 _REFUSED: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
 """White space, control characters and lone surrogates: they end a NATS protocol line, or a terminal's patience."""
@@ -86,6 +88,16 @@ def overlap(one: str, other: str) -> bool:
         if token != counterpart and "*" not in (token, counterpart):
             return False
     return len(mine) == len(yours)
+
+
+def legible(text: str) -> str:
+    """Returns `text` with every undecodable byte replaced by a question mark: names of programs, hosts and files may hold such bytes."""
+    return text.encode(errors="replace").decode()
+
+
+def harmless(text: str) -> str:
+    """Returns `text` with control characters and direction overrides shown as escapes."""
+    return HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _check_tokens(subject: object) -> str:

@@ -11,8 +11,10 @@ Bytes and time in, events out; not thread-safe, one caller at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from atmost.core.accounts import Ledger
 from atmost.core.booking import Books
 from atmost.core.datagram import (
     FLAG_ENCRYPTED,
@@ -40,16 +42,52 @@ from atmost.core.events import (
     SessionEvicted,
     SessionOpened,
 )
-from atmost.core.ledger import Ledger
-from atmost.core.limits import IMPLAUSIBLE_JUMP, MAX_MESSAGES, VICTIM_SILENCE
-from atmost.core.parameters import ReceiverOptions
+from atmost.core.limits import GRACE, IMPLAUSIBLE_JUMP, MAX_MESSAGES, MAX_SESSIONS, VICTIM_SILENCE, WINDOW
 from atmost.core.seal import NO_KEY, Keyring, no_keys
 from atmost.core.sessions import SessionState, SessionTable
 from atmost.core.shards import Shards, shard_of
-from atmost.core.suspects import Suspects
 from atmost.core.window import Verdict
+from atmost.errors import OptionError
 
 _IN_FLIGHT_US: Final = 1_000_000
+MAX_SUSPECTS: Final = 64
+"""Senders remembered for their clocks."""
+_CLOCK_REFUSALS: Final = {
+    RefusalReason.FUTURE: ClockTrouble.SENDER_AHEAD,
+    RefusalReason.BOOT_QUARANTINE: ClockTrouble.SENDER_BEHIND,
+    RefusalReason.BELOW_FLOOR: ClockTrouble.SENDER_BEHIND,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverOptions:
+    """The parameters of the guarantee; each is a trade-off."""
+
+    future_bound: float
+    """F, seconds: how far a sender's clock may be ahead. Larger accepts worse clocks and lengthens the start by as much."""
+    clock_guard: float
+    """G, seconds: how far this clock may be set back between two starts, in total. Larger survives more and lengthens the start."""
+    window: int = WINDOW
+    """W, datagrams: how far behind the highest number one may arrive. Larger tolerates more reordering; W/8 bytes a lossy session."""
+    max_sessions: int = MAX_SESSIONS
+    """N: sessions remembered. Larger keeps more senders apart; about 1 KB each."""
+    grace: float = GRACE
+    """Seconds before missing is called lost, at the earliest. Larger calls fewer reordered datagrams lost, and tells of loss later."""
+    max_age: float | None = None
+    """L, seconds: older datagrams are refused as `expired`; None accepts any age. A policy of freshness, not of safety."""
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range."""
+        for name, low in (("future_bound", 0.0), ("clock_guard", 0.0), ("grace", 0.0)):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and low <= value <= 86_400):
+                raise OptionError(name, value, f"seconds from {low:g} to 86400")
+        for name in ("window", "max_sessions"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and 1 <= value <= 1 << 24):
+                raise OptionError(name, value, f"a whole number from 1 to {1 << 24}")
+        if self.max_age is not None and not (isinstance(self.max_age, (int, float)) and 0 < self.max_age <= 1e9):
+            raise OptionError("max_age", self.max_age, "seconds above 0, or None")
 
 
 class ReceiverCore:
@@ -83,7 +121,7 @@ class ReceiverCore:
         self._alarms: Episodes[tuple[ClockTrouble, Session | None]] = Episodes()
         self._overflows: Episodes[Session] = Episodes()
         self._clock_seconds = 0.0
-        self._suspects = Suspects()
+        self._suspects = _Suspects()
         # What was sent during the start is refused and no sign of a wrong clock.
         self._usual_lag_us = self._table.boot_floor - wall_us + _IN_FLIGHT_US
 
@@ -311,7 +349,7 @@ class ReceiverCore:
 
     def _suspect(self, reason: RefusalReason, datagram: bytes, header: Header, now: float, wall_us: int) -> list[Event]:
         """Names a sender that cannot open a session because of its clock (R18)."""
-        found = self._suspects.look(reason, datagram, header, self._keys)
+        found = self._suspects.identify(reason, datagram, header, self._keys)
         lag_us = wall_us - header[7]
         if found is None:
             return []
@@ -325,6 +363,50 @@ class ReceiverCore:
         self._clock_seconds = seconds
         report = self._alarms.note((trouble, session), now)
         return [ClockAlarm(trouble, report, session, seconds)] if report else []
+
+
+class _Suspects:
+    """Names the senders whose clocks cause refusals (R18): their datagrams never open a session, so nothing else would name them.
+
+    Only what a sender says in a beacon whose tag fits is used, and only for reports: no decision depends on it.
+    At most `MAX_SUSPECTS` are remembered; when there are more, all are forgotten at once.
+    """
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        self._sessions: dict[bytes, Session] = {}
+
+    def identify(
+        self, reason: RefusalReason, datagram: bytes, header: Header, keys: Keyring
+    ) -> tuple[ClockTrouble, Session] | None:
+        """Returns whose clock may be wrong and how, when a refused datagram shows it; else None.
+
+        Args:
+            reason: why it was refused; only those that compare clocks matter.
+            datagram, header: what was refused.
+            keys: to check the tag of a beacon, before its name is taken.
+        """
+        trouble = _CLOCK_REFUSALS.get(reason)
+        if trouble is None:
+            return None
+        session = self._sessions.get(datagram[2:20]) or self._introduce(datagram, header, keys)
+        return None if session is None else (trouble, session)
+
+    def _introduce(self, datagram: bytes, header: Header, keys: Keyring) -> Session | None:
+        if header[1] & 15 == Kind.DATA:
+            return None
+        key = datagram[2:20]
+        body = keys[header[2]](key).open(datagram)
+        beacon = None if body is None else unpack_beacon(body)
+        if beacon is None:
+            return None
+        session = Session(key, header[3])
+        session.name, session.host, session.pid = beacon.name, beacon.host, beacon.pid
+        if len(self._sessions) >= MAX_SUSPECTS:
+            self._sessions.clear()
+        self._sessions[key] = session
+        return session
 
 
 def _confirms(claim: tuple[int, int], sequence: int, prior: int) -> bool:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from atmost.core.accounts import SenderStats
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon, pack_messages
-from atmost.core.escapes import legible
 from atmost.core.events import DropReason
-from atmost.core.ledger import SenderStats
 from atmost.core.limits import (
     BEACON_AFTER_DATA,
     BEACON_GROWTH,
@@ -26,12 +26,15 @@ from atmost.core.limits import (
     BEACON_UNDER_LOAD,
     MAGIC,
     MAX_COUNT,
+    MAX_DATAGRAM,
     MAX_NAME,
+    MIN_DATAGRAM,
     OVERHEAD,
     VERSION,
 )
-from atmost.core.parameters import SenderOptions
+from atmost.core.names import legible
 from atmost.core.seal import NO_KEY, SealFactory
+from atmost.errors import OptionError
 
 NOT_NOW: Final = "EAGAIN"
 """What a transport answers when it cannot take a datagram at this moment: a certain refusal (R6)."""
@@ -40,6 +43,36 @@ _HELD_RETRY: Final = 0.001
 """A held datagram is offered again this often, seconds."""
 _IMMEDIATE_EVERY: Final = 0.000_25
 """A lone message leaves at once, but waking an idle receiver costs 11 µs: at most one such datagram in this time, seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """What a sender's user can choose; each is a trade-off."""
+
+    linger: float = 0.005
+    """Seconds a message may wait for company. Larger fills datagrams better and delays more; 0: every message alone, at once."""
+    max_datagram: int | None = None
+    """Bytes of one datagram, headers included; None takes what the path allows. Larger costs less a message and loses more at once."""
+    max_bytes_per_second: float | None = None
+    """Pacing of the datagrams' bytes; None sends as fast as asked. What does not fit is dropped and counted as `pacing`."""
+    max_buffer: int = 262_144
+    """Bytes that may wait while the transport cannot take them. Larger survives longer stalls, and sends older messages after them."""
+    max_hold: float = 1.0
+    """Seconds a numbered datagram waits for a transport that says "not now"; then it is counted as refused."""
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range."""
+        for name in ("linger", "max_hold"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value <= 60):
+                raise OptionError(name, value, "seconds from 0 to 60")
+        size, rate, buffer = self.max_datagram, self.max_bytes_per_second, self.max_buffer
+        if size is not None and not (isinstance(size, int) and MIN_DATAGRAM <= size <= MAX_DATAGRAM):
+            raise OptionError("max_datagram", size, f"bytes from {MIN_DATAGRAM} to {MAX_DATAGRAM}")
+        if rate is not None and not (isinstance(rate, (int, float)) and rate >= 1):
+            raise OptionError("max_bytes_per_second", rate, "bytes per second, at least 1, or None")
+        if not (isinstance(buffer, int) and MIN_DATAGRAM <= buffer <= 1 << 30):
+            raise OptionError("max_buffer", buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
 
 
 class Outgoing:

@@ -7,10 +7,10 @@ After Liskov, Shrira and Wroclawski 1991; the victim's choice is ours and does n
 
 from __future__ import annotations
 
+from atmost.core.accounts import SessionAccount, SessionLedger
 from atmost.core.datagram import BeaconBody
 from atmost.core.events import Session, Tail
 from atmost.core.gaps import Gaps
-from atmost.core.ledger import SessionAccount, SessionLedger
 from atmost.core.limits import SILENT_INTERVALS, VICTIM_DATAGRAMS, VICTIM_SILENCE
 from atmost.core.seal import Seal
 from atmost.core.window import ReplayWindow

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Message
-from atmost.core.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

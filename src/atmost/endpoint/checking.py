@@ -9,8 +9,8 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from atmost.core.escapes import legible
 from atmost.core.keys import Key, KeyMode, parse_key, require_encryption
+from atmost.core.names import legible
 from atmost.errors import InvalidKey, OptionError
 from atmost.transport.holder import this_program
 

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Final
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message, Session, SessionEvicted
 from atmost.core.keys import keyring
-from atmost.core.ledger import Ledger
 from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import no_keys
 from atmost.core.shards import Shards
 from atmost.endpoint.checking import KeyText, check_audience, find_keys

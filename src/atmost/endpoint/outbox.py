@@ -25,9 +25,8 @@ from typing import Final
 
 from atmost.core.events import DropReason
 from atmost.core.limits import OVERHEAD
-from atmost.core.parameters import SenderOptions
 from atmost.core.seal import SealFactory
-from atmost.core.sending import NOT_NOW, SenderCore
+from atmost.core.sending import NOT_NOW, SenderCore, SenderOptions
 from atmost.endpoint.flusher import Flusher
 from atmost.transport.base import Outlet
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message
-from atmost.core.ledger import Ledger
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.names import matcher
 from atmost.endpoint.checking import KeyText, check_handler

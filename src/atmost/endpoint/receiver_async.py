@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message
-from atmost.core.ledger import Ledger
 from atmost.core.names import matcher
 from atmost.endpoint.checking import KeyText, check_handler
 from atmost.endpoint.intake import Intake

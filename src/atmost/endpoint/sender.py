@@ -14,13 +14,13 @@ import weakref
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
 from atmost.core.keys import sealing
-from atmost.core.ledger import SenderStats
 from atmost.core.limits import GOODBYES
 from atmost.core.names import check_subject
-from atmost.core.parameters import SenderOptions
+from atmost.core.sending import SenderOptions
 from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.ending import at_end

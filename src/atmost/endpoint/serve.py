@@ -6,11 +6,10 @@ import threading
 from collections.abc import Iterable
 from typing import Final, Unpack
 
-from atmost.core.ledger import Ledger
+from atmost.core.accounts import Ledger
 from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
-from atmost.endpoint.serving import Handler, Serving
-from atmost.endpoint.signals import ended_by_signals
+from atmost.endpoint.serving import Handler, Serving, ended_by_signals
 from atmost.endpoint.workers import Workers
 
 _TURN: Final = 0.1

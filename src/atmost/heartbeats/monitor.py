@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message, QueueOverflow, Session, SessionClosed, SessionEvicted
-from atmost.core.ledger import Ledger
 from atmost.core.names import check_subject
 from atmost.endpoint.checking import check_receiver
 from atmost.errors import OptionError

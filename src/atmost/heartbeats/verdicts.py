@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from atmost.core.escapes import harmless
+from atmost.core.names import harmless
 
 
 class HeartbeatState(StrEnum):

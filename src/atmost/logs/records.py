@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from atmost.core.escapes import harmless
 from atmost.core.events import Session
+from atmost.core.names import harmless
 
 
 class GapReason(StrEnum):

@@ -8,9 +8,8 @@ import pytest
 from atmost.collector.api import shapes
 from atmost.collector.state.listing import SeriesList
 from atmost.collector.state.series import QueryAnswer
+from atmost.core.accounts import Ledger, SessionLedger, merge_ledgers, retire
 from atmost.core.events import Tail
-from atmost.core.ledger import Ledger, SessionLedger
-from atmost.core.merging import merge_ledgers, retire
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 
 URL = "udp://127.0.0.1:7140"

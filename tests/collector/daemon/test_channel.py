@@ -3,8 +3,8 @@
 import pytest
 
 from atmost.collector.channel import WorkerChannel, _Parcel
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import SessionClosed, Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from tests.collector.scene import T0, make_state, message, session
 
 

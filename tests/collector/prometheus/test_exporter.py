@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from atmost.collector.prometheus.names import label_names, metric_name
 from atmost.collector.prometheus.user_metrics import boundaries
 from atmost.collector.state.records import Gap
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import ClockTrouble, Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from atmost.metrics.buckets import Buckets
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 from tests.collector.state.test_series import Registry

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from atmost.collector.prometheus.sender_totals import OTHER, PLACES, SenderTotals
 from atmost.collector.state.senders import SenderTable
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Tail
-from atmost.core.ledger import Ledger, SessionLedger
 
 SOCKET, FLIGHT, QUEUE = PLACES
 STEPS = st.lists(

@@ -3,8 +3,8 @@
 import pytest
 
 from atmost.collector.state.senders import SenderTable, totals
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import ClockAlarm, ClockTrouble, Tail
-from atmost.core.ledger import Ledger, SessionLedger
 from tests.collector.scene import session
 
 

@@ -2,8 +2,8 @@
 
 from atmost.collector.options import CollectorOptions
 from atmost.collector.state.state import CollectorState
+from atmost.core.accounts import Ledger
 from atmost.core.events import ClockAlarm, ClockTrouble
-from atmost.core.ledger import Ledger
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
 
 

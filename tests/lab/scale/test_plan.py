@@ -5,9 +5,8 @@ import math
 import pytest
 
 from atmost.core.datagram import encode_message
-from atmost.core.parameters import SenderOptions
 from atmost.core.seal import NO_KEY, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.errors import OptionError
 from atmost.lab.scale import Costs, Load, measure_costs, plan
 from atmost.lab.scale.plan import beacons_per_second

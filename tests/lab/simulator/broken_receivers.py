@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from atmost.core.accounts import Ledger
 from atmost.core.datagram import Header, Kind, read_header
 from atmost.core.events import Event
-from atmost.core.ledger import Ledger
 from atmost.core.limits import HEADER, TAG
-from atmost.core.parameters import ReceiverOptions
+from atmost.core.receiving import ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, Keyring
 from atmost.core.sessions import SessionState, SessionTable
 from atmost.core.window import ReplayWindow, Verdict

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from atmost.core.parameters import ReceiverOptions, SenderOptions
+from atmost.core.receiving import ReceiverOptions
+from atmost.core.sending import SenderOptions
 from atmost.lab.faults import LinkFaults
 from atmost.lab.simulator.parameters import Chances, Parameters, draw
 from atmost.lab.simulator.running import Run, simulate

@@ -21,8 +21,7 @@ from atmost.collector.state.logtail import LogFilter, Page, look_up
 from atmost.collector.state.senders import SenderRow, totals
 from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
-from atmost.core.ledger import Ledger
-from atmost.core.merging import MergedLedger
+from atmost.core.accounts import Ledger, MergedLedger
 
 Clock = Callable[[], float]
 _LEDGER_FIELDS: Final = tuple(

@@ -15,8 +15,8 @@ from operator import sub
 from typing import Final, NamedTuple
 
 from atmost.collector.state.senders import SenderRow
+from atmost.core.accounts import Account, Ledger, SessionLedger
 from atmost.core.events import Place, Tail
-from atmost.core.ledger import Account, Ledger, SessionLedger
 
 OTHER: Final = "other"
 """Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Event
-from atmost.core.ledger import Ledger
 from atmost.heartbeats import Change, HeartbeatMonitor, HeartbeatState, HeartbeatStatus
 
 STATES: Final = ("up", "late", "suspect", "down", "stopped", "unknown")

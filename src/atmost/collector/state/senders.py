@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import ClockAlarm, ClockTrouble, RefusalReason, Tail
-from atmost.core.ledger import Ledger, SessionLedger
 
 _MAX_WARNINGS: Final = 1024
 _CLOCKS: Final = {

@@ -21,9 +21,8 @@ from atmost.collector.state.ourlogs import OurLogs
 from atmost.collector.state.rejected import RejectedSamples, Sample
 from atmost.collector.state.senders import SenderTable
 from atmost.collector.state.statsd import StatsdState
+from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import ClockAlarm, Event, Message
-from atmost.core.ledger import Ledger
-from atmost.core.merging import merge_ledgers
 from atmost.ingest.pickled import ADVICE
 from atmost.ingest.rejected import Rejected
 from atmost.ingest.statsd import StatsdDatagram

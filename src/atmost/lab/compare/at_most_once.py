@@ -15,10 +15,9 @@ from typing import ClassVar, Final
 from atmost.core.datagram import encode_message
 from atmost.core.events import Event, LateArrival, Loss, Message
 from atmost.core.limits import GOODBYES, GRACE
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.lab.compare.faults import Copy, Crash, Purpose
 from atmost.lab.compare.network import Network
 from atmost.lab.compare.options import CompareOptions

@@ -14,10 +14,9 @@ from typing import Final
 
 from atmost.core.datagram import encode_message
 from atmost.core.limits import OVERHEAD
-from atmost.core.parameters import ReceiverOptions, SenderOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.transport.base import NETWORK_DATAGRAM
 
 _EPOCH_US: Final = 1_800_000_000_000_000

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Message
-from atmost.core.ledger import Ledger, SessionLedger
-from atmost.core.parameters import ReceiverOptions
-from atmost.core.receiving import ReceiverCore
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.transport.base import NETWORK
 
 _OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)

@@ -7,9 +7,8 @@ from random import Random
 from typing import Final
 
 from atmost.core.datagram import encode_message
-from atmost.core.parameters import SenderOptions
 from atmost.core.seal import NO_KEY, no_keys
-from atmost.core.sending import SenderCore
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.transport.base import NETWORK_DATAGRAM
 
 SLOTS: Final = 20

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atmost.core.accounts import Account, Ledger, SessionLedger
 from atmost.core.events import Place, Tail
-from atmost.core.ledger import Account, Ledger, SessionLedger
 from atmost.lab.simulator.incarnation import Incarnation
 from atmost.lab.simulator.tape import Tape
 from atmost.lab.simulator.violations import ViolationKind

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from atmost.core.parameters import ReceiverOptions, SenderOptions
+from atmost.core.receiving import ReceiverOptions
+from atmost.core.sending import SenderOptions
 from atmost.lab.faults import LinkFaults
 
 RECEIVER: Final = "r"

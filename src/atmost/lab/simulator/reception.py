@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import Message
-from atmost.core.ledger import Ledger
 from atmost.core.limits import HEADER, TAG
 from atmost.core.seal import no_keys
 from atmost.lab.simulator import coverage

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from atmost.core.accounts import Ledger
 from atmost.core.events import ClockTrouble
-from atmost.core.ledger import Ledger
 from atmost.core.limits import EPISODE
 from atmost.lab.forwarding import LinkAccount
 from atmost.lab.simulator import coverage

@@ -11,7 +11,7 @@ from collections import Counter
 
 from atmost.core.datagram import Kind
 from atmost.core.events import RefusalReason
-from atmost.core.parameters import ReceiverOptions
+from atmost.core.receiving import ReceiverOptions
 from atmost.core.shards import shard_of
 from atmost.lab.simulator.tape import Facts
 

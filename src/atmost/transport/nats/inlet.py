@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from atmost.core.escapes import legible
+from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse, BindError, OptionError

@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from atmost.core.escapes import legible
 from atmost.core.limits import EPISODE, MAX_DATAGRAM
+from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
 from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, Address, wall_clock

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from atmost.core.escapes import harmless
+from atmost.core.names import harmless
 from atmost.core.shards import Shards
 from atmost.errors import OptionError
 

@@ -8,7 +8,9 @@ Unknown is reported as unknown (`tail_unknown`), never as 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from atmost.core.events import Place, Tail
@@ -101,6 +103,35 @@ class Ledger(Account):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergedLedger(Ledger):
+    """The account of several workers as if they were one receiver (R17, R20); messages, unless the field says otherwise.
+
+    A worker that is replaced is forgotten like an evicted session: its figures stay in the totals, and its sessions leave the list.
+    The incarnation after it takes them up again, so their earlier messages are in its `sent` and `before_join` once more.
+    What a killed worker did after its last report is in no figure.
+    What it had pending or queued at that report is `unknown`, neither delivered nor lost.
+    """
+
+    workers: int = 0
+    """Workers that run now."""
+    replaced: int = 0
+    """Workers that ended without being asked; another incarnation takes each one's place."""
+    killed: int = 0
+    """Workers that ended without their last account: what they did after their last report is in no figure."""
+    unknown: int = 0
+    """Pending when a worker that is gone said its last word, or queued when it was killed: what became of them is not known."""
+
+    def balanced(self) -> bool:
+        """R20 for all workers together and each of their sessions."""
+        known = self.delivered + self.queued + self.overflow + self.discarded + self.pending + self.lost
+        return (
+            self.datagrams_in == self.accepted + sum(self.refused.values())
+            and self.sent - self.before_join == known + self.unknown
+            and all(session.balanced() for session in self.sessions)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SenderStats:
     """What became of the messages given to `send()`: `offered = dropped + open + handed_over + refused` (R20)."""
@@ -115,6 +146,39 @@ class SenderStats:
     """Given to the transport, once each."""
     refused: dict[str, int] = field(default_factory=dict)
     """Numbered and refused at the hand-over, by the errno's name; the receiver sees these as a gap."""
+
+
+def merge_ledgers(ledgers: Iterable[Ledger]) -> MergedLedger:
+    """Adds accounts of receivers that have no session in common: counts are summed, by name where they have names.
+
+    Args:
+        ledgers: any number; a figure that one of them does not know is not known of all.
+    """
+    parts = list(ledgers)
+    merged: dict[str, Any] = {}
+    for figure in fields(MergedLedger):
+        values = [getattr(part, figure.name) for part in parts if hasattr(part, figure.name)]
+        if values:
+            merged[figure.name] = _sum(values)
+    return MergedLedger(**merged)
+
+
+def retire(ledger: Ledger, *, killed: bool) -> MergedLedger:
+    """What stays in the account of a worker that another has replaced.
+
+    Args:
+        ledger: its last word.
+        killed: whether that was a report, after which it went on, and not the account with which it closed.
+    """
+    return replace(
+        merge_ledgers([ledger]),
+        sessions=[],
+        pending=0,
+        queued=0,
+        tail_unknown=0,
+        killed=int(killed),
+        unknown=ledger.pending + ledger.queued,
+    )
 
 
 class SessionAccount:
@@ -184,3 +248,15 @@ class SessionAccount:
             "before_join": self.origin,
             "refused": dict(self.refused or {}),
         }
+
+
+def _sum(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, dict):
+        total: Counter[str] = Counter()
+        for value in values:
+            total.update(value)
+        return dict(total)
+    if isinstance(first, list):
+        return [row for value in values for row in value]
+    return None if None in values else sum(values)

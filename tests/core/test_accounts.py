@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from atmost.core.ledger import Ledger, SessionAccount
+from atmost.core.accounts import Ledger, SessionAccount
 from tests.core.twins import Receiving
 
 BALANCED = {
