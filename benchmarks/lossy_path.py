@@ -6,8 +6,7 @@ import threading
 from random import Random
 
 from atmost.lab.faults import PASSED, FaultRules, LinkFaults, Overruled
-from atmost.lab.forwarding import LinkAccount
-from atmost.lab.link import Link
+from atmost.lab.link import Link, LinkAccount
 
 
 class LossyPath:

@@ -3,7 +3,6 @@
 `rules.py` prints two tables. The first tells what is taken out of the code and which test then fails, from `mutants.toml`.
 The second tells which tests cite a rule (`test_r12_…`, "R12", "R10–R13") in their names, docstrings or parameters.
 A class's citations hold for its tests. A module whose docstring cites a rule is listed, but holds nothing by that.
-`rules.py --write` puts the same tables into the page, between its markers.
 `rules.py --results REPORT` prints the second table and the fault matrix of the page with a column of results, from the
 report that `pytest --junitxml=REPORT` has written.
 `rules.py --check` fails when no test cites a rule that is built, or when the page names a test that is not there.
@@ -31,7 +30,6 @@ _HEADING = re.compile(r"^#+ (R\d+a?) (.+?)(?: \((not built|partly built)\))?$", 
 _CITED = re.compile(r"(?<![A-Za-z0-9])R(\d{1,2})(a?)(?:[–-]R(\d{1,2}))?(?![A-Za-z0-9])")
 _NAMED = re.compile(r"(?:^|_)r(\d{1,2})(a?)(?=_|$)")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-_RULES_BEGIN, _RULES_END = "<!-- rules -->\n", "<!-- end of rules -->"
 _FAULTS_BEGIN, _FAULTS_END = "<!-- faults -->\n", "<!-- end of faults -->"
 
 Results = Mapping[str, Counter[str]]
@@ -66,7 +64,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="fail when a built rule is cited by no test")
-    what.add_argument("--write", action="store_true", help="put the table of rules into the page")
     what.add_argument("--results", metavar="REPORT", type=Path, help="a JUnit report: add a column of results")
     options = parser.parse_args(arguments)
     page = PAGE.read_text(encoding="utf-8")
@@ -75,18 +72,12 @@ def main(arguments: Sequence[str]) -> int:
         faults = list(check(page, tests))
         print("\n".join(faults) if faults else "every rule that is built is cited by a test")
         return 1 if faults else 0
-    lines = [*mutants_table(), "", *rules_table(page, tests, None)]
-    table = "".join(f"{line}\n" for line in lines)
-    if options.write:
-        before, _, rest = page.partition(_RULES_BEGIN)
-        _, _, after = rest.partition(_RULES_END)
-        PAGE.write_text(f"{before}{_RULES_BEGIN}\n{table}\n{_RULES_END}{after}", encoding="utf-8")
-    elif options.results:
+    if options.results:
         results = read_results(options.results)
         print("\n".join(rules_table(page, tests, results)), end="\n\n")
         print("\n".join(faults_table(page, results)))
     else:
-        print(table, end="")
+        print("\n".join([*mutants_table(), "", *rules_table(page, tests, None)]))
     return 0
 
 
@@ -104,7 +95,7 @@ def check(page: str, tests: Sequence[Test]) -> Iterator[str]:
     there = {test.id for test in tests}
     for path, name in dict.fromkeys(_TEST.findall(page)):
         if f"{path}::{name}" not in there:
-            yield f"{path}::{name}: {PAGE.name} names it, and it is not there (rules.py --write mends the table of rules)"
+            yield f"{path}::{name}: {PAGE.name} names it, and it is not there"
 
 
 def find_rules(page: str) -> list[Rule]:

@@ -1,4 +1,4 @@
-"""`atmost lab compare` and `atmost lab explain`: what they print, write and refuse."""
+"""`atmost lab compare`: what it prints, writes and refuses."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ def test_a_sweep_with_everything_written(commands, tmp_path):
     """Tables, a verdict on theory, and the files it names."""
     done = commands(
         *("lab", "compare", "--sweep", "ack-loss=0:0.4:3", "--messages", 200),
-        *("--json", tmp_path / "f.json", "--plot", tmp_path / "plots", "--html", tmp_path / "r.html"),
+        *("--json", tmp_path / "f.json", "--plot", tmp_path / "plots"),
     )
     assert done.status == 0
     assert "ack loss  at-most-once" in done.out
@@ -50,7 +50,6 @@ def test_a_sweep_with_everything_written(commands, tmp_path):
     told = json.loads((tmp_path / "f.json").read_text())
     assert told["sweep"] == "ack_loss"
     assert [point["options"]["ack_loss"] for point in told["points"]] == [0.0, 0.2, 0.4]
-    assert "<svg" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,6 @@ def test_what_cannot_be_run_is_refused_in_one_line(commands, words, said):
     [
         ("--plot", "file", "file: File exists"),
         ("--json", "none/f.json", "none/f.json: No such file or directory"),
-        ("--html", "none/r.html", "none/r.html: No such file or directory"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_told_before_the_run(commands, tmp_path, option, name, said):
@@ -95,11 +93,10 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(commands, tmp_path
     assert said in done.err
 
 
-@pytest.mark.parametrize("option", ["--plot", "--html"])
-def test_without_matplotlib_the_extra_is_named_before_the_run(commands, monkeypatch, tmp_path, option):
+def test_without_matplotlib_the_extra_is_named_before_the_run(commands, monkeypatch, tmp_path):
     """Not after minutes of comparing."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    done = commands("lab", "compare", option, tmp_path / "there")
+    done = commands("lab", "compare", "--plot", tmp_path / "there")
     assert (done.status, done.out) == (1, "")
     assert "pip install 'atmost[lab]'" in done.err
 
@@ -170,27 +167,3 @@ def test_a_narrow_terminal_cuts_no_figure(width, monkeypatch, capsys):
     assert "…" not in shown
     assert all(cell in shown for row in table.rows for cell in row[1:])
     assert ("│" in shown) == (width >= 64)
-
-
-def test_a_life_is_explained_under_all_guarantees(commands):
-    """Each with its own diagram."""
-    done = commands("lab", "explain", "--fault", "ack-lost")
-    assert done.status == 0
-    heads = [line for line in done.out.splitlines() if line.endswith(": ack-lost")]
-    assert heads == ["at-most-once: ack-lost", "at-least-once: ack-lost", "exactly-once: ack-lost"]
-    assert "processes it, time 2" in done.out
-
-
-def test_one_guarantee_and_a_fault_by_its_other_name(commands):
-    """What many call a packet is a datagram here."""
-    done = commands("lab", "explain", "--guarantee", "at-most-once", "--fault", "packet-dropped")
-    assert done.out.startswith("at-most-once: datagram-dropped\n")
-    assert "at-least-once" not in done.out
-    assert commands("lab", "explain", "--guarantee", "at-most-once").out == done.out
-
-
-def test_an_unknown_fault_is_refused(commands):
-    """With those there are."""
-    done = commands("lab", "explain", "--fault", "fire")
-    assert (done.status, done.out) == (2, "")
-    assert "crash-before" in done.err

@@ -128,9 +128,7 @@ def test_a_full_disk_under_the_output():
 
 
 @pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-"])
-@pytest.mark.parametrize(
-    "words", ["lab compare --messages 50", "lab scale --fleet 2", "lab simulate --seed 1", "lab explain"]
-)
+@pytest.mark.parametrize("words", ["lab compare --messages 50", "lab scale --fleet 2", "lab simulate --seed 1"])
 def test_closed_outputs_change_nothing(words, closing):
     """As services and cron jobs may have them: the work is done, what is open gets all of it, and the status is the same."""
     done = subprocess.run(

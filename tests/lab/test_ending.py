@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from atmost.lab.ending import StopSignals, watch_input
+from atmost.lab.process import StopSignals, watch_input
 
 
 @pytest.fixture

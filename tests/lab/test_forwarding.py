@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.lab.faults import DROPPED, PASSED, Verdict
-from atmost.lab.forwarding import LinkAccount, LinkCore, messages_in
+from atmost.lab.link import LinkAccount, LinkCore, messages_in
 from tests.lab.scripted import Script, data, number_of
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from atmost.lab.faults import DROPPED, LinkFaults
-from atmost.lab.forwarding import LinkAccount, LinkCore
-from atmost.lab.journal import LinkJournal
+from atmost.lab.link import LinkAccount, LinkCore
+from atmost.lab.process import LinkJournal
 from tests.lab.scripted import Script, data
 
 LINE = re.compile(

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from atmost.lab.faults import FaultRules, LinkFaults
-from atmost.lab.link import main
+from atmost.lab.process import main
 from tests.lab.scripted import BOUND, data, number_of
 
 
@@ -20,7 +20,7 @@ def start():
     processes = []
 
     def run(*arguments: str, code: str | None = None) -> tuple[subprocess.Popen[str], dict[str, object]]:
-        program = ["-c", code] if code else ["-m", "atmost.lab.link"]
+        program = ["-c", code] if code else ["-m", "atmost.lab.process"]
         process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             stdin=subprocess.PIPE,
@@ -86,7 +86,7 @@ def test_a_process_ends_by_ctrl_c_and_when_its_standard_input_does(start, sink, 
     """The latter so that no link outlives the process that started it."""
     code = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from atmost.lab.link import main\nsys.exit(main())"
+        "from atmost.lab.process import main\nsys.exit(main())"
     )
     process, ready = start("--target", sink.url, code=code)
     source.sendto(data(4), at(ready["url"]))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from atmost.lab.sockets import ask_receive_buffer, kernel_drops, resolve
+from atmost.lab.link import ask_receive_buffer, kernel_drops, resolve
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def link(scene, network):
     def start(**faults):
         flags = [text for name, value in faults.items() for text in (f"--{name.replace('_', '-')}", str(value))]
         arguments = ("--bind", LINK_URL, "--target", URL, "--seed", "11", *flags)
-        child = scene.child("atmost.lab.link", *arguments, prefix=network.receiver.prefix)
+        child = scene.child("atmost.lab.process", *arguments, prefix=network.receiver.prefix)
         assert child.line()["url"] == LINK_URL
 
         def end():

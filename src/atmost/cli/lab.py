@@ -12,9 +12,8 @@ from typing import Final
 import click
 
 from atmost.cli.lab_compare import compare
-from atmost.cli.lab_explain import explain
 from atmost.cli.lab_scale import scale
-from atmost.lab.simulator import (
+from atmost.lab.guarantee import (
     BEYOND_GUARD,
     KEPT,
     STEPS,
@@ -36,7 +35,6 @@ def lab() -> None:
 
 
 lab.add_command(compare)
-lab.add_command(explain)
 lab.add_command(scale)
 
 

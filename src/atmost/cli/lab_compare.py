@@ -60,9 +60,6 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
     "--json", "json_file", metavar="FILE", help="Write every figure as JSON; - is standard output, and silent."
 )
 @click.option("--plot", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Draw PNG and SVG files there.")
-@click.option(
-    "--html", "page_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a report, all in one file."
-)
 @click.option("--real", is_flag=True, help="Over real UDP on this machine, in real time, through a link that loses.")
 def compare(
     messages: int | None,
@@ -70,7 +67,6 @@ def compare(
     sweep_text: str | None,
     json_file: str | None,
     folder: Path | None,
-    page_file: Path | None,
     real: bool,
     **given: Any,
 ) -> int:
@@ -83,7 +79,7 @@ def compare(
     Examples:
       atmost lab compare
       atmost lab compare --loss 0.2 --crash-after 0.01 --interval 1
-      atmost lab compare --sweep loss=0:0.5:11 --plot plots --html report.html
+      atmost lab compare --sweep loss=0:0.5:11 --plot plots
       atmost lab compare --messages 1000000 --json figures.json
       atmost lab compare --real --loss 0.1
     """
@@ -96,11 +92,11 @@ def compare(
     sweep = Sweep.parse(sweep_text) if sweep_text is not None else None
     points = sweep.points(options) if sweep is not None else [options]
     check_work(points)
-    if folder is not None or page_file is not None:
+    if folder is not None:
         from atmost.lab.compare import plots
 
         plots.require()
-    _claim(json_file, folder, page_file)
+    _claim(json_file, folder)
     began = time.monotonic()
     with stopping() as stop, _progress(points) as watch:
         if real or expected_work(points) >= _LONG:
@@ -116,18 +112,17 @@ def compare(
         click.echo(f"stopped: a partial result, {offered:,} of {of:,} messages", err=True)
     if json_file is not None:
         _write_json(json_file, done, field, complete=complete)
-    if folder is not None or page_file is not None:
-        _draw(done, field, folder, page_file, silent=silent)
+    if folder is not None:
+        _draw(done, field, folder, silent=silent)
     return 0 if real or all(point.agrees for point in done) else 1
 
 
-def _claim(json_file: str | None, folder: Path | None, page_file: Path | None) -> None:
+def _claim(json_file: str | None, folder: Path | None) -> None:
     """Raises OSError before the work, not after it, for what cannot be written."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    for name in (json_file, page_file):
-        if name is not None and str(name) != "-":
-            Path(name).open("ab").close()
+    if json_file is not None and json_file != "-":
+        Path(json_file).open("ab").close()
 
 
 def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None:
@@ -186,16 +181,10 @@ def _write_json(name: str, done: Sequence[Comparison], field: str | None, *, com
         Path(name).write_text(text, encoding="utf-8")
 
 
-def _draw(
-    done: Sequence[Comparison], field: str | None, folder: Path | None, page_file: Path | None, *, silent: bool
-) -> None:
-    from atmost.lab.compare import html, plots
+def _draw(done: Sequence[Comparison], field: str | None, folder: Path, *, silent: bool) -> None:
+    from atmost.lab.compare import plots
 
-    drawn = plots.draw(done, field)
-    written = plots.save(drawn, folder) if folder is not None else []
-    if page_file is not None:
-        page_file.write_text(html.page(done, field, drawn), encoding="utf-8")
-        written.append(page_file)
+    written = plots.save(plots.draw(done, field), folder)
     if not silent:
         click.echo("written: " + " ".join(map(str, written)))
 

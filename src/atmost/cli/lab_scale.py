@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from atmost.cli.options import Number
-from atmost.lab.scale import Costs, Fleet, Load, Outcome, Stage, measure_costs, plan, run_fleet
-from atmost.lab.scale.plan import HEADROOM
+from atmost.lab.fleet import Costs, Fleet, Load, Outcome, Stage, measure_costs, plan, run_fleet
+from atmost.lab.fleet.plan import HEADROOM
 
 _STAGES = (1_000, 10_000, 100_000, 1_000_000)
 _SHARE = Number(0, 1)

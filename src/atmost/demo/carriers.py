@@ -71,7 +71,7 @@ class LinkCarrier:
 
     def begin(self, collector: str) -> str:
         """Starts the link in front of the collector."""
-        self._child = Child("link", "atmost.lab.link", ["--target", collector, *self._arguments])
+        self._child = Child("link", "atmost.lab.process", ["--target", collector, *self._arguments])
         url: str = self._child.line()["url"]
         return url
 

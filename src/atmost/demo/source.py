@@ -15,7 +15,7 @@ import msgspec
 from atmost.agent.agent import Agent
 from atmost.agent.follow import Follower, FollowOptions
 from atmost.endpoint.sender import Sender
-from atmost.lab.ending import StopSignals, watch_input
+from atmost.lab.process import StopSignals, watch_input
 
 _DATAGRAM = 1432
 """As on a network, so that a message in ten, not a whole second, is lost with a datagram."""

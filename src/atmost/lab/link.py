@@ -1,33 +1,349 @@
-"""A link between two UDP addresses that loses, duplicates, delays and reorders on purpose, in user space.
+"""A link that carries datagrams one way and loses, duplicates, delays and reorders them on purpose.
 
-`Link` reads datagrams from a socket of its own and forwards them, one way, to a target; `LinkCore` decides what leaves
-when and counts it. `serve` runs a link as a process of its own until told to end: `python -m atmost.lab.link --help`.
+`LinkCore` is the link without a socket: it takes datagrams, asks the rules, and gives back the copies whose time has come.
+`Link` is the same between two UDP addresses, in user space; `python -m atmost.lab.process` runs one as a process of its own.
 
-Promise: the account says what the link really did, in datagrams and in messages; what the network refuses is counted,
-never raised; memory is bounded. Not thread-safe: one thread at a time.
+Theory of operation: each datagram received is forwarded, dropped or held, and the account counts deeds, not intentions.
+A datagram is forwarded when its first copy was sent, duplicated when the second was, and reordered when one received later
+had been sent before it. What `take_due` handed out stays held until `sent` or `refused` reports what became of it, so that
+received = forwarded + dropped + held holds between any two calls, in datagrams and in messages.
+
+Promise: memory is bounded in copies and in bytes; what the network refuses is counted, never raised.
+Not thread-safe: one thread at a time.
 """
 
-import argparse
-import dataclasses
-import json
+from __future__ import annotations
+
+import contextlib
 import math
-import os
-import secrets
 import selectors
 import socket
+import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from random import Random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heappop, heappush
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from atmost.lab.ending import StopSignals, watch_input
-from atmost.lab.faults import FaultRules, Judge, LinkFaults
-from atmost.lab.forwarding import LinkAccount, LinkCore
-from atmost.lab.journal import LinkJournal
-from atmost.lab.sockets import ask_receive_buffer, kernel_drops, resolve
+from atmost.lab.faults import Judge, corrupted_copy
+
+_MAGIC = 0xA5
+_DATA = 1
+_MIN_LENGTH = 64
+"""Header of 48 bytes and tag of 16: nothing shorter is a datagram of ours."""
+_COUNT = slice(44, 46)
+
+
+class DropReason(StrEnum):
+    """Why the link sent no copy of a datagram."""
+
+    LOSS = "loss"
+    """A rule dropped it."""
+    PARTITION = "partition"
+    """It arrived, or its time came, during a partition."""
+    OVERFLOW = "overflow"
+    """It had to wait and the link held as much as it may."""
+    REFUSED = "refused"
+    """The socket refused every copy of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAccount:
+    """What a link really did so far.
+
+    `received = forwarded + dropped + held` holds in datagrams and in messages. Messages are those a datagram's header
+    announces; beacons and foreign datagrams have none.
+    """
+
+    received_datagrams: int
+    """Datagrams read from the link's socket."""
+    received_messages: int
+    """Messages in them."""
+    forwarded_datagrams: int
+    """Datagrams of which at least one copy was sent."""
+    forwarded_messages: int
+    """Messages in them, counted once however many copies were sent."""
+    dropped_datagrams: int
+    """Datagrams of which no copy was sent and none ever will be."""
+    dropped_messages: int
+    """Messages in them."""
+    dropped_datagrams_by_reason: dict[str, int]
+    """The same by `DropReason`, every reason present."""
+    dropped_messages_by_reason: dict[str, int]
+    """The same by `DropReason`, every reason present."""
+    held_datagrams: int
+    """Datagrams waiting for their first copy to leave."""
+    held_messages: int
+    """Messages in them."""
+    duplicated_datagrams: int
+    """Datagrams sent more than once."""
+    extra_copies: int
+    """Copies sent beyond the first of each datagram."""
+    reordered_datagrams: int
+    """Datagrams whose first copy left after the first copy of one received later."""
+    corrupted_datagrams: int
+    """Forwarded datagrams of which every copy was damaged: a receiver that checks its input must refuse them."""
+    corrupted_messages: int
+    """Messages in them: a receiver cannot have these, although they are counted as forwarded."""
+    send_errors: int
+    """Copies the socket refused."""
+    kernel_drops: int | None = None
+    """Datagrams the kernel dropped because the link's receive buffer was full, on top of those received.
+
+    The messages in them are unknown. None where the kernel does not tell.
+    """
+
+
+class Carried:
+    """A datagram and what became of its copies; opaque but for `content`, the bytes to send."""
+
+    __slots__ = ("content", "corrupted", "messages", "number", "outstanding", "sent", "waiting")
+
+    def __init__(self, content: bytes, number: int) -> None:
+        """Describe the datagram received as the link's `number`th, from 0."""
+        self.content = content
+        self.number = number
+        self.messages = messages_in(content)
+        self.corrupted = False
+        self.waiting = 0
+        """Copies not yet taken."""
+        self.outstanding = 0
+        """Copies neither sent nor given up."""
+        self.sent = 0
+
+
+class LinkCore:
+    """A link that carries datagrams one way by the verdicts of its rules."""
+
+    def __init__(self, rules: Judge, *, max_held: int = 65_536, max_held_bytes: int = 64 * 1024 * 1024) -> None:
+        """Start empty.
+
+        Args:
+            rules: Asked once for every datagram received, whatever becomes of it.
+            max_held: Copies that may wait at one time. A datagram whose waiting copies do not all fit is dropped.
+            max_held_bytes: Bytes of the datagrams that may wait at one time; copies share their datagram's.
+        """
+        if max_held < 0 or max_held_bytes < 0:
+            raise ValueError(
+                f"max_held and max_held_bytes must not be negative, got {max_held!r} and {max_held_bytes!r}"
+            )
+        self._rules = rules
+        self._max_held = max_held
+        self._max_held_bytes = max_held_bytes
+        self._partitioned = False
+        self._waiting: list[tuple[float, int, Carried]] = []  # a heap by due time, then by order of receipt
+        self._waiting_bytes = 0
+        self._order = 0
+        self._newest_sent = -1
+        self._received = _Count()
+        self._forwarded = _Count()
+        self._corrupted = _Count()
+        self._held = _Count()
+        self._dropped = {reason: _Count() for reason in DropReason}
+        self._totals: Counter[str] = Counter()
+
+    def partition(self, on: bool) -> None:  # noqa: FBT001 - a switch, and its only argument
+        """Drop everything from now on, or stop doing so. What waits is dropped if its time comes while this is on."""
+        self._partitioned = on
+
+    def receive(self, content: bytes, now: float) -> None:
+        """Take a datagram.
+
+        Args:
+            content: The datagram's bytes, of whatever protocol.
+            now: Seconds by a clock that never steps back.
+        """
+        datagram = Carried(content, self._received.datagrams)
+        self._received.add(datagram)
+        verdict = self._rules.judge()
+        if self._partitioned:
+            self._dropped[DropReason.PARTITION].add(datagram)
+        elif verdict.dropped:
+            self._dropped[DropReason.LOSS].add(datagram)
+        elif not self._has_room(datagram, sum(delay > 0 for delay in verdict.delays)):
+            self._dropped[DropReason.OVERFLOW].add(datagram)
+        else:
+            if verdict.corrupt_at is not None and content:
+                datagram.content = corrupted_copy(content, verdict.corrupt_at)
+                datagram.corrupted = True
+            datagram.outstanding = datagram.waiting = len(verdict.delays)
+            self._held.add(datagram)
+            self._waiting_bytes += len(content)
+            for delay in verdict.delays:
+                heappush(self._waiting, (now + delay, self._order, datagram))
+                self._order += 1
+
+    def next_deadline(self) -> float | None:
+        """Return when the next copy is due, in seconds of the clock given to `receive`; None if nothing waits."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def take_due(self, now: float) -> Carried | None:
+        """Return the datagram of the copy due first, if its time has come.
+
+        The caller sends the content once and then calls `sent` or `refused`.
+
+        Args:
+            now: Seconds; infinity takes whatever waits, in the order of due times.
+        """
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, datagram = heappop(self._waiting)
+            datagram.waiting -= 1
+            if not datagram.waiting:
+                self._waiting_bytes -= len(datagram.content)
+            if not self._partitioned:
+                return datagram
+            self._fail(datagram, DropReason.PARTITION)
+        return None
+
+    def sent(self, datagram: Carried) -> None:
+        """Record that a copy was sent."""
+        datagram.outstanding -= 1
+        datagram.sent += 1
+        if datagram.sent > 1:
+            self._totals["extra_copies"] += 1
+            self._totals["duplicated_datagrams"] += datagram.sent == 2
+            return
+        self._held.remove(datagram)
+        self._forwarded.add(datagram)
+        if datagram.corrupted:
+            self._corrupted.add(datagram)
+        if datagram.number < self._newest_sent:
+            self._totals["reordered_datagrams"] += 1
+        self._newest_sent = max(self._newest_sent, datagram.number)
+
+    def refused(self, datagram: Carried) -> None:
+        """Record that a copy could not be sent."""
+        self._totals["send_errors"] += 1
+        self._fail(datagram, DropReason.REFUSED)
+
+    def account(self, kernel_drops: int | None = None) -> LinkAccount:
+        """Return what the link did so far.
+
+        Args:
+            kernel_drops: What the kernel says of the socket the datagrams come from, if there is one and it says.
+        """
+        dropped_datagrams = sum(count.datagrams for count in self._dropped.values())
+        dropped_messages = sum(count.messages for count in self._dropped.values())
+        return LinkAccount(
+            received_datagrams=self._received.datagrams,
+            received_messages=self._received.messages,
+            forwarded_datagrams=self._forwarded.datagrams,
+            forwarded_messages=self._forwarded.messages,
+            dropped_datagrams=dropped_datagrams,
+            dropped_messages=dropped_messages,
+            dropped_datagrams_by_reason={str(reason): count.datagrams for reason, count in self._dropped.items()},
+            dropped_messages_by_reason={str(reason): count.messages for reason, count in self._dropped.items()},
+            held_datagrams=self._held.datagrams,
+            held_messages=self._held.messages,
+            duplicated_datagrams=self._totals["duplicated_datagrams"],
+            extra_copies=self._totals["extra_copies"],
+            reordered_datagrams=self._totals["reordered_datagrams"],
+            corrupted_datagrams=self._corrupted.datagrams,
+            corrupted_messages=self._corrupted.messages,
+            send_errors=self._totals["send_errors"],
+            kernel_drops=kernel_drops,
+        )
+
+    def _has_room(self, datagram: Carried, waiting: int) -> bool:
+        """Whether so many more copies may wait; what leaves at once always may."""
+        if not waiting:
+            return True
+        size = self._waiting_bytes + len(datagram.content)
+        return len(self._waiting) + waiting <= self._max_held and size <= self._max_held_bytes
+
+    def _fail(self, datagram: Carried, reason: DropReason) -> None:
+        """Record that a copy will not leave; with the last of them, and none sent, the datagram is dropped."""
+        datagram.outstanding -= 1
+        if not datagram.outstanding and not datagram.sent:
+            self._held.remove(datagram)
+            self._dropped[reason].add(datagram)
+
+
+class _Count:
+    """A count of datagrams and of the messages in them."""
+
+    __slots__ = ("datagrams", "messages")
+
+    def __init__(self) -> None:
+        self.datagrams = 0
+        self.messages = 0
+
+    def add(self, datagram: Carried) -> None:
+        self.datagrams += 1
+        self.messages += datagram.messages
+
+    def remove(self, datagram: Carried) -> None:
+        self.datagrams -= 1
+        self.messages -= datagram.messages
+
+
+def messages_in(datagram: bytes) -> int:
+    """Return how many messages a datagram's header announces; 0 for a beacon, a goodbye or foreign bytes.
+
+    Reads the header itself (docs/wire.md) rather than through the core's decoder: the link is a witness of what the
+    core counts, and a witness does not copy. A forged header is believed.
+    """
+    if len(datagram) < _MIN_LENGTH or datagram[0] != _MAGIC or datagram[1] & 0x0F != _DATA:
+        return 0
+    return int.from_bytes(datagram[_COUNT], "big")
+
+
+_SO_RCVBUFFORCE = 33
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=9I")
+"""linux/sock_diag.h: nine counters, the last of them (SK_MEMINFO_DROPS) the datagrams this socket dropped."""
+
+
+def resolve(option: str, url: str, *, lowest_port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return the address family and the address of a URL, for `socket.bind` and `sendto`.
+
+    Args:
+        option: What the URL is for, to name it in the error.
+        url: `udp://host:port`.
+        lowest_port: 0 where port 0, which takes a free one, is welcome, else 1.
+
+    Raises:
+        ValueError: No such URL.
+        OSError: A name that does not resolve.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "udp" or not parts.hostname or port is None or port < lowest_port:
+        raise ValueError(f"{option} must be udp://host:port with a port from {lowest_port} to 65535, got {url!r}")
+    family, _, _, _, address = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_DGRAM)[0]
+    return family, address
+
+
+def ask_receive_buffer(receiving: socket.socket, size: int) -> None:
+    """Ask for a receive buffer of so many bytes; the kernel gives what it allows."""
+    if sys.platform == "linux":
+        with contextlib.suppress(PermissionError):
+            receiving.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+            return
+    with contextlib.suppress(OSError):  # Some kernels refuse what exceeds their limit, and keep what they had.
+        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def kernel_drops(receiving: socket.socket) -> int | None:
+    """Return how many datagrams the kernel dropped instead of queueing them here; None where it does not tell.
+
+    The counter has 32 bits and wraps.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            counters = receiving.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            if len(counters) == _MEMINFO.size:
+                return int(_MEMINFO.unpack(counters)[-1])
+    return None
+
 
 _LARGEST_DATAGRAM = 65_536
 """Bytes; no UDP datagram is larger, so none is truncated."""
@@ -178,103 +494,7 @@ class Link:
                 self._core.sent(datagram)
 
 
-def serve(
-    target: str,
-    faults: LinkFaults,
-    *,
-    seed: int | None = None,
-    bind: str = "udp://127.0.0.1:0",
-    journal: Path | None = None,
-    output: TextIO | None = None,
-) -> LinkAccount:
-    """Run a link until SIGTERM, SIGINT or the end of standard input, then drain it.
-
-    Writes two JSON objects, one a line: `url`, `target` and `seed` when datagrams may come, and the account at the end.
-    Standard input ends the link only where it is a pipe or a socket, whose other end can vanish with the process that
-    holds it. A signal that is ignored at the start stays so. To be called from the main thread.
-
-    Args:
-        target: Where to forward, `udp://host:port`.
-        faults: What to do to the datagrams.
-        seed: Of the faults; None takes any, and the first line tells which.
-        bind: Where to receive, `udp://host:port`.
-        journal: A log file to append one line a second to: INFO, or WARNING when something was dropped.
-        output: Where the two lines go; None for standard output.
-
-    Returns:
-        What the link did.
-
-    Raises:
-        ValueError: An address that is no `udp://host:port`.
-        OSError: An address that cannot be had, or a journal that cannot be written.
-    """
-    output = output or sys.stdout
-    seed = secrets.randbits(32) if seed is None else seed
-    input_ended = watch_input()  # Before any socket, which could take the number of a closed standard input.
-    rules = FaultRules(faults, Random(seed))
-    with Link(target, rules, bind=bind) as link, LinkJournal(journal) as log, StopSignals() as stop:
-        _write(output, {"url": link.url, "target": target, "seed": seed})
-        log.started(link.url, target, seed, faults)
-        while not (stop.asked or input_ended()):
-            link.step(_LONGEST_WAIT)
-            log.tick(link.account)
-        link.drain()
-        account = link.account()
-        log.ended(account)
-        _write(output, dataclasses.asdict(account))
-    return account
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `serve` from the command line.
-
-    Args:
-        arguments: Those after the program's name; None takes the process's own.
-
-    Returns:
-        The exit status: 0 when told to end, 1 on failure; wrong usage exits with 2.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m atmost.lab.link",
-        description="Forward UDP datagrams one way, with faults, until SIGTERM, SIGINT or the end of a piped input.",
-        epilog="Probabilities are 0 to 1, times are seconds. Prints its address, and its account at the end, as JSON.",
-    )
-    parser.add_argument("--target", required=True, metavar="URL", help="where to forward, udp://host:port")
-    parser.add_argument("--bind", default="udp://127.0.0.1:0", metavar="URL", help="where to receive (%(default)s)")
-    parser.add_argument("--seed", type=int, help="same seed, same faults (any)")
-    parser.add_argument("--journal", type=Path, metavar="FILE", help="log file to append a line a second to (none)")
-    options = dataclasses.fields(LinkFaults)
-    for option in options:
-        flag = "--" + option.name.replace("_", "-")
-        kind = int if isinstance(option.default, int) else float
-        parser.add_argument(flag, type=kind, default=option.default, metavar="N", help="(%(default)s)")
-    given = vars(parser.parse_args(arguments))
-    try:
-        faults = LinkFaults(**{option.name: given.pop(option.name) for option in options})
-        serve(faults=faults, **given)
-    except ValueError as error:
-        parser.error(str(error))
-    except BrokenPipeError:
-        # Nobody reads the account any more; the interpreter must not find so a second time when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - the command line's own words
-        return 1
-    return 0
-
-
 def _refuse_loop(url: str, target: tuple[Any, ...], own: tuple[str, int]) -> None:
     """Refuse a target that would have the link forward the same datagram to itself for ever."""
     if target[:2] == own:
         raise ValueError(f"target must be another address than the link's own, got {url!r}")
-
-
-def _write(output: TextIO, value: dict[str, Any]) -> None:
-    """Write one line of JSON, at once."""
-    output.write(json.dumps(value) + "\n")
-    output.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atmost.lab.compare import CompareOptions, compare
-from atmost.lab.compare.faults import Copy, Crash, Purpose
-from atmost.lab.compare.network import SimulatedNetwork
+from atmost.lab.compare.measures import Tally
+from atmost.lab.compare.network import Copy, Crash, Purpose, SimulatedNetwork
 from atmost.lab.compare.running import ARMS
-from atmost.lab.compare.tally import Tally
 
 OPTIONS = CompareOptions(messages=1, jitter=0.0)
 GOOD = Copy(0.02, Crash.NEVER, 0.02)

@@ -1,7 +1,7 @@
 """The fates of transmissions: the same for every arm, and moved by nothing but their own option."""
 
 from atmost.lab.compare import CompareOptions
-from atmost.lab.compare.faults import Crash, Purpose, RandomFates
+from atmost.lab.compare.network import Crash, Purpose, RandomFates
 
 EVERYTHING = CompareOptions(
     loss=0.2, ack_loss=0.3, duplicate=0.25, crash_before=0.1, crash_after=0.2, latency=0.01, jitter=0.02, seed=9

@@ -2,8 +2,7 @@
 
 import math
 
-from atmost.lab.compare.faults import Copy, Crash, Purpose
-from atmost.lab.compare.network import EPOCH_US, SimulatedNetwork
+from atmost.lab.compare.network import EPOCH_US, Copy, Crash, Purpose, SimulatedNetwork
 
 
 class Script:

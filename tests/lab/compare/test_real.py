@@ -4,7 +4,7 @@ import pytest
 
 from atmost.errors import OptionError
 from atmost.lab.compare import CompareOptions, compare_real
-from atmost.lab.compare.faults import Purpose
+from atmost.lab.compare.network import Purpose
 from atmost.lab.compare.real import RealNetwork
 from tests.real import until
 

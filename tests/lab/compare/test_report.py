@@ -1,15 +1,13 @@
 """Tables, plots and the page: complete, the same each time, and holding nothing from elsewhere."""
 
-import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
 from atmost.errors import MissingExtra
-from atmost.lab.compare import CompareOptions, Sweep, compare, html, plots, run_points
-from atmost.lab.compare.table import Table, checks_table, comparison_table, plain, sweep_tables
+from atmost.lab.compare import CompareOptions, Sweep, compare, plots, run_points
+from atmost.lab.compare.table import checks_table, comparison_table, plain, sweep_tables
 
 ARMS = ("at-most-once", "at-least-once", "exactly-once")
 
@@ -99,66 +97,6 @@ def test_every_arm_and_its_theory_is_in_the_plot(drawn):
     svg = drawn["loss"]["outcome"]["svg"].decode()
     assert all(arm in svg for arm in ARMS)
     assert all(colour.lower() in svg.lower() for colour in plots._COLOURS.values())
-
-
-class Page(HTMLParser):
-    """What a page would load or run, and whether every element ends."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.loaded, self.ids, self.open = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag != "meta":
-            self.open.append(tag)
-        for name, value in attrs:
-            if name in {"src", "href", "xlink:href"} and not value.startswith("#"):
-                self.loaded.append(value)
-            if name == "id":
-                self.ids.append(value)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_all_in_one_file(swept, one, drawn):
-    """No script, nothing from elsewhere, every identifier once, and every reference to one that is there."""
-    for comparisons, field in ((swept, "loss"), ([one], None)):
-        text = html.page(comparisons, field, drawn[field])
-        assert text == html.page(comparisons, field, drawn[field])
-        page = Page(text)
-        assert page.open == []
-        assert "script" not in page.tags
-        assert page.loaded == []
-        assert page.tags.count("svg") == len(drawn[field])
-        assert len(page.ids) == len(set(page.ids))
-        references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-        assert references
-        assert references <= set(page.ids)
-        assert not re.search(r"@import|url\((?!#)", text)
-
-
-def test_a_partial_page_says_so(one):
-    """So does a figure that theory does not allow."""
-    stopped = compare(CompareOptions(messages=100_000), stop=lambda: True)
-    assert "partial result" in html.page([stopped], None, {})
-    assert "partial result" not in html.page([one], None, {})
-    assert html.escape("<b>") == "&lt;b&gt;"
-    assert "<td class=wrong>NO</td>" in "".join(html._table(Table("t", ("", "a"), (("x", "NO"),))))
-
-
-def test_a_page_names_the_options_to_the_last_digit():
-    """They are there so that the comparison can be repeated."""
-    odd = compare(CompareOptions(messages=12, seed=123_456_789, interval=0.01234567))
-    shown = html.page([odd], None, {})
-    assert "seed 123456789." in shown
-    assert "interval 0.01234567," in shown
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch, one):

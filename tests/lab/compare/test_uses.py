@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.lab.compare import CompareOptions, compare
-from atmost.lab.compare.measures import first_times
-from atmost.lab.compare.tally import Tally
-from atmost.lab.compare.uses import KEYS, GroundTruth
+from atmost.lab.compare.measures import KEYS, GroundTruth, Tally, first_times
 
 OPTIONS = CompareOptions(interval=1.0)
 

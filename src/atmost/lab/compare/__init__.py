@@ -7,12 +7,10 @@
 """
 
 from atmost.lab.compare.closed_forms import Check
-from atmost.lab.compare.measures import ArmReport, Spread
+from atmost.lab.compare.measures import ArmReport, Effects, Spread
 from atmost.lab.compare.options import CompareOptions
 from atmost.lab.compare.real import compare_real
-from atmost.lab.compare.running import ARMS, Comparison, compare
-from atmost.lab.compare.sweep import Sweep, check_work, expected_work, run_points
-from atmost.lab.compare.uses import Effects
+from atmost.lab.compare.running import ARMS, Comparison, Sweep, check_work, compare, expected_work, run_points
 
 __all__ = [
     "ARMS",

@@ -15,10 +15,9 @@ from typing import ClassVar, Final
 from atmost.core.datagram import encode_message
 from atmost.core.limits import HEADER, OVERHEAD, TAG
 from atmost.lab.compare.at_most_once import NUMBER, SUBJECT
-from atmost.lab.compare.faults import Copy, Crash, Purpose
-from atmost.lab.compare.network import Network
+from atmost.lab.compare.measures import Tally
+from atmost.lab.compare.network import Copy, Crash, Network, Purpose
 from atmost.lab.compare.options import CompareOptions
-from atmost.lab.compare.tally import Tally
 
 _ACKNOWLEDGEMENT: Final = HEADER + TAG
 """Bytes: the number acknowledged stands where a datagram's own number does."""

@@ -18,10 +18,9 @@ from atmost.core.limits import GOODBYES, GRACE
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, no_keys
 from atmost.core.sending import SenderCore, SenderOptions
-from atmost.lab.compare.faults import Copy, Crash, Purpose
-from atmost.lab.compare.network import Network
+from atmost.lab.compare.measures import Tally
+from atmost.lab.compare.network import Copy, Crash, Network, Purpose
 from atmost.lab.compare.options import CompareOptions
-from atmost.lab.compare.tally import Tally
 from atmost.transport.base import NETWORK_DATAGRAM
 
 SUBJECT: Final = "lab.message"

@@ -16,10 +16,9 @@ from typing import ClassVar, Final
 
 from atmost.lab.compare.at_least_once import AtLeastOnce
 from atmost.lab.compare.at_most_once import NUMBER
-from atmost.lab.compare.faults import Copy, Crash
-from atmost.lab.compare.network import Network
+from atmost.lab.compare.measures import Tally
+from atmost.lab.compare.network import Copy, Crash, Network
 from atmost.lab.compare.options import CompareOptions
-from atmost.lab.compare.tally import Tally
 
 TOKEN: Final = 16
 """Bytes of an idempotency token: unique over all senders, as a UUID is."""

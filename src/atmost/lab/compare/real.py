@@ -19,13 +19,10 @@ from typing import Any, Final, Self
 from atmost.core.limits import GRACE
 from atmost.errors import OptionError
 from atmost.lab.compare.closed_forms import checks
-from atmost.lab.compare.faults import Copy, Crash, Purpose
-from atmost.lab.compare.measures import report
-from atmost.lab.compare.network import REPLY, Acknowledged, Receive, Traffic
+from atmost.lab.compare.measures import GroundTruth, Tally, report
+from atmost.lab.compare.network import REPLY, Acknowledged, Copy, Crash, Purpose, Receive, Traffic
 from atmost.lab.compare.options import CompareOptions
 from atmost.lab.compare.running import ARMS, Comparison, Stop, Watch
-from atmost.lab.compare.tally import Tally
-from atmost.lab.compare.uses import GroundTruth
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
 

@@ -1,0 +1,327 @@
+"""A fleet in virtual time: shards on several collectors, one of which dies, is replaced, and takes shards back.
+
+The senders and receivers are the real cores. The network loses, and copies datagrams that arrive up to ten seconds late,
+after a takeover too: what the new owner must refuse. Checked is what is promised: no message is processed twice by
+whatever owners, and each owner's account is exact for the messages it answers for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any, Final
+
+from atmost.core.accounts import Ledger, SessionLedger
+from atmost.core.datagram import encode_message
+from atmost.core.events import Message
+from atmost.core.receiving import ReceiverCore, ReceiverOptions
+from atmost.core.seal import NO_KEY, no_keys
+from atmost.core.sending import SenderCore, SenderOptions
+from atmost.core.shards import shard_of
+from atmost.errors import OptionError
+from atmost.transport.base import NETWORK, NETWORK_DATAGRAM
+
+# Many senders on one timeline: real sending cores, a message each once a second, evenly spread over the second.
+
+SLOTS: Final = 20
+"""Turns of a second; every sender has one of them."""
+_SEALS: Final = no_keys()[NO_KEY]
+
+
+class Sources:
+    """The senders; what they say is `[sender, number]`, numbered from 0 like the session's messages."""
+
+    def __init__(self, count: int, random: Random) -> None:
+        """Args: count: senders. random: of their identities."""
+        self._cores = [
+            SenderCore(SenderOptions(), NETWORK_DATAGRAM, _SEALS, name=f"s{number}", host="fleet", pid=number + 1)
+            for number in range(count)
+        ]
+        self._random = random
+        self.sent = [0] * count
+        """Messages of each."""
+        self.number_of: dict[str, int] = {}
+        """Which sender a session is, by the identity that ledgers show."""
+
+    def turn(self, turn: int, now: float, wall_us: int) -> Iterator[bytes]:
+        """The datagrams of one turn.
+
+        Args:
+            turn: its number; sender n speaks in every turn that leaves the remainder n, divided by `SLOTS`.
+            now: monotonic, seconds.
+            wall_us: µs since 1970.
+        """
+        for number in range(turn % SLOTS, len(self._cores), SLOTS):
+            core = self._cores[number]
+            if core.needs_session(wall_us):
+                identity = self._random.getrandbits(64)
+                self.number_of[identity.to_bytes(8).hex()] = number
+                core.begin(identity, wall_us, now)
+            item = encode_message(("scale.message", (number, self.sent[number])))
+            core.open.append(item)
+            core.size += len(item)
+            self.sent[number] += 1
+            while (outgoing := core.next_datagram(now, wall_us, flush=True)) is not None:
+                core.handed_over(outgoing, None, now)
+                yield outgoing.data
+
+
+# Who owns which shard: every ownership is an incarnation of its own, with its own floor and table (H2).
+
+_OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)
+"""On a network: a new owner accepts what is sent a second after it began, and later."""
+
+Process = Callable[[int, int], None]
+"""Given the sender and the number of every message that is processed."""
+
+
+class Holding:
+    """One collector's ownership of one shard."""
+
+    def __init__(self, collector: int, shard: int, shards: int, wall_us: int) -> None:
+        """Args: collector: the owner. shard, shards: which, of how many. wall_us: when it began, µs since 1970."""
+        self.collector = collector
+        self._core = ReceiverCore(_OPTIONS, wall_us, shard=(shard, shards))
+        self.processed: Counter[int] = Counter()
+        """Messages of each sender."""
+
+    def receive(self, data: bytes, now: float, wall_us: int, process: Process) -> None:
+        """Takes a datagram, and hands its messages on."""
+        for event in self._core.receive(data, now, wall_us):
+            if event.__class__ is Message:
+                number, message = event.payload
+                self.processed[number] += 1
+                process(number, message)
+
+    def settle(self, now: float) -> None:
+        """Handles what is due."""
+        self._core.handle_deadline(now)
+
+    def ledger(self, now: float) -> Ledger:
+        """The account of this ownership."""
+        return self._core.ledger(now)
+
+
+class Claim:
+    """What an ownership knew when it ended: for each sender the messages it answered for, and how many of them came."""
+
+    def __init__(self, holding: Holding, now: float, number_of: dict[str, int]) -> None:
+        """Args: holding: that ended. now: when, seconds. number_of: senders by session."""
+        self.ledger = holding.ledger(now)
+        self.spans: dict[int, tuple[int, int]] = {}
+        self.miscounted = 0
+        for row in self.ledger.sessions:
+            number = number_of[row.id]
+            self.spans[number] = (row.before_join, row.sent)
+            self.miscounted += abs(_missing(row) - (row.sent - row.before_join - holding.processed[number]))
+
+    @property
+    def missing(self) -> int:
+        """Messages it knows it missed."""
+        return self.ledger.lost + self.ledger.pending
+
+
+def _missing(row: SessionLedger) -> int:
+    return row.lost + row.pending
+
+
+_EPOCH_US: Final = 1_800_000_000_000_000
+_LATE_TURNS: Final = 10 * SLOTS
+_MOST_SENDERS: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The run; seconds are virtual."""
+
+    senders: int = 5_000
+    shards: int = 16
+    collectors: int = 4
+    seconds: float = 40.0
+    kill_at: float = 10.0
+    """When a collector dies."""
+    takeover: float = 3.0
+    """Until the others own its shards."""
+    return_at: float = 25.0
+    """When it is back, and its shards are moved to it."""
+    loss: float = 0.01
+    duplicate: float = 0.01
+    """Share of the datagrams that come once more, up to ten seconds later."""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be run."""
+        for name, least, most in (("senders", 1, _MOST_SENDERS), ("shards", 1, 65_536), ("collectors", 2, 65_536)):
+            if not least <= getattr(self, name) <= most:
+                raise OptionError(name, getattr(self, name), f"{least} to {most:,}")
+        if self.collectors > self.shards:
+            raise OptionError(
+                "collectors", self.collectors, f"at most the shards ({self.shards}): one that owns none dies unnoticed"
+            )
+        for name in ("loss", "duplicate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(name, getattr(self, name), "a share from 0 to 1")
+        if not 0 < self.kill_at < self.kill_at + self.takeover < self.return_at < self.seconds <= 3600:
+            raise OptionError(
+                "seconds", self.seconds, "kill_at, takeover, return_at and the end in this order, within an hour"
+            )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it; messages unless the field says otherwise."""
+
+    fleet: Fleet
+    sent: int = 0
+    processed: int = 0
+    processed_twice: int = 0
+    missing_known: int = 0
+    """Missed by an owner, and in its account."""
+    between_owners: int = 0
+    """Of no owner's account: sent while nobody owned the shard, or before the new owner could remember."""
+    miscounted: int = 0
+    """By how much the owners' accounts differ from the truth."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Datagrams, by reason."""
+    unowned: int = 0
+    """Datagrams that met no owner."""
+    most_sessions: dict[str, int] = field(default_factory=dict)
+    """Sessions of the fullest collector: `before` the death, `during` the takeover, `after` the return."""
+    processed_by_second: list[int] = field(default_factory=list)
+
+    def kept(self) -> bool:
+        """Whether the promises were kept."""
+        return self.processed_twice == 0 and self.miscounted == 0 and self.balanced()
+
+    def balanced(self) -> bool:
+        """Whether every message is somewhere."""
+        return self.sent == self.processed + self.missing_known + self.between_owners
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with the verdict."""
+        return {**asdict(self), "balanced": self.balanced(), "kept": self.kept()}
+
+
+def run_fleet(fleet: Fleet, notice: Callable[[float], object] = lambda _second: None) -> Outcome:
+    """Runs it; the same seed gives the same run.
+
+    Args:
+        fleet: what to run.
+        notice: told the virtual second, once a second.
+    """
+    return _Run(fleet).run(notice)
+
+
+class _Run:
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._random = Random(fleet.seed)
+        self._sources = Sources(fleet.senders, self._random)
+        self._owned: dict[int, Holding] = {}
+        self._claims: list[Claim] = []
+        self._late: dict[int, list[bytes]] = {}
+        self._seen = [bytearray(int(fleet.seconds) + 2) for _ in range(fleet.senders)]
+        self._outcome = Outcome(fleet, processed_by_second=[0] * (int(fleet.seconds) + 1))
+        self._now = 0.0
+        self._wall_us = _EPOCH_US
+
+    def run(self, notice: Callable[[float], object]) -> Outcome:
+        fleet, outcome = self._fleet, self._outcome
+        for shard in range(fleet.shards):
+            self._begin(shard, shard % fleet.collectors)
+        # The first owners are ready before the first sender speaks, as after a planned start.
+        self._advance(SLOTS * 1.05)
+        began, turns = self._now, round(fleet.seconds * SLOTS)
+        events = {
+            round(fleet.kill_at * SLOTS): self._kill,
+            round((fleet.kill_at + fleet.takeover) * SLOTS): self._take_over,
+            round(fleet.return_at * SLOTS): self._return,
+        }
+        for turn in range(turns):
+            self._second = int(self._now - began)
+            if turn in events:
+                events[turn]()
+            self._turn(turn)
+            self._advance(1)
+            if turn % SLOTS == 0:
+                for holding in self._owned.values():
+                    holding.settle(self._now)
+                notice(self._now - began)
+        outcome.most_sessions["after"] = self._fullest()
+        for shard in list(self._owned):
+            self._end(shard)
+        return self._count()
+
+    def _turn(self, turn: int) -> None:
+        random, fleet = self._random.random, self._fleet
+        for data in self._sources.turn(turn, self._now, self._wall_us):
+            if random() < fleet.duplicate:
+                late = turn + 1 + int(random() * _LATE_TURNS)
+                self._late.setdefault(late, []).append(data)
+            if random() >= fleet.loss:
+                self._deliver(data)
+        for data in self._late.pop(turn, ()):
+            self._deliver(data)
+
+    def _deliver(self, data: bytes) -> None:
+        holding = self._owned.get(shard_of(data[2:20], self._fleet.shards))
+        if holding is None:
+            self._outcome.unowned += 1
+        else:
+            holding.receive(data, self._now, self._wall_us, self._process)
+
+    def _process(self, number: int, message: int) -> None:
+        outcome, seen = self._outcome, self._seen[number]
+        if seen[message]:
+            outcome.processed_twice += 1
+        else:
+            seen[message] = 1
+            outcome.processed += 1
+            outcome.processed_by_second[self._second] += 1
+
+    def _advance(self, turns: float) -> None:
+        self._now += turns / SLOTS
+        self._wall_us += round(turns * 1_000_000 / SLOTS)
+
+    def _begin(self, shard: int, collector: int) -> None:
+        self._owned[shard] = Holding(collector, shard, self._fleet.shards, self._wall_us)
+
+    def _end(self, shard: int) -> None:
+        self._claims.append(Claim(self._owned.pop(shard), self._now, self._sources.number_of))
+
+    def _kill(self) -> None:
+        """The last collector dies; what it knew is kept here only to be checked."""
+        self._outcome.most_sessions["before"] = self._fullest()
+        self._orphans = [shard for shard, one in self._owned.items() if one.collector == self._fleet.collectors - 1]
+        for shard in self._orphans:
+            self._end(shard)
+
+    def _take_over(self) -> None:
+        for turn, shard in enumerate(self._orphans):
+            self._begin(shard, turn % (self._fleet.collectors - 1))
+
+    def _return(self) -> None:
+        self._outcome.most_sessions["during"] = self._fullest()
+        for shard in self._orphans:
+            self._end(shard)
+            self._begin(shard, self._fleet.collectors - 1)
+
+    def _fullest(self) -> int:
+        sessions = [0] * self._fleet.collectors
+        for holding in self._owned.values():
+            sessions[holding.collector] += len(holding.ledger(self._now).sessions)
+        return max(sessions)
+
+    def _count(self) -> Outcome:
+        outcome = self._outcome
+        outcome.sent = sum(self._sources.sent)
+        outcome.missing_known = sum(claim.missing for claim in self._claims)
+        outcome.miscounted = sum(claim.miscounted for claim in self._claims)
+        for claim in self._claims:
+            for reason, count in claim.ledger.refused.items():
+                outcome.refused[reason] = outcome.refused.get(reason, 0) + count
+        answered = sum(end - begin for claim in self._claims for begin, end in claim.spans.values())
+        outcome.between_owners = outcome.sent - answered
+        return outcome

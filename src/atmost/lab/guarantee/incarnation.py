@@ -1,0 +1,315 @@
+"""One incarnation of a receiver as the endpoint drives its core: a socket with a bounded buffer, the core, a bounded queue.
+
+It counts on its own what it read and what became of it, asks the witness about every verdict, and notes for the coverage
+what is special about an arrival: a copy, a latecomer, or a stamp or number right at a bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from atmost.core.events import (
+    ClockAlarm,
+    DatagramRefused,
+    Event,
+    LateArrival,
+    Loss,
+    Message,
+    Place,
+    QueueOverflow,
+    RefusalReason,
+    SessionEvicted,
+    SessionOpened,
+)
+from atmost.core.limits import IMPLAUSIBLE_JUMP
+from atmost.lab.faults import corrupted_copy
+from atmost.lab.guarantee import coverage
+from atmost.lab.guarantee.cores import ObservedReceiver
+from atmost.lab.guarantee.findings import Findings, ViolationKind
+from atmost.lab.guarantee.tape import Entry, Facts, read_facts
+from atmost.lab.guarantee.witness import Resident, Witness
+
+
+class Arrived(NamedTuple):
+    """A datagram in the socket's buffer."""
+
+    entry: Entry
+    flip: int | None
+    """The bit that was damaged on the way."""
+
+    @property
+    def data(self) -> bytes:
+        """The bytes as they arrived."""
+        return self.entry.data if self.flip is None else corrupted_copy(self.entry.data, self.flip)
+
+
+class Incarnation:
+    """One life of a receiver's process."""
+
+    def __init__(
+        self,
+        receiver: str,
+        number: int,
+        core: ObservedReceiver,
+        witness: Witness,
+        *,
+        audience: str,
+        findings: Findings,
+        accepted: list[Entry],
+        evicted: list[bytes],
+    ) -> None:
+        """Begins a life.
+
+        Args:
+            receiver: its address's name.
+            number: of its lives, from 1.
+            core, witness: fresh.
+            audience: its own.
+            findings: the world's.
+            accepted, evicted: where datagrams accepted and sessions evicted are to be listed.
+        """
+        self.receiver = receiver
+        self.number = number
+        self.core = core
+        self.witness = witness
+        self.audience = audience
+        self.findings = findings
+        self.buffer: deque[Arrived] = deque()
+        self.queue: deque[Message] = deque()
+        self.read_total = 0
+        self.accepted_total = 0
+        self.refused: Counter[str] = Counter()
+        self.kernel_drops = 0
+        self.handled = 0
+        self.handler_errors = 0
+        self.not_handled: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+        """What its events said so far, by kind."""
+        self.lost_before: dict[bytes, int] = {}
+        """`lost_total` at the check before, by session, and of the whole under the empty key."""
+        self.clock = (0, 0)
+        """Virtual time and the wall clock when it last read, µs."""
+        self._accepted_now = accepted
+        self._evicted_now = evicted
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.receiver}.{self.number}"
+
+    def arrive(self, arrived: Arrived, buffer: int) -> None:
+        """A datagram reaches the socket, whose buffer may be full."""
+        if len(self.buffer) >= buffer:
+            self.kernel_drops += 1
+            self.findings.hit(coverage.RECEIVER, "kernel drops")
+            self.findings.say(f"{arrived.entry.label} dropped by the kernel of {self.label}")
+            return
+        self.buffer.append(arrived)
+
+    def read(self, limit: int, now_us: int, wall_us: int, max_queue: int) -> None:
+        """Reads the socket, lets the core decide, and queues."""
+        for _ in range(min(limit, len(self.buffer))):
+            arrived = self.buffer.popleft()
+            self.put(self.take(arrived, now_us, wall_us), now_us, max_queue)
+
+    def take(self, arrived: Arrived, now_us: int, wall_us: int) -> list[Message]:
+        """Gives the core one datagram, and holds its verdict against the witness's."""
+        entry, core, findings = arrived.entry, self.core, self.findings
+        data = arrived.data
+        whole = arrived.flip is None
+        trusted = entry.honest and whole and not self._tainted(entry)
+        expected = self._expected(entry, wall_us) if trusted else None
+        if whole:
+            classify(findings, self, entry, now_us, wall_us)
+            entry.seen_by.add((self.receiver, self.number))
+        core.refused = None
+        events = core.receive(data, now_us / 1e6, wall_us)
+        self.read_total += 1
+        findings.figures["datagrams_read"] += 1
+        refused = core.refused
+        if refused is None:
+            self._accepted(arrived, data, now_us)
+        else:
+            self.refused[refused.value] += 1
+            findings.hit(coverage.REFUSAL, refused.value)
+            findings.say(f"{self.label} refuses {entry.label}: {refused.value}")
+            if trusted and refused is not expected:
+                text = f"{self.label} refused {entry.label} as {refused.value}, R11 says {expected or 'accept'}"
+                findings.violate(ViolationKind.WRONG_VERDICT, text)
+        return self.note(events)
+
+    def put(self, messages: Sequence[Message], now_us: int, max_queue: int) -> None:
+        """Queues what was accepted, as far as there is room (R14)."""
+        room = max_queue - len(self.queue)
+        if len(messages) > room:
+            excess = len(messages) - room
+            self.not_handled["overflow"] += excess
+            self.findings.hit(coverage.RECEIVER, "queue overflow")
+            self.note(self.core.overflowed(messages[0].session, excess, now_us / 1e6))
+            messages = messages[:room]
+        self.queue.extend(messages)
+
+    def handle(self, limit: int, start: Callable[[Message, Incarnation], None], *, raises: bool) -> None:
+        """Starts the handler, which may raise."""
+        for _ in range(min(limit, len(self.queue))):
+            start(self.queue.popleft(), self)
+            self.handled += 1
+            if raises:
+                self.core.handler_failed()
+                self.handler_errors += 1
+                self.findings.hit(coverage.RECEIVER, "handler raised")
+
+    def elapse(self, now_us: int) -> None:
+        """Handles what is due; a deadline must then lie ahead."""
+        now = now_us / 1e6
+        self.note(self.core.handle_deadline(now))
+        deadline = self.core.next_deadline()
+        if deadline is not None and deadline <= now:
+            self.findings.violate(ViolationKind.STUCK, f"{self.label}: still due after it was handled")
+
+    def catch_up(self, now_us: int) -> None:
+        """Handles everything that came due until now, each at its time."""
+        now = self.clock[0] / 1e6
+        while (deadline := self.core.next_deadline()) is not None and deadline <= now_us / 1e6:
+            now = max(now, deadline)  # who comes late comes late, and time never goes back
+            self.note(self.core.handle_deadline(now))
+            deadline = self.core.next_deadline()
+            if deadline is not None and deadline <= now:
+                self.findings.violate(ViolationKind.STUCK, f"{self.label}: still due after it was handled")
+                return
+
+    def discard(self) -> None:
+        """Closes in good order: what is queued is discarded and counted."""
+        for key, count in self.queued().items():
+            self.core.discarded(key, count)
+            self.not_handled["discarded"] += count
+            self.findings.hit(coverage.RECEIVER, "closed with a full queue")
+        self.queue.clear()
+
+    def queued(self) -> dict[bytes, int]:
+        """Messages waiting for the handler, by session."""
+        return dict(Counter(message.session.key for message in self.queue))
+
+    def note(self, events: Sequence[Event]) -> list[Message]:
+        """Writes down what the core told, and gives back its messages."""
+        messages: list[Message] = []
+        for event in events:
+            if isinstance(event, Message):
+                messages.append(event)
+            else:
+                self._note(event)
+        return messages
+
+    def _note(self, event: Event) -> None:
+        findings, told = self.findings, self.told
+        if isinstance(event, Loss):
+            told["loss"] += event.count
+            where = "lost at the sender's socket" if event.place is Place.SENDER_SOCKET else "lost in flight"
+            findings.hit(coverage.RECEIVER, where)
+        elif isinstance(event, LateArrival):
+            told["late"] += event.count
+            findings.hit(coverage.RECEIVER, "late arrival")
+        elif isinstance(event, SessionEvicted):
+            self.witness.evict(event.session.key)
+            self._evicted_now.append(event.session.key)
+            findings.hit(coverage.RECEIVER, "live session evicted" if event.live else "silent session evicted")
+        elif isinstance(event, SessionOpened) and event.before_join:
+            findings.hit(coverage.RECEIVER, "joined late")
+        elif isinstance(event, DatagramRefused):
+            told[f"refused {event.reason.value}"] += event.count
+        elif isinstance(event, QueueOverflow):
+            told["overflow"] += event.count
+        elif isinstance(event, ClockAlarm):
+            told[f"alarm {event.trouble.value}"] += event.count
+            findings.hit(coverage.RECEIVER, f"alarm: {event.trouble.value}")
+        if findings.trace is not None:
+            findings.say(f"{self.label} tells {event}")
+
+    def _accepted(self, arrived: Arrived, data: bytes, now_us: int) -> None:
+        """Books what the core accepted, whatever it was."""
+        entry, findings = arrived.entry, self.findings
+        self.accepted_total += 1
+        if arrived.flip is not None:
+            findings.violate(ViolationKind.UNEXPECTED, f"{self.label} accepted {entry.label} with a damaged bit")
+        facts = read_facts(data)
+        assert facts is not None, "a datagram without a header was accepted"
+        if not entry.honest:
+            findings.hit(coverage.FORGERY, "accepted")
+            if facts.key in self.witness.sessions:
+                findings.hit(coverage.FORGERY, "accepted in a sender's name")
+            if facts.sequence > IMPLAUSIBLE_JUMP:
+                findings.hit(coverage.FORGERY, "accepted after a confirmed jump")
+        self.witness.accept(facts, honest=entry.honest)
+        entry.accepted_at.append((self.receiver, self.number, now_us))
+        self._accepted_now.append(entry)
+        if findings.trace is not None:
+            findings.say(f"{self.label} accepts {entry.label}")
+
+    def _tainted(self, entry: Entry) -> bool:
+        resident = self.witness.sessions.get(entry.facts.key) if entry.facts else None
+        return resident is not None and resident.tainted
+
+    def _expected(self, entry: Entry, wall_us: int) -> RefusalReason | None:
+        assert entry.facts is not None
+        expected = self.witness.expects(entry.facts, wall_us)
+        return RefusalReason.AUTH_FAILED if expected is None and self.audience else expected
+
+
+def classify(findings: Findings, incarnation: Incarnation, entry: Entry, now_us: int, wall_us: int) -> None:
+    """Counts what an undamaged datagram of a sender is to the incarnation that is about to judge it."""
+    facts = entry.facts
+    if facts is None or not entry.honest:
+        return
+    witness = incarnation.witness
+    resident = witness.sessions.get(facts.key)
+    bound = witness.floor if resident is None else resident.efloor
+    from_floor = facts.sent_us - bound
+    if -1 <= from_floor <= 1:
+        findings.hit(coverage.MOMENT, f"floor {from_floor:+d} µs")
+    from_future = facts.sent_us - wall_us - witness.future_us
+    if 0 <= from_future <= 1:
+        findings.hit(coverage.MOMENT, f"future bound {from_future:+d} µs")
+    if resident is not None:
+        from_edge = resident.highest - facts.sequence - witness.window
+        if -1 <= from_edge <= 1:
+            findings.hit(coverage.MOMENT, f"window {from_edge:+d}")
+    if entry.accepted_at:
+        _classify_copy(findings, incarnation, entry, resident, now_us)
+    elif resident is not None and (incarnation.receiver, incarnation.number) not in entry.seen_by:
+        _classify_first(findings, facts, resident, witness.window)
+
+
+def _classify_copy(
+    findings: Findings, incarnation: Incarnation, entry: Entry, resident: Resident | None, now_us: int
+) -> None:
+    """The datagram was accepted before, by somebody."""
+    facts = entry.facts
+    assert facts is not None
+    receiver, number, accepted_us = entry.accepted_at[-1]
+    if receiver != incarnation.receiver:
+        kind = "at another receiver"
+    elif number != incarnation.number:
+        kind = "after restart"
+    elif resident is None or facts.sequence not in resident.accepted:
+        kind = "after eviction"
+    elif resident.highest - facts.sequence >= incarnation.witness.window:
+        kind = "after the window"
+    else:
+        kind = "at once" if accepted_us == now_us else "inside the window"
+    findings.hit(coverage.COPY, kind)
+
+
+def _classify_first(findings: Findings, facts: Facts, resident: Resident, window: int) -> None:
+    """The datagram of a known session comes for the first time."""
+    behind = resident.highest - facts.sequence
+    if behind < 0:
+        kind = "in order"
+    elif behind < window - 1:
+        kind = "late, inside the window"
+    elif behind == window - 1:
+        kind = "late, last inside"
+    else:
+        kind = "late, first beyond" if behind == window else "late, beyond"
+    findings.hit(coverage.ARRIVAL, kind)

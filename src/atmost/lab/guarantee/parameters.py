@@ -1,0 +1,249 @@
+"""What one run is made of: every seed draws its own small parameters, so that a campaign reaches rare corners.
+
+The method is swarm testing (Groce, Zhang, Eide, Chen and Regehr, *Swarm testing*, ISSTA 2012): each kind of trouble is
+left out of many runs, for troubles get in each other's way: where everything is lost nothing can be doubled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from atmost.core.receiving import ReceiverOptions
+from atmost.core.sending import SenderOptions
+from atmost.lab.faults import LinkFaults
+
+RECEIVER: Final = "r"
+"""The receiver that all senders send to."""
+STRANGER: Final = "q"
+"""A receiver of another audience, which the adversary plays the tape to."""
+WORKER: Final = "w"
+"""The one that shares the receiver's port where there are workers (R17)."""
+AUDIENCES: Final = {RECEIVER: "", STRANGER: "strangers", WORKER: ""}
+_SHARDS: Final = {RECEIVER: (0, 2), WORKER: (1, 2)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hypotheses:
+    """H1 and H2 of docs/guarantee.md; the defaults keep them, and a run that breaks one has to show the duplicate."""
+
+    excess: float = 0.0
+    """Seconds beyond G by which the receiver's clock is set back before a restart (H1)."""
+    cumulative: bool = True
+    """H1 counts from the greatest reading of all earlier incarnations; False: from that of the last one only."""
+    one_at_a_time: bool = True
+    """H2; False: the incarnation before stays alive when the next one starts."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the guarantee holds at all."""
+        return self == KEPT
+
+
+KEPT: Final = Hypotheses()
+BEYOND_GUARD: Final = Hypotheses(excess=60.0)
+"""A clock set back so far that everything of the last minute is accepted once more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chances:
+    """Probabilities, 0 to 1, each at its own kind of opportunity."""
+
+    waiting: float = 0.0
+    """At a receiver's start: the senders wait until it is ready."""
+    silence: float = 0.0
+    """At the adversary's moments: nothing happens for more than a minute."""
+    receiver_crash: float = 0.0
+    """At the arrival of a datagram that is about to be accepted; at others a tenth of it."""
+    receiver_close: float = 0.0
+    """Of a crash, that it is a close in good order instead."""
+    receiver_step: float = 0.0
+    """At an arrival: the receiver's clock is set."""
+    slow: float = 0.0
+    """At an arrival: the handler takes its time."""
+    raising: float = 0.0
+    """At an arrival: the handlers raise."""
+    partition: float = 0.0
+    """At a sender's turn."""
+    sender_crash: float = 0.0
+    """At a sender's turn."""
+    sender_close: float = 0.0
+    """At a sender's turn; it is started again later."""
+    sender_step: float = 0.0
+    """At a sender's turn: its clock is set."""
+    stamp_at_bound: float = 0.0
+    """At a sender's turn: its clock is set so that its stamp meets the floor or the future bound, ± 1 µs."""
+    fork: float = 0.0
+    """At a sender's turn."""
+    flood: float = 0.0
+    """At a sender's turn: more sessions appear than the table holds."""
+    refusal: float = 0.0
+    """At a hand-over: the socket refuses."""
+    replay: float = 0.0
+    """At each of the adversary's moments."""
+    forge: float = 0.0
+    """At a sender's turn: the adversary makes something up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Everything about a run but its chance events."""
+
+    receiver: ReceiverOptions
+    max_queue: int
+    """Messages between core and handler."""
+    kernel_buffer: int
+    """Datagrams in a receiver's socket."""
+    sender: SenderOptions
+    senders: int
+    payload: int
+    """Bytes of filling in a message."""
+    burst: int
+    """Messages offered at once, at most."""
+    pause: float
+    """Mean seconds between two turns of a sender."""
+    faults: LinkFaults
+    chances: Chances
+    wild_clocks: bool
+    """Senders' clocks may be days away, and drift by up to a tenth."""
+    workers: bool
+    """Two workers share the sessions (R17)."""
+
+    def shard(self, receiver: str) -> tuple[int, int] | None:
+        """A receiver's number among the workers and how many there are; None where it receives all sessions."""
+        return _SHARDS.get(receiver) if self.workers else None
+
+
+def draw(random: Random) -> Parameters:
+    """Draws a run's parameters."""
+    future_bound = random.choice((0.0, 0.001, 0.01, 0.05, 0.5))
+    clock_guard = random.choice((0.0, 0.001, 0.01, 0.05, 0.5))
+    receiver = ReceiverOptions(
+        future_bound=future_bound,
+        clock_guard=clock_guard,
+        window=random.choice((1, 2, 3, 4, 5, 8, random.randint(1, 64))),
+        max_sessions=random.choice((1, 1, 2, 3, random.randint(1, 8))),
+        grace=random.choice((0.0, 0.005, 0.05, 0.5, 1.0)),
+        max_age=random.choice((None, None, None, 0.02, 0.2, 2.0)),
+    )
+    # At least a few dozen turns of all senders have to fall behind the boot floor.
+    pause = max((future_bound + clock_guard) / random.choice((5, 20, 80)), 10.0 ** random.uniform(-3.5, -1.0))
+    return Parameters(
+        receiver=receiver,
+        max_queue=random.choice((1, 4, 64, 4096)),
+        kernel_buffer=random.choice((4, 64, 1024, 4096)),
+        sender=_draw_sender(random),
+        senders=random.randint(1, 4),
+        payload=random.choice((0, 0, 60, 200)),
+        burst=random.choice((1, 3, 10)),
+        pause=pause,
+        faults=_draw_faults(random, pause),
+        chances=_draw_chances(random),
+        wild_clocks=random.random() < 0.3,
+        workers=random.random() < 0.2,
+    )
+
+
+def undisturbed(parameters: Parameters) -> Parameters:
+    """The same without what could hide a violation that is to be shown: datagrams that do not arrive, or not in time."""
+    chances = replace(parameters.chances, receiver_step=0.0, sender_step=0.0, silence=0.0, waiting=1.0)
+    return replace(
+        parameters,
+        receiver=replace(parameters.receiver, max_age=None),
+        sender=replace(parameters.sender, max_bytes_per_second=None),
+        faults=LinkFaults(duplicate=parameters.faults.duplicate, copies=parameters.faults.copies),
+        chances=chances,
+        wild_clocks=False,
+        workers=False,
+    )
+
+
+def _draw_sender(random: Random) -> SenderOptions:
+    return SenderOptions(
+        linger=random.choice((0.0, 0.0, 0.005, 0.05)),
+        max_datagram=random.choice((508, 508, 1432)),
+        max_bytes_per_second=random.choice((None, None, None, 2000.0, 50_000.0)),
+        max_buffer=random.choice((508, 2048, 262_144)),
+        max_hold=random.choice((0.0, 0.005, 1.0)),
+    )
+
+
+def _draw_faults(random: Random, pause: float) -> LinkFaults:
+    """Draws a link; most of its times are those in which a few datagrams are overtaken, some last longer than a life."""
+
+    def often(*values: float) -> float:
+        """One of the values, or none of this fault."""
+        return random.choice(values) if random.random() < 0.5 else 0.0
+
+    copies = random.choice((2, 2, 3, 10, 200, 1000))
+    many = copies > 100
+    jitter = often(pause, 5 * pause, 0.5)
+    return LinkFaults(
+        loss=often(0.02, 0.1, 0.3, 0.6) if random.random() < 0.98 else 1.0,
+        burst=random.choice((1.0, 1.0, 3.0, 20.0)),
+        duplicate=often(0.01) if many else often(0.05, 0.3, 1.0),
+        copies=copies,
+        reorder=often(0.02, 0.2, 0.5),
+        reorder_delay=random.choice((pause, 3 * pause, 10 * pause, 2.0)),
+        corrupt=often(0.02, 0.2),
+        delay=often(0.0005, pause, 0.5),
+        jitter=0.0 if many else jitter,
+    )
+
+
+def _draw_chances(random: Random) -> Chances:
+    def often(*values: float) -> float:
+        return random.choice(values) if random.random() < 0.5 else 0.0
+
+    return Chances(
+        waiting=random.choice((0.0, 0.7, 1.0)),
+        silence=often(0.02, 0.1),
+        receiver_crash=often(0.005, 0.02, 0.1, 0.3),
+        receiver_close=often(0.2, 0.5),
+        receiver_step=often(0.01, 0.05),
+        slow=often(0.02, 0.2),
+        raising=often(0.05, 0.5),
+        partition=often(0.01),
+        sender_crash=often(0.01, 0.05),
+        sender_close=often(0.01),
+        sender_step=often(0.01, 0.1),
+        stamp_at_bound=often(0.05, 0.3),
+        fork=often(0.01, 0.05),
+        flood=often(0.005, 0.02),
+        refusal=often(0.05, 0.3),
+        replay=random.choice((0.0, 0.1, 0.3, 0.8)),
+        forge=often(0.05, 0.2),
+    )
+
+
+# The wall clocks of simulated nodes: an offset, a drift, and steps in both directions; virtual time itself never steps.
+
+EPOCH_US: Final = 1_800_000_000_000_000
+"""What a true clock reads when a run begins, µs since 1970."""
+HOUR_US: Final = 3_600_000_000
+LEAP_US: Final = 50_000
+"""A clock that gains more than this between two readings, beyond the time that passed, was set forward, µs."""
+
+
+class WallClock:
+    """One node's clock."""
+
+    __slots__ = ("_offset_us", "_ppm")
+
+    def __init__(self, offset_us: int = 0, drift_ppm: int = 0) -> None:
+        """Args: offset_us: ahead of the truth. drift_ppm: µs gained in every second."""
+        self._offset_us = EPOCH_US + offset_us
+        self._ppm = drift_ppm
+
+    def read(self, now_us: int) -> int:
+        """What it shows at a moment of virtual time, µs since 1970."""
+        return self._offset_us + now_us + now_us * self._ppm // 1_000_000
+
+    def step(self, by_us: int) -> None:
+        """Sets it forward, or back."""
+        self._offset_us += by_us
+
+    def set(self, reading_us: int, now_us: int) -> None:
+        """Sets it to a reading."""
+        self._offset_us += reading_us - self.read(now_us)

@@ -1,0 +1,128 @@
+"""What one incarnation of a receiver ought to accept, stated from docs/guarantee.md in sets and plain numbers.
+
+A core that refuses everything never delivers twice; the witness objects to it. It shares no code with the core: windows are
+sets of numbers, the floor is a maximum over what was forgotten. Its word counts for whole datagrams of senders; what the
+adversary made up only has to do no harm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from atmost.core.datagram import Kind
+from atmost.core.events import (
+    RefusalReason,
+)
+from atmost.core.receiving import ReceiverOptions
+from atmost.core.shards import shard_of
+from atmost.lab.guarantee.tape import Facts
+
+
+class Resident:
+    """A session as long as the receiver remembers it."""
+
+    __slots__ = (
+        "accepted",
+        "efloor",
+        "end",
+        "greatest_us",
+        "highest",
+        "late",
+        "origin",
+        "received",
+        "said_goodbye",
+        "tainted",
+    )
+
+    def __init__(self, facts: Facts, efloor: int) -> None:
+        """Args: facts: of the first datagram accepted. efloor: µs."""
+        self.efloor = efloor
+        self.accepted: set[int] = set()
+        """Sequence numbers."""
+        self.highest = facts.sequence
+        self.late: list[int] = []
+        """Numbers accepted after a higher one, in that order."""
+        self.greatest_us = facts.sent_us
+        self.origin = 0 if facts.start_us > efloor else facts.prior
+        self.end = 0
+        self.received = 0
+        self.said_goodbye = False
+        self.tainted = False
+        """The adversary spoke in this session's name."""
+
+    def add(self, facts: Facts) -> None:
+        """Remembers an accepted datagram."""
+        self.accepted.add(facts.sequence)
+        if facts.sequence < self.highest:
+            self.late.append(facts.sequence)
+        self.highest = max(self.highest, facts.sequence)
+        self.greatest_us = max(self.greatest_us, facts.sent_us)
+        self.origin = min(self.origin, facts.prior)
+        self.end = max(self.end, facts.prior + facts.messages)
+        self.received += facts.messages
+        self.said_goodbye |= facts.kind == Kind.GOODBYE
+
+    def figures(self) -> Counter[str]:
+        """This session's part of the totals, in messages."""
+        missing = self.end - self.origin - self.received
+        return Counter({"sent": self.end, "before_join": self.origin, "received": self.received, "missing": missing})
+
+
+class Witness:
+    """The truth about one incarnation."""
+
+    def __init__(self, options: ReceiverOptions, wall_us: int, shard: tuple[int, int] | None) -> None:
+        """Args: options: the receiver's. wall_us: its clock at the start. shard: which, and how many there are."""
+        self._shard = shard
+        self.future_us = round(options.future_bound * 1e6)
+        self._max_age_us = None if options.max_age is None else round(options.max_age * 1e6)
+        self.window = options.window
+        self.boot_floor = wall_us + self.future_us + round(options.clock_guard * 1e6)
+        self.floor = self.boot_floor
+        self.sessions: dict[bytes, Resident] = {}
+        self.forgotten: set[bytes] = set()
+        """Sessions that were evicted at least once."""
+        self.forgotten_figures: Counter[str] = Counter()
+        """Their part of the totals."""
+
+    def expects(self, facts: Facts, wall_us: int) -> RefusalReason | None:
+        """Why R11 refuses this datagram; None when it accepts it."""
+        if self._shard is not None and shard_of(facts.key, self._shard[1]) != self._shard[0]:
+            return RefusalReason.WRONG_SHARD
+        if facts.sent_us > wall_us + self.future_us:
+            return RefusalReason.FUTURE
+        resident = self.sessions.get(facts.key)
+        if resident is None:
+            if facts.sent_us <= self.boot_floor:
+                return RefusalReason.BOOT_QUARANTINE
+            if facts.sent_us <= self.floor:
+                return RefusalReason.BELOW_FLOOR
+        else:
+            if facts.sent_us <= resident.efloor:
+                return RefusalReason.BELOW_FLOOR
+            if facts.sequence + self.window <= resident.highest:
+                return RefusalReason.TOO_OLD
+            if facts.sequence in resident.accepted:
+                return RefusalReason.DUPLICATE
+        if self._max_age_us is not None and facts.sent_us + self._max_age_us < wall_us:
+            return RefusalReason.EXPIRED
+        return None
+
+    def accept(self, facts: Facts, *, honest: bool) -> None:
+        """Remembers what the receiver accepted; evictions that made room for it are told afterwards."""
+        resident = self.sessions.get(facts.key)
+        if resident is None:
+            resident = self.sessions[facts.key] = Resident(facts, self.floor)
+        resident.add(facts)
+        resident.tainted |= not honest
+
+    def figures(self) -> Counter[str]:
+        """The totals, forgotten sessions included."""
+        return sum((resident.figures() for resident in self.sessions.values()), self.forgotten_figures)
+
+    def evict(self, key: bytes) -> None:
+        """Forgets a session, as the receiver said it did."""
+        resident = self.sessions.pop(key)
+        self.forgotten_figures += resident.figures()
+        self.floor = max(self.floor, resident.greatest_us)
+        self.forgotten.add(key)
