@@ -8,6 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# At once, because what registers with atexit earlier is called later: exit functions of the program may still send.
+import atmost.lifecycle as _lifecycle  # noqa: F401
+
 if TYPE_CHECKING:
     from atmost.core.accounts import Ledger as Ledger
     from atmost.core.accounts import MergedLedger as MergedLedger
@@ -99,6 +102,7 @@ if TYPE_CHECKING:
     from atmost.hints.cache import HintedCache as HintedCache
     from atmost.hints.hinted import hinted as hinted
     from atmost.hints.invalidator import Invalidator as Invalidator
+    from atmost.lifecycle import close_all as close_all
     from atmost.logs.handler import LogHandler as LogHandler
     from atmost.logs.reader import LogReader as LogReader
     from atmost.metrics.metrics import Metrics as Metrics
@@ -145,6 +149,7 @@ _HOMES = {
     ),
     "atmost.heartbeats.heartbeat": ("Heartbeat",),
     "atmost.heartbeats.monitor": ("HeartbeatMonitor",),
+    "atmost.lifecycle": ("close_all",),
     "atmost.logs.handler": ("LogHandler",),
     "atmost.logs.reader": ("LogReader",),
     "atmost.hints.cache": ("HintedCache",),
@@ -198,6 +203,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "SubjectError",
     "Workers",
     "__version__",
+    "close_all",
     "hinted",
     "must_deliver",
     "serve",

@@ -7,6 +7,7 @@ import pytest
 
 from atmost import Sender, SenderStats
 from atmost.core.datagram import Kind
+from atmost.lifecycle import HERE, notice_fork
 from tests.endpoint.conftest import Busy, Make
 from tests.endpoint.tape import Tape, kinds
 from tests.real import header, until
@@ -15,6 +16,7 @@ from tests.real import header, until
 def past_the_hook(sender: Sender) -> None:
     """Make the sender find itself in another process, as after C code has forked."""
     sender._pid = os.getpid() - 1
+    HERE[0] = 0
 
 
 def test_a_child_forked_past_the_hook_begins_anew(tape: Tape, make: Make) -> None:
@@ -72,7 +74,7 @@ def test_whoever_interrupts_the_begin_of_a_life_begins_it(
         return hostname
 
     monkeypatch.setattr(socket, "gethostname", interrupted)
-    sender._after_fork()
+    notice_fork()
     sender.send("a", "child")
     sender.flush()
     assert tape.payloads() == [None, "handler", "child"]

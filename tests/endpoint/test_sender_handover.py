@@ -1,8 +1,5 @@
 """When datagrams leave and what is in them: at once while idle, full while busy, each message once (R4, R5, R7)."""
 
-import weakref
-from collections.abc import Iterator
-
 import pytest
 
 from atmost import Receiver, Sender
@@ -167,28 +164,6 @@ def test_the_end_of_the_program_closes_its_senders() -> None:
         arrived = waiting(receiving)
         assert [payload for datagram in arrived for payload in payloads(datagram)] == list(range(100))
         assert kinds(arrived)[-1] is Kind.GOODBYE
-
-
-def test_the_end_closes_all_though_another_thread_constructs_one(
-    make: Make, tape: Tape, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A set that grows while it is read stops the reading, and is read again."""
-
-    class Growing(weakref.WeakSet[Sender]):
-        grows = 1
-
-        def __iter__(self) -> Iterator[Sender]:
-            if self.grows:
-                self.grows -= 1
-                raise RuntimeError("Set changed size during iteration")
-            return super().__iter__()
-
-    sender = make(linger=60)
-    monkeypatch.setattr(module, "_senders", Growing([sender]))
-    sender.send("a", 1)
-    module.close_senders()
-    assert tape.payloads() == [1]
-    assert kinds(tape.taken)[-1] is Kind.GOODBYE
 
 
 def test_pacing_drops_what_does_not_fit_and_counts_it(tape: Tape, make: Make) -> None:

@@ -138,13 +138,14 @@ class SenderCore:
         self._base: tuple[int, Counter[str], Counter[str]] = (0, Counter(), Counter())
         self._inherited: Outgoing | None = None
         self._begun = False
+        self._resting = False
         self._retry_at = 0.0
         self._pace_at = 0.0
         self.open_since = 0.0
 
     def needs_session(self, wall_us: int) -> bool:
         """Whether a session must begin first: there is none, or the wall clock was set back too far for the old one."""
-        return self._session is None or wall_us < self._max_sent_us - self._step_back_us
+        return self._session is None or self._resting or wall_us < self._max_sent_us - self._step_back_us
 
     @property
     def datagrams(self) -> int:
@@ -154,7 +155,7 @@ class SenderCore:
     @property
     def began(self) -> bool:
         """Whether there is a session, or a datagram of the last one still waits to be handed over."""
-        return self._session is not None or self.held is not None
+        return (self._session is not None and not self._resting) or self.held is not None
 
     def overfull(self, now: float) -> bool:
         """Whether a full datagram waits that nothing keeps from being handed over."""
@@ -168,6 +169,7 @@ class SenderCore:
             self._base = (self._handed_over, Counter(self._dropped), Counter(self._refused))
             self._inherited = self.held
         self._begun = True
+        self._resting = False
         self._session = (wall_us, random64)
         self._seal = self._seals(HEADER_LAYOUT.pack(0, 0, self._key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
         self._sequence = 0
@@ -209,9 +211,13 @@ class SenderCore:
         return None
 
     def goodbye(self, now: float, wall_us: int) -> Outgoing | None:
-        """A datagram that ends the session, with a number of its own; None when there is no session to end."""
+        """A datagram that ends the session, with a number of its own; None when there is no session to end.
+
+        What is given to the sender afterwards begins another session; until then the goodbye can be repeated.
+        """
         if self._session is None or self.held is not None:
             return None
+        self._resting = True
         return self._beacon(Kind.GOODBYE, now, wall_us)
 
     def handed_over(self, outgoing: Outgoing, error: str | None, now: float) -> None:
@@ -242,7 +248,7 @@ class SenderCore:
         """When `next_datagram` has something, monotonic seconds; None without a session."""
         if self.held is not None:
             return self._retry_at
-        if self._session is None:
+        if self._session is None or self._resting:
             return None
         if self.open:
             return min(self.beacon_at, max(self._pace_at, self.open_since + self.options.linger))

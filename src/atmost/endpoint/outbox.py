@@ -20,7 +20,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from atmost.core.events import DropReason
@@ -28,6 +28,7 @@ from atmost.core.limits import OVERHEAD
 from atmost.core.seal import SealFactory
 from atmost.core.sending import NOT_NOW, SenderCore, SenderOptions
 from atmost.endpoint.flusher import Flusher
+from atmost.lifecycle import HERE, notice_fork
 from atmost.transport.base import Outlet
 
 _CLOSE_LOCK_TIMEOUT: Final = 0.2
@@ -61,8 +62,8 @@ class Outbox:
         self._pid = 0
         self._begin()
 
-    def _begin(self) -> None:
-        """Begins a life: at construction, and once in a forked child, with nothing of the parent's."""
+    def _begin(self) -> bool:
+        """Begins a life: at construction, and once in a forked child, with nothing of the parent's; False when somebody else has."""
         pid = os.getpid()
         core = SenderCore(
             self._options,
@@ -76,19 +77,28 @@ class Outbox:
         )
         handing, counting, flusher = threading.Lock(), threading.RLock(), Flusher(self)
         if self._pid == pid:  # whoever interrupted this, or another hook before it, has sent and thereby begun
-            return
+            return False
         # No signal handler runs between here and the end, for nothing is called: it finds the parent's id, or all of the new life.
         self._core, self._handing, self._counting, self._flusher = core, handing, counting, flusher
         self._ticked_at = 0
         self._armed = False
         self._pid = pid
+        return True
 
-    def _after_fork(self) -> None:
-        """The child's first step: a new session with empty buffers (R8)."""
-        closed = self._core.closed
-        self._begin()
-        if closed:
+    def renew(self, *, seen: bool) -> None:
+        """The child's first step: a new session with empty buffers (R8).
+
+        Args:
+            seen: whether it is taken at the fork; else what waits may be the parent's, is not sent, and counts as dropped.
+        """
+        before = self._core
+        if not self._begin():
+            return
+        if before.closed:
             self._core.close()
+        if not seen:
+            for _ in before.open:
+                self._core.drop(DropReason.FORKED)
 
     def _first_in(self, core: SenderCore) -> None:
         """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins.
@@ -111,7 +121,7 @@ class Outbox:
             own: messages that are certainly not those of a process this one was forked from.
             turns: how often to begin again with what other threads left behind; the flusher sees to the rest.
         """
-        core = self._core if os.getpid() == self._pid else self._forked_unseen(own)
+        core = self._core if HERE[0] else self._forked_unseen(own)
         handing = self._handing  # another one in a child forked by a signal handler in the middle of this
         while handing.acquire(blocking=False):
             try:
@@ -135,12 +145,11 @@ class Outbox:
         """Begins a forked child's life late, for C code can fork past the hook (R8).
 
         Args:
-            own: what certainly is the child's; the rest of the buffer may be the parent's, is not sent, and counts as dropped.
+            own: what certainly is the child's.
         """
-        doubtful = len(self._core.open) - len(own)
-        self._after_fork()
-        for _ in range(doubtful):
-            self._core.drop(DropReason.FORKED)
+        if own:
+            del self._core.open[-len(own) :]
+        notice_fork()
         self._core.open.extend(own)
         return self._core
 
@@ -188,20 +197,22 @@ class Outbox:
             self._key_id, self._seals = key_id, seals
             self._core.change_key(key_id, seals)
 
-    def _end(self, core: SenderCore, goodbyes: int, apart: float) -> None:
-        """Hands over what can be, counts the rest, and says goodbye; `core` is closed and takes no more.
+    def _end(self, core: SenderCore, goodbyes: int, apart: float) -> Iterator[float]:
+        """Hands over what can be, counts the rest, and says goodbye; yields the pauses between its steps, seconds.
 
         Args:
             core: this life's.
-            goodbyes: how many, for each may be lost.
+            goodbyes: how many, because each may be lost.
             apart: from one to the next, seconds.
         """
-        self._flusher.stop()
         for turn in range(goodbyes):
             if turn:
-                time.sleep(apart)
+                yield apart
             # A signal handler may close a sender in the middle of a hand-over: then nobody can let go of the lock.
-            if self._handing.acquire(timeout=_CLOSE_LOCK_TIMEOUT):
+            give_up = time.monotonic() + _CLOSE_LOCK_TIMEOUT
+            while not (mine := self._handing.acquire(blocking=False)) and time.monotonic() < give_up:
+                yield _BREATH
+            if mine:
                 try:
                     if not turn:
                         self._drain(core, time.monotonic(), flush=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-import weakref
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
@@ -20,23 +20,18 @@ from atmost.core.events import DropReason
 from atmost.core.keys import sealing
 from atmost.core.limits import GOODBYES
 from atmost.core.names import check_subject
-from atmost.core.sending import SenderOptions
+from atmost.core.sending import SenderCore, SenderOptions
 from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
-from atmost.endpoint.ending import at_end
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.endpoint.outbox import Outbox
 from atmost.errors import OptionError, PayloadTooLarge
+from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, unregister
 from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
-_LONGEST_CLOSE: Final = 86_400
-_EXIT_TIMEOUT: Final = 0.05
-"""What closing at the interpreter's exit may take, seconds a sender."""
 _ALL: Final = 1 << 20
 """Turns of those who may take the time: `flush` and `close`."""
-
-_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 
 
 class Sender(Outbox):
@@ -96,7 +91,7 @@ class Sender(Outbox):
         super().__init__(outlet, options, shown, key_id, seals)
         self._audience = audience
         self._subjects: set[str] = set()
-        _senders.add(self)
+        register(self, Floor.ENDPOINT)
 
     @property
     def url(self) -> str:
@@ -170,23 +165,47 @@ class Sender(Outbox):
         Raises:
             OptionError: the timeout is longer, or no number.
         """
-        if not (isinstance(timeout, (int, float)) and timeout <= _LONGEST_CLOSE):
-            raise OptionError("timeout", timeout, f"seconds from 0 to {_LONGEST_CLOSE}")
+        if not (isinstance(timeout, (int, float)) and timeout <= LONGEST_CLOSE):
+            raise OptionError("timeout", timeout, f"seconds from 0 to {LONGEST_CLOSE:g}")
+        run(self._closing(timeout))
+
+    def last_words(self, until: float) -> Iterator[float]:
+        """Ends the session, but not the sender: what is sent afterwards begins another; see `lifecycle.register`."""
+        if not HERE[0]:
+            notice_fork()
         core = self._core
-        if core.closed or os.getpid() != self._pid:
-            core.close()
+        if core.closed or not (core.began or core.open):
             return
+        timeout = max(0.0, until - time.monotonic())
+        yield from self._wait_for_the_transport(core, timeout)
+        yield from self._end(core, GOODBYES if timeout else 1, timeout / (GOODBYES - 1))
+
+    def release(self) -> None:
+        """Lets go of the socket when the interpreter takes itself down; see `lifecycle.Living`."""
+        self._core.close()
+        self._outlet.close()
+
+    def _closing(self, timeout: float) -> Iterator[float]:
+        if not HERE[0]:
+            notice_fork()
+        core = self._core
+        if core.closed:
+            return
+        yield from self._wait_for_the_transport(core, timeout)
+        core.close()
+        self._flusher.stop()
+        yield from self._end(core, GOODBYES if timeout > 0 else 1, timeout / (GOODBYES - 1))
+        self._outlet.close()
+        unregister(self)
+
+    def _wait_for_the_transport(self, core: SenderCore, timeout: float) -> Iterator[float]:
         deadline = time.monotonic() + timeout
         self.flush()
         if timeout > 0:
             deadline += self._outlet.patience
         while (core.held is not None or core.open) and time.monotonic() < deadline:
-            time.sleep(0.002)
+            yield 0.002
             self.flush()
-        core.close()
-        self._end(core, GOODBYES if timeout > 0 else 1, timeout / (GOODBYES - 1))
-        self._outlet.close()
-        _senders.discard(self)
 
     def stats(self) -> SenderStats:
         """What became of the messages so far; exact when no thread, the one in the background included, is sending at this moment."""
@@ -215,9 +234,9 @@ class Sender(Outbox):
         """Name and address."""
         return f"<Sender {self._name!r} to {self._outlet.url}>"
 
-    def _after_fork(self) -> None:
+    def renew(self, *, seen: bool) -> None:
         """The child's first step; the fork may have come between a declaration and the senders that it tells, so they ask again."""
-        super()._after_fork()
+        super().renew(seen=seen)
         self._subjects = set()
 
     def _admit(self, subject: str) -> None:
@@ -250,33 +269,11 @@ class Sender(Outbox):
         return True
 
 
-def _living() -> list[Sender]:
-    """Every sender of this process."""
-    while True:
-        try:
-            return list(_senders)
-        except RuntimeError:  # another thread constructed one in this moment
-            continue
-
-
-def _renew_after_fork() -> None:
-    for sender in _living():
-        sender._after_fork()  # noqa: SLF001  the module's own hook
-
-
 def _forget_subjects() -> None:
     """Has every sender ask again which subjects may be sent on."""
-    for sender in _living():
-        sender._subjects = set()  # noqa: SLF001  the module's own hook
-
-
-def close_senders() -> None:
-    """Closes every sender of this process; a process that ends says goodbye."""
-    for sender in _living():
-        sender.close(timeout=_EXIT_TIMEOUT)
+    for sender in living(Floor.ENDPOINT):
+        if isinstance(sender, Sender):
+            sender._subjects = set()  # noqa: SLF001  the module's own hook
 
 
 on_declaration(_forget_subjects)
-at_end(close_senders)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)

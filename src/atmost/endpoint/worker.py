@@ -30,6 +30,7 @@ from atmost.core.accounts import Ledger
 from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.serving import Handler, Serving
+from atmost.lifecycle import close_all
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.steering import SharedPort
 
@@ -216,10 +217,8 @@ def _answer(keeper: WorkerEnd, intake: Intake, serving: Serving) -> None:
 
 
 def _leave() -> None:
-    """What an exiting process owes to others: the goodbyes of senders its handler used, and what it printed."""
-    sender = sys.modules.get("atmost.endpoint.sender")
-    if sender is not None:
-        sender.close_senders()
+    """What an exiting process owes to others: the last words of what its handler used, and what it printed."""
+    close_all()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

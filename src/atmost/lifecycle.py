@@ -1,0 +1,330 @@
+"""Decides what every living object does when its process forks and when it ends: one registry, one order, one deadline.
+
+Theory of operation.
+
+*Objects.* Whoever holds a session, a count, a thread or a socket registers itself: `register(self, Floor.USE)`.
+The registry holds it weakly, so an object ends as it would without it.
+Floors are what the order goes by: at a fork from the bottom up (a sender is renewed before what sends over it),
+at the end from the top down (metrics say their last words over senders that are still open).
+
+*Fork.* A child begins with nothing of its parent's: every object's `renew` is called once in it.
+`os.fork()` calls our hook. C code can fork past the hook (uWSGI, `daemon(3)`), so whoever counts looks first: `if not HERE[0]: notice_fork()`.
+`HERE` is a page of memory that the kernel wipes in a child (MADV_WIPEONFORK, Linux 4.14): reading it costs 40 ns where `getpid(2)` can cost 450.
+Where the kernel cannot do that, `HERE` compares process ids behind the same brackets.
+A renewal that an exception interrupts goes on with the next caller, at the object it had come to.
+
+*End.* An object's `last_words` is a generator: it yields how many seconds it wants to wait before it goes on.
+So a thousand objects share one deadline, their repeats lie side by side, and the same steps serve `close()` (which sleeps),
+`aclose()` (which awaits) and the end of the process. One that raises ends alone, and is reported.
+After its last words an object is not broken: used again, it begins anew (another session, another life), which is what makes it possible
+to be called more than once:
+
+1. by `atexit`, when the functions that were registered after `import atmost` have run;
+2. by `multiprocessing` and `billiard`, in the processes they start: those run finalizers of their own instead of atexit's functions;
+3. once more when the interpreter takes itself down, for what exit functions that were registered *before* `import atmost` still sent;
+4. by `close_all()`, from programs whose processes end in another way.
+
+Threads: everything here may be called from any thread and from signal handlers; nothing waits for a lock that another thread holds
+while it waits for something else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import mmap
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any, Final, Protocol, SupportsIndex
+
+from atmost.errors import OptionError
+
+LONGEST_CLOSE: Final = 86_400.0
+"""The most that a caller may give for a close, seconds."""
+_EXIT_TIMEOUT: Final = 0.1
+"""What the last words of everything may take when the process ends, seconds."""
+_WIPE_ON_FORK: Final = 18
+"""MADV_WIPEONFORK (linux/mman.h); the mmap module does not name it."""
+_LAST: Final = -1_000
+"""The priority of our finalizer in multiprocessing: those of others may still send."""
+
+
+class Floor(IntEnum):
+    """Where an object stands: renewed from the bottom up, ended from the top down."""
+
+    TRANSPORT = 0
+    """Outlets and inlets."""
+    ENDPOINT = 1
+    """Senders and receivers."""
+    USE = 2
+    """What speaks over a sender: metrics, log handlers, heartbeats, invalidators; and what listens to a receiver."""
+
+
+class Living(Protocol):
+    """What the registry asks of an object.
+
+    One that has something to say at the end has `last_words` too, see `register`;
+    one that holds a socket has `release()`, which lets go of it when the interpreter takes itself down, without another word.
+    """
+
+    def renew(self, *, seen: bool) -> None:
+        """In a forked child, once, before anything else of the object: begin with nothing of the parent's; never wait.
+
+        Args:
+            seen: whether this comes at the fork; otherwise the child may have used the object before anybody noticed.
+        """
+        ...
+
+
+def _page() -> mmap.mmap | None:
+    """A page that reads 1 here and 0 in every forked child, until that writes 1 itself."""
+    if sys.platform != "linux":
+        return None
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        page.madvise(_WIPE_ON_FORK)
+    except OSError:  # an old kernel
+        page.close()
+        return None
+    page[0] = 1
+    return page
+
+
+class _ByProcessId:
+    """The same answers where the kernel does not wipe pages."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __getitem__(self, _index: SupportsIndex) -> int:
+        return self._pid == os.getpid()
+
+    def __setitem__(self, _index: SupportsIndex, _value: int) -> None:
+        self._pid = os.getpid()
+
+
+HERE: Final[Any] = _page() or _ByProcessId()
+"""`HERE[0]` is 0 in a forked child until `notice_fork` was called there, and 1 otherwise."""
+
+_living: Final[dict[int, tuple[Floor, weakref.ref[Any]]]] = {}
+"""By the object's id. Each step on it is one call in C, so that threads, signal handlers and finalizers need no lock."""
+
+
+def register(living: Living, floor: Floor) -> None:
+    """Has `living.renew` called in every forked child, and its `last_words`, where it has them, when the process ends.
+
+    `last_words(until)` is a generator function. It says what is to be said, yields the seconds it wants to wait before it goes on, and spaces its
+    repeats so that it is done by `until` (monotonic, seconds). It may be called again: without anything new it yields nothing.
+
+    Args:
+        living: held weakly.
+        floor: where it stands.
+    """
+    key = id(living)
+
+    def forget(reference: weakref.ref[Any]) -> None:
+        known = _living.get(key)
+        if known is not None and known[1] is reference:
+            _living.pop(key, None)
+
+    _living[key] = (floor, weakref.ref(living, forget))
+
+
+def unregister(living: object) -> None:
+    """Forgets an object that was closed for good; one that is not known is ignored."""
+    _living.pop(id(living), None)
+
+
+def living(floor: Floor | None = None) -> list[Any]:
+    """Everything that is registered and alive, in the order in which it was registered."""
+    known = [(at, reference()) for at, reference in list(_living.values())]
+    return [each for at, each in known if each is not None and floor in (None, at)]
+
+
+# Forks.
+
+_renewals: dict[int, tuple[threading.RLock, list[Any]]] = {}  # type: ignore[name-defined, unused-ignore]  # a class since 3.13
+"""By process id: the lock of a renewal and what is still to be renewed. A parent's, which another thread may hold, is never touched."""
+
+
+def notice_fork() -> None:
+    """Renews everything that lives, once in a child; for whoever finds `HERE[0]` at 0."""
+    _renew_all(seen=False)
+
+
+def _renew_all(*, seen: bool) -> None:
+    pid = os.getpid()
+    known = _renewals.get(pid)
+    if known is None:
+        order = [each for floor in reversed(Floor) for each in reversed(living(floor))]  # the next one is the last
+        known = _renewals.setdefault(pid, (threading.RLock(), order))
+    lock, waiting = known
+    with lock:
+        while waiting and not HERE[0]:
+            each = waiting[-1]
+            try:
+                each.renew(seen=seen)
+            except Exception as error:  # noqa: BLE001  one broken object must not leave the others with a parent's session
+                _report(each, error, "could not begin anew in a forked process")
+            # Only now: a renewal that a signal interrupts is begun again. A nested one may have come further already.
+            if waiting and waiting[-1] is each:
+                waiting.pop()
+        HERE[0] = 1
+    _renewals.pop(pid, None)
+
+
+def _after_fork_in_child() -> None:
+    if not HERE[0]:  # another hook before this one may have used something of ours
+        _renew_all(seen=True)
+    _pools.prepare()
+
+
+# The end.
+
+
+def run(steps: Iterator[float]) -> None:
+    """Takes the steps of a generator of last words, and sleeps as long as it asks to."""
+    for pause in steps:
+        time.sleep(max(0.0, pause))
+
+
+async def run_async(steps: Iterator[float]) -> None:
+    """The same in an event loop, which is not blocked meanwhile."""
+    import asyncio
+
+    for pause in steps:
+        await asyncio.sleep(max(0.0, pause))
+
+
+def close_all(timeout: float = 0.1) -> None:
+    """Says the last words of everything in this process: snapshots, marks and goodbyes; then the process may end in any way.
+
+    At a normal end this happens by itself. Call it in processes that end by `os._exit` or by a signal: in a worker pool's exit function, in a
+    server's shutdown hook, before `os.execv`. What is used afterwards begins anew, in another session.
+
+    Args:
+        timeout: seconds over which the repeats of all objects are spaced together, at most 86,400; 0 says everything once.
+
+    Raises:
+        OptionError: the timeout is longer, negative or not a number.
+    """
+    if not isinstance(timeout, (int, float)) or not 0 <= timeout <= LONGEST_CLOSE:
+        raise OptionError("timeout", timeout, f"seconds from 0 to {LONGEST_CLOSE:g}")
+    floors = [floor for floor in reversed(Floor) if _speakers(floor)]
+    begun = time.monotonic()
+    for number, floor in enumerate(floors, start=1):
+        _run_together(_speakers(floor), begun + timeout * number / len(floors))
+
+
+def _speakers(floor: Floor) -> list[Any]:
+    return [each for each in living(floor) if hasattr(type(each), "last_words")]
+
+
+def _run_together(speakers: list[Any], until: float) -> None:
+    """Takes the last words of many side by side: whoever asks for the next turn first gets it first."""
+    turns: list[tuple[float, int, Iterator[float] | None]] = [(0.0, number, None) for number in range(len(speakers))]
+    while turns:
+        due, number, steps = heapq.heappop(turns)
+        delay = due - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)
+        try:
+            steps = steps or speakers[number].last_words(until)
+            pause = next(steps, None)
+        except Exception as error:  # noqa: BLE001  one broken object must not take the others' last words
+            _report(speakers[number], error, "could not say its last words")
+            continue
+        if pause is not None:
+            heapq.heappush(turns, (time.monotonic() + pause, number, steps))
+
+
+def _report(living: object, error: Exception, what: str) -> None:
+    with suppress(Exception):  # the interpreter may have taken itself down this far
+        import logging
+
+        logging.getLogger("atmost").warning("%s %s: %r", type(living).__name__, what, error)
+
+
+class _Pools:
+    """Processes that multiprocessing or billiard (celery's copy of it, with the same registries) started: they end without atexit's functions."""
+
+    def __init__(self) -> None:
+        self._finalized_in = 0
+
+    def prepare(self) -> None:
+        """Has everything closed at the end of this process if a pool has started it, or is about to begin its work in it."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is None:
+            return
+        # The library forgets the finalizers of the parent when its work begins, and then calls what is to be run after a fork.
+        util.register_after_fork(self, _Pools.finalize)
+        if _work_has_begun():
+            self.finalize()
+
+    def finalize(self) -> None:
+        """Has it done when the work is over."""
+        if self._finalized_in != os.getpid():
+            self._finalized_in = os.getpid()
+            sys.modules["multiprocessing.util"].Finalize(None, _close_when_threads_have_ended, exitpriority=_LAST)
+
+
+def _work_has_begun() -> bool:
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        return True
+    billiard = sys.modules.get("billiard.process")
+    return billiard is not None and billiard.current_process().name != "MainProcess"
+
+
+def _close_when_threads_have_ended() -> None:
+    """Ends at once, or after the threads that the process will wait for: they may still send, and some end only when it begins to wait."""
+    current = threading.current_thread()
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not current]
+    if not others:
+        _close_at_exit()
+        return
+
+    def close_after() -> None:
+        for thread in others:
+            thread.join()
+        _close_at_exit()
+
+    threading.Thread(target=close_after, name="atmost-ending").start()
+
+
+def _close_at_exit() -> None:
+    close_all(_EXIT_TIMEOUT)
+
+
+class _Teardown(str):
+    """Dies when the interpreter takes itself down, after all functions of atexit: CPython begins by emptying a few places of `sys`.
+
+    An exit function that was registered before `import atmost` runs after ours; what it sends is said goodbye to here.
+    Where an interpreter does not take itself down (uWSGI ends without), only that is lost.
+    Of those places `ps2` is the one that nothing but an interactive prompt reads; what stands there is its usual text.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if sys is not None and sys.is_finalizing():
+            with suppress(Exception):
+                _close_at_exit()
+                for floor in reversed(Floor):
+                    for each in living(floor):
+                        if hasattr(type(each), "release"):
+                            each.release()
+
+
+_pools: Final = _Pools()
+_pools.prepare()
+atexit.register(_close_at_exit)
+if not hasattr(sys, "ps2"):
+    sys.ps2 = _Teardown("... ")
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

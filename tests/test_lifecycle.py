@@ -1,0 +1,240 @@
+"""What living objects do when their process forks and ends: one registry, one order, one deadline."""
+
+import asyncio
+import ctypes
+import gc
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import atmost
+from atmost import lifecycle
+from atmost.lifecycle import HERE, Floor, close_all, living, notice_fork, register, run_async, unregister
+from tests.real import run
+
+
+class Speaker:
+    """Writes down what it is asked to do."""
+
+    def __init__(self, journal: list[Any], name: str, floor: Floor = Floor.USE, repeats: int = 1) -> None:
+        self.journal, self.name, self.repeats = journal, name, repeats
+        register(self, floor)
+
+    def renew(self, *, seen: bool) -> None:
+        """Note the fork."""
+        self.journal.append((self.name, seen))
+
+    def last_words(self, until: float) -> Iterator[float]:
+        """Say the name as often as it is to be repeated."""
+        for turn in range(self.repeats):
+            if turn:
+                yield max(0.0, until - time.monotonic()) / (self.repeats - turn)
+            self.journal.append(self.name)
+
+
+class Broken(Speaker):
+    """Can do nothing without raising."""
+
+    def renew(self, *, seen: bool) -> None:
+        """Fail."""
+        raise OSError(9, f"{self.name} {seen}")
+
+    def last_words(self, until: float) -> Iterator[float]:
+        """Fail after a pause."""
+        yield 0.0
+        raise OSError(9, self.name)
+
+
+@pytest.fixture
+def journal() -> Iterator[list[Any]]:
+    """A journal; whatever an earlier test left alive is gone, and so is what this one registers."""
+    gc.collect()
+    before = {id(each) for each in living()}
+    yield []
+    for each in living():
+        if id(each) not in before:
+            unregister(each)
+
+
+def test_uses_speak_before_the_senders_that_carry_them(journal: list[Any]) -> None:
+    """Whichever was registered first; all repeats of the uses come before the first goodbye (R7)."""
+    keep = [
+        Speaker(journal, "sender", Floor.ENDPOINT, 3),
+        Speaker(journal, "metrics", repeats=3),
+        Speaker(journal, "outlet", Floor.TRANSPORT),
+        Speaker(journal, "logs", repeats=3),
+    ]
+    close_all(0.02)
+    assert sorted(journal[:6]) == ["logs"] * 3 + ["metrics"] * 3
+    assert journal[6:] == ["sender"] * 3 + ["outlet"]
+    del keep
+
+
+def test_each_speaks_although_another_one_raised(journal: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """The broken one is reported."""
+    keep = [Broken(journal, "broken"), Speaker(journal, "whole")]
+    close_all(0)
+    assert journal == ["whole"]
+    assert "Broken could not say its last words: OSError(9, 'broken')" in caplog.text
+    del keep
+
+
+def test_many_share_one_deadline(journal: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred repeat side by side: the pauses of one are the pauses of all."""
+    now, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(lifecycle.time, "sleep", sleep)
+    monkeypatch.setattr(lifecycle.time, "monotonic", lambda: now[0])
+    keep = [Speaker(journal, str(number), repeats=3) for number in range(200)]
+    close_all(0.3)
+    assert sum(slept) == pytest.approx(0.3)
+    assert len(journal) == 600
+    assert set(journal[:200]) == set(journal[200:400]) == set(journal[400:])
+    del keep
+
+
+def test_what_is_gone_or_forgotten_says_nothing(journal: list[Any]) -> None:
+    """The registry holds nothing alive; forgetting twice is no error."""
+    kept, dropped = Speaker(journal, "kept"), Speaker(journal, "dropped")
+    del dropped
+    gone = Speaker(journal, "gone")
+    unregister(gone)
+    unregister(gone)
+    close_all(0)
+    assert journal == ["kept"]
+    assert kept in living(Floor.USE)
+    assert kept not in living(Floor.ENDPOINT)
+
+
+@pytest.mark.parametrize("timeout", [-1, 86_401, float("nan"), "1"])
+def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
+    """And at most a day."""
+    with pytest.raises(atmost.OptionError, match="timeout="):
+        close_all(timeout)
+
+
+def test_an_event_loop_goes_on_meanwhile(journal: list[Any]) -> None:
+    """The pauses are awaited."""
+    speaker = Speaker(journal, "words", repeats=3)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.005, journal.append, "loop")
+        await run_async(speaker.last_words(time.monotonic() + 0.04))
+
+    asyncio.run(main())
+    assert journal == ["words", "loop", "words", "words"]
+
+
+def test_a_child_is_told_from_its_parent(journal: list[Any]) -> None:
+    """From the bottom up, once, at the fork."""
+    keep = [Broken(journal, "broken"), Speaker(journal, "use"), Speaker(journal, "outlet", Floor.TRANSPORT)]
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        notice_fork()
+        os.write(writing, repr((HERE[0], journal)).encode())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        assert file.read() == repr((1, [("outlet", True), ("use", True)]))
+    assert HERE[0] == 1
+    assert journal == []
+    del keep
+
+
+def test_a_child_forked_past_the_hook_is_noticed(journal: list[Any]) -> None:
+    """C code forked: the first who looks renews everything, once; a grandchild begins anew as well."""
+    keep = Speaker(journal, "use")
+    reading, writing = os.pipe()
+    fork = ctypes.PyDLL(None).fork
+    child = fork()
+    if not child:
+        before = HERE[0]
+        notice_fork()
+        notice_fork()
+        grandchild = fork()
+        if grandchild:
+            os.waitpid(grandchild, 0)
+        else:
+            notice_fork()
+            os.write(writing, repr((before, journal, HERE[0])).encode())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        assert file.read() == repr((0, [("use", False), ("use", False)], 1))
+    assert (HERE[0], journal) == (1, [])
+    del keep
+
+
+def test_a_renewal_that_a_signal_interrupts_goes_on(journal: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the object it had come to; those before are not renewed twice."""
+    keep = [Speaker(journal, name) for name in ("first", "second", "third")]
+    renew = Speaker.renew
+
+    def interrupted(self: Speaker, *, seen: bool) -> None:
+        if self.name == "second" and len(journal) == 1:
+            journal.append("interrupted")
+            raise KeyboardInterrupt
+        renew(self, seen=seen)
+
+    monkeypatch.setattr(Speaker, "renew", interrupted)
+    HERE[0] = 0
+    with pytest.raises(KeyboardInterrupt):
+        notice_fork()
+    assert HERE[0] == 0
+    notice_fork()
+    assert HERE[0] == 1
+    assert journal == [("first", False), "interrupted", ("second", False), ("third", False)]
+    del keep
+
+
+def test_without_a_wiped_page_process_ids_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other systems than Linux, and old kernels; the answers are the same."""
+    monkeypatch.setattr(lifecycle.sys, "platform", "darwin")
+    assert lifecycle._page() is None
+    here = lifecycle._ByProcessId()
+    assert here[0]
+    pid = os.getpid()
+    monkeypatch.setattr(lifecycle.os, "getpid", lambda: pid + 1)
+    assert not here[0]
+    here[0] = 1
+    assert here[0]
+
+
+EXIT_ORDER = """
+import atexit, sys
+url = sys.argv[1]
+def first():
+    sender.send("exit", "registered before the import")
+    second.send("exit", "by another sender")
+atexit.register(first)
+import atmost
+sender, second = atmost.Sender(url, linger=60), atmost.Sender(url, linger=60)
+atexit.register(lambda: sender.send("exit", "registered after it"))
+sender.send("exit", "before the end")
+"""
+
+
+def test_exit_functions_may_send_whenever_they_were_registered() -> None:
+    """Everything arrives, and every session ends with a goodbye."""
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0, grace=0) as receiver:
+        run(EXIT_ORDER, receiver.url)
+        payloads = [message.payload for message in iter(lambda: receiver.receive(1.0), None)]
+        ledger = receiver.ledger()
+    assert sorted(payloads) == [
+        "before the end",
+        "by another sender",
+        "registered after it",
+        "registered before the import",
+    ]
+    assert ledger.lost == 0
+    assert {session.tail for session in ledger.sessions} == {"closed"}
