@@ -11,6 +11,7 @@ from pathlib import Path
 
 from atmost.demo.cluster import find_server, free_ports
 from tests.real import BOUND, until
+from tests.relay import Relay
 
 HOST = "127.0.0.1"
 
@@ -121,6 +122,18 @@ def cluster(folder: Path, size: int = 3, settings: str = "") -> Iterator[list[Na
     with running(servers):
         until(lambda: formed(servers))
         yield servers
+
+
+@contextmanager
+def far_apart(folder: Path, delay: float) -> Iterator[tuple[list[NatsServer], Relay]]:
+    """Run two servers that know each other over a slow route: what passes between them is late by `delay` seconds each way."""
+    port = free_ports(1)[0]
+    near = NatsServer(folder, "near", f'cluster {{ name: all, listen: "{HOST}:{port}", pool_size: -1 }}\n')
+    with running([near]), Relay(port, delay) as relay:
+        settings = f'cluster {{ name: all, listen: "{HOST}:{free_ports(1)[0]}", routes: ["nats://{HOST}:{relay.port}"], pool_size: -1 }}\n'
+        with running([NatsServer(folder, "far", settings)]) as [far]:
+            until(lambda: formed([near, far]))
+            yield [near, far], relay
 
 
 def formed(servers: Sequence[NatsServer]) -> bool:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.nats_server import NatsServer, running
+from tests.nats_server import NatsServer, far_apart, running
 from tests.system.processes import wait_until
 
 pytestmark = pytest.mark.needs("nats-server")
@@ -166,3 +166,24 @@ def test_a_slow_handler_costs_nobody_its_shards(scene, url):
     sender.close()
     first.close()
     assert scene.verdict().handled == 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_newcomer_far_away_does_not_disturb_an_owner(scene, tmp_path, order):
+    """The owner's contradiction comes after the claim is through: the older one goes on, and the newcomer ends before it has processed anything."""
+    lease, delay = 0.4, 0.45
+    with far_apart(tmp_path, delay) as (servers, _):
+        here, there = (servers[place].url("owned", f"lease={lease}&ping=2") for place in order)
+        first = scene.receiver(here, **READY).go()
+        first.ready()
+        sender = scene.sender(here, "a", linger=0.01)
+        first.wait_handled(300)
+        second = scene.receiver(there, **READY).go()
+        assert second.child.wait() == 0
+        before = first.handled()
+        first.wait_handled(before + 1_000)
+        report = sender.close()
+        first.wait_settled(report)
+        first.close()
+        verdict = scene.verdict()
+        assert (verdict.duplicates, second.handled()) == ({}, 0)

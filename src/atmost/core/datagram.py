@@ -18,6 +18,8 @@ from atmost.core.limits import HEADER, MAGIC, MAX_NAME, MAX_REASON, MAX_REASONS,
 
 HEADER_LAYOUT: Final = struct.Struct(">BBHQQQQQHH")
 """magic, version and type, key_id, start_us, random64, sequence, prior, sent_us, count, flags."""
+SENT_AT: Final = slice(36, 44)
+"""Where sent_us stands in a datagram, big endian."""
 ARRAY_LAYOUT: Final = struct.Struct(">BH")
 PADDING_LAYOUT: Final = struct.Struct(">H")
 _ARRAY16: Final = 0xDC

@@ -17,6 +17,7 @@ from operator import length_hint
 from typing import Final
 
 from atmost.core.accounts import Ledger
+from atmost.core.datagram import SENT_AT
 from atmost.core.events import Event, Message, Session, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
@@ -85,9 +86,10 @@ class Intake:
         self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL, own)
         try:
             usual = self.inlet.preset
+            self._overlap = self.inlet.overlap
             options = ReceiverOptions(
                 future_bound=usual.future_bound if future_bound is None else future_bound,
-                clock_guard=usual.clock_guard if clock_guard is None else clock_guard,
+                clock_guard=self._overlap + (usual.clock_guard if clock_guard is None else clock_guard),
                 window=window,
                 max_sessions=max_sessions,
                 grace=grace,
@@ -169,18 +171,28 @@ class Intake:
             if self.closed:
                 return False
             if self.inlet.renewed():  # somebody else may have received here meanwhile (H2)
-                self._core.take_over(self.inlet.clock())
+                # What was seen of the way between owners since the start counts as well.
+                grown = max(0.0, self.inlet.overlap - self._overlap)
+                self._core.take_over(self.inlet.clock() + round(grown * 1e6))
             more = True
             receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
+            future_us = round(self._core.options.future_bound * 1e6)
             goal = self._waiting + messages
             self._busy = True
             try:
                 for _ in range(_DATAGRAMS_A_TURN):
+                    # H2: the clock is read first, and the inlet looks then whether it still holds its address. Only a datagram that was sent
+                    # after that reading needs another one, and another look.
+                    wall_us = clock()
                     datagram = receive()
                     if datagram is None or self.closed:
                         more = False
                         break
-                    events = take(datagram, time.monotonic(), clock())
+                    if int.from_bytes(datagram[SENT_AT]) > wall_us + future_us:
+                        wall_us = clock()
+                        if not self.inlet.confirms():
+                            continue
+                    events = take(datagram, time.monotonic(), wall_us)
                     if events:
                         self._put(events, len(datagram))
                         if self._waiting >= goal:

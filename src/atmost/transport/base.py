@@ -108,12 +108,28 @@ class Inlet(Protocol):
     """Which sessions arrive here, when others receive the rest (R17)."""
 
     @property
+    def overlap(self) -> float:
+        """How long an earlier owner may still accept after this one began (seconds); 0 where the system forbids that. Added to G."""
+        ...
+
+    @property
     def ended(self) -> str | None:
         """Why nothing will arrive here any more, for people; None while something can."""
         ...
 
     def receive(self) -> bytes | None:
-        """The next datagram, or None when none waits."""
+        """The next datagram, or None when none waits.
+
+        It was still this inlet's at the end of the call. So it may be judged by a clock that was read *before* the call: whoever stood still between
+        the two might otherwise judge by a later clock what a new owner of the address has accepted meanwhile (H2).
+        """
+        ...
+
+    def confirms(self) -> bool:
+        """Whether the address is still held, so that what was received last may be judged by a clock that was read again before this call.
+
+        What is not confirmed is counted as dropped, and must not be processed.
+        """
         ...
 
     def wait(self, timeout: float | None) -> None:

@@ -81,6 +81,7 @@ class MemoryInlet:
     warning: str | None = None
     shards: Shards | None = None
     ended: str | None = None
+    overlap = 0.0
 
     def __init__(self, address: Address) -> None:
         """Takes the name.
@@ -100,6 +101,10 @@ class MemoryInlet:
             if self._network.mailbox is not None:
                 raise AddressInUse(address.url, "a receiver of this process")
             self._network.mailbox = mailbox
+
+    def confirms(self) -> bool:
+        """Always: a name stays taken until it is given free."""
+        return True
 
     def renewed(self) -> bool:
         """Never: a name stays taken until it is given free."""

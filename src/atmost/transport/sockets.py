@@ -37,6 +37,7 @@ class SocketInlet:
 
     shards: Shards | None = None
     ended: str | None = None
+    overlap = 0.0
     clock = staticmethod(wall_clock)
 
     def __init__(self, sock: socket.socket, url: str, *, preset: Preset) -> None:
@@ -93,6 +94,10 @@ class SocketInlet:
     def wake(self) -> None:
         """Ends a `wait`."""
         self._waker.wake()
+
+    def confirms(self) -> bool:
+        """Always: what is bound stays bound until it is closed."""
+        return True
 
     def renewed(self) -> bool:
         """Never: what is bound stays bound until it is closed."""

@@ -19,6 +19,7 @@ class Bus:
 
     def __init__(self):
         self.now = 100.0
+        self.skew = {}
         self.crew = {}
         self.waiting = {}
         self.still = set()
@@ -26,7 +27,11 @@ class Bus:
 
     def join(self, identity, shards="0-3/4", lease=LEASE):
         """Let a receiver come and claim."""
-        presence = self.crew[identity] = Presence(identity, identity, Shards.parse(shards), lease)
+
+        def clock():
+            return round((self.now + self.skew.get(identity, 0.0)) * 1e6)
+
+        presence = self.crew[identity] = Presence(identity, identity, Shards.parse(shards), lease, clock)
         self.waiting[identity] = []
         self.say(identity, presence.connected(self.now))
         return presence
@@ -90,7 +95,7 @@ def test_the_lease_ends_by_itself():
 
 def test_without_an_echo_nothing_is_ever_owned():
     """Whoever may publish and not subscribe, or the reverse, owns nothing."""
-    lonely = Presence("a", "a", Shards.parse("0/1"), LEASE)
+    lonely = Presence("a", "a", Shards.parse("0/1"), LEASE, int)
     lonely.connected(0.0)
     for tick in range(1, 200):
         lonely.handle_deadline(tick * 0.1)
@@ -145,15 +150,40 @@ def test_an_owner_is_not_disturbed_by_a_claim():
     assert b.holds(bus.now)
 
 
-def test_of_two_claims_the_smaller_id_goes_on():
-    """Whichever came first."""
+@pytest.mark.parametrize(("first", "second"), ["ab", "ba"])
+def test_of_two_claims_the_older_goes_on(first, second):
+    """Whichever has the smaller id."""
     bus = Bus()
-    b = bus.join("b")
+    older = bus.join(first)
     bus.run(0.7)
-    a = bus.join("a")
+    younger = bus.join(second)
+    bus.run(3)
+    assert older.holds(bus.now)
+    assert younger.holder == f"{first}, which claims 0-3/4"
+
+
+def test_of_two_claims_of_one_moment_the_smaller_id_goes_on():
+    """The order is total: exactly one ends."""
+    bus = Bus()
+    b, a = bus.join("b"), bus.join("a")
     bus.run(3)
     assert a.holds(bus.now)
     assert b.holder == "a, which claims 0-3/4"
+
+
+def test_clocks_that_differ_make_another_one_older_but_never_both():
+    """Each compares what was announced, so that both see the same one as older; an owner goes before any claim."""
+    bus = Bus()
+    bus.skew = {"b": -5.0, "c": -9.0}
+    a = bus.join("a")
+    bus.run(0.7)
+    b = bus.join("b")
+    bus.run(3)
+    assert a.holder == "b, which claims 0-3/4"
+    c = bus.join("c")
+    bus.run(3)
+    assert c.holder == "b, which has 0-3/4"
+    assert b.holds(bus.now)
 
 
 def test_a_short_cut_costs_nothing_and_a_long_one_a_new_claim():
@@ -238,23 +268,67 @@ def test_a_claim_is_not_through_before_it_has_heard_what_an_owner_said():
     assert b.incarnations == 1
 
 
-def test_after_a_cut_one_of_two_owners_ends():
-    """Each side had one; they hear of each other within a third of a lease, and the smaller id stays."""
+def test_after_a_cut_the_younger_of_two_owners_ends():
+    """Each side had one; they hear of each other within a third of a lease, and the one that was there before stays."""
     bus = Bus()
-    a = bus.join("a")
-    bus.run(3)
-    bus.apart = {"b"}
     b = bus.join("b")
+    bus.run(3)
+    bus.apart = {"a"}
+    a = bus.join("a")
     bus.run(4)
     assert a.holds(bus.now)
     assert b.holds(bus.now)
     bus.apart = set()
-    b_until = bus.now + LEASE / 3 + 3 * STEP
+    until = bus.now + LEASE / 3 + 3 * STEP
     bus.check = lambda: None
-    while bus.now < b_until:
+    while bus.now < until:
         bus.run(STEP)
-    assert a.holds(bus.now)
-    assert b.holder == "a, which has 0-3/4"
+    assert b.holds(bus.now)
+    assert a.holder == "b, which has 0-3/4"
+
+
+def test_the_overlap_is_one_and_a_half_leases_or_what_the_way_takes():
+    """A successor refuses what an earlier owner may still accept until they have heard of each other; a slow way is warned about, once."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    now = round(bus.now * 1e6)
+    assert (a.overlap, a.warnings) == (1.5, [])
+    for transit, overlap in ((0.4, 1.5), (0.8, 1.8), (0.7, 1.8), (-3.0, 1.8), (86_400.0, 1.8)):
+        a.receive(sends("web-1", 4, now - round(transit * 1e6)), bus.now)
+        assert a.overlap == pytest.approx(overlap)
+    (warning,) = a.warnings
+    assert warning.startswith("what web-1 says comes after 0.8 s, which is more than half a lease of 1 s")
+
+
+def test_what_waited_at_the_socket_was_not_under_way():
+    """A receiver that stood still reads old words; the way is not slow for that."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(3)
+    said = sends("web-1", 4, round(bus.now * 1e6))
+    a.receive(said, bus.now + 20.0)
+    assert (a.transit, a.warnings) == (pytest.approx(0.0, abs=0.1), [])
+
+
+def test_a_long_lease_of_somebody_else_must_be_asked_for():
+    """Or one receiver with a mistake in its URL would make all others start a minute later; an owner goes on."""
+    bus = Bus()
+    b = bus.join("b", "1/4")
+    bus.run(1)
+    bus.join("a", "0/4", lease=20)
+    bus.run(1)
+    assert b.objection == "a has a lease of 20 s, so that a claim takes 30 s: give lease=20 here too"
+    assert b.next_deadline() is None
+    c = bus.join("c", "2/4", lease=20)
+    bus.run(40)
+    assert c.holds(bus.now)
+    owner = Bus()
+    d = owner.join("d", "0/4")
+    owner.run(3)
+    owner.join("e", "1/4", lease=20)
+    owner.run(3)
+    assert d.holds(owner.now)
 
 
 @settings(max_examples=60)
@@ -331,7 +405,7 @@ def test_another_number_of_shards_is_noticed():
     a = bus.join("a")
     bus.run(3)
     for _ in range(3):
-        bus.say("a", [sends("web-1", 32), sends("web-2", 4)])
+        bus.say("a", [sends("web-1", 32, 0), sends("web-2", 4, 0)])
         bus.run(1)
     assert len(a.warnings) == 1
     assert "web-1 divides the channel into 32 shards instead of 4" in a.warnings[0]
@@ -346,7 +420,7 @@ def test_whoever_lies_about_it_is_told_of_a_few_times():
     a = bus.join("a")
     bus.run(3)
     for count in [*range(5, 105), *range(5, 105)]:
-        a.receive(sends("web-1", count), bus.now)
+        a.receive(sends("web-1", count, 0), bus.now)
     assert len(a.warnings) == 16
 
 
@@ -356,7 +430,7 @@ def test_a_name_cannot_write_to_the_log_or_terminal():
     a = bus.join("a")
     who = "\x1b[31m\nred" + "d" * 1000
     bus.run(3)
-    a.receive(sends(who, 32), bus.now)
+    a.receive(sends(who, 32, 0), bus.now)
     a.receive(json.dumps({"kind": "own", "id": "0", "who": who, "shards": "0-3/4"}).encode(), bus.now)
     assert a.holder is not None
     for text in (a.holder, a.warnings[-1]):

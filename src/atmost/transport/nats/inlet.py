@@ -17,11 +17,12 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
+from atmost.core.limits import EPISODE
 from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse, BindError, OptionError
-from atmost.transport.base import NETWORK, Address, wall_clock
+from atmost.transport.base import NETWORK, Address, Clock, wall_clock
 from atmost.transport.holder import this_program
 from atmost.transport.mailbox import Mailbox
 from atmost.transport.nats.dial import TIMEOUT, DialError, check_credentials
@@ -76,7 +77,7 @@ class NatsInlet:
         self.url = where.url
         self.shards: Shards | None = own
         self._mailbox = Mailbox()
-        self._receiving = _Receiving(where, own, self._mailbox)
+        self._receiving = _Receiving(where, own, self._mailbox, self.clock)
         self._link = Link(where, self._receiving, self._receiving.who)
         self._incarnation = 1
         self._pid = os.getpid()
@@ -89,21 +90,29 @@ class NatsInlet:
             raise
 
     @property
+    def overlap(self) -> float:
+        """How long an earlier owner may still accept after this one began (seconds)."""
+        return self._receiving.presence.overlap
+
+    @property
     def ended(self) -> str | None:
         """Who has taken the shards over, when somebody has."""
         holder = self._receiving.presence.holder
         return None if holder is None else f"its shards were taken over by {holder}"
 
     def receive(self) -> bytes | None:
-        """The next datagram, or None when none waits, or when it is in doubt whose it is."""
-        presence = self._receiving.presence
-        if presence.incarnations != self._incarnation:
+        """The next datagram; None when none waits, or when it is in doubt whose it is."""
+        if self._receiving.presence.incarnations != self._incarnation:
             return None
         datagram = self._mailbox.take()
-        if datagram is not None and not presence.holds(lease_clock()):
-            self._receiving.doubtful += 1
-            return None
-        return datagram
+        return datagram if datagram is not None and self.confirms() else None
+
+    def confirms(self) -> bool:
+        """Whether the lease still runs."""
+        if self._receiving.presence.holds(lease_clock()):
+            return True
+        self._receiving.doubtful += 1
+        return False
 
     def renewed(self) -> bool:
         """Whether the shards were out of sight for a lease and are owned again."""
@@ -144,10 +153,23 @@ class NatsInlet:
 
     def _claim(self) -> None:
         receiving, link = self._receiving, self._link
+        presence = receiving.presence
         link.start()
+        said_at = 0.0
+        said_time = 0.0
         deadline = lease_clock() + TIMEOUT * len(self._address.servers) + _CLAIM_SPARE
         while not receiving.decided.wait(0.02):
             now = lease_clock()
+            if receiving.connected_at is not None and (presence.claim_time > said_time or now > said_at + EPISODE):
+                said_at, said_time = now, presence.claim_time
+                logger.info(
+                    "%s: claiming the shards %s; they are this receiver's when nobody contradicts for %.1f s, "
+                    "and it is ready about %.1f s after that",
+                    self.url,
+                    self.shards,
+                    said_time,
+                    presence.overlap + self.preset.future_bound + self.preset.clock_guard,
+                )
             never = receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline)
             # One that hears itself is only waiting for somebody's longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
@@ -159,8 +181,10 @@ class NatsInlet:
                     f"what is published on {self._address.presence} does not come back: "
                     "a receiver must be allowed to publish and subscribe there",
                 )
-        if receiving.presence.holder is not None:
-            raise AddressInUse(f"{self.url} ({self.shards})", receiving.presence.holder)
+        if presence.holder is not None:
+            raise AddressInUse(f"{self.url} ({self.shards})", presence.holder)
+        if presence.objection is not None:
+            raise BindError(self.url, presence.objection)
         if receiving.forbidden is not None:
             raise BindError(self.url, f"the server forbids it: {receiving.forbidden}")
 
@@ -168,12 +192,12 @@ class NatsInlet:
 class _Receiving:
     """What a receiving link does: presence, and datagrams into the mailbox."""
 
-    def __init__(self, address: NatsAddress, shards: Shards, mailbox: Mailbox) -> None:
+    def __init__(self, address: NatsAddress, shards: Shards, mailbox: Mailbox, clock: Clock) -> None:
         self._address = address
         self._shards = shards
         self._mailbox = mailbox
         self.who = legible(f"{this_program()} (pid {os.getpid()} on {socket.gethostname()})"[:128])
-        self.presence = Presence(secrets.token_hex(8), self.who, shards, address.lease)
+        self.presence = Presence(secrets.token_hex(8), self.who, shards, address.lease, clock)
         self.decided = threading.Event()
         self.connected_at: float | None = None
         self.forbidden: str | None = None
@@ -253,7 +277,7 @@ class _Receiving:
         return max(self._online_at, self.presence.heard_at) + _DEAF * self._address.lease
 
     def _decide(self) -> None:
-        if self.presence.holder is not None or self.presence.incarnations:
+        if self.presence.holder is not None or self.presence.objection is not None or self.presence.incarnations:
             self.decided.set()
             if self.presence.holder is not None:
                 self._mailbox.wake()

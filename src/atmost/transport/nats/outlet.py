@@ -140,7 +140,7 @@ class _Sending:
 
     def connected(self) -> Sequence[bytes]:
         self.denied = {}
-        return [publish(self._address.presence, sends(self.who, self._address.shards))]
+        return [publish(self._address.presence, sends(self.who, self._address.shards, wall_clock()))]
 
     def disconnected(self) -> None:
         """Nothing of this end's lives longer than its connection."""

@@ -1,11 +1,21 @@
 """Decides whether a receiver may hold its shards: one owner at a time, without anybody who could decide for all (H2).
 
-Receivers of a channel tell each other on one subject what they claim and what they own; each hears itself too.
-A claim that nobody contradicts for one and a half leases, from its first echo on, becomes ownership. Of two that claim at once the one with the smaller id goes on.
-An owner holds its shards only as long as it has heard itself within one lease: whoever was stopped, starved or cut off gives up by its own
-clock before a successor can be through with its claim, and takes over again like a stranger (Gray and Cheriton, *Leases*, 1989).
-So at most one owner processes, as long as the servers between two receivers that both hear themselves are connected. Where they are cut apart and
-joined again, both own until they have heard of each other, a third of a lease at most: that cannot be had without consensus.
+Theory of operation. Receivers of a channel announce on one subject what they claim and what they own, and each hears its own announcements too.
+
+* Connected, a receiver *claims*. Its claim counts from the first echo on: an owner cannot hear it before it came to the servers.
+* A claim that nobody contradicts for one and a half leases becomes *ownership*, once the claimant has heard an echo of its own that is at least a lease
+  younger than the claim: because a connection keeps order, it has then heard whatever an owner said within that lease.
+* An owner announces itself three times a lease. It *holds* its shards until one lease after it said the last announcement that came back. Whoever
+  was stopped, starved or cut off finds that by its own clock, processes nothing more, and claims anew like a stranger (Gray and Cheriton, *Leases*, 1989).
+* An owner goes before a claimant. Of two claimants, and of two owners, the older goes on: first by when the claim began, as announced, then by identity. Both
+  compute the same from the same two announcements, so exactly one ends, and it is the one that has processed least.
+
+Why it is enough. Let L be the lease and D the longest way of an announcement from one receiver to another, the spreading of a new subscription included.
+With 2 D <= 1.5 L a claimant hears a living owner before its claim is through, and there is never a second owner. A slower route lets a second one
+begin at some instant o. It accepts only what was sent after o + F + G, and so does nothing harmful as long as one of the two has ended by then. One of them
+hears of the other by o + D, and one that was stopped with this news unread holds for a lease more at most, because a later echo would come behind the news.
+So G is the clock guard plus `overlap`: 1.5 leases, or a lease and the longest transit seen if that is more. What the overlap cannot cover, servers that are cut apart
+and joined again, cannot be had without consensus: both own until they have heard of each other.
 
 Bytes and `now` in, bytes and state out; `now` counts while the host sleeps. One caller at a time, but for `holds` and `leave`.
 """
@@ -13,6 +23,7 @@ Bytes and `now` in, bytes and state out; `now` counts while the host sleeps. One
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +42,12 @@ _AT_MOST: Final = 1 / 20
 _FORGET: Final = 3
 """An owner is forgotten after this many leases without a word."""
 _MAX_LEASE: Final = 60.0
+UNASKED_LEASE: Final = 10.0
+"""The longest lease of somebody else that a claim waits for without having been asked to, in seconds."""
+_MAX_TRANSIT: Final = 60.0
+"""What seems to have been under way for longer shows that two clocks differ."""
+_SLOW: Final = 1 / 2
+"""The transit that is warned about, in leases."""
 _MAX_PAYLOAD: Final = 8192
 _MAX_PEERS: Final = 1024
 _MAX_STRANGE: Final = 16
@@ -40,7 +57,7 @@ _MAX_WHO: Final = 128
 _NEVER: Final = float("-inf")
 
 
-class Kind(StrEnum):
+class AnnouncementKind(StrEnum):
     """What an announcement says."""
 
     CLAIM = "claim"
@@ -53,32 +70,47 @@ class Kind(StrEnum):
 class Announcement(msgspec.Struct):
     """One message on the presence subject, as JSON for people who look at it."""
 
-    kind: Kind
+    kind: AnnouncementKind
     id: str
     who: str
     shards: str
     lease: float = 0.0
     number: int = 0
+    since_us: int = 0
+    """When the claim began that this owner or claimant stands for, by its wall clock."""
+    sent_us: int = 0
+    """When this was said, by the speaker's wall clock."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Announcement).decode
 
 
-def sends(who: str, count: int) -> bytes:
+def sends(who: str, count: int, sent_us: int) -> bytes:
     """What a sender says once a connection."""
-    return _encode(Announcement(Kind.SENDS, "", who, f"0-{count - 1}/{count}" if count > 1 else "0/1"))
+    shards = str(Shards(frozenset(range(count)), count))
+    return _encode(Announcement(AnnouncementKind.SENDS, "", who, shards, sent_us=sent_us))
 
 
 class Presence:
     """One receiver among those of its channel."""
 
-    def __init__(self, identity: str, who: str, shards: Shards, lease: float) -> None:
-        """Args: identity: unique, decides between two at once. who: for people. shards: what is wanted. lease: seconds."""
+    def __init__(self, identity: str, who: str, shards: Shards, lease: float, clock: Callable[[], int]) -> None:
+        """Begins with a claim as soon as it is connected.
+
+        Args:
+            identity: unique; decides between two claims of one microsecond.
+            who: for people.
+            shards: what is wanted.
+            lease: seconds.
+            clock: the wall clock, for what is announced to other hosts (µs since 1970).
+        """
         self._id = identity
         self._who = who
         self._shards = shards
         self._lease = self._longest = lease
+        self._clock = clock
+        self._since_us: int | None = None
         self._online = False
         self._owning = False
         self._claimed_at: float | None = None
@@ -92,6 +124,11 @@ class Presence:
         self._strange_counts: set[int] = set()
         self._until = _NEVER
         self._left = False
+        self._slow_warned = _SLOW * lease
+        self.transit = 0.0
+        """The longest time that an announcement was seen to be under way, or the difference of two clocks (seconds)."""
+        self.objection: str | None = None
+        """Why the claim is not pursued, though nobody has the shards; final."""
         self.heard_at = _NEVER
         """When this end last heard itself."""
         self.incarnations = 0
@@ -105,15 +142,25 @@ class Presence:
         """Whether what arrives now may be processed; from any thread."""
         return self._owning and now < self._until
 
+    @property
+    def claim_time(self) -> float:
+        """How long a claim must stand, as far as leases are known here (seconds)."""
+        return CLAIM_LEASES * self._longest
+
+    @property
+    def overlap(self) -> float:
+        """How long an earlier owner may still accept after a new one began (seconds)."""
+        return max(CLAIM_LEASES * self._longest, self._longest + self.transit)
+
     def connected(self, now: float) -> list[bytes]:
         """There is a connection, and the subscriptions stand."""
-        if self.holder is not None or self._left:  # a claim that nobody pursues could deter somebody who would
+        if self._over:  # a claim that nobody pursues could deter somebody who would pursue his
             return []
         self._online = True
         if self._owning and now < self._until:
-            return [self._say(Kind.OWN, now)]
+            return [self._say(AnnouncementKind.OWN, now)]
         self._lose()
-        return [self._say(Kind.CLAIM, now)]
+        return [self._say(AnnouncementKind.CLAIM, now)]
 
     def disconnected(self) -> None:
         """The connection is gone; the lease runs on."""
@@ -122,27 +169,31 @@ class Presence:
     def receive(self, payload: bytes | None, now: float) -> list[bytes]:
         """Takes what somebody said; returns what to say to it."""
         heard = _read(payload)
-        if heard is None or self.holder is not None or self._left:
+        if heard is None or self._over:
             return []
         said, shards = heard
         if said.id == self._id:
             self._hear_myself(said.number, now)
             return []
-        if said.kind is Kind.SENDS:
+        if said.kind is not AnnouncementKind.LEAVE:
+            self._note_transit((self._clock() - said.sent_us) / 1e6, f"what {said.who} says comes", now)
+        if said.kind is AnnouncementKind.SENDS:
             self._note_count(said.who, shards.count)
             return []
-        if said.kind is Kind.LEAVE:
+        if said.kind is AnnouncementKind.LEAVE:
             self._peers.pop(said.id, None)
             return []
-        self._longest = max(self._longest, min(said.lease, _MAX_LEASE))
+        answers: list[bytes] = []
         if shards.count == self._shards.count and not shards.owned & self._shards.owned:
             self._note_peer(said, shards, now)
-            return []
-        return self._contest(said, shards, now)
+        else:
+            answers = self._contest(said, shards, now)
+        self._note_lease(said)
+        return [] if self._over else answers
 
     def handle_deadline(self, now: float) -> list[bytes]:
         """Announces, becomes the owner, or ceases to be."""
-        if self.holder is not None or self._left:
+        if self._over:
             return []
         if self._owning and now >= self._until:
             self._lose()
@@ -158,11 +209,11 @@ class Presence:
                 self._look_at = now + _FORGET * self._longest
         if self._owning and now >= self._look_at:
             self._look_for_holes(now)
-        return [self._say(Kind.OWN if self._owning else Kind.CLAIM, now)]
+        return [self._say(AnnouncementKind.OWN if self._owning else AnnouncementKind.CLAIM, now)]
 
     def next_deadline(self) -> float | None:
         """When `handle_deadline` should be called next; None when there is nothing to do without a connection."""
-        if self.holder is not None or self._left:
+        if self._over:
             return None
         if self._online:
             return min(self._next_at, self._until) if self._owning else self._next_at
@@ -178,10 +229,15 @@ class Presence:
         self._left = True
         self._owning = False
         self._until = _NEVER
-        return self._announce(Kind.LEAVE)
+        return self._announce(AnnouncementKind.LEAVE)
+
+    @property
+    def _over(self) -> bool:
+        return self.holder is not None or self.objection is not None or self._left
 
     def _lose(self) -> None:
         self._owning = False
+        self._since_us = None
         self._claimed_at = None
         self._until = _NEVER
         self._published.clear()
@@ -192,6 +248,7 @@ class Presence:
         if at is None:
             return
         self.heard_at = now
+        self._note_transit(now - at, "what it says itself comes back", now)
         if self._owning and now >= self._until:
             return
         if self._claimed_at is None:
@@ -207,9 +264,10 @@ class Presence:
         """
         if not self._owning and self._claimed_at is None:
             return []
-        stronger = said.kind is Kind.OWN and not self._owning
-        if stronger or (said.id < self._id and (said.kind is Kind.OWN or not self._owning)):
-            what = "has" if said.kind is Kind.OWN else "claims"
+        theirs, mine = said.kind is AnnouncementKind.OWN, self._owning
+        older = (said.since_us, said.id) < (self._since_us or 0, self._id)
+        if theirs > mine or (theirs == mine and older):
+            what = "has" if said.kind is AnnouncementKind.OWN else "claims"
             self.holder = f"{said.who}, which {what} {shards}"
             self._lose()
             return []
@@ -218,10 +276,30 @@ class Presence:
         if now < self._last_at + _AT_MOST * self._lease:
             self._next_at = min(self._next_at, self._last_at + _AT_MOST * self._lease)
             return []
-        return [self._say(Kind.OWN if self._owning else Kind.CLAIM, now)]
+        return [self._say(AnnouncementKind.OWN if self._owning else AnnouncementKind.CLAIM, now)]
+
+    def _note_lease(self, said: Announcement) -> None:
+        """A claim stands longer where somebody has a longer lease, but not for minutes that nobody here has asked for."""
+        lease = min(said.lease, _MAX_LEASE)
+        if self.holder is None and not self.incarnations and lease > max(self._lease, UNASKED_LEASE):
+            self.objection = f"{said.who} has a lease of {lease:g} s, so that a claim takes {CLAIM_LEASES * lease:g} s: give lease={lease:g} here too"
+            self._lose()
+        self._longest = max(self._longest, lease)
+
+    def _note_transit(self, transit: float, what: str, now: float) -> None:
+        """Only while this receiver is in touch: what waited at its socket while it stood still was not under way."""
+        if now >= self._until or not 0.0 < transit <= _MAX_TRANSIT:
+            return
+        self.transit = max(self.transit, transit)
+        if transit > self._slow_warned:
+            self._slow_warned = 2 * transit
+            self.warnings.append(
+                f"{what} after {transit:.2g} s, which is more than half a lease of {self._lease:g} s: two receivers may own a shard "
+                "for a moment; give all of them a longer lease=, unless it is their clocks that differ"
+            )
 
     def _note_peer(self, said: Announcement, shards: Shards, now: float) -> None:
-        if said.kind is Kind.OWN and (said.id in self._peers or len(self._peers) < _MAX_PEERS):
+        if said.kind is AnnouncementKind.OWN and (said.id in self._peers or len(self._peers) < _MAX_PEERS):
             self._peers[said.id] = (shards.owned, now)
 
     def _note_count(self, who: str, count: int) -> None:
@@ -243,15 +321,28 @@ class Presence:
             self.warnings.append(f"nobody receives the shards {missing}: what their senders send is lost")
         self._holes = holes
 
-    def _say(self, kind: Kind, now: float) -> bytes:
+    def _say(self, kind: AnnouncementKind, now: float) -> bytes:
+        if self._since_us is None:
+            self._since_us = self._clock()
         self._number += 1
         self._published.append((self._number, now))
         self._last_at = now
-        self._next_at = now + self._lease * (_ANNOUNCE if kind is Kind.OWN else _CLAIM_AGAIN)
+        self._next_at = now + self._lease * (_ANNOUNCE if kind is AnnouncementKind.OWN else _CLAIM_AGAIN)
         return self._announce(kind)
 
-    def _announce(self, kind: Kind) -> bytes:
-        return _encode(Announcement(kind, self._id, self._who, str(self._shards), self._lease, self._number))
+    def _announce(self, kind: AnnouncementKind) -> bytes:
+        return _encode(
+            Announcement(
+                kind,
+                self._id,
+                self._who,
+                str(self._shards),
+                self._lease,
+                self._number,
+                self._since_us or 0,
+                self._clock(),
+            )
+        )
 
 
 def _read(payload: bytes | None) -> tuple[Announcement, Shards] | None:
