@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from atmost.lab.guarantee.cast import Cast
 from atmost.lab.guarantee.running import simulate
-from atmost.lab.guarantee.world import World
 
 SEEDS = (0, 5, 19)
 
@@ -61,10 +61,10 @@ def test_different_seeds_give_different_runs():
 def test_the_list_of_steps_is_the_run(seed):
     """The steps alone, without any chance, give the same trace."""
     run = simulate(seed, trace=True)
-    world = World(run.parameters, trace=True)
+    cast = Cast(run.parameters, trace=True)
     for number, step in run.steps:
-        world.apply(number, step)
-    assert world.findings.trace == list(run.trace)
+        cast.apply(number, step)
+    assert cast.findings.trace == list(run.trace)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -72,8 +72,8 @@ def test_a_list_with_steps_taken_out_is_a_run(seed):
     """Whatever is left out, no step fails and the real cores break nothing."""
     run = simulate(seed)
     for part in range(5):
-        world = World(run.parameters)
+        cast = Cast(run.parameters)
         for number, step in run.steps:
             if number % 5 != part and not getattr(step, "settled", False):
-                world.apply(number, step)
-        assert world.findings.violations == []
+                cast.apply(number, step)
+        assert cast.findings.violations == []

@@ -65,11 +65,10 @@ class AtLeastOnce:
         self._network.transmit(datagram, Purpose.AGAIN if attempt else Purpose.FIRST)
         # Each wait is twice the last: a receiver in trouble must not be drowned in retries.
         # A fleet of senders adds randomness, or all would come back at once; for one it would only blur the closed form.
-        self._network.after(self._options.backoff(attempt), self._overdue, (message, attempt + 1))
+        self._network.after(self._options.backoff(attempt), self._overdue, message, attempt + 1)
 
-    def _overdue(self, waiting: tuple[int, int]) -> None:
+    def _overdue(self, message: int, attempt: int) -> None:
         """No acknowledgement in time. Which of the three reasons it was cannot be known from here."""
-        message, attempt = waiting
         if message in self._unacknowledged:
             self._transmit(message, attempt)
 

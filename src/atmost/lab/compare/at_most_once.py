@@ -89,7 +89,7 @@ class AtMostOnce:
             network.transmit(outgoing.data, Purpose.FIRST if outgoing.count else Purpose.CONTROL)
             core.handed_over(outgoing, None, network.now)  # never again, whatever becomes of it
 
-    def _beacon(self, _: None = None) -> None:
+    def _beacon(self) -> None:
         """A beacon repeats how far the numbers have come: a loss at the end would show no gap without it."""
         if self._ended:
             return
@@ -134,7 +134,7 @@ class AtMostOnce:
                 self._tally.told -= event.count
         return messages
 
-    def _settle(self, _: None) -> None:
+    def _settle(self) -> None:
         """Calls lost what has been missing for a while."""
         self._account(self._receiver.handle_deadline(self._network.now))
         sessions = len(self._receiver.ledger(self._network.now).sessions)

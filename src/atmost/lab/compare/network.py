@@ -8,15 +8,14 @@ Promise: virtual time only moves in `run_until`; the same fates, the same order 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from atmost.lab.compare.options import CompareOptions
+from atmost.lab.world import Agenda, wall_us
 
 # Decides the fate of each transmission: lost or not, when each copy arrives, and what happens there.
 #
@@ -107,8 +106,6 @@ Acknowledged = Callable[[bytes], None]
 """Called at the sender with an acknowledgement."""
 REPLY: Final = "acknowledgement"
 """What replies are counted as, beside the purposes."""
-EPOCH_US: Final = 1_767_225_600_000_000
-"""The wall clock at virtual time 0, µs since 1970: the start of 2026."""
 
 
 class Network(Protocol):
@@ -136,8 +133,8 @@ class Network(Protocol):
         """Hands an acknowledgement of this copy to the network at the receiver."""
         ...
 
-    def after(self, seconds: float, action: Callable[[Any], None], argument: Any = None) -> None:
-        """Calls `action(argument)` so much later."""
+    def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
+        """Calls `action(*arguments)` so much later (s)."""
         ...
 
 
@@ -156,21 +153,19 @@ class Traffic:
         self.bytes += len(datagram)
 
 
-class SimulatedNetwork:
-    """Virtual time: what is to happen, in the order in which it happens."""
+class SimulatedNetwork(Agenda[float]):
+    """Virtual time (s), and datagrams that arrive by their fates."""
 
     def __init__(self, fates: Fates) -> None:
         """Args: fates: asked once for every datagram the sender transmits."""
-        self.now = 0.0
+        super().__init__(0.0)
         self.traffic = Traffic()
         self._fates = fates
-        self._coming: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self._order = 0
 
     @property
     def wall_us(self) -> int:
-        """Both ends read one clock here: what clocks do to the guarantee is the simulator's to show."""
-        return EPOCH_US + round(self.now * 1e6)
+        """Both ends read one clock here, because what clocks do to the guarantee is the simulator's to show."""
+        return wall_us(self.now)
 
     def connect(self, receive: Receive, acknowledged: Acknowledged) -> None:
         """Says who is called when something arrives."""
@@ -181,34 +176,10 @@ class SimulatedNetwork:
         """Hands a datagram over; its fate is decided now."""
         self.traffic.count(purpose, datagram)
         for copy in self._fates.of(purpose):
-            self.after(copy.delay, self._arrive, (datagram, copy))
+            self.after(copy.delay, self._receive, datagram, copy)
 
     def reply(self, datagram: bytes, copy: Copy) -> None:
         """Hands an acknowledgement over; its fate came with the copy it acknowledges."""
         self.traffic.count(REPLY, datagram)
         if copy.ack_delay is not None:
             self.after(copy.ack_delay, self._acknowledged, datagram)
-
-    def after(self, seconds: float, action: Callable[[Any], None], argument: Any = None) -> None:
-        """Calls `action(argument)` so much later; what is due at one moment keeps the order in which it was asked for."""
-        self._order += 1
-        heappush(self._coming, (self.now + seconds, self._order, action, argument))
-
-    def run_until(self, time: float) -> None:
-        """Lets everything happen that is due by then, and moves on to it."""
-        coming = self._coming
-        while coming and coming[0][0] <= time:
-            self.now, _, action, argument = heappop(coming)
-            action(argument)
-        if time < math.inf:
-            self.now = max(self.now, time)
-
-    def run_while(self, condition: Callable[[], bool]) -> None:
-        """Lets things happen one by one while the condition holds and something is to come."""
-        coming = self._coming
-        while coming and condition():
-            self.now, _, action, argument = heappop(coming)
-            action(argument)
-
-    def _arrive(self, arrival: tuple[bytes, Copy]) -> None:
-        self._receive(*arrival)

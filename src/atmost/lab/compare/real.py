@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, Self
 
@@ -25,6 +24,7 @@ from atmost.lab.compare.options import CompareOptions
 from atmost.lab.compare.running import ARMS, Comparison, Stop, Watch
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
+from atmost.lab.world import Agenda
 
 MAX_SECONDS: Final = 600.0
 """The longest run: its messages times their interval."""
@@ -51,8 +51,7 @@ class RealNetwork:
         self._wall_us = time.time_ns() // 1000
         self._options = options
         self._crashes = Random(f"{options.seed} crashes").random
-        self._coming: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self._order = 0
+        self._agenda = Agenda(0.0)
         there = LinkFaults(loss=options.loss, duplicate=options.duplicate, delay=options.latency, jitter=options.jitter)
         back = LinkFaults(loss=options.ack_loss, delay=options.latency, jitter=options.jitter)
         with ExitStack() as stack:
@@ -96,10 +95,9 @@ class RealNetwork:
         self.traffic.count(REPLY, datagram)
         self._send(self._receiver, datagram, self._back)
 
-    def after(self, seconds: float, action: Callable[[Any], None], argument: Any = None) -> None:
-        """Calls `action(argument)` so much later."""
-        self._order += 1
-        heappush(self._coming, (self.now + seconds, self._order, action, argument))
+    def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
+        """Calls `action(*arguments)` so much later (s)."""
+        self._agenda.at(self.now + delay, action, *arguments)
 
     def step(self) -> bool:
         """Lets everything happen that is due; says whether anything arrived."""
@@ -110,9 +108,7 @@ class RealNetwork:
         for datagram in _waiting(self._sender):
             moved += 1
             self._acknowledged(datagram)
-        while self._coming and self._coming[0][0] <= self.now:
-            _, _, action, argument = heappop(self._coming)
-            action(argument)
+        self._agenda.run_until(self.now)
         return moved > 0
 
     def _send(self, sending: socket.socket, datagram: bytes, link: Link) -> None:

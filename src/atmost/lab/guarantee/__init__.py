@@ -4,7 +4,7 @@
     shorten(run, kind)                the fewest steps that still break a promise
     campaign(range(300))              many runs, and what all of them together reached
 
-`world` applies steps to the cores and watches; `running` draws the steps from a seed.
+`cast` applies steps to the cores and watches; `running` draws the steps from a seed.
 """
 
 from atmost.lab.guarantee.cores import REAL, Cores, ObservedReceiver

@@ -168,7 +168,7 @@ class Forger:
         stage = self._stage
         step = Forge(f"forged {len(stage.steps)}", data)
         stage.do(step)
-        entry = stage.world.tape.entries[step.name]
+        entry = stage.cast.tape.entries[step.name]
         entry.transmitted = True
         self._operations.arrive(entry, replay=True)
 
@@ -219,9 +219,9 @@ class Adversary:
         stage, random = self._stage, self._stage.random
         self._next_moment()
         if stage.chance(stage.parameters.chances.silence):
-            stage.skip(VICTIM_SILENCE + 1)
+            stage.skip_us(round((VICTIM_SILENCE + 1) * 1e6))
         if stage.chance(stage.parameters.chances.forge * 4):
-            self._forger.forge(list(stage.world.tape.entries.values()))
+            self._forger.forge(list(stage.cast.tape.entries.values()))
         tape = self._tape()
         if not tape or not stage.chance(self._chance):
             return
@@ -242,7 +242,7 @@ class Adversary:
             return
         tape = self._tape()
         floor_us = self._operations.clock.read(stage.now_us)
-        incarnation = stage.world.receivers.newest(RECEIVER)
+        incarnation = stage.cast.receivers.newest(RECEIVER)
         if incarnation is not None:
             floor_us = incarnation.core.floor_us
         nearest = sorted(tape, key=lambda entry: abs(_stamp(entry) - floor_us))[:12]
@@ -257,10 +257,10 @@ class Adversary:
     def _react(self) -> None:
         """Plays what was just evicted, and what is just leaving a window."""
         stage = self._stage
-        receivers = stage.world.receivers
+        receivers = stage.cast.receivers
         for key in receivers.evicted:
             if stage.chance(self._chance):
-                session = stage.world.tape.sessions.get(key, {})
+                session = stage.cast.tape.sessions.get(key, {})
                 last = [entry for _, entry in sorted(session.items())[-4:]]
                 self._soon("just after eviction", last)
         for entry in receivers.accepted:
@@ -270,13 +270,13 @@ class Adversary:
     def _at_the_edge(self, entry: Entry) -> list[Entry]:
         """What is about to leave the window, and what filled a gap: only there R11.7 leaves room for a second time."""
         assert entry.facts is not None
-        incarnation = self._stage.world.receivers.newest(RECEIVER)
+        incarnation = self._stage.cast.receivers.newest(RECEIVER)
         resident = incarnation.witness.sessions.get(entry.facts.key) if incarnation is not None else None
         if resident is None:
             return []
         edge = resident.highest - self._stage.parameters.receiver.window
         numbers = [edge - 1, edge, edge + 1, *resident.late[-3:]]
-        found = [self._stage.world.tape.at(entry.facts.key, number) for number in numbers]
+        found = [self._stage.cast.tape.at(entry.facts.key, number) for number in numbers]
         return [candidate for candidate in found if candidate is not None and candidate.transmitted]
 
     def _soon(self, moment: str, entries: list[Entry]) -> None:
@@ -304,7 +304,7 @@ class Adversary:
 
     def _tape(self) -> list[Entry]:
         """Everything that could have been overheard."""
-        return [entry for entry in self._stage.world.tape.entries.values() if entry.transmitted]
+        return [entry for entry in self._stage.cast.tape.entries.values() if entry.transmitted]
 
 
 def _stamp(entry: Entry) -> int:

@@ -37,6 +37,7 @@ from atmost.lab.guarantee.steps import (
 )
 from atmost.lab.guarantee.tape import Entry
 from atmost.lab.link import Carried, LinkAccount, LinkCore
+from atmost.lab.world import take_due
 
 _POINTS: Final = (
     CrashPoint.IDLE,
@@ -74,7 +75,8 @@ class Operations:
         self._greatest_us = wall_us
         if not self._calm and stage.chance(stage.parameters.chances.waiting):
             # Nobody sends before the receiver is ready.
-            stage.skip(stage.parameters.receiver.future_bound + stage.parameters.receiver.clock_guard)
+            receiver = stage.parameters.receiver
+            stage.skip_us(round((receiver.future_bound + receiver.clock_guard) * 1e6))
         for react in self.after_start:
             react()
 
@@ -143,7 +145,7 @@ class Operations:
         """Sets the clock back by more than G, and lets one datagram arrive: the alarm must tell (R18)."""
         stage = self._stage
         back = stage.parameters.receiver.clock_guard + stage.hypotheses.excess
-        incarnation = stage.world.receivers.newest(RECEIVER)
+        incarnation = stage.cast.receivers.newest(RECEIVER)
         before = incarnation.clock[1] if incarnation is not None else self.clock.read(stage.now_us)
         self.clock.set(before - round(back * 1e6), stage.now_us)
         if self.up and witness is not None:
@@ -156,7 +158,7 @@ class Operations:
 
     def _is_welcome(self, entry: Entry, wall_us: int) -> bool:
         """Whether a datagram is about to be accepted: that is when a crash is worst."""
-        incarnation = self._stage.world.receivers.newest(RECEIVER)
+        incarnation = self._stage.cast.receivers.newest(RECEIVER)
         return (
             entry.facts is not None
             and incarnation is not None
@@ -192,14 +194,14 @@ class Operations:
         handle = stage.random.choice((1, 5, ALL))
         raises = stage.chance(stage.parameters.chances.raising)
         stage.do(Work(RECEIVER, stage.now_us, wall_us, handle=handle, raises=raises))
-        incarnation = stage.world.receivers.newest(RECEIVER)
+        incarnation = stage.cast.receivers.newest(RECEIVER)
         if incarnation is not None and incarnation.queue:
             self._be_busy()
         self._watch_deadline()
 
     def _watch_deadline(self, receiver: str = RECEIVER) -> None:
         stage = self._stage
-        incarnation = stage.world.receivers.newest(receiver)
+        incarnation = stage.cast.receivers.newest(receiver)
         deadline = incarnation.core.next_deadline() if incarnation is not None else None
         if deadline is None:
             return
@@ -217,7 +219,7 @@ class Operations:
     def _set_for_start(self, *, worst: bool) -> int:
         """Sets the clock to what a start finds: anything from G behind the greatest reading so far."""
         stage, random = self._stage, self._stage.random
-        latest = stage.world.receivers.latest_us.get(RECEIVER)
+        latest = stage.cast.receivers.latest_us.get(RECEIVER)
         reading = self.clock.read(stage.now_us)
         if latest is None:
             return reading
@@ -289,7 +291,7 @@ class Network:
         return self._link.account()
 
     def _carry(self) -> None:
-        for entry in list(self._stage.world.senders.sent):
+        for entry in list(self._stage.cast.senders.sent):
             if self._calm:
                 self._arrive(entry, None, 1)
             else:
@@ -312,19 +314,14 @@ class Network:
         self._watch()
 
     def _take(self, now: float) -> None:
-        """Lets arrive what is due, copies that come together as one step."""
-        batch: list[tuple[Carried, int]] = []
-        while (carried := self._link.take_due(now)) is not None:
-            self._link.sent(carried)
-            if batch and batch[-1][0] is carried:
-                batch[-1] = (carried, batch[-1][1] + 1)
-            else:
-                batch.append((carried, 1))
+        """Lets what is due arrive, copies that come together as one step."""
+        due: list[tuple[Carried, int]] = []
+        take_due(self._link, now, lambda carried, copies: due.append((carried, copies)))
         overtaken = self._link.account().reordered_datagrams
         if overtaken > self._overtaken:
             self._overtaken = overtaken
             self._stage.hit(coverage.LINK, "overtaken")
-        for carried, copies in batch:
+        for carried, copies in due:
             entry = self._carried[carried.number]
             self._arrive(entry, _difference(entry.data, carried.content), copies)
 
@@ -382,7 +379,7 @@ class Traffic:
     def finish(self) -> None:
         """Every sender flushes, closes and says goodbye."""
         stage = self._stage
-        for name in list(stage.world.senders.living):
+        for name in list(stage.cast.senders.living):
             stage.do(Turn(name, stage.now_us, self._read(name), flush=True))
             stage.do(CloseSender(name, stage.now_us, self._read(name)))
 
@@ -402,7 +399,7 @@ class Traffic:
         """Something happens to a sender, mostly that it is given messages to send."""
         stage, chances = self._stage, self._stage.parameters.chances
         self._next_turn(name)
-        if name not in stage.world.senders.living:
+        if name not in stage.cast.senders.living:
             stage.do(StartSender(name))
         if stage.chance(chances.partition):
             self._network.partition(stage.random.choice((0.01, 0.1, 1.0)))
@@ -465,7 +462,7 @@ class Traffic:
     def _watch_deadline(self, name: str) -> None:
         """Lets the flusher take its turn when the core asks for one."""
         stage = self._stage
-        sender = stage.world.senders.living.get(name)
+        sender = stage.cast.senders.living.get(name)
         deadline = sender.core.next_deadline() if sender is not None else None
         if deadline is None:
             return
@@ -476,7 +473,7 @@ class Traffic:
 
     def _flusher(self, name: str) -> None:
         stage = self._stage
-        if name in stage.world.senders.living:
+        if name in stage.cast.senders.living:
             self._due_us.pop(name, None)
             stage.do(Turn(name, stage.now_us, self._read(name), answer=self._answer()))
             self._watch_deadline(name)
@@ -507,7 +504,7 @@ class Traffic:
     def _stamp_at_bound(self, name: str) -> None:
         """Sets a sender's clock so that its next stamp is at a bound of the receiver's, or one µs beside it."""
         stage, random = self._stage, self._stage.random
-        incarnation = stage.world.receivers.newest(RECEIVER)
+        incarnation = stage.cast.receivers.newest(RECEIVER)
         if incarnation is None:
             return
         future_us = round(stage.parameters.receiver.future_bound * 1e6)

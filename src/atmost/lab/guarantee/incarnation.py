@@ -67,7 +67,7 @@ class Incarnation:
             number: of its lives, from 1.
             core, witness: fresh.
             audience: its own.
-            findings: the world's.
+            findings: the cast's.
             accepted, evicted: where datagrams accepted and sessions evicted are to be listed.
         """
         self.receiver = receiver

@@ -36,7 +36,7 @@ class Reception:
     def __init__(
         self, parameters: Parameters, cores: Cores, tape: Tape, findings: Findings, socket_refused: Mapping[bytes, int]
     ) -> None:
-        """Args: parameters: of the run. cores: the code under test. The rest is the world's."""
+        """Args: parameters: of the run. cores: the code under test. The rest is the cast's."""
         self.incarnations: Counter[str] = Counter()
         """How many lives each receiver has had."""
         self.latest_us: dict[str, int] = {}

@@ -13,6 +13,7 @@ from atmost.core.events import ClockTrouble
 from atmost.core.limits import EPISODE
 from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.adversary import Adversary
+from atmost.lab.guarantee.cast import Cast
 from atmost.lab.guarantee.cores import REAL, Cores
 from atmost.lab.guarantee.coverage import NOT_REACHABLE, Hit, as_table, missing
 from atmost.lab.guarantee.driving import Network, Operations, Traffic
@@ -20,7 +21,6 @@ from atmost.lab.guarantee.findings import Violation, ViolationKind
 from atmost.lab.guarantee.parameters import AUDIENCES, KEPT, RECEIVER, Hypotheses, Parameters, draw, undisturbed
 from atmost.lab.guarantee.stage import Stage
 from atmost.lab.guarantee.steps import Check, Recorded
-from atmost.lab.guarantee.world import World
 from atmost.lab.link import LinkAccount
 
 # Shortens a list that shows a failure: delta debugging.
@@ -108,10 +108,10 @@ def simulate(
         parameters = draw(Random(f"parameters {seed}"))
         if not hypotheses.kept:
             parameters = undisturbed(parameters)
-    world = World(parameters, cores, trace=trace)
-    stage = Stage(world, parameters, hypotheses, Random(f"run {seed}"))
+    cast = Cast(parameters, cores, trace=trace)
+    stage = Stage(cast, parameters, hypotheses, Random(f"run {seed}"))
     link = _play(stage, steps)
-    findings = world.findings
+    findings = cast.findings
     coverage.check_names(findings.hits)
     return Run(
         seed,
@@ -123,7 +123,7 @@ def simulate(
         tuple(findings.trace or ()),
         bool(findings.hits[_ALARM]),
         link,
-        world.receivers.settled.get(RECEIVER),
+        cast.receivers.settled.get(RECEIVER),
     )
 
 
@@ -147,11 +147,11 @@ def shorten(run: Run, kind: ViolationKind, cores: Cores = REAL, *, with_alarm: b
     return _repeat(run, fewest, cores, trace=True).findings.trace or ()
 
 
-def _repeat(run: Run, steps: Sequence[Recorded], cores: Cores, *, trace: bool = False) -> World:
-    world = World(run.parameters, cores, trace=trace)
+def _repeat(run: Run, steps: Sequence[Recorded], cores: Cores, *, trace: bool = False) -> Cast:
+    cast = Cast(run.parameters, cores, trace=trace)
     for number, step in steps:
-        world.apply(number, step)
-    return world
+        cast.apply(number, step)
+    return cast
 
 
 def _play(stage: Stage, limit: int) -> LinkAccount:
@@ -183,7 +183,7 @@ def _settle(stage: Stage, operations: Operations, network: Network, traffic: Tra
     network.calm()
     traffic.finish()
     operations.catch_up()
-    stage.now_us += round((2 * stage.parameters.receiver.grace + 3 * EPISODE) * 1e6)
+    stage.skip_us(round((2 * stage.parameters.receiver.grace + 3 * EPISODE) * 1e6))
     for receiver in AUDIENCES:
         stage.do(Check(receiver, stage.now_us, settled=True))
 
@@ -193,19 +193,19 @@ def _last_word(stage: Stage, operations: Operations, adversary: Adversary) -> No
     if stage.hypotheses.excess:
         if not operations.up:
             operations.start()
-        operations.set_back_while_running(next(iter(stage.world.tape.entries.values()), None))
-    latest_us = stage.world.receivers.latest_us.get(RECEIVER, 0)
+        operations.set_back_while_running(next(iter(stage.cast.tape.entries.values()), None))
+    latest_us = stage.cast.receivers.latest_us.get(RECEIVER, 0)
     for _ in range(2):
         if stage.hypotheses.one_at_a_time:
             operations.crash()
         operations.start(worst=True)
     adversary.play_all()
     # Above the floor nothing is acceptable before the clock has come within F of it; later all of it is.
-    stage.now_us += round(stage.parameters.receiver.clock_guard * 1e6) + 1
+    stage.skip_us(round(stage.parameters.receiver.clock_guard * 1e6) + 1)
     adversary.play_all()
     behind_us = latest_us - operations.clock.read(stage.now_us)
     if behind_us > 0:
-        stage.now_us += behind_us
+        stage.skip_us(behind_us)
         adversary.play_all()
     stage.do(Check(RECEIVER, stage.now_us))
 

@@ -174,7 +174,7 @@ class Emission:
     """All senders, and what they transmit."""
 
     def __init__(self, parameters: Parameters, cores: Cores, tape: Tape, findings: Findings) -> None:
-        """Args: parameters: of the run. cores: the code under test. tape, findings: the world's."""
+        """Args: parameters: of the run. cores: the code under test. tape, findings: the cast's."""
         self.living: dict[str, SimulatedSender] = {}
         self.sent: list[Entry] = []
         """What the current step transmitted; the world empties it before a step."""

@@ -1,14 +1,14 @@
-"""Virtual time: an agenda of what is to happen, and the record of the steps that did."""
+"""A run: its virtual time in whole microseconds, and the record of the steps that happened."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 
+from atmost.lab.guarantee.cast import Cast
 from atmost.lab.guarantee.parameters import Hypotheses, Parameters
 from atmost.lab.guarantee.steps import Deliver, Recorded, Step
-from atmost.lab.guarantee.world import World
+from atmost.lab.world import Agenda
 
 Action = Callable[[], None]
 
@@ -16,50 +16,47 @@ Action = Callable[[], None]
 class Stage:
     """What all who drive a run have in common."""
 
-    def __init__(self, world: World, parameters: Parameters, hypotheses: Hypotheses, random: Random) -> None:
-        """Args: world: where steps happen. parameters, hypotheses: the run's. random: where all chance comes from."""
-        self.world = world
+    def __init__(self, cast: Cast, parameters: Parameters, hypotheses: Hypotheses, random: Random) -> None:
+        """Args: cast: where steps happen. parameters, hypotheses: the run's. random: where all chance comes from."""
+        self.cast = cast
         self.parameters = parameters
         self.hypotheses = hypotheses
         self.random = random
-        self.now_us = 0
         self.steps: list[Recorded] = []
         self.replays = 0
         """Steps of the adversary's."""
         self.after_step: list[Action] = []
-        self._agenda: list[tuple[int, int, Action]] = []
-        self._order = 0
+        self._agenda = Agenda(0)
+
+    @property
+    def now_us(self) -> int:
+        """Virtual time (µs)."""
+        return self._agenda.now
 
     def do(self, step: Step) -> None:
         """Lets a step happen, and everybody react to it."""
         number = len(self.steps)
         self.steps.append((number, step))
         self.replays += isinstance(step, Deliver) and step.replay
-        self.world.apply(number, step)
+        self.cast.apply(number, step)
         for react in self.after_step:
             react()
 
     def at(self, when_us: int, action: Action) -> None:
         """Puts something on the agenda; what was put there first comes first."""
-        heappush(self._agenda, (max(when_us, self.now_us), self._order, action))
-        self._order += 1
+        self._agenda.at(when_us, action)
 
     def after(self, seconds: float, action: Action) -> None:
         """The same, some time from now."""
-        self.at(self.now_us + round(seconds * 1e6), action)
+        self._agenda.after(round(seconds * 1e6), action)
 
     def run(self, limit: int) -> None:
         """Works the agenda off, until so many steps were taken, the adversary's not counted."""
-        while self._agenda and len(self.steps) - self.replays < limit:
-            when_us, _, action = heappop(self._agenda)
-            self.now_us = when_us
-            action()
+        self._agenda.run_while(lambda: len(self.steps) - self.replays < limit)
 
-    def skip(self, seconds: float) -> None:
+    def skip_us(self, skipped_us: int) -> None:
         """Lets time pass in which nothing happens, whatever is on the agenda; the clocks go on."""
-        skipped_us = round(seconds * 1e6)
-        self.now_us += skipped_us
-        self._agenda = [(when_us + skipped_us, order, action) for when_us, order, action in self._agenda]
+        self._agenda.postpone(skipped_us)
 
     def clear(self) -> None:
         """Forgets the agenda."""
@@ -71,7 +68,7 @@ class Stage:
 
     def hit(self, group: str, name: str) -> None:
         """Something to be reached was reached."""
-        self.world.findings.hit(group, name)
+        self.cast.findings.hit(group, name)
 
 
 def round_up_us(seconds: float) -> int:

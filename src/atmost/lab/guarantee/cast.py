@@ -34,7 +34,7 @@ from atmost.lab.guarantee.steps import (
 from atmost.lab.guarantee.tape import Tape
 
 
-class World:
+class Cast:
     """Senders, receivers, the tape between them, and what was found out."""
 
     def __init__(self, parameters: Parameters, cores: Cores = REAL, *, trace: bool = False) -> None:
