@@ -4,7 +4,7 @@ import pytest
 
 from atmost.errors import OptionError
 from atmost.lab.fleet import Fleet, run_fleet, scenario
-from atmost.lab.fleet.scenario import Holding
+from atmost.lab.fleet.scenario import Ownership
 
 SMALL = {
     "senders": 120,
@@ -42,8 +42,8 @@ def test_without_a_floor_of_its_own_a_new_owner_repeats(monkeypatch):
     """What H2 is for: an owner that accepts what was sent before it began processes late copies again."""
     monkeypatch.setattr(
         scenario,
-        "Holding",
-        lambda collector, shard, shards, wall_us: Holding(collector, shard, shards, wall_us - 60_000_000),
+        "Ownership",
+        lambda collector, shard, shards, wall_us: Ownership(collector, shard, shards, wall_us - 60_000_000),
     )
     outcome = run_fleet(Fleet(**SMALL))
     assert outcome.processed_twice > 0

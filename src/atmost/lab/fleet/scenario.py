@@ -1,135 +1,40 @@
 """A fleet in virtual time: shards on several collectors, one of which dies, is replaced, and takes shards back.
 
-The senders and receivers are the real cores. The network loses, and copies datagrams that arrive up to ten seconds late,
-after a takeover too: what the new owner must refuse. Checked is what is promised: no message is processed twice by
-whatever owners, and each owner's account is exact for the messages it answers for.
+The senders and receivers are the real cores. Every sender sends a message a second, evenly spread over the second.
+The network loses, and copies datagrams that arrive up to ten seconds late, after a takeover too: what the new owner must
+refuse. Every ownership of a shard is an incarnation of its own, with its own floor and table (H2).
+Checked is what is promised: no message is processed twice by whatever owners, and each owner's account is exact for the
+messages it answers for.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any, Final
 
 from atmost.core.accounts import Ledger, SessionLedger
-from atmost.core.datagram import encode_message
 from atmost.core.events import Message
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
-from atmost.core.seal import NO_KEY, no_keys
-from atmost.core.sending import SenderCore, SenderOptions
 from atmost.core.shards import shard_of
 from atmost.errors import OptionError
+from atmost.lab.world import Agenda, VirtualSender, wall_us
 from atmost.transport.base import NETWORK, NETWORK_DATAGRAM
-
-# Many senders on one timeline: real sending cores, a message each once a second, evenly spread over the second.
 
 SLOTS: Final = 20
 """Turns of a second; every sender has one of them."""
-_SEALS: Final = no_keys()[NO_KEY]
-
-
-class Sources:
-    """The senders; what they say is `[sender, number]`, numbered from 0 like the session's messages."""
-
-    def __init__(self, count: int, random: Random) -> None:
-        """Args: count: senders. random: of their identities."""
-        self._cores = [
-            SenderCore(SenderOptions(), NETWORK_DATAGRAM, _SEALS, name=f"s{number}", host="fleet", pid=number + 1)
-            for number in range(count)
-        ]
-        self._random = random
-        self.sent = [0] * count
-        """Messages of each."""
-        self.number_of: dict[str, int] = {}
-        """Which sender a session is, by the identity that ledgers show."""
-
-    def turn(self, turn: int, now: float, wall_us: int) -> Iterator[bytes]:
-        """The datagrams of one turn.
-
-        Args:
-            turn: its number; sender n speaks in every turn that leaves the remainder n, divided by `SLOTS`.
-            now: monotonic, seconds.
-            wall_us: µs since 1970.
-        """
-        for number in range(turn % SLOTS, len(self._cores), SLOTS):
-            core = self._cores[number]
-            if core.needs_session(wall_us):
-                identity = self._random.getrandbits(64)
-                self.number_of[identity.to_bytes(8).hex()] = number
-                core.begin(identity, wall_us, now)
-            item = encode_message(("scale.message", (number, self.sent[number])))
-            core.open.append(item)
-            core.size += len(item)
-            self.sent[number] += 1
-            while (outgoing := core.next_datagram(now, wall_us, flush=True)) is not None:
-                core.handed_over(outgoing, None, now)
-                yield outgoing.data
-
-
-# Who owns which shard: every ownership is an incarnation of its own, with its own floor and table (H2).
-
+_READY: Final = 1.05
+"""Seconds: until an owner accepts what is sent, with F and G of a network."""
+_LATEST_COPY: Final = 10.0
+"""Seconds: the most that a second copy arrives after the first."""
+_MOST_SENDERS: Final = 200_000
 _OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)
 """On a network: a new owner accepts what is sent a second after it began, and later."""
 
 Process = Callable[[int, int], None]
 """Given the sender and the number of every message that is processed."""
-
-
-class Holding:
-    """One collector's ownership of one shard."""
-
-    def __init__(self, collector: int, shard: int, shards: int, wall_us: int) -> None:
-        """Args: collector: the owner. shard, shards: which, of how many. wall_us: when it began, µs since 1970."""
-        self.collector = collector
-        self._core = ReceiverCore(_OPTIONS, wall_us, shard=(shard, shards))
-        self.processed: Counter[int] = Counter()
-        """Messages of each sender."""
-
-    def receive(self, data: bytes, now: float, wall_us: int, process: Process) -> None:
-        """Takes a datagram, and hands its messages on."""
-        for event in self._core.receive(data, now, wall_us):
-            if event.__class__ is Message:
-                number, message = event.payload
-                self.processed[number] += 1
-                process(number, message)
-
-    def settle(self, now: float) -> None:
-        """Handles what is due."""
-        self._core.handle_deadline(now)
-
-    def ledger(self, now: float) -> Ledger:
-        """The account of this ownership."""
-        return self._core.ledger(now)
-
-
-class Claim:
-    """What an ownership knew when it ended: for each sender the messages it answered for, and how many of them came."""
-
-    def __init__(self, holding: Holding, now: float, number_of: dict[str, int]) -> None:
-        """Args: holding: that ended. now: when, seconds. number_of: senders by session."""
-        self.ledger = holding.ledger(now)
-        self.spans: dict[int, tuple[int, int]] = {}
-        self.miscounted = 0
-        for row in self.ledger.sessions:
-            number = number_of[row.id]
-            self.spans[number] = (row.before_join, row.sent)
-            self.miscounted += abs(_missing(row) - (row.sent - row.before_join - holding.processed[number]))
-
-    @property
-    def missing(self) -> int:
-        """Messages it knows it missed."""
-        return self.ledger.lost + self.ledger.pending
-
-
-def _missing(row: SessionLedger) -> int:
-    return row.lost + row.pending
-
-
-_EPOCH_US: Final = 1_800_000_000_000_000
-_LATE_TURNS: Final = 10 * SLOTS
-_MOST_SENDERS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,63 +119,129 @@ def run_fleet(fleet: Fleet, notice: Callable[[float], object] = lambda _second: 
     return _Run(fleet).run(notice)
 
 
+class Ownership:
+    """One collector's ownership of one shard."""
+
+    def __init__(self, collector: int, shard: int, shards: int, wall_us: int) -> None:
+        """Args: collector: the owner. shard, shards: which, of how many. wall_us: when it began, µs since 1970."""
+        self.collector = collector
+        self._core = ReceiverCore(_OPTIONS, wall_us, shard=(shard, shards))
+        self.processed: Counter[int] = Counter()
+        """Messages of each sender."""
+
+    def receive(self, data: bytes, now: float, wall_us: int, process: Process) -> None:
+        """Takes a datagram, and hands its messages on."""
+        for event in self._core.receive(data, now, wall_us):
+            if event.__class__ is Message:
+                number, message = event.payload
+                self.processed[number] += 1
+                process(number, message)
+
+    def settle(self, now: float) -> None:
+        """Handles what is due."""
+        self._core.handle_deadline(now)
+
+    def ledger(self, now: float) -> Ledger:
+        """The account of this ownership."""
+        return self._core.ledger(now)
+
+
+class Claim:
+    """What an ownership knew when it ended: for each sender the messages it answered for, and how many of them came."""
+
+    def __init__(self, holding: Ownership, now: float, number_of: dict[str, int]) -> None:
+        """Args: holding: that ended. now: when, seconds. number_of: senders by session."""
+        self.ledger = holding.ledger(now)
+        self.spans: dict[int, tuple[int, int]] = {}
+        self.miscounted = 0
+        for row in self.ledger.sessions:
+            number = number_of[row.id]
+            self.spans[number] = (row.before_join, row.sent)
+            self.miscounted += abs(_missing(row) - (row.sent - row.before_join - holding.processed[number]))
+
+    @property
+    def missing(self) -> int:
+        """Messages it knows it missed."""
+        return self.ledger.lost + self.ledger.pending
+
+
+def _missing(row: SessionLedger) -> int:
+    return row.lost + row.pending
+
+
 class _Run:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._random = Random(fleet.seed)
-        self._sources = Sources(fleet.senders, self._random)
-        self._owned: dict[int, Holding] = {}
+        self._agenda = Agenda(0.0)
+        self._senders = [self._sender(number) for number in range(fleet.senders)]
+        self._sent = [0] * fleet.senders
+        self._number_of: dict[str, int] = {}
+        """Which sender a session is, by the identity that ledgers show."""
+        self._owned: dict[int, Ownership] = {}
         self._claims: list[Claim] = []
-        self._late: dict[int, list[bytes]] = {}
         self._seen = [bytearray(int(fleet.seconds) + 2) for _ in range(fleet.senders)]
         self._outcome = Outcome(fleet, processed_by_second=[0] * (int(fleet.seconds) + 1))
-        self._now = 0.0
-        self._wall_us = _EPOCH_US
 
     def run(self, notice: Callable[[float], object]) -> Outcome:
-        fleet, outcome = self._fleet, self._outcome
+        fleet, agenda, outcome = self._fleet, self._agenda, self._outcome
         for shard in range(fleet.shards):
             self._begin(shard, shard % fleet.collectors)
         # The first owners are ready before the first sender speaks, as after a planned start.
-        self._advance(SLOTS * 1.05)
-        began, turns = self._now, round(fleet.seconds * SLOTS)
-        events = {
-            round(fleet.kill_at * SLOTS): self._kill,
-            round((fleet.kill_at + fleet.takeover) * SLOTS): self._take_over,
-            round(fleet.return_at * SLOTS): self._return,
-        }
-        for turn in range(turns):
-            self._second = int(self._now - began)
-            if turn in events:
-                events[turn]()
-            self._turn(turn)
-            self._advance(1)
+        began = _READY
+        agenda.at(began + fleet.kill_at, self._kill)
+        agenda.at(began + fleet.kill_at + fleet.takeover, self._take_over)
+        agenda.at(began + fleet.return_at, self._return)
+        for turn in range(round(fleet.seconds * SLOTS)):
+            agenda.run_until(began + turn / SLOTS)
+            self._second = turn // SLOTS
+            self._speak(turn % SLOTS)
             if turn % SLOTS == 0:
-                for holding in self._owned.values():
-                    holding.settle(self._now)
-                notice(self._now - began)
+                for ownership in self._owned.values():
+                    ownership.settle(agenda.now)
+                notice(agenda.now - began)
         outcome.most_sessions["after"] = self._fullest()
         for shard in list(self._owned):
             self._end(shard)
         return self._count()
 
-    def _turn(self, turn: int) -> None:
+    def _sender(self, number: int) -> VirtualSender:
+        def identity() -> int:
+            drawn = self._random.getrandbits(64)
+            self._number_of[drawn.to_bytes(8).hex()] = number
+            return drawn
+
+        return VirtualSender(
+            self._agenda,
+            self._transmit,
+            identity=identity,
+            max_datagram=NETWORK_DATAGRAM,
+            name=f"s{number}",
+            host="fleet",
+            pid=number + 1,
+        )
+
+    def _speak(self, slot: int) -> None:
+        """The senders of a slot send a message each: `[sender, number]`, numbered from 0 like the session's messages."""
+        for number in range(slot, len(self._senders), SLOTS):
+            self._senders[number].send("fleet.message", (number, self._sent[number]))
+            self._sent[number] += 1
+            self._senders[number].flush()
+
+    def _transmit(self, data: bytes) -> None:
         random, fleet = self._random.random, self._fleet
-        for data in self._sources.turn(turn, self._now, self._wall_us):
-            if random() < fleet.duplicate:
-                late = turn + 1 + int(random() * _LATE_TURNS)
-                self._late.setdefault(late, []).append(data)
-            if random() >= fleet.loss:
-                self._deliver(data)
-        for data in self._late.pop(turn, ()):
+        if random() < fleet.duplicate:
+            self._agenda.after(1 / SLOTS + random() * _LATEST_COPY, self._deliver, data)
+        if random() >= fleet.loss:
             self._deliver(data)
 
     def _deliver(self, data: bytes) -> None:
-        holding = self._owned.get(shard_of(data[2:20], self._fleet.shards))
-        if holding is None:
+        ownership = self._owned.get(shard_of(data[2:20], self._fleet.shards))
+        if ownership is None:
             self._outcome.unowned += 1
         else:
-            holding.receive(data, self._now, self._wall_us, self._process)
+            now = self._agenda.now
+            ownership.receive(data, now, wall_us(now), self._process)
 
     def _process(self, number: int, message: int) -> None:
         outcome, seen = self._outcome, self._seen[number]
@@ -281,15 +252,11 @@ class _Run:
             outcome.processed += 1
             outcome.processed_by_second[self._second] += 1
 
-    def _advance(self, turns: float) -> None:
-        self._now += turns / SLOTS
-        self._wall_us += round(turns * 1_000_000 / SLOTS)
-
     def _begin(self, shard: int, collector: int) -> None:
-        self._owned[shard] = Holding(collector, shard, self._fleet.shards, self._wall_us)
+        self._owned[shard] = Ownership(collector, shard, self._fleet.shards, wall_us(self._agenda.now))
 
     def _end(self, shard: int) -> None:
-        self._claims.append(Claim(self._owned.pop(shard), self._now, self._sources.number_of))
+        self._claims.append(Claim(self._owned.pop(shard), self._agenda.now, self._number_of))
 
     def _kill(self) -> None:
         """The last collector dies; what it knew is kept here only to be checked."""
@@ -310,13 +277,13 @@ class _Run:
 
     def _fullest(self) -> int:
         sessions = [0] * self._fleet.collectors
-        for holding in self._owned.values():
-            sessions[holding.collector] += len(holding.ledger(self._now).sessions)
+        for ownership in self._owned.values():
+            sessions[ownership.collector] += len(ownership.ledger(self._agenda.now).sessions)
         return max(sessions)
 
     def _count(self) -> Outcome:
         outcome = self._outcome
-        outcome.sent = sum(self._sources.sent)
+        outcome.sent = sum(self._sent)
         outcome.missing_known = sum(claim.missing for claim in self._claims)
         outcome.miscounted = sum(claim.miscounted for claim in self._claims)
         for claim in self._claims:
