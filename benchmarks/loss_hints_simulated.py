@@ -16,6 +16,7 @@ import msgspec
 from atmost.core.events import Arrival, Message, Session
 from atmost.hints import HintedCache, Kind
 from atmost.hints.numbering import Numbering
+from atmost.lab.world import Agenda
 from benchmarks.loss_hints_world import Report, World
 
 STEP = 0.01
@@ -116,27 +117,28 @@ class Run:
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.chance = Random(seed)
-        self.now = 0.0
+        self.agenda: Agenda[float] = Agenda(0.0)
         self.report = Report()
         self.origin = Origin(world.keys)
         self.names = [f"{'ab'[number % 2]}:{number}" for number in range(world.keys)]
         self.tags = [f"t{number % 10}" for number in range(world.keys)]
-        self.air: list[tuple[float, int, Reader, Message]] = []
         self.counter = itertools.count()
         self.losing: dict[tuple[int, str], bool] = {}
         self.writers = [Writer(f"w{number}", world, self.chance) for number in range(world.writers)]
         self.readers = [Reader(world, self) for _ in range(world.readers)]
         self.report.bound = 2 * world.grace + 3 * world.interval
 
+    @property
+    def now(self) -> float:
+        """Virtual time (s)."""
+        return self.agenda.now
+
     def go(self, seconds: float) -> Report:
         """Runs for so many seconds of virtual time."""
         for step in range(round(seconds / STEP)):
-            self.now = step * STEP
+            self.agenda.run_until(step * STEP)
             for writer in self.writers:
                 self.write(writer)
-            while self.air and self.air[0][0] <= self.now:
-                _, _, reader, message = heapq.heappop(self.air)
-                reader.queue.append(message)
             for reader in self.readers:
                 self.deliver(reader)
                 self.read(reader)
@@ -190,7 +192,11 @@ class Run:
                     continue
                 message = Message(f"hints.{kind}", payload, Arrival(writer.session, 0, 0, 0))
                 for _ in range(1 + (self.chance.random() < self.world.duplicate)):
-                    heapq.heappush(self.air, (self.now + self.delay(), next(self.counter), reader, message))
+                    self.agenda.after(self.delay(), self.arrive, reader, message)
+
+    def arrive(self, reader: Reader, message: Message) -> None:
+        """Waits for the reader that lives then."""
+        reader.queue.append(message)
 
     def loses(self, path: tuple[int, str]) -> bool:
         """Whether the link loses the next message: alone, or in runs (Gilbert)."""

@@ -15,145 +15,85 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 
 from atmost import Metrics, MetricsReader
-from atmost.core.datagram import encode_message
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
-from atmost.core.seal import ChecksumSeal
-from atmost.core.sending import SenderCore, SenderOptions
-from atmost.errors import PayloadTooLarge
 from atmost.lab.faults import FaultRules, LinkFaults
+from atmost.lab.world import EPOCH_US, Agenda, Path, VirtualSender, wall_us
 
 COUNTERS = 20
 TURN = 0.01
 """Seconds of virtual time a step."""
 HEALED = 13.0
 """Seconds after the faults: ten until everything was repeated, and the grace."""
-EPOCH_US = 1_700_000_000_000_000
-HALF_US = 500_000
 
 
-class Path:
-    """A link in virtual time: what it is given comes out after its delay, twice, or never."""
-
-    def __init__(self, faults: LinkFaults, seed: int, take: Callable[[bytes, float], None]) -> None:
-        self._rules = FaultRules(faults, Random(seed))
-        self._take = take
-        self._held: list[tuple[float, int, bytes]] = []
-        self._number = 0
-        self.healed = False
-        self.dropped = 0
-
-    def send(self, data: bytes, now: float) -> None:
-        """Takes a datagram."""
-        delays = (0.0,) if self.healed else self._rules.judge().delays
-        self.dropped += not delays
-        for delay in delays:
-            self._number += 1
-            heappush(self._held, (now + delay, self._number, data))
-
-    def step(self, now: float) -> None:
-        """Gives up what is due."""
-        while self._held and self._held[0][0] <= now:
-            self._take(heappop(self._held)[2], now)
-
-
-class Ours:
+class Ours(VirtualSender):
     """Registry, sender, link, receiver and reader; what `Metrics` takes for its sender."""
 
-    name = "sim"
-
-    def __init__(self, faults: LinkFaults, seed: int, now: float) -> None:
-        self._core = SenderCore(SenderOptions(), 1432, lambda _session: ChecksumSeal(), name="sim", host="sim", pid=1)
-        self._receiver = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), EPOCH_US - 4 * HALF_US)
+    def __init__(self, agenda: Agenda[float], faults: LinkFaults, seed: int) -> None:
+        self.path = Path(agenda, FaultRules(faults, Random(seed)), self._arrive)
+        super().__init__(agenda, self.path.send, identity=lambda: seed + 1, max_datagram=1432)
+        self._receiver = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), EPOCH_US - 2_000_000)
         self.metrics = Metrics(self)  # type: ignore[arg-type]
         self.metrics._rhythm.stop()  # noqa: SLF001  the time is ours
-        self.reader = MetricsReader(now=now)
-        self.path = Path(faults, seed, self._take)
-        self._seed = seed
-        self._now = now
-
-    def send(self, subject: str, payload: object) -> bool:
-        """What `Sender.send` does with a message."""
-        core, item = self._core, encode_message((subject, payload))
-        if len(item) > core.max_message:
-            raise PayloadTooLarge(len(item), core.max_message)
-        if core.open and core.size + len(item) > core.room:
-            self.hand_over(self._now)
-        if not core.open:
-            core.open_since = self._now
-        core.open.append(item)
-        core.size += len(item)
-        return True
+        self.reader = MetricsReader(now=0.0)
+        self._now = agenda
 
     def flush(self) -> None:
         """Nothing: every step flushes."""
 
-    def snapshot(self, now: float) -> None:
+    def snapshot(self) -> None:
         """What a `Metrics` does once an interval."""
-        self._now = now
-        self.metrics._registry.snapshot(now, self.metrics._send_part)  # noqa: SLF001
-        self.hand_over(now)
+        self.metrics._registry.snapshot(self._now.now, self.metrics._send_part)  # noqa: SLF001
+        self.hand_over()
 
-    def hand_over(self, now: float) -> None:
-        """Everything that is open goes out, and a beacon when it is due."""
-        wall_us = _wall(now)
-        if self._core.needs_session(wall_us):
-            self._core.begin(self._seed + 1, wall_us, now)
-        while (outgoing := self._core.next_datagram(now, wall_us, flush=True)) is not None:
-            self.path.send(outgoing.data, now)
-            self._core.handed_over(outgoing, None, now)
+    def step(self) -> None:
+        """Beacons and deadlines."""
+        self.handle_deadline()
+        for event in self._receiver.handle_deadline(self._now.now):
+            self.reader.feed(event, self._now.now)
 
-    def step(self, now: float) -> None:
-        """Beacons, arrivals and deadlines."""
-        deadline = self._core.next_deadline()
-        if deadline is not None and deadline <= now:
-            self.hand_over(now)
-        self.path.step(now)
-        for event in self._receiver.handle_deadline(now):
+    def _arrive(self, data: bytes) -> None:
+        now = self._now.now
+        for event in self._receiver.receive(data, now, wall_us(now)):
             self.reader.feed(event, now)
-
-    def _take(self, data: bytes, now: float) -> None:
-        for event in self._receiver.receive(data, now, _wall(now)):
-            self.reader.feed(event, now)
-
-
-def _wall(now: float) -> int:
-    return EPOCH_US + round(now * 1e6)
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
     """One life of one sender at one rate of loss."""
     faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
-    ours, chance = Ours(faults, seed, 0.0), Random(seed)
+    agenda: Agenda[float] = Agenda(0.0)
+    ours, chance = Ours(agenda, faults, seed), Random(seed)
     added: Counter[str] = Counter()
-    statsd = Path(faults, seed, lambda data, _now: added.update([data.decode()]))
+    statsd = Path(agenda, FaultRules(faults, Random(seed)), lambda data: added.update([data.decode()]))
     metrics = ours.metrics
     counters = [metrics.counter(f"c{number}_total") for number in range(COUNTERS)]
     gauge, latency = metrics.gauge("depth"), metrics.histogram("latency_seconds", unit="seconds")
     truth: Counter[str] = Counter()
     depths: list[float] = []
+    healed = False
     turns, next_snapshot = int((seconds + HEALED) / TURN), 1.0
     for turn in range(turns):
         now = turn * TURN
+        agenda.run_until(now)
         if now < seconds:
             name = int(COUNTERS * chance.random() ** 3)  # some move all the time, others hardly ever
             counters[name].inc()
             truth[f"c{name}"] += 1
-            statsd.send(f"c{name}".encode(), now)
+            statsd.send(f"c{name}".encode())
             latency.observe(chance.randrange(1, 400) / 1000)
-        elif not ours.path.healed:
-            ours.path.healed = statsd.healed = True
+        elif not healed:
+            healed = True
+            ours.path.heal()
+            statsd.heal()
         if now >= next_snapshot:
             next_snapshot += 1.0
             depths.append(10 + 5 * math.sin(len(depths) / 7))
             gauge.set(depths[-1])
-            ours.snapshot(now)
-        ours.step(now)
-        statsd.step(now)
+            ours.snapshot()
+        ours.step()
     [source] = ours.reader.sources(now)
     gone = {each.snapshot for each in source.missing}
     came = [value for number, value in enumerate(depths) if number not in gone]

@@ -22,11 +22,11 @@ def play(world: World, seconds: float, seed: int) -> list[str]:
             logged.append(logging.getLevelName(log(world.logger, len(logged), chance)))
         if chance.random() < 0.3:
             world.send("metrics.depth", 1)
-        world.hand_over()
+        world.sender.hand_over()
         if chance.random() < 0.01:
             world.mark()
         world.step(0.01)
-    world.healed = True
+    world.heal()
     world.mark()
     for _ in range(500):  # the reordering, and two graces
         world.step(0.01)

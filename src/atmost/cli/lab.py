@@ -40,11 +40,16 @@ lab.add_command(scale)
 
 @lab.command("simulate", short_help="The guarantee put to the test: one run, or thousands.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Run this seed, and print everything that happens.")
-@click.option("--campaign", "runs", type=click.IntRange(1), metavar="N", help="Run so many seeds, and sum up.")
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of a campaign.")
+@click.option("--campaign", "runs", type=click.IntRange(1), metavar="N", help="Run this many seeds, and sum up.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=STEPS, show_default=True, metavar="N", help="How long a run is."
+    "--first-seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="First seed of the campaign.",
 )
+@click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True, metavar="N", help="Steps of a run.")
 @click.option(
     "--beyond-guard",
     is_flag=True,

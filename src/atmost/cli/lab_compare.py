@@ -46,20 +46,29 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
 @_option("--ack-loss", _SHARE, "P", "Share of acknowledgements lost on their way back.")
 @_option("--duplicate", _SHARE, "P", "Share of datagrams that arrive twice.")
 @_option("--crash-before", _SHARE, "P", "Share of messages over which the receiver crashes before processing them.")
-@_option("--crash-after", _SHARE, "P", "The same, after processing and before anybody hears of it.")
-@_option("--latency", Number(0), "S", "Least seconds a datagram travels.")
-@_option("--jitter", Number(0), "S", "Most seconds on top, uniform.")
-@click.option("--messages", type=click.IntRange(1), metavar="N", help="How many.  [default: 10000; 500 with --real]")
-@click.option("--interval", type=Number(0), metavar="S", help="Between two.  [default: 0.02; 0.01 with --real]")
-@_option("--payload", click.IntRange(8), "BYTES", "Of one message.")
-@_option("--retry-after", Number(0), "S", "Wait for an acknowledgement; each further wait is twice as long.")
-@_option("--max-backoff", Number(0), "S", "The longest of these waits.")
+@_option("--crash-after", _SHARE, "P", "The same, after processing and before the acknowledgement.")
+@_option("--latency", Number(0), "S", "Shortest travel time of a datagram (s).")
+@_option("--jitter", Number(0), "S", "Longest time on top of it, uniformly distributed (s).")
+@click.option(
+    "--messages", type=click.IntRange(1), metavar="N", help="Messages to each arm.  [default: 10000; 500 with --real]"
+)
+@click.option(
+    "--interval", type=Number(0), metavar="S", help="Seconds between two messages.  [default: 0.02; 0.01 with --real]"
+)
+@_option("--payload", click.IntRange(8), "BYTES", "Size of a message.")
+@_option("--retry-after", Number(0), "S", "Seconds to wait for an acknowledgement; each further wait is twice as long.")
+@_option("--max-backoff", Number(0), "S", "Longest of these waits (s).")
 @_option("--seed", click.IntRange(0), "N", "Same seed, same faults.")
 @click.option("--sweep", "sweep_text", metavar="FIELD=FROM:TO:POINTS", help="Compare at each of these values.")
 @click.option(
-    "--json", "json_file", metavar="FILE", help="Write every figure as JSON; - is standard output, and silent."
+    "--json",
+    "json_file",
+    metavar="FILE",
+    help="Write every figure as JSON; - writes to standard output and prints nothing else.",
 )
-@click.option("--plot", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Draw PNG and SVG files there.")
+@click.option(
+    "--plot", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Draw PNG and SVG files in this folder."
+)
 @click.option("--real", is_flag=True, help="Over real UDP on this machine, in real time, through a link that loses.")
 def compare(
     messages: int | None,

@@ -111,9 +111,8 @@ class Path:
         self._come_due()
 
     def heal(self) -> None:
-        """Ends all faults: what is held arrives now, and from now on everything arrives at once."""
+        """Ends all faults: from now on everything arrives at once, and what is held arrives in its time."""
         self._healed = True
-        take_due(self.link, _NEVER, self._deliver)
 
     def _come_due(self) -> None:
         take_due(self.link, self._agenda.now, self._deliver)
