@@ -2,7 +2,8 @@
 
 import math
 
-from atmost.lab.compare.network import EPOCH_US, Copy, Crash, Purpose, SimulatedNetwork
+from atmost.lab.compare.network import Copy, Crash, Purpose, SimulatedNetwork
+from atmost.lab.world import EPOCH_US
 
 
 class Script:
