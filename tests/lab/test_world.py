@@ -73,14 +73,14 @@ def test_a_virtual_sender_sends_what_a_sender_would():
     """A session's beacon first, then the messages; full datagrams leave by themselves; too large ones are refused."""
     agenda, sent = Agenda(0.0), []
     sender = VirtualSender(agenda, sent.append, identity=lambda: 7, max_datagram=200)
-    for number in range(20):
+    for number in range(60):
         assert sender.send("a.b", number)
     sender.flush()
     assert len(sent) > 2
     assert all(len(data) <= 200 for data in sent)
     messages = [unpack_messages(data[48:-16], read_header(data).count) for data in sent[1:]]
     values = [message.payload for together in messages for message in together]
-    assert values == list(range(20))
+    assert values == list(range(60))
     with pytest.raises(PayloadTooLarge):
         sender.send("a.b", "x" * 200)
 
