@@ -64,12 +64,8 @@ class HeartbeatMemory:
             return ""
         except OSError as error:
             return f"heartbeats expected before the restart are lost: {self._path}: {error.strerror or error}"
-        try:
-            file = msgspec.json.decode(content, type=_File)
-            if file.format != FORMAT or file.checksum != _checksum(bytes(file.heartbeats)):
-                raise ValueError
-            rows = msgspec.json.decode(file.heartbeats, type=list[Any])
-        except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        rows = _rows(content)
+        if rows is None:
             kept = self._path.with_name(self._path.name + ".corrupt")
             with contextlib.suppress(OSError):
                 self._path.replace(kept)
@@ -122,6 +118,16 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError("not a regular file")
         return stream.read(MAX_SIZE + 1)
+
+
+def _rows(content: bytes) -> list[Any] | None:
+    """Returns what the file lists; None when it is not one of ours, or not whole."""
+    try:
+        file = msgspec.json.decode(content, type=_File)
+        whole = file.format == FORMAT and file.checksum == _checksum(bytes(file.heartbeats))
+        return msgspec.json.decode(file.heartbeats, type=list[Any]) if whole else None
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        return None
 
 
 def _checksum(content: bytes) -> str:

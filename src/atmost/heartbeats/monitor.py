@@ -351,7 +351,9 @@ class HeartbeatMonitor:
             self._counts["malformed"] += 1
             return None
         session, name = message.session, message.subject[len(self._prefix) :]
-        watched = self._watched.get((session.key_id, name)) or self._claim(name, session.key_id, now)
+        watched = self._watched.get((session.key_id, name))
+        if watched is None or watched.any_key:
+            watched = self._claim(name, session.key_id, now)
         if watched is None:
             watched = self._watch(name, session.key_id, now, interval=beat.interval, timeout=None)
             if watched is None:
@@ -372,7 +374,7 @@ class HeartbeatMonitor:
     def _claim(self, name: str, key_id: int, now: float) -> Watched | None:
         """Gives a heartbeat that was expected under any key the key of its first beat."""
         expected = self._watched.get((0, name))
-        if expected is None or not expected.any_key or expected.session is not None:
+        if expected is None or not expected.any_key:
             return None
         del self._watched[0, name]
         expected.key_id, expected.any_key = key_id, False
