@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import struct
@@ -30,6 +31,28 @@ def errno_name(error: OSError) -> str:
     if error.errno in _NOT_NOW:
         return NOT_NOW
     return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
+
+
+def identity_of(sock: socket.socket) -> tuple[int, int]:
+    """Which socket of the system this is: its device and inode."""
+    status = os.fstat(sock.fileno())
+    return status.st_dev, status.st_ino
+
+
+def is_still(sock: socket.socket, identity: tuple[int, int]) -> bool:
+    """Whether the descriptor still is that socket: a program that closes all descriptors, as daemons do, may have opened something else under its number."""
+    try:
+        return identity_of(sock) == identity
+    except OSError:
+        return False
+
+
+def let_go(sock: socket.socket, identity: tuple[int, int]) -> None:
+    """Closes a socket, and leaves the descriptor alone when it is somebody else's by now."""
+    if is_still(sock, identity):
+        sock.close()
+    else:
+        sock.detach()
 
 
 class SocketInlet:

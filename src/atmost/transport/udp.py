@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import socket
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from atmost.core.limits import MAX_DATAGRAM
+from atmost.core.sending import NOT_NOW
 from atmost.errors import AddressError, AddressInUse, BindError
+from atmost.lifecycle import Floor, register, unregister
 from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, NETWORK_DATAGRAM, SAME_HOST, Address, Preset, wall_clock
 from atmost.transport.holder import udp_holder
-from atmost.transport.sockets import SocketInlet, errno_name
+from atmost.transport.sockets import SocketInlet, errno_name, identity_of, is_still, let_go
+
+logger = logging.getLogger("atmost")
 
 # From linux/in.h and linux/in6.h; the socket module has not all of them.
 _IP_MTU_DISCOVER: Final = 10
@@ -26,66 +34,278 @@ _IPV6_MTU: Final = 24
 _PMTUDISC_DO: Final = 2
 _HEADERS: Final[dict[int, int]] = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _LOOPBACK_MTU: Final = 65_535  # an interface of 65,536, as the socket reports it
+_Target = tuple[int, Any]
+"""A family, and an address as the socket module has it."""
+_PATIENCE: Final = 1.0
+"""How long a constructor waits for the answer to a name, and what is sent waits after that (seconds)."""
+_TEND: Final = 1.0
+"""How often the socket is looked after while something is sent (seconds)."""
+_LOOK_UP: Final = 30.0
+"""How often a name is looked up again while all is well (seconds)."""
+_RENEW: Final = 60.0
+"""How often a socket that leaves this host is opened anew while all is well (seconds)."""
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+"""The pause before a name is looked up again after a refusal (seconds)."""
+_PASSING: Final = frozenset({NOT_NOW, "ENOBUFS", "ENOMEM", "EMSGSIZE"})
+"""Refusals that say nothing about the socket."""
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+"""Sending to a broadcast address."""
+_RESOLVER_ERRORS: Final = {value: name for name, value in vars(socket).items() if name.startswith("EAI_")}
 _FOR_GROUPS: Final = "interface and ttl are for multicast groups"
 _OTHER_LOCAL: Final = 8_192  # macOS refuses more than net.inet.udp.maxdgram, 9,216 by default
 
 
 class UdpOutlet:
-    """Sends to one address."""
+    """Sends to one address, through a socket that is opened anew when the network has changed.
+
+    Theory of operation. There is a list of targets, which the name stands for, and a socket connected to the first of them, or none yet.
+    `send` looks at the clock and at most once a second at the rest (`_tend`), where everything that changes the socket happens: in the thread that
+    sends, between two datagrams, so that a new socket serves later datagrams only (R6). There the descriptor is compared with the
+    socket that was opened, a refused target gives way to the next one (`localhost` may be ::1 first), a socket that cannot reach anything any
+    more is replaced, and every minute one that can, too: a new source port heals address translation on the way that has gone stale.
+    Only looking up a name can wait, and so it has a thread of its own, which ends with it and leaves its answer to the next `_tend`.
+
+    States: no socket and the first lookup under way ("not now" for a second, then its trouble); no socket (each datagram is refused by the trouble's
+    name); a socket; closed.
+    """
 
     clock = staticmethod(wall_clock)
-    patience = 0.0
 
     def __init__(self, address: Address) -> None:
-        """Resolves and connects.
+        """Looks the name up and connects; what the network does not allow now is reported once, and tried again while sending.
 
         Raises:
-            AddressError: the name cannot be resolved, the port is 0, or an option is wrong.
+            AddressError: the port is 0, the name cannot be one, or an option is wrong.
         """
         if not address.port:
             raise AddressError(address.url, "port 0 is for receiving; a sender needs the receiver's port")
         self.url = address.url
-        self._family, target = _resolve(address)
-        self._sock = socket.socket(self._family, socket.SOCK_DGRAM)
-        self._sock.setblocking(False)
-        try:
-            _set_multicast(self._sock, self._family, address, target)
-            _forbid_fragments(self._sock, self._family)
-            self._sock.connect(target)
-        except OSError as error:
-            self._sock.close()
-            raise AddressError(address.url, f"cannot send there: {error.strerror}") from error
-        except BaseException:
-            self._sock.close()
-            raise
-        self._send = self._sock.send
-        self.preset = _preset(target[0])
+        self._address = address
+        self._numeric = _is_numeric(address.host)
+        self._targets: list[_Target] = []
+        self._sock: socket.socket | None = None
+        self._identity = (0, 0)
+        self._send: Callable[[bytes], int] | None = None
+        self._trouble = NOT_NOW
+        self._reported = False
+        self._closed = False
+        self._lookup: _Lookup | None = None
+        self._pause = _FIRST_PAUSE
+        self._begun = now = time.monotonic()
+        self._open_anew = False
+        self._tend_at, self._look_up_at, self._renew_at = now + _TEND, now + _LOOK_UP, now + _RENEW
+        lookup = _Lookup(address, self._look_at_once)
+        if self._numeric:
+            lookup.run()
+        else:
+            self._lookup = lookup
+            lookup.start(_PATIENCE)
+        if lookup.done:
+            if lookup.mistake is not None:
+                raise lookup.mistake
+            self._lookup = None
+            self._take_up(lookup, now)
+            trouble = self._connect(now) if self._targets else None
+            if isinstance(trouble, AddressError):
+                raise trouble
+            if trouble is not None and trouble.errno in _FORBIDDEN:
+                raise AddressError(address.url, _problem(trouble)) from trouble
+        self._numeric = self._numeric and bool(
+            self._targets
+        )  # an address with a link that is not there yet is looked up again
+        host = self._targets[0][1][0] if self._targets else ""
+        self.preset = _preset(host) if host else NETWORK
         self.max_datagram = self._path_size()
+        register(self, Floor.TRANSPORT)
+
+    @property
+    def patience(self) -> float:
+        """What is left of the time for a first answer to the name (seconds)."""
+        if self._lookup is None or self._trouble != NOT_NOW:
+            return 0.0
+        return max(0.0, self._begun + 2 * _PATIENCE - time.monotonic())
 
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram to the kernel; with ECONNREFUSED it was not transmitted (R6)."""
+        if time.monotonic() >= self._tend_at:
+            self._tend()
+        send = self._send
+        if send is None:
+            return self._trouble
         try:
-            self._send(datagram)
+            send(datagram)
         except OSError as error:
-            return errno_name(error)
+            return self._refused(error)
         return None
 
     def path_datagram(self) -> int | None:
         """The path's MTU as the kernel knows it now, less headers."""
-        mtu = _path_mtu(self._sock, self._family)
-        return None if mtu is None else min(MAX_DATAGRAM, mtu - _HEADERS[self._family])
+        if self._sock is None:
+            return None
+        mtu = _path_mtu(self._sock, self._sock.family)
+        return None if mtu is None else min(MAX_DATAGRAM, mtu - _HEADERS[self._sock.family])
 
     def close(self) -> None:
         """Closes the socket."""
-        self._sock.close()
+        self._closed = True
+        self._trouble = "EBADF"
+        self._replace(None)
+        unregister(self)
+
+    release = close
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
+        """In a forked child: a socket of its own, since errors of the parent's datagrams are not this one's; no lookup is under way here."""
+        self._lookup = None
+        self._open_anew = True
+        self._tend_at = 0.0
+
+    def _refused(self, error: OSError) -> str:
+        """Decides what a refusal says about the socket; the datagram is counted by the sender and never sent again."""
+        name = errno_name(error)
+        if name in _PASSING or self._closed:
+            return name
+        several = len(self._targets) > 1
+        if name == "ECONNREFUSED" and several:
+            self._targets.append(self._targets.pop(0))
+        self._open_anew = several or name != "ECONNREFUSED"
+        if name in {"EBADF", "ECONNREFUSED"}:
+            self._tend_at = 0.0
+        if not self._numeric:
+            now = time.monotonic()
+            self._look_up_at = min(self._look_up_at, now + self._pause)
+        return name
+
+    def _tend(self) -> None:
+        """What has to be looked at now and then; see the class."""
+        now = time.monotonic()
+        self._tend_at = now + _TEND
+        if self._closed:
+            return
+        lookup = self._lookup
+        if lookup is not None and lookup.done:
+            self._lookup = None
+            self._take_up(lookup, now)
+        elif lookup is not None and self._send is None and now >= self._begun + 2 * _PATIENCE:
+            self._report("EAI_AGAIN", f"no answer yet for {self._address.host!r}")
+        sock = self._sock
+        if sock is not None and not is_still(sock, self._identity):
+            sock.detach()
+            self._open_anew = True
+        if (self._open_anew or self._send is None or now >= self._renew_at) and self._targets:
+            self._connect(now)
+        if not self._numeric and self._lookup is None and now >= self._look_up_at:
+            self._look_up_at = now + _LOOK_UP
+            self._lookup = _Lookup(self._address, self._look_at_once)
+            self._lookup.start(0.0)
+
+    def _look_at_once(self) -> None:
+        self._tend_at = 0.0
+
+    def _take_up(self, lookup: _Lookup, now: float) -> None:
+        """Has the socket opened anew where the name does not stand any more for where it goes."""
+        if not lookup.targets:
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._look_up_at = now + self._pause
+            if self._send is None:
+                self._report(lookup.name, lookup.problem)
+            return
+        self._pause = _FIRST_PAUSE
+        current = self._targets[:1]
+        if current and current[0] in lookup.targets:
+            self._targets = current + [target for target in lookup.targets if target != current[0]]
+            return
+        self._targets = list(lookup.targets)
+        self._open_anew = True
+
+    def _connect(self, now: float) -> OSError | AddressError | None:
+        """Opens a socket to the first target that has a way; without any the old one stays, and the first trouble is returned."""
+        self._renew_at = now + (float("inf") if _is_loopback(self._targets[0][1][0]) else _RENEW)
+        trouble: OSError | AddressError | None = None
+        for _ in range(len(self._targets)):
+            family, target = self._targets[0]
+            try:
+                sock = _connected(self._address, family, target)
+            except (OSError, AddressError) as error:
+                trouble = trouble or error
+                self._targets.append(self._targets.pop(0))
+                continue
+            self._open_anew = False
+            self._replace(sock)
+            if self._reported:
+                self._reported = False
+                logger.info("%s: sends to %s", self.url, target[0])
+            return None
+        assert trouble is not None
+        if self._send is None:
+            name = errno_name(trouble) if isinstance(trouble, OSError) else "EADDRNOTAVAIL"
+            self._report(name, _problem(trouble))
+        return trouble
+
+    def _replace(self, sock: socket.socket | None) -> None:
+        old, identity = self._sock, self._identity
+        self._identity = (0, 0) if sock is None else identity_of(sock)
+        self._sock, self._send = sock, None if sock is None else sock.send
+        if old is not None and old.fileno() >= 0:
+            let_go(old, identity)
+
+    def _report(self, name: str, problem: str) -> None:
+        """Says once what is wrong; until there is a socket every datagram is refused by this name."""
+        self._trouble = name
+        if not self._reported:
+            self._reported = True
+            logger.warning("%s: %s; tried again in the background", self.url, problem)
 
     def _path_size(self) -> int:
-        mtu = _path_mtu(self._sock, self._family)
-        if mtu is None:
+        mtu = None if self._sock is None else _path_mtu(self._sock, self._sock.family)
+        if self._sock is None or mtu is None:
             return _OTHER_LOCAL if self.preset.one_clock else NETWORK_DATAGRAM
         if mtu >= _LOOPBACK_MTU:
             return LOCAL_DATAGRAM
-        return min(NETWORK_DATAGRAM, mtu - _HEADERS[self._family])
+        return min(NETWORK_DATAGRAM, mtu - _HEADERS[self._sock.family])
+
+
+class _Lookup:
+    """Asks once what a name stands for; the answer is complete when `done` is set."""
+
+    def __init__(self, address: Address, answered: Callable[[], None]) -> None:
+        self._address = address
+        self._answered = answered
+        self.targets: list[_Target] = []
+        self.name = ""
+        """The resolver's name for what went wrong."""
+        self.problem = ""
+        self.mistake: AddressError | None = None
+        """What no network can mend: an option does not go with the address."""
+        self.done = False
+
+    def start(self, patience: float) -> None:
+        """Runs in a thread, and waits for it that long (seconds)."""
+        thread = threading.Thread(target=self.run, name="atmost-lookup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there is no room for a thread now: tried again later
+            self.name, self.problem, self.done = "EAGAIN", "no thread can be started", True
+            return
+        if patience:
+            thread.join(patience)
+
+    def run(self) -> None:
+        """Looks the name up."""
+        try:
+            self.targets = _resolve(self._address)
+        except socket.gaierror as error:
+            self.name, self.problem = (
+                _RESOLVER_ERRORS.get(error.errno or 0, "EAI_FAIL"),
+                _unresolved(self._address, error),
+            )
+        except OSError as error:
+            self.name, self.problem = errno_name(error), error.strerror or str(error)
+        except AddressError as error:
+            self.mistake, self.name, self.problem = error, "EADDRNOTAVAIL", error.problem
+        self.done = True
+        self._answered()
 
 
 def bind_udp(address: Address) -> SocketInlet:
@@ -96,17 +316,17 @@ def bind_udp(address: Address) -> SocketInlet:
         AddressInUse: another socket holds the address.
         BindError: the system refused for another reason.
     """
-    family, target = _resolve(address)
+    try:
+        # The first answer is the system's preference (RFC 6724).
+        family, target = _resolve(address)[0]
+    except socket.gaierror as error:
+        raise AddressError(address.url, _unresolved(address, error)) from None
     multicast = _is_multicast(target[0])
-    if address.options and not multicast:
-        raise AddressError(address.url, _FOR_GROUPS)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows shares addresses by default
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        sock.bind(("", target[1]) if multicast and sys.platform == "win32" else target)
+        sock.bind(target)
         if multicast:
             _join(sock, family, address, target)
     except OSError as error:
@@ -138,18 +358,58 @@ def _bind_error(address: Address, family: int, host: str, error: OSError) -> Add
     return BindError(address.url, f"{error.strerror or error}")
 
 
-def _resolve(address: Address) -> tuple[int, Any]:
+def _resolve(address: Address) -> list[_Target]:
+    """What the name stands for, the system's preference first (RFC 6724).
+
+    Raises:
+        AddressError: it cannot be a name, or an option does not go with the address.
+        socket.gaierror: the resolver has no answer.
+    """
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-    except (socket.gaierror, UnicodeError) as error:
-        detail = error.strerror if isinstance(error, socket.gaierror) else "not a valid host name"
-        raise AddressError(address.url, f"cannot resolve {address.host!r}: {detail}") from None
-    # The first answer is the system's preference (RFC 6724).
-    family, _, _, _, target = found[0]
-    host, port, *link = target
-    if link and not link[1] and _needs_link(str(host)):
-        target = (str(host), int(port), 0, _interface(address))
-    return family, target
+    except UnicodeError:
+        raise AddressError(address.url, f"cannot resolve {address.host!r}: not a valid host name") from None
+    targets: list[_Target] = []
+    for family, _, _, _, sockaddr in found:
+        host, port, *link = sockaddr
+        if not _is_multicast(str(host)) and address.options:
+            raise AddressError(address.url, _FOR_GROUPS)
+        if link and not link[1] and _needs_link(str(host)):
+            targets.append((int(family), (host, port, 0, _interface(address))))
+        else:
+            targets.append((int(family), (host, port, *link)))
+    return list(dict.fromkeys(targets))
+
+
+def _connected(address: Address, family: int, target: Any) -> socket.socket:
+    """A socket that sends there and nowhere else."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if _is_multicast(target[0]):
+            _set_multicast(sock, family, address, target)
+        _forbid_fragments(sock, family)
+        sock.connect(target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _problem(error: OSError | AddressError) -> str:
+    return error.problem if isinstance(error, AddressError) else f"cannot send there: {error.strerror or error}"
+
+
+def _unresolved(address: Address, error: socket.gaierror) -> str:
+    return f"cannot resolve {address.host!r}: {error.strerror or error}"
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _preset(host: str) -> Preset:
@@ -202,10 +462,6 @@ def _interface(address: Address) -> int:
 
 
 def _set_multicast(sock: socket.socket, family: int, address: Address, target: Any) -> None:
-    if not _is_multicast(target[0]):
-        if address.options:
-            raise AddressError(address.url, _FOR_GROUPS)
-        return
     text = address.options.get("ttl", "1")
     if not text.isdecimal() or not 0 <= int(text) <= 255:
         raise AddressError(address.url, f"ttl={text}: expected a number from 0 to 255")

@@ -14,7 +14,6 @@ _TRADITIONAL: Final = re.compile(
     r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
 )
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
-_DAY: Final = 86_400.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,8 +35,7 @@ def iso_time(text: str, zone: tzinfo) -> tuple[float, int, bool] | None:
 def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, bool] | None:
     """Unix seconds of the timestamp of RFC 3164 a text begins with, where it ends, and whether it names its year; or None.
 
-    A date without a year is the last such day up to a day ahead of `now`, for a clock that is ahead or in another zone: a
-    message was written before it arrived, so it is never taken for one of the weeks to come.
+    Without a year it is the one that puts the moment nearest to `now`: on New Year's Eve that may be the last or the next.
     """
     found = _TRADITIONAL.match(text)
     if found is None:
@@ -55,9 +53,8 @@ def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, b
             for other in range(year - reach, year + reach + 1)
             if (seconds := _seconds(other, fields, fraction, zone)) is not None
         ]
-        past = [seconds for seconds in possible if seconds <= now + _DAY]
-        if past:
-            return max(past), found.end(), False
+        if possible:
+            return min(possible, key=lambda seconds: abs(seconds - now)), found.end(), False
     return None
 
 
