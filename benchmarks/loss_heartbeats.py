@@ -103,7 +103,7 @@ def one_day(loss: float, burst: float, chance: Random, alarms: Counter[str]) -> 
     while beats < DAY:
         received = 1 + int(log(1 - uniform()) / log_rest)
         lost = 1 + int(log(1 - uniform()) / log_loss)
-        meter.add(received, before, before)
+        meter.record(received, before, before)
         phi.add(before, received)
         if beats + received >= DAY:
             break

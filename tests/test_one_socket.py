@@ -49,7 +49,7 @@ def test_one_process_uses_all_four_over_one_socket():
                     now = time.monotonic()
                     metrics_reader.feed(event, now)
                     read.extend(log_reader.feed(event, now))
-                    changes.extend(monitor.handle(event, now))
+                    changes.extend(monitor.feed(event, now))
                     cache.feed(event, now)
                 now = time.monotonic()
                 read.extend(log_reader.tick(now))

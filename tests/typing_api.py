@@ -34,7 +34,7 @@ from atmost import (
     SessionOpened,
     durable,
 )
-from atmost.heartbeats import Change
+from atmost.heartbeats import HeartbeatChange
 from atmost.logs import LogGap, LogRecord, lines
 
 
@@ -213,7 +213,7 @@ def uses(sender: Sender, event: Event, now: float) -> None:
     with atmost.Heartbeat(sender, "job", 1.0, timeout=5.0) as heartbeat:
         assert_type(heartbeat, atmost.Heartbeat)
     monitor = atmost.HeartbeatMonitor(on_change=print)
-    assert_type(monitor.handle(event, now), list[Change])
+    assert_type(monitor.feed(event, now), list[HeartbeatChange])
     assert_type(monitor.wait(now), float | None)
 
 

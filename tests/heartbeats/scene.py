@@ -3,7 +3,7 @@
 from typing import Any
 
 from atmost.core.events import Arrival, Message, Session
-from atmost.heartbeats import Change, HeartbeatMonitor
+from atmost.heartbeats import HeartbeatChange, HeartbeatMonitor
 
 START_US = 1_767_225_600_000_000
 MINUTE = 60
@@ -28,7 +28,7 @@ class FakeSender:
         self.number = 0
         self.sequence = 0
         self.life: str | None = f"life-{number}"
-        self.changes: list[Change] = []
+        self.changes: list[HeartbeatChange] = []
 
     def message(self, at: float, subject: str | None = None, payload: Any = None, **more: Any) -> Message:
         """The next datagram's message; a beat unless a subject is given."""
@@ -42,7 +42,7 @@ class FakeSender:
         arrival = Arrival(self.session, self.sequence - 1, sent_us, sent_us)
         return Message(subject or f"heartbeats.{self.name}", payload, arrival)
 
-    def beat(self, now: float, **more: Any) -> list[Change]:
+    def beat(self, now: float, **more: Any) -> list[HeartbeatChange]:
         """A beat that arrives."""
         return self.deliver(self.message(now, **more), now)
 
@@ -50,9 +50,9 @@ class FakeSender:
         """A beat that does not."""
         self.message(now)
 
-    def deliver(self, message: Message, now: float) -> list[Change]:
+    def deliver(self, message: Message, now: float) -> list[HeartbeatChange]:
         """What the monitor makes of a message."""
-        return self.monitor.handle(message, now)
+        return self.monitor.feed(message, now)
 
 
 def make_session(number: int = 1, start: float = 0.0) -> Session:
@@ -62,9 +62,9 @@ def make_session(number: int = 1, start: float = 0.0) -> Session:
     return one
 
 
-def run(monitor: HeartbeatMonitor, until: float) -> list[Change]:
+def run(monitor: HeartbeatMonitor, until: float) -> list[HeartbeatChange]:
     """Ticks at each deadline up to this moment, as a loop that is never late does."""
-    changes: list[Change] = []
+    changes: list[HeartbeatChange] = []
     while (deadline := monitor.next_deadline()) is not None and deadline <= until:
         changes += monitor.tick(deadline)
     return changes
@@ -82,6 +82,6 @@ def steady(sender: FakeSender, beats: int, since: float = 0.0, lose: Any = froze
     return since + beats * sender.interval
 
 
-def kinds(changes: list[Change]) -> list[tuple[str, str]]:
+def kinds(changes: list[HeartbeatChange]) -> list[tuple[str, str]]:
     """States and kinds, for short comparisons."""
     return [(str(change.state), str(change.verdict.kind)) for change in changes]

@@ -12,10 +12,11 @@ import time
 import pytest
 
 import atmost
-from atmost import Heartbeat, OptionError, Receiver, Sender, SubjectError
+from atmost import AddressError, Heartbeat, Message, OptionError, Receiver, Sender, SessionClosed, SubjectError
 from atmost.core.sending import SenderStats
-from atmost.heartbeats import Ending, read_beat
+from atmost.heartbeats import HeartbeatEnding, read_beat
 from atmost.heartbeats import heartbeat as module
+from atmost.heartbeats.ending import ending_of
 from atmost.heartbeats.heartbeat import GOODBYES
 from tests.real import BOUND, environment, run, until
 
@@ -76,7 +77,9 @@ def test_stop_says_goodbye_often_under_one_number(sender):
     heartbeat = Heartbeat(sender, "w", 60).start()
     heartbeat.stop()
     heartbeat.stop()
-    assert [(beat.number, beat.ending) for beat in sender.beats] == [(0, None)] + [(1, Ending.STOPPED)] * GOODBYES
+    assert [(beat.number, beat.ending) for beat in sender.beats] == [(0, None)] + [
+        (1, HeartbeatEnding.STOPPED)
+    ] * GOODBYES
     assert not heartbeat.running
     heartbeat.start()
     assert sender.beats[-1].number == 0
@@ -87,23 +90,23 @@ def test_a_job_ends_as_stopped_or_failed(sender):
     """A normal end, an exit with success, and an exception, which passes; its text stays here, only its class is told."""
     with Heartbeat(sender, "job"):
         pass
-    assert sender.beats[-1].ending is Ending.STOPPED
+    assert sender.beats[-1].ending is HeartbeatEnding.STOPPED
     with pytest.raises(SystemExit), Heartbeat(sender, "job"):
         raise SystemExit(0)
-    assert sender.beats[-1].ending is Ending.STOPPED
+    assert sender.beats[-1].ending is HeartbeatEnding.STOPPED
     with pytest.raises(ValueError, match="secret"), Heartbeat(sender, "job"):
         raise ValueError("secret")
-    assert (sender.beats[-1].ending, sender.beats[-1].reason) == (Ending.FAILED, "ValueError")
+    assert (sender.beats[-1].ending, sender.beats[-1].reason) == (HeartbeatEnding.FAILED, "ValueError")
     with pytest.raises(SystemExit), Heartbeat(sender, "job"):
         raise SystemExit(3)
-    assert sender.beats[-1].ending is Ending.FAILED
+    assert sender.beats[-1].ending is HeartbeatEnding.FAILED
 
 
 def test_a_beat_never_raises(sender):
     """Whatever the sender does is counted, and told by the next beat."""
     sender.trouble = RuntimeError("no")
     heartbeat = Heartbeat(sender, "w", 0.01).start()
-    until(lambda: heartbeat.errors >= 3)
+    until(lambda: heartbeat.stats().errors >= 3)
     sender.trouble = None
     until(lambda: sender.sent)
     assert sender.beats[0].errors >= 3
@@ -115,12 +118,12 @@ def test_a_job_can_say_that_it_failed(sender):
     """Without a `with`: by an exception, its class, or nothing; a goodbye that cannot be flushed is counted."""
     for error, reason in ((ValueError("x"), "ValueError"), (KeyError, "KeyError"), (None, "")):
         Heartbeat(sender, "job", 60).start().fail(error, timeout=0)
-        assert (sender.beats[-1].ending, sender.beats[-1].reason) == (Ending.FAILED, reason)
+        assert (sender.beats[-1].ending, sender.beats[-1].reason) == (HeartbeatEnding.FAILED, reason)
     heartbeat = Heartbeat(sender, "job", 60).start()
     assert heartbeat.name == "job"
     sender.trouble = OSError()
     heartbeat.fail(timeout=0)
-    assert heartbeat.errors == 2
+    assert heartbeat.stats().errors == 2
 
 
 def test_it_is_held_until_its_sender_is_closed(sender):
@@ -140,7 +143,7 @@ def test_a_thread_that_cannot_be_had_is_counted(sender, monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     heartbeat = Heartbeat(sender, "w").start()
-    assert heartbeat.errors == 1
+    assert heartbeat.stats().errors == 1
     heartbeat.stop(0)
 
 
@@ -151,7 +154,7 @@ def test_an_event_loop_beats_only_while_it_runs(sender):
         async with Heartbeat(sender, "loop", 0.01) as heartbeat:
             assert heartbeat.running
             await asyncio.sleep(0.05)
-            assert heartbeat.beats
+            assert heartbeat.stats().beats
             before = len(sender.sent)
             time.sleep(0.1)  # noqa: ASYNC251  that is the point
             assert len(sender.sent) == before
@@ -162,7 +165,7 @@ def test_an_event_loop_beats_only_while_it_runs(sender):
 
     asyncio.run(main())
     endings = [beat.ending for beat in sender.beats if beat.ending]
-    assert endings == [Ending.STOPPED] * GOODBYES + [Ending.FAILED] * GOODBYES
+    assert endings == [HeartbeatEnding.STOPPED] * GOODBYES + [HeartbeatEnding.FAILED] * GOODBYES
     assert [one for one in threading.enumerate() if one.name == "atmost-heartbeat"] == []
 
 
@@ -178,7 +181,7 @@ def test_a_cancelled_run_says_goodbye(sender):
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(main())
-    assert [beat.ending for beat in sender.beats][-1] is Ending.STOPPED
+    assert [beat.ending for beat in sender.beats][-1] is HeartbeatEnding.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -213,11 +216,29 @@ def test_names_that_are_no_subject_are_refused(sender):
         Heartbeat(sender, "w", subject=None)
 
 
-@pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140"])
-def test_what_is_no_sender_is_refused(given):
-    """Or else it would never beat, and nobody would know."""
+def test_what_is_no_sender_is_refused():
+    """Or else it would never beat, and nobody would know; what cannot be an address says so."""
     with pytest.raises(OptionError, match="sender"):
-        Heartbeat(given, "w")
+        Heartbeat(7, "w")
+    with pytest.raises(AddressError):
+        Heartbeat("worker-7")
+
+
+@pytest.mark.parametrize("given", ["url", "mapping", "nothing"])
+def test_it_makes_a_sender_of_a_url_or_of_nothing(given, monkeypatch):
+    """A URL, a sender's arguments, or `ATMOST_URL`; its session ends with the heartbeat, and a new life has a new one."""
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        monkeypatch.setenv("ATMOST_URL", receiver.url)
+        sender = {"url": receiver.url, "mapping": {"url": receiver.url, "name": "shop"}, "nothing": None}[given]
+        heartbeat = Heartbeat(sender, None if given == "mapping" else "w", 60)
+        assert heartbeat.name == ("shop" if given == "mapping" else "w")
+        for _ in range(2):
+            heartbeat.start()
+            heartbeat.stop(0.01)
+        events = list(iter(lambda: receiver.next_event(0.3), None))
+    beats = [read_beat(event.payload) for event in events if isinstance(event, Message)]
+    assert [beat.number for beat in beats] == 2 * [0, *[1] * GOODBYES]
+    assert sum(isinstance(event, SessionClosed) for event in events) == 2
 
 
 def test_it_cannot_be_copied(sender):
@@ -232,14 +253,11 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
     """Forked with or past the hook: the child neither beats nor says goodbye for its parent, and can begin its own life."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         run(
-            "import os, sys, time\n"
+            "import ctypes, os, sys, time\n"
             "import atmost\n"
-            "from atmost.heartbeats import heartbeat\n"
             "sender = atmost.Sender(sys.argv[1], name='forking')\n"
             "with atmost.Heartbeat(sender, 'parent', 0.02) as parent:\n"
-            "    if sys.argv[2] == 'False':\n"
-            "        heartbeat.Heartbeat._after_fork = lambda self: None\n"
-            "    child = os.fork()\n"
+            "    child = os.fork() if sys.argv[2] == 'True' else ctypes.PyDLL(None).fork()\n"
             "    if not child:\n"
             "        assert sys.argv[2] == 'False' or not parent.running\n"
             "        time.sleep(0.1)\n"
@@ -261,19 +279,33 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
     for got in beats.values():
         assert len({session for session, _ in got}) == 1
         assert [beat.number for _, beat in got][: 1 - GOODBYES] == list(range(len(got) + 1 - GOODBYES))
-        assert [beat.ending for _, beat in got][-GOODBYES:] == [Ending.STOPPED] * GOODBYES
+        assert [beat.ending for _, beat in got][-GOODBYES:] == [HeartbeatEnding.STOPPED] * GOODBYES
     assert beats["heartbeats.parent"][0][0] != beats["heartbeats.child"][0][0]
 
 
 @pytest.mark.parametrize(
     ("end", "ending", "reason"),
-    [("", "stopped", ""), ("sys.exit(1)", "stopped", ""), ("1 / 0", "failed", "ZeroDivisionError")],
+    [
+        ("", "stopped", ""),
+        ("sys.exit()", "stopped", ""),
+        ("sys.exit(0)", "stopped", ""),
+        ("sys.exit(128 + 15)", "stopped", ""),
+        ("os.kill(os.getpid(), 2)", "stopped", ""),
+        ("try: sys.exit(1)\nexcept SystemExit: pass", "stopped", ""),
+        ("t = threading.Thread(target=sys.exit, args=(1,)); t.start(); t.join()", "stopped", ""),
+        ("sys.exit(1)", "failed", "exit status 1"),
+        ("def main():\n try: 1 / 0\n except Exception: sys.exit(3)\nmain()", "failed", "exit status 3"),
+        ("sys.exit(128 + 11)", "failed", "exit status 139"),
+        ("sys.exit('cannot connect\\nto it')", "failed", "cannot connect"),
+        ("exit(2)", "stopped", ""),  # a plain SystemExit leaves no trace, see `ending`
+        ("1 / 0", "failed", "ZeroDivisionError"),
+    ],
 )
 def test_a_process_that_ends_says_how(end, ending, reason):
     """Without a `with` around anything: the end of the process is the goodbye, and its exception a failure."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         code = (
-            "import os, sys\n"
+            "import os, sys, threading\n"
             "sys.stderr = open(os.devnull, 'w')\n"
             "import atmost\n"
             "sender = atmost.Sender(sys.argv[1], name='ending')\n"
@@ -282,7 +314,9 @@ def test_a_process_that_ends_says_how(end, ending, reason):
         ended = subprocess.run(
             [sys.executable, "-c", code + end, receiver.url], env=environment(), check=False, timeout=2 * BOUND
         )
-        assert ended.returncode == (1 if end else 0)
+        assert (ended.returncode == 0) == (
+            ending == "stopped" and not end.startswith(("sys.exit(128", "os.kill", "exit(2"))
+        )
         beats = []
         while (message := receiver.receive(0.2)) is not None:
             beats.append(read_beat(message.payload))
@@ -301,3 +335,80 @@ def test_over_a_real_sender():
     assert beats[-1].payload["offered"] == 1 + GOODBYES
     assert os.getpid() == beats[0].session.pid or beats[0].session.pid == 0
     assert atmost.Heartbeat is Heartbeat
+
+
+POOL_PROCESS = """
+import multiprocessing, os, sys, time
+import atmost
+
+def work(url, end):
+    sys.stderr = open(os.devnull, "w")
+    sender = atmost.Sender(url, name="pool")
+    atmost.Heartbeat(sender, "w", 60).start()
+    exec(end)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context(sys.argv[2]).Process(target=work, args=(sys.argv[1], sys.argv[3]))
+    process.start()
+    process.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "ending", "reason"),
+    [
+        ("fork", "pass", "stopped", ""),
+        ("fork", "sys.exit(0)", "stopped", ""),
+        ("fork", "raise SystemExit(1)", "failed", "exit status 1"),
+        ("fork", "raise ValueError('secret')", "failed", "ValueError"),
+        ("fork", "sys.exit('cannot connect')", "failed", "cannot connect"),
+        ("spawn", "sys.exit('cannot connect')", "failed", "cannot connect"),
+        ("forkserver", "raise ValueError('secret')", "failed", "ValueError"),
+    ],
+)
+def test_a_process_of_multiprocessing_that_ends_says_how(tmp_path, method, end, ending, reason):
+    """Such a process runs no exit functions of its own; what ends it is found all the same."""
+    script = tmp_path / "pool_process.py"
+    script.write_text(POOL_PROCESS)
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        done = subprocess.run(
+            [sys.executable, script, receiver.url, method, end],
+            env=environment(),
+            check=False,
+            timeout=2 * BOUND,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        beats = [read_beat(message.payload) for message in iter(lambda: receiver.receive(0.2), None)]
+    assert [beat.ending for beat in beats] == [None] + [ending] * GOODBYES
+    assert {beat.reason for beat in beats[1:]} == {reason}
+
+
+@pytest.mark.parametrize(
+    ("error", "ending", "reason"),
+    [
+        (None, "stopped", ""),
+        (KeyboardInterrupt(), "stopped", ""),
+        (asyncio.CancelledError(), "stopped", ""),
+        (SystemExit(None), "stopped", ""),
+        (SystemExit(-15), "stopped", ""),
+        (SystemExit(143), "stopped", ""),
+        (SystemExit(-11), "failed", "SIGSEGV"),
+        (SystemExit(255), "failed", "exit status 255"),
+        (SystemExit(""), "failed", "exit status 1"),
+        (SystemExit("x" * 500), "failed", "x" * 128),
+        (SystemExit("\ud800"), "failed", "?"),
+        (KeyError("secret"), "failed", "KeyError"),
+        (KeyError, "failed", "KeyError"),
+    ],
+)
+def test_what_is_a_failure(error, ending, reason):
+    """Success and being told to stop are not; of an exception only the class is told, and of an exit its own text."""
+    assert ending_of(error) == (ending, reason)
+
+
+def test_what_fails_may_say_why(sender):
+    """A text is its own reason, and is bounded."""
+    Heartbeat(sender, "job", 60).start().fail("disk full " + "x" * 300, timeout=0)
+    assert sender.beats[-1].reason == ("disk full " + "x" * 300)[:128]

@@ -5,7 +5,7 @@ import pytest
 from atmost import HeartbeatMonitor, OptionError, SubjectError
 from atmost.core.events import Loss, Place, SessionClosed
 from atmost.heartbeats import HeartbeatState
-from atmost.heartbeats.verdicts import VerdictKind
+from atmost.heartbeats.verdicts import HeartbeatVerdictKind
 from tests.heartbeats.scene import FakeSender, kinds, make_session, run, steady
 
 
@@ -72,7 +72,7 @@ def test_a_pause_with_loss_tells_both(monitor, worker):
     worker.lose(worker.next + 1)
     run(monitor, worker.last + 42)
     [change] = worker.beat(worker.last + 42)
-    assert change.verdict.kind is VerdictKind.PAUSED
+    assert change.verdict.kind is HeartbeatVerdictKind.PAUSED
     assert (change.verdict.seconds, change.verdict.count) == (pytest.approx(40), 2)
 
 
@@ -122,7 +122,7 @@ def test_what_failed_says_so(monitor, worker):
     [change] = worker.beat(worker.next, ending="failed", reason="ValueError")
     assert kinds([change]) == [("failed", "failed")]
     assert "ValueError" in str(change.verdict)
-    assert monitor.handle(SessionClosed(worker.session), worker.next + 1) == []
+    assert monitor.feed(SessionClosed(worker.session), worker.next + 1) == []
     assert worker.deliver(worker.message(0, "logs.app"), worker.next + 2) == []
 
 
@@ -133,14 +133,14 @@ def test_the_goodbye_of_the_session_stops_all_its_heartbeats(monitor):
     one.name = "b"
     one.number = 0
     one.beat(0.1)
-    changes = monitor.handle(SessionClosed(one.session), 0.5)
+    changes = monitor.feed(SessionClosed(one.session), 0.5)
     assert sorted((change.name, change.state) for change in changes) == [("a", "stopped"), ("b", "stopped")]
     assert run(monitor, 100) == []
 
 
 def test_the_same_life_in_another_session_goes_on(monitor, worker):
     """A rotated key begins a new session in the same life: no restart, and no beat is missed."""
-    monitor.handle(SessionClosed(worker.session), worker.last + 0.5)
+    monitor.feed(SessionClosed(worker.session), worker.last + 0.5)
     worker.session, worker.sequence = make_session(2, 700), 0
     assert kinds(worker.beat(worker.next)) == [("up", "heard")]
     assert monitor.status(worker.next)[0].restarts == 0
@@ -186,7 +186,7 @@ def test_what_was_sent_before_is_no_news(monitor, worker):
     early = worker.message(worker.next, "logs.app", "late")
     worker.beat(worker.next)
     worker.deliver(early, worker.next + 1.4)
-    monitor.handle(Loss(worker.session, 1, Place.IN_FLIGHT, 5, 5), worker.next + 1.45)
+    monitor.feed(Loss(worker.session, 1, Place.IN_FLIGHT, 5, 5), worker.next + 1.45)
     assert [change.at for change in run(monitor, worker.next + 2)] == pytest.approx([worker.next + 1.5])
 
 
@@ -255,7 +255,7 @@ def test_what_is_no_beat_is_counted(monitor, payload):
     """Anybody may send anything on the subject: it never raises, and opens nothing."""
     one = FakeSender(monitor)
     assert one.deliver(one.message(0, "heartbeats.worker", payload), 0.0) == []
-    assert monitor.counts == {"malformed": 1}
+    assert monitor.stats().malformed == 1
     assert monitor.status(0) == []
 
 
@@ -272,7 +272,7 @@ def test_what_never_begins_is_found(monitor):
 
 def test_misuse_is_refused_with_the_reason(monitor):
     """A timeout below two intervals, and options out of range."""
-    with pytest.raises(OptionError, match="2 × interval = 2 seconds, for with less one lost"):
+    with pytest.raises(OptionError, match="2 × interval = 2 seconds, because with less one lost"):
         monitor.expect("x", 0.0, timeout=1.5)
     with pytest.raises(SubjectError):
         monitor.expect("no spaces", 0.0)
@@ -292,12 +292,12 @@ def test_the_number_of_senders_is_bounded():
     senders[0].beat(0.0)
     senders[1].beat(0.1)
     senders[2].beat(0.2)
-    assert monitor.counts == {"beats": 2, "sender_limit": 1}
+    assert (monitor.stats().beats, monitor.stats().sender_limit) == (2, 1)
     senders[0].beat(1.0, ending="stopped")
     assert kinds(senders[2].beat(1.2)) == [("up", "first")]
     run(monitor, 100)
     assert kinds(senders[3].beat(100)) == [("up", "first")]
-    assert monitor.counts["forgotten"] == 2
+    assert monitor.stats().forgotten == 2
     assert {status.name for status in monitor.status(100)} == {"w2", "w3"}
 
 
@@ -339,10 +339,10 @@ def test_callbacks_hear_every_change_and_cannot_end_the_watch(monitor):
     returned = FakeSender(monitor).beat(0.0) + run(monitor, 100)
     assert heard == returned
     assert heard[-1].state is HeartbeatState.DOWN
-    assert monitor.counts["callback_errors"] == len(heard)
+    assert monitor.stats().callback_errors == len(heard)
 
 
 def test_other_events_are_none_of_its_business(monitor, worker):
     """Any event of a receiver may be handed in."""
-    assert monitor.handle(SessionClosed(make_session(77)), 0.0) == []
-    assert monitor.handle(Loss(make_session(77), 1, Place.IN_FLIGHT, 0, 0), 0.0) == []
+    assert monitor.feed(SessionClosed(make_session(77)), 0.0) == []
+    assert monitor.feed(Loss(make_session(77), 1, Place.IN_FLIGHT, 0, 0), 0.0) == []

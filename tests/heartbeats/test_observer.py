@@ -5,6 +5,7 @@ import pytest
 from atmost import HeartbeatMonitor
 from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import QueueOverflow, SessionEvicted, Tail
+from atmost.heartbeats import HeartbeatMonitorStats
 from tests.heartbeats.scene import FakeSender, kinds, run, steady
 
 BEATS = 600
@@ -40,7 +41,7 @@ def test_an_observer_that_did_not_look_blames_itself(monitor, worker):
     assert changes[0].verdict.seconds == pytest.approx(59.5)
     message = worker.message(600.0)
     assert kinds(worker.deliver(message, 660.1)) == [("up", "heard")]
-    assert monitor.counts["observer_late"] == 1
+    assert monitor.stats().observer_late == 1
 
 
 @pytest.mark.parametrize(("last_seen", "away"), [(61.0, 59.5), (60.6, 59.1)])
@@ -99,7 +100,7 @@ def test_an_observer_that_ticks_once_an_interval_is_good_enough(monitor, worker)
 def test_what_the_observer_dropped_may_have_been_the_beat(monitor, worker, event):
     """Its own queue or table was full during the silence: the verdict is held for one interval, and then given."""
     run(monitor, 601.0)
-    monitor.handle(event(worker.session), 601.0)
+    monitor.feed(event(worker.session), 601.0)
     changes = run(monitor, 700)
     assert kinds(changes) == [("unknown", "observer_dropped"), ("down", "silent")]
     assert changes[0].at == pytest.approx(602)
@@ -119,7 +120,7 @@ def test_drops_before_the_silence_are_no_excuse(monitor, worker):
     monitor.observe(Ledger(), 598.0)
     monitor.observe(Ledger(overflow=3), 598.5)
     assert kinds(run(monitor, 700))[-1] == ("down", "silent")
-    assert "observer_dropped" not in monitor.counts
+    assert monitor.stats().observer_dropped == 0
 
 
 def test_beacons_are_signs_of_life(monitor, worker):
@@ -145,7 +146,7 @@ def test_the_same_beacon_told_again_begins_no_new_silence(monitor, worker):
     """Its age is told to the microsecond, by another clock reading each time; a doubt is held once in a silence all the same."""
     run(monitor, 601.0)
     monitor.observe(Ledger(sessions=[row(worker, 1.8)]), 601.0)  # heard at 599.2
-    monitor.handle(QueueOverflow(worker.session, 5), 601.0)
+    monitor.feed(QueueOverflow(worker.session, 5), 601.0)
     changes = []
     for turn in range(1, 60):
         now = 601.0 + turn / 4
@@ -168,7 +169,7 @@ def test_many_silences_at_once_are_the_observers(monitor):
     changes = run(monitor, 319.9)
     for one in senders[:6]:
         assert monitor.state(one.name) == "down"
-    assert monitor.counts["together"] == 6
+    assert monitor.stats().together == 6
     assert changes == []
 
 
@@ -181,11 +182,11 @@ def test_less_than_half_are_believed_at_once(monitor):
             if turn < 300 or offset >= 4:
                 changes += run(monitor, turn + offset / 100)
                 changes += one.beat(turn + offset / 100)
-    assert "together" not in monitor.counts
+    assert monitor.stats().together == 0
     assert sum(change.state == "down" for change in changes) == 4
 
 
 def test_one_sender_alone_is_not_together(monitor, worker):
     """A monitor of one sender has nobody to compare it with."""
     run(monitor, 700)
-    assert monitor.counts == {"beats": BEATS}
+    assert monitor.stats() == HeartbeatMonitorStats(BEATS, 0, 0, 0, 0, 0, 0, 0)

@@ -60,7 +60,7 @@ def test_a_newcomer_is_given_the_benefit_of_the_doubt():
     """Of few beats the loss may be anything: patience shrinks as it is measured, down to three misses."""
     meter, needed = LossMeter(), []
     for _ in range(400):
-        meter.add(1, 0, 0)
+        meter.record(1, 0, 0)
         needed.append(misses_needed(1.0, meter.figure(), meter.burst))
     assert needed == sorted(needed, reverse=True)
     assert needed[0] > 10
@@ -71,14 +71,14 @@ def test_loss_that_begins_is_noticed_within_minutes():
     """Hours without loss do not hide that it began: the recent memory takes over while it shows more."""
     meter, chance = LossMeter(), Random(2)
     for _ in range(20_000):
-        meter.add(1, 0, 0)
+        meter.record(1, 0, 0)
     assert meter.figure() < 0.001
     for _ in range(120):
         lost = chance.random() < 0.2
-        meter.add(0 if lost else 1, int(lost), int(lost))
+        meter.record(0 if lost else 1, int(lost), int(lost))
     assert meter.figure() > 0.1
     for _ in range(3 * RECENT):
-        meter.add(1, 0, 0)
+        meter.record(1, 0, 0)
     assert meter.figure() < 0.01
 
 
@@ -105,8 +105,8 @@ def test_losses_in_bursts_are_told_from_independent_ones():
     """As many beats lost, but three at a time: the next is lost with probability 2/3, and the threshold follows that."""
     scattered, bursts = LossMeter(), LossMeter()
     for _ in range(300):
-        scattered.add(99, 1, 1)
-        bursts.add(297, 3, 3)
+        scattered.record(99, 1, 1)
+        bursts.record(297, 3, 3)
     assert scattered.figure() == pytest.approx(bursts.figure(), abs=0.002)
     assert scattered.continuation() == pytest.approx(scattered.figure())
     assert bursts.continuation() == pytest.approx(2 / 3, abs=0.01)
@@ -131,7 +131,7 @@ def test_a_span_remembers_between_one_and_two_sizes(steps, size):
     """Its memory is bounded, and never shorter than its size once that many were seen."""
     span, seen = Span(size), 0
     for received, lost in steps:
-        span.add(received, lost, lost)
+        span.record(received, lost, lost)
         seen += received + lost
         assert min(seen, size) <= span.seen <= 2 * (size + 70)
         assert 0 <= span.lost <= span.seen
@@ -141,11 +141,11 @@ def test_a_span_remembers_between_one_and_two_sizes(steps, size):
 def test_the_long_memory_forgets():
     """What was lost two memories ago is past."""
     span = Span(LONG)
-    span.add(0, 9, 9)
-    span.take_back()
+    span.record(0, 9, 9)
+    span.found_one()
     assert (span.lost, span.burst) == (8, 9)
     for _ in range(2):
-        span.add(LONG, 0, 0)
+        span.record(LONG, 0, 0)
     assert (span.lost, span.burst) == (0, 0)
-    span.take_back()
+    span.found_one()
     assert span.lost == 0

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from atmost import HeartbeatMonitor, Receiver
-from atmost.heartbeats import Change, HeartbeatState, VerdictKind, watch
+from atmost.heartbeats import HeartbeatChange, HeartbeatState, HeartbeatVerdictKind, watch
 from atmost.lab.faults import DROPPED, FaultRules, LinkFaults, Overruled
 from atmost.lab.link import Link
 from tests.real import BOUND, environment, program
@@ -55,7 +55,7 @@ def monitor() -> HeartbeatMonitor:
     return HeartbeatMonitor()
 
 
-def wait_for(receiver: Receiver, monitor: HeartbeatMonitor, what: object) -> list[Change]:
+def wait_for(receiver: Receiver, monitor: HeartbeatMonitor, what: object) -> list[HeartbeatChange]:
     """The changes up to a state or kind of verdict; fails when it never comes."""
     changes = []
     for change in watch(receiver, monitor, BOUND):
@@ -65,7 +65,7 @@ def wait_for(receiver: Receiver, monitor: HeartbeatMonitor, what: object) -> lis
     raise AssertionError(f"no {what} in {changes}")
 
 
-def idle(receiver: Receiver, monitor: HeartbeatMonitor, seconds: float) -> list[Change]:
+def idle(receiver: Receiver, monitor: HeartbeatMonitor, seconds: float) -> list[HeartbeatChange]:
     """The changes of some time."""
     return list(watch(receiver, monitor, seconds))
 
@@ -88,16 +88,16 @@ def test_lost_by_the_link(receiver, monitor):
     """Beats that the link swallows: down by all appearance, and then explained with the exact number."""
     rules = Overruled(FaultRules(LinkFaults(duplicate=0.3), Random(1)))
     with running(Link(receiver.url, rules)) as link, program(SENDER, link.url, INTERVAL):
-        wait_for(receiver, monitor, VerdictKind.FIRST)
+        wait_for(receiver, monitor, HeartbeatVerdictKind.FIRST)
         idle(receiver, monitor, 2.0)
         rules.verdict = DROPPED
         wait_for(receiver, monitor, HeartbeatState.DOWN)
         rules.verdict = None
         before = link.account().dropped_messages
         last = wait_for(receiver, monitor, HeartbeatState.UP)
-        if last[-1].verdict.kind is VerdictKind.HEARD:  # a beacon came first
-            last = wait_for(receiver, monitor, VerdictKind.LOST)
-    assert last[-1].verdict.kind is VerdictKind.LOST
+        if last[-1].verdict.kind is HeartbeatVerdictKind.HEARD:  # a beacon came first
+            last = wait_for(receiver, monitor, HeartbeatVerdictKind.LOST)
+    assert last[-1].verdict.kind is HeartbeatVerdictKind.LOST
     assert last[-1].verdict.count == before >= 3
     [status] = monitor.status(time.monotonic())
     assert status.lost == before
@@ -107,13 +107,13 @@ def test_lost_by_the_link(receiver, monitor):
 def test_paused_by_sigstop(receiver, monitor):
     """A stopped process is silent; when it goes on, its contiguous numbers say that it was paused."""
     with program(SENDER, receiver.url, INTERVAL) as sender:
-        wait_for(receiver, monitor, VerdictKind.FIRST)
+        wait_for(receiver, monitor, HeartbeatVerdictKind.FIRST)
         os.kill(sender.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         changes = wait_for(receiver, monitor, HeartbeatState.DOWN)
-        assert VerdictKind.SILENT is changes[-1].verdict.kind
+        assert HeartbeatVerdictKind.SILENT is changes[-1].verdict.kind
         os.kill(sender.pid, signal.SIGCONT)
-        paused = wait_for(receiver, monitor, VerdictKind.PAUSED)[-1]
+        paused = wait_for(receiver, monitor, HeartbeatVerdictKind.PAUSED)[-1]
         assert paused.state is HeartbeatState.UP
         assert paused.verdict.count == 0
         assert INTERVAL * 3 < paused.verdict.seconds <= time.monotonic() - stopped + 2 * INTERVAL
@@ -122,7 +122,7 @@ def test_paused_by_sigstop(receiver, monitor):
 def test_killed_and_restarted(receiver, monitor):
     """SIGKILL leaves nobody to say goodbye: down. Another process under the same name: restarted."""
     with program(SENDER, receiver.url, INTERVAL) as sender:
-        wait_for(receiver, monitor, VerdictKind.FIRST)
+        wait_for(receiver, monitor, HeartbeatVerdictKind.FIRST)
         idle(receiver, monitor, 1.0)
         sender.kill()
         killed = time.monotonic()
@@ -131,7 +131,7 @@ def test_killed_and_restarted(receiver, monitor):
         [status] = monitor.status(time.monotonic())
         assert changes[-1].at - killed <= status.down_after + INTERVAL
     with program(SENDER, receiver.url, INTERVAL):
-        assert wait_for(receiver, monitor, VerdictKind.RESTARTED)[-1].before is HeartbeatState.DOWN
+        assert wait_for(receiver, monitor, HeartbeatVerdictKind.RESTARTED)[-1].before is HeartbeatState.DOWN
     assert monitor.status(time.monotonic())[0].restarts == 1
 
 
@@ -139,7 +139,7 @@ def test_killed_and_restarted(receiver, monitor):
 def test_stopped_or_failed(receiver, monitor, told, state):
     """An orderly end is stopped, an exception failed; neither is ever down."""
     with program(SENDER, receiver.url, INTERVAL) as sender:
-        wait_for(receiver, monitor, VerdictKind.FIRST)
+        wait_for(receiver, monitor, HeartbeatVerdictKind.FIRST)
         sender.tell(told)
         sender.end()
         last = wait_for(receiver, monitor, state)[-1]
@@ -183,12 +183,12 @@ def test_unknown_where_half_is_lost(receiver, monitor):
     """Over a link that loses half, a death is unknown at the cap, and down only at twice that."""
     link = Link(receiver.url, FaultRules(LinkFaults(loss=0.5), Random(5)))
     with running(link), program(SENDER, link.url, 0.1) as sender:
-        wait_for(receiver, monitor, VerdictKind.FIRST)
+        wait_for(receiver, monitor, HeartbeatVerdictKind.FIRST)
         idle(receiver, monitor, 5.0)
         sender.kill()
         changes = wait_for(receiver, monitor, HeartbeatState.DOWN)
     [status] = monitor.status(time.monotonic())
-    assert VerdictKind.LOSSY in [change.verdict.kind for change in changes]
+    assert HeartbeatVerdictKind.LOSSY in [change.verdict.kind for change in changes]
     assert status.loss == pytest.approx(0.5, abs=0.3)
     assert status.down_after == pytest.approx(2.05)
 
@@ -201,7 +201,7 @@ def test_no_false_alarm_at_five_percent(receiver, monitor):
         sender.tell()
         changes += wait_for(receiver, monitor, HeartbeatState.STOPPED)
     assert HeartbeatState.DOWN not in [change.state for change in changes]
-    assert monitor.counts["beats"] > 100
+    assert monitor.stats().beats > 100
 
 
 def test_example():

@@ -2,39 +2,51 @@
 
 import pytest
 
-from atmost.heartbeats import Verdict, VerdictKind
+from atmost.heartbeats import HeartbeatVerdict, HeartbeatVerdictKind
 
 
 @pytest.mark.parametrize(
     ("verdict", "sentence"),
     [
-        (Verdict(VerdictKind.FIRST), "first: its first sign of life here"),
-        (Verdict(VerdictKind.EXPECTED), "expected: nothing was heard of it yet"),
-        (Verdict(VerdictKind.HEARD), "heard: a sign of life"),
-        (Verdict(VerdictKind.LOST, 1), "lost(1): 1 beat lost on the way, it never was down"),
-        (Verdict(VerdictKind.PAUSED, 0, 4.25), "paused(4.25 s): it did not beat for so long, and no beat was lost"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.FIRST), "first: its first sign of life here"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.EXPECTED), "expected: nothing was heard of it yet"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.HEARD), "heard: a sign of life"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.LOST, 1), "lost(1): 1 beat lost on the way, it never was down"),
         (
-            Verdict(VerdictKind.PAUSED, 2, 4.25),
-            "paused(4.25 s): it did not beat for so long, and 2 beats lost on the way",
+            HeartbeatVerdict(HeartbeatVerdictKind.PAUSED, 0, 4.25),
+            "paused(4.25 s): it did not beat for this time, and no beat was lost",
         ),
-        (Verdict(VerdictKind.RESTARTED, 0, 20.0), "restarted: a new life after 20 s"),
-        (Verdict(VerdictKind.SILENT, 3, 3.5), "silent for 3.5 s: 3 beats missed"),
-        (Verdict(VerdictKind.SILENT, 3, 3.5, 0.012), "silent for 3.5 s: 3 beats missed, at 0.012 measured loss"),
-        (Verdict(VerdictKind.STALLED, 0, 9.0), "stalled: its session lives, but no beat for 9 s"),
         (
-            Verdict(VerdictKind.LOSSY, 10, 10.5, 0.4),
+            HeartbeatVerdict(HeartbeatVerdictKind.PAUSED, 2, 4.25),
+            "paused(4.25 s): it did not beat for this time, and 2 beats lost on the way",
+        ),
+        (HeartbeatVerdict(HeartbeatVerdictKind.RESTARTED, 0, 20.0), "restarted: a new life after 20 s"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.SILENT, 3, 3.5), "silent for 3.5 s: 3 beats missed"),
+        (
+            HeartbeatVerdict(HeartbeatVerdictKind.SILENT, 3, 3.5, 0.012),
+            "silent for 3.5 s: 3 beats missed, at 0.012 measured loss",
+        ),
+        (
+            HeartbeatVerdict(HeartbeatVerdictKind.STALLED, 0, 9.0),
+            "stalled: its session lives, but no beat came for 9 s",
+        ),
+        (
+            HeartbeatVerdict(HeartbeatVerdictKind.LOSSY, 10, 10.5, 0.4),
             "unknown (lossy): silent for 10.5 s, which proves nothing, at 0.4 measured loss",
         ),
-        (Verdict(VerdictKind.OBSERVER_LATE, seconds=60.0), "unknown (observer_late): the observer was late by 60 s"),
         (
-            Verdict(VerdictKind.OBSERVER_DROPPED),
+            HeartbeatVerdict(HeartbeatVerdictKind.OBSERVER_LATE, seconds=60.0),
+            "unknown (observer_late): the observer was late by 60 s",
+        ),
+        (
+            HeartbeatVerdict(HeartbeatVerdictKind.OBSERVER_DROPPED),
             "unknown (observer_dropped): the observer's own socket dropped datagrams",
         ),
-        (Verdict(VerdictKind.TOGETHER, 6), "unknown (together): 6 senders fell silent together"),
-        (Verdict(VerdictKind.STOPPED), "stopped: it said goodbye"),
-        (Verdict(VerdictKind.FAILED, reason="ValueError"), "failed: ValueError ended it"),
-        (Verdict(VerdictKind.FAILED, reason="\x1b[2J"), r"failed: \x1b[2J ended it"),
-        (Verdict(VerdictKind.FAILED), "failed: an exception ended it"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.TOGETHER, 6), "unknown (together): 6 senders fell silent together"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.STOPPED), "stopped: it said goodbye"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.FAILED, reason="ValueError"), "failed: ValueError ended it"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.FAILED, reason="\x1b[2J"), r"failed: \x1b[2J ended it"),
+        (HeartbeatVerdict(HeartbeatVerdictKind.FAILED), "failed: an error ended it"),
     ],
 )
 def test_each_explains_itself(verdict, sentence):
@@ -44,5 +56,5 @@ def test_each_explains_itself(verdict, sentence):
 
 def test_every_kind_has_words():
     """No kind is left without."""
-    for kind in VerdictKind:
-        assert str(Verdict(kind))
+    for kind in HeartbeatVerdictKind:
+        assert str(HeartbeatVerdict(kind))

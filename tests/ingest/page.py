@@ -16,7 +16,7 @@ PEER = "10.0.0.7"
 
 _ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[nr0\\])")
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"0": b"\0", b"\\": b"\\"}
-_WRAPPED = re.compile(r"(gzip|zlib|pickle)\((.*?)\)(?=gzip|zlib|junk|\Z)")
+_WRAPPED = re.compile(r"(gzip|zlib|pickle)\((.*?)\)(?=gzip|zlib|junk|\\0|\Z)")
 
 
 def rows(section: str, *tables: str) -> list[tuple[list[str], str]]:
@@ -80,8 +80,8 @@ def of_statsd(read: StatsdDatagram) -> list[str]:
         said = [f"check {check.name} {check.status.name}", *_time(check.timestamp)]
         said += [f"host={check.host}"] * bool(check.host) + _tags(check.tags)
         became.append(" ".join(said + [repr(check.message)] * bool(check.message)))
-    if read.ignored and became:
-        became[0] += " ignored=" + ",".join(name for name, count in read.ignored.items() for _ in range(count))
+    if read.notes and became:
+        became[0] += " notes=" + ",".join(name for name, count in read.notes.items() for _ in range(count))
     return became
 
 

@@ -7,7 +7,7 @@ from datadog.dogstatsd.base import DogStatsd
 from statsd import StatsClient
 
 from atmost.ingest import statsd
-from atmost.ingest.statsd import StatsdAlert, StatsdDatagram, StatsdKind, StatsdPriority, StatsdStatus
+from atmost.ingest.statsd import StatsdAlert, StatsdDatagram, StatsdGauges, StatsdKind, StatsdPriority, StatsdStatus
 from tests.real import until, waiting
 
 COUNTER, GAUGE, TIMER, HISTOGRAM, DISTRIBUTION, SET = StatsdKind
@@ -27,15 +27,15 @@ def dogstatsd(sock, **options):
     return DogStatsd(**address, **{"disable_telemetry": True} | options)
 
 
-def collect(sock, enough):
+def collect(sock, enough, gauges=StatsdGauges.DOGSTATSD):
     """All that was read until `enough` says so; nothing of it refused."""
     together = StatsdDatagram()
 
     def look():
         for datagram in waiting(sock):
-            read = statsd.parse(datagram)
+            read = statsd.parse(datagram, gauges=gauges)
             assert read.rejected == []
-            assert read.ignored == {}
+            assert read.notes == {}
             together.metrics += read.metrics
             together.telemetry += read.telemetry
             together.events += read.events
@@ -188,7 +188,7 @@ def test_statsd(udp):
     with client.pipeline() as pipe:
         for number in range(100):
             pipe.incr("packed", number)
-    read = collect(udp, lambda read: len(read.metrics) >= 109)
+    read = collect(udp, lambda read: len(read.metrics) >= 109, StatsdGauges.STATSD)
     packed = [one for one in read.metrics if one.name == "shop.packed"]
     assert sum(one.total for one in packed) == 4950
     assert [(one.name, one.kind, one.values, one.relative) for one in read.metrics[:-100]] == [

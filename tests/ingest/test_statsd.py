@@ -8,9 +8,19 @@ from hypothesis import strategies as st
 
 from atmost.ingest import statsd
 from atmost.ingest.rejected import rejected
-from atmost.ingest.statsd import StatsdKind, StatsdMetric, StatsdReason
+from atmost.ingest.statsd import StatsdGauges, StatsdKind, StatsdMetric, StatsdReason
 from atmost.ingest.statsd.metric import read_metric
-from atmost.ingest.statsd.values import MAX_LINE, MAX_LINES, MAX_NAME, MAX_TAGS, MAX_VALUES, Refusal, StatsdDatagram
+from atmost.ingest.statsd.values import (
+    MAX_LINE,
+    MAX_LINES,
+    MAX_MEMBER,
+    MAX_NAME,
+    MAX_NUMBER,
+    MAX_TAGS,
+    MAX_VALUES,
+    Refusal,
+    StatsdDatagram,
+)
 
 PIECES = st.sampled_from(
     [
@@ -52,7 +62,7 @@ PIECES = st.sampled_from(
 JUNK = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=40).map(b"".join))
 
 WORDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters=":|,#[]@="), min_size=1, max_size=20
+    st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters=":|,;#[]@="), min_size=1, max_size=20
 )
 NUMBERS = st.one_of(
     st.integers(-(10**12), 10**12).map(float),
@@ -91,7 +101,7 @@ def test_lines_do_not_touch_each_other(lines):
     assert together.metrics == [metric for read in apart for metric in read.metrics]
     assert together.events == [event for read in apart for event in read.events]
     assert sorted(map(repr, together.rejected)) == sorted(repr(one) for read in apart for one in read.rejected)
-    assert sum(together.ignored.values()) == sum(sum(read.ignored.values()) for read in apart)
+    assert sum(together.notes.values()) == sum(sum(read.notes.values()) for read in apart)
 
 
 @given(
@@ -113,10 +123,10 @@ def test_both_ways_of_reading_agree(line):
         return
     again = StatsdDatagram()
     try:
-        read_metric(line.decode(), again, deltas=None)
+        read_metric(line.decode(), again, StatsdGauges.STATSD)
     except Refusal as refusal:
         again = StatsdDatagram(rejected=[rejected(refusal.reason, line)])
-    assert (read.metrics, read.rejected, read.ignored) == (again.metrics, again.rejected, again.ignored)
+    assert (read.metrics, read.rejected, read.notes) == (again.metrics, again.rejected, again.notes)
 
 
 @given(
@@ -124,7 +134,11 @@ def test_both_ways_of_reading_agree(line):
     st.lists(NUMBERS, min_size=1, max_size=5),
     NUMERIC,
     RATES,
-    st.lists(st.tuples(WORDS, st.one_of(st.just(""), WORDS.map(lambda word: f"{word}:{word}"))), max_size=4),
+    st.lists(
+        st.tuples(WORDS, st.one_of(st.just(""), WORDS.map(lambda word: f"{word}:{word}"))),
+        max_size=4,
+        unique_by=lambda tag: tag[0],
+    ),
     st.permutations(range(5)),
 )
 def test_dogstatsd_as_written(name, values, kind, rate, tags, order):
@@ -132,7 +146,7 @@ def test_dogstatsd_as_written(name, values, kind, rate, tags, order):
     section = ",".join(f"{key}:{value}" if value else key for key, value in tags)
     fields = [f"@{rate!r}", f"#{section}", "c:in-1", "T1656581400", "future:1"]
     line = f"{name}:{':'.join(map(text_of, values))}|{kind}|{'|'.join(fields[index] for index in order)}"
-    read = statsd.parse(line.encode())
+    read = statsd.parse(line.encode(), gauges=StatsdGauges.DOGSTATSD)
     if name in ("_e{", "_sc"):
         return
     assert read.rejected == []
@@ -142,7 +156,7 @@ def test_dogstatsd_as_written(name, values, kind, rate, tags, order):
         name, kind, tuple(values), expected_rate, False, tuple(tags), 1656581400.0, metric.origin
     )
     assert metric.origin.container == "in-1"
-    assert read.ignored["unknown_field"] == 1
+    assert read.notes["unknown_field"] == 1
 
 
 @given(WORDS, st.lists(st.tuples(NUMBERS, NUMERIC, RATES), min_size=2, max_size=5))
@@ -159,10 +173,16 @@ def test_classic_packing_as_written(name, samples):
     ]
 
 
-@given(WORDS, st.sampled_from([",{}", "#{}", "[{}]"]), st.dictionaries(WORDS, WORDS, min_size=1, max_size=4), NUMBERS)
+@given(
+    WORDS,
+    st.sampled_from([",{}", "#{}", "[{}]", ";{}"]),
+    st.dictionaries(WORDS, WORDS, min_size=1, max_size=4),
+    NUMBERS,
+)
 def test_tags_beside_the_name_as_written(name, style, tags, value):
-    """The three styles with tags beside the name are read alike."""
-    section = style.format(",".join(f"{key}={word}" for key, word in tags.items()))
+    """The four styles with tags beside the name are read alike."""
+    between = ";" if style[0] == ";" else ","
+    section = style.format(between.join(f"{key}={word}" for key, word in tags.items()))
     read = statsd.parse(f"{name}{section}:{text_of(value)}|c".encode())
     assert read.rejected == []
     [metric] = read.metrics
@@ -193,6 +213,9 @@ def test_events_as_written(title, text):
         (b"a:-1|c|#" + b"t," * MAX_TAGS + b"t", StatsdReason.TOO_MANY_TAGS, 1),
         (b"n" * (MAX_NAME + 1) + b":1|c", StatsdReason.NAME_TOO_LONG, 1),
         (b"_sc|" + b"n" * (MAX_NAME + 1) + b"|0", StatsdReason.NAME_TOO_LONG, 1),
+        (b"a:" + b"1" * (MAX_NUMBER + 1) + b"|c", StatsdReason.MALFORMED_VALUE, 1),
+        (b"a:1|c|@0." + b"1" * MAX_NUMBER, StatsdReason.INVALID_SAMPLE_RATE, 1),
+        (b"a:" + "ö".encode() * (MAX_MEMBER // 2 + 1) + b"|s", StatsdReason.MEMBER_TOO_LONG, 1),
         (b"\0\0\0\4}q\0.", StatsdReason.PICKLE_REFUSED, 1),
     ],
 )
@@ -206,7 +229,9 @@ def test_bounds_are_counted(datagram, reason, count):
     "datagram",
     [
         b"a" + b":" * MAX_VALUES + b"1|c",
-        b"a:" + b"1" * (MAX_LINE - 4) + b"|s",
+        b"a:" + b"1" * MAX_NUMBER + b"|c",
+        b"a:" + b"1" * MAX_MEMBER + b"|s",
+        b"a:1|c|zz:" + b"z" * (MAX_LINE - 9),
         b"n" * MAX_NAME + b":1|c",
         b"a:1|c|#" + b",".join([b"t"] * MAX_TAGS),
         b"\n".join([b"a:1|c"] * MAX_LINES),
@@ -221,15 +246,19 @@ def test_a_line_that_is_refused_leaves_nothing_out():
     """Fields are counted as left out only of lines that are taken."""
     read = statsd.parse(b"a:1|c|zz:1|@-1\na:1::2|h|#,|@x\na:1|g|@0.5:x|c")
     assert len(read.rejected) == 3
-    assert read.ignored == {"sample_rate": 1}
+    assert read.notes == {"sample_rate": 1}
 
 
 def test_what_a_sign_means_can_be_told():
-    """An operator whose clients are all of one kind says what a signed gauge is."""
+    """A sign is read as the protocol of the clients has it, whatever else stands in the line; what is doubtful is counted."""
     lines = b"a:-5|g\na:+5|g\na:-5|g|#k:v"
-    assert [metric.relative for metric in statsd.parse(lines).metrics] == [True, True, False]
-    assert [metric.relative for metric in statsd.parse(lines, deltas=True).metrics] == [True, True, True]
-    assert [metric.relative for metric in statsd.parse(lines, deltas=False).metrics] == [False, False, False]
+    for gauges, relative, notes in (
+        (StatsdGauges.STATSD, True, {"ambiguous_gauge": 1}),
+        (StatsdGauges.DOGSTATSD, False, {}),
+    ):
+        read = statsd.parse(lines, gauges=gauges)
+        assert [metric.relative for metric in read.metrics] == [relative] * 3
+        assert read.notes == notes
 
 
 def test_rates_weigh():

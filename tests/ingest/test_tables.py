@@ -9,6 +9,8 @@ import pytest
 
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
+from atmost.ingest.statsd import StatsdGauges
+from atmost.ingest.syslog import SyslogHost
 from tests.ingest.page import NOW, PEER, of_gelf, of_statsd, of_syslog, rows, to_bytes, to_datagram
 from tests.real import BOUND, environment
 
@@ -22,11 +24,25 @@ def test_statsd(lines, becomes):
     assert sorted(of_statsd(statsd.parse(to_bytes(line)))) == sorted(becomes.split("; "))
 
 
+@pytest.mark.parametrize(("lines", "becomes"), rows("StatsD and DogStatsD", 'With `statsd_gauges = "dogstatsd"`'))
+def test_statsd_gauges_as_dogstatsd_means_them(lines, becomes):
+    """With the option a sign is part of a value."""
+    [line] = lines
+    assert sorted(of_statsd(statsd.parse(to_bytes(line), gauges=StatsdGauges.DOGSTATSD))) == sorted(becomes.split("; "))
+
+
 @pytest.mark.parametrize(("datagrams", "becomes"), rows("Syslog", "Accepted", "Rejected"))
 def test_syslog(datagrams, becomes):
     """A datagram becomes what its row says, with a note for everything that it does not tell."""
     [datagram] = datagrams
-    assert of_syslog(syslog.parse(to_bytes(datagram), PEER, NOW)) == becomes
+    assert "; ".join(map(of_syslog, syslog.parse_all(to_bytes(datagram), PEER, NOW))) == becomes
+
+
+@pytest.mark.parametrize(("datagrams", "becomes"), rows("Syslog", 'With `syslog_host = "peer"`'))
+def test_syslog_from_a_place_without_host_fields(datagrams, becomes):
+    """With the option a word that may be the host stays in the text."""
+    [datagram] = datagrams
+    assert "; ".join(map(of_syslog, syslog.parse_all(to_bytes(datagram), PEER, NOW, host=SyslogHost.PEER))) == becomes
 
 
 @pytest.mark.parametrize(("datagrams", "becomes"), rows("GELF", "Accepted", "Rejected"))

@@ -16,7 +16,7 @@ from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.senders import SenderRow, SenderTable
 from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Tail
-from atmost.heartbeats import Change
+from atmost.heartbeats import HeartbeatChange
 
 _MOST_LINES: Final = 20
 """Lines printed in one second; more are counted."""
@@ -97,7 +97,7 @@ class Notable:
         self._named: set[tuple[int, str]] = set()
         self._reasons: set[tuple[str, str]] = set()
         self._warned: set[str] = set()
-        self._changes: deque[Change] = deque(maxlen=10 * _MOST_LINES)
+        self._changes: deque[HeartbeatChange] = deque(maxlen=10 * _MOST_LINES)
         daemon.state.heartbeats.monitor.on_change(self._changes.append)
 
     def lines(self) -> list[str]:

@@ -7,8 +7,11 @@ Nothing here raises because of what arrived. `open_all` binds everything or noth
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from atmost.collector.channel import SUBJECTS, WorkerChannel
-from atmost.collector.options import GAUGE_DELTAS, OFF, CollectorOptions, Place, parse_place
+from atmost.collector.options import OFF, CollectorOptions, Place, parse_place
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
 from atmost.core.events import Event
@@ -28,15 +31,23 @@ from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfIncomplete, GelfReader
 from atmost.ingest.gelf.reader import Outcome
 from atmost.ingest.rejected import Rejected
+from atmost.ingest.statsd import StatsdGauges
+from atmost.ingest.syslog import SyslogHost
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
 
 _BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
+_TURN: Final = 0.01
+"""Seconds of work in a turn, at most one datagram more: a stranger's worst datagrams hold up the others for no longer."""
+_UNIX_QUEUE: Final = "/proc/sys/net/unix/max_dgram_qlen"
 _READ: Final = 66_560
 Apply = Callable[[], None]
 Tap = Callable[[Event], object]
 """Given every event of a receiver of ours, in the receiving thread; must neither raise nor take long."""
+
+
+logger = logging.getLogger("atmost.collector")
 
 
 class Listening(Protocol):
@@ -120,9 +131,11 @@ class ForeignListener:
         Args:
             kind: statsd, syslog or gelf.
             inlet: bound; closed by `close`.
-            read: what makes values of a datagram.
+            read: what makes values of a datagram, for this listener alone.
         """
         self._inlet = inlet
+        self._unread: deque[tuple[bytes, Any]] = deque()
+        self._queue = _unix_queue() if inlet.url.startswith("unix:") else None
         self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, which tells who sent
         self._sock.setblocking(False)
         self.stats = ListenerStats(kind, inlet.url, inlet.warning)
@@ -134,17 +147,22 @@ class ForeignListener:
         return self._sock.fileno()
 
     def turn(self, now: float, mono: float) -> bool:  # noqa: ARG002  what these protocols say is dated, not timed
-        """Reads datagrams, and gives what they say to the state: decoded before the lock is taken."""
-        stats, read, receive = self.stats, self._read, self._sock.recvfrom
+        """Reads datagrams, and gives what they say to the state: decoded before the lock is taken.
+
+        First a batch is read, because a Unix socket's queue is short and its writers do not wait. Then it is decoded for as
+        long as a turn may take; what is left is the next turn's, before anything else is read.
+        """
+        stats, read, unread = self.stats, self._read, self._unread
+        if not unread:
+            self._read_batch()
+        full = len(unread) == _DATAGRAMS_A_TURN
         decoded: list[Apply] = []
-        for _ in range(_DATAGRAMS_A_TURN):
-            try:
-                datagram, address = receive(_READ)
-            except OSError:  # empty, or closed
-                break
-            stats.received += 1
+        until = time.monotonic() + _TURN
+        while unread:
+            datagram, address = unread.popleft()
             decoded.append(read.decode(datagram, address, stats, now))
-        full = len(decoded) == _DATAGRAMS_A_TURN
+            if time.monotonic() >= until:
+                break
         due = read.tick(stats, now)
         if due is not None:
             decoded.append(due)
@@ -152,7 +170,26 @@ class ForeignListener:
             with read.state.lock:
                 for apply in decoded:
                     apply()
-        return full
+        return full or bool(unread)
+
+    def _read_batch(self) -> None:
+        receive, unread = self._sock.recvfrom, self._unread
+        with contextlib.suppress(OSError):  # empty, or closed
+            while len(unread) < _DATAGRAMS_A_TURN:
+                unread.append(receive(_READ))
+        self.stats.received += len(unread)
+        if self._queue is not None and len(unread) > self._queue:
+            self._warn_of_queue(self._queue)
+
+    def _warn_of_queue(self, queue: int) -> None:
+        """Says once that a Unix socket's queue was full, where its writers lose what they do not wait for."""
+        self._queue = None
+        text = (
+            f"{self.url}: a burst filled the socket's queue of {queue} datagrams, and what its writers sent meanwhile may be "
+            f"lost; a longer queue: sysctl -w net.unix.max_dgram_qlen=512, then restart the collector"
+        )
+        with self._read.state.lock:
+            self._read.state.warn_once(f"queue {self.url}", text)
 
     def next_wait(self) -> float | None:
         """Nothing is due by itself: the state's tick does it."""
@@ -208,6 +245,14 @@ def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
     return ForeignListener(kind, inlet, read)
 
 
+def _unix_queue() -> int | None:
+    """How many datagrams wait in a Unix socket before its writers are refused; None where the system does not tell."""
+    try:
+        return int(Path(_UNIX_QUEUE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
 def peer_text(address: Any) -> tuple[str, str]:
     """Who sent: its address, and that with its port."""
     if isinstance(address, tuple) and address:
@@ -220,53 +265,60 @@ def peer_text(address: Any) -> tuple[str, str]:
 class StatsdReader:
     """StatsD and DogStatsD."""
 
-    def __init__(self, state: CollectorState) -> None:
-        """Args: state: what takes the values."""
+    def __init__(self, state: CollectorState, place: Place) -> None:
+        """Args: state: what takes the values. place: where it reads, with the options it has for itself."""
         self.state = state
+        self._gauges = dict(place.options).get("statsd_gauges")
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the lines."""
-        found = statsd.parse(datagram, deltas=GAUGE_DELTAS[self.state.options.statsd_gauge_deltas])
+        gauges = StatsdGauges(self._gauges or self.state.options.statsd_gauges)
+        found = statsd.parse(datagram, gauges=gauges)
         return lambda: self.state.take_statsd(found, stats, *peer_text(address), now)
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
-        """Nothing is."""
+        """Returns None: every line is complete in itself."""
         return None
 
 
 class SyslogReader:
     """Syslog of both RFCs."""
 
-    def __init__(self, state: CollectorState) -> None:
-        """Args: state: what takes the records."""
+    def __init__(self, state: CollectorState, place: Place) -> None:
+        """Args: state: what takes the records. place: where it reads, with the options it has for itself."""
         self.state = state
+        self._host = dict(place.options).get("syslog_host")
+        self._logs = state.new_foreign_logs()
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
-        """Reads the record."""
+        """Reads the records."""
         host, peer = peer_text(address)
-        found = syslog.parse(datagram, host, now)
+        where = SyslogHost(self._host or self.state.options.syslog_host)
+        found = syslog.parse_all(datagram, host, now, host=where)
 
         def apply() -> None:
-            if isinstance(found, Rejected):
-                self.state.reject(found, stats, peer, now)
-            else:
-                stats.accepted += 1
-                self.state.foreign.syslog(found, peer, now)
+            for each in found:
+                if isinstance(each, Rejected):
+                    self.state.reject(each, stats, peer, now)
+                else:
+                    stats.accepted += 1
+                    self._logs.syslog(each, peer, now)
 
         return apply
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
-        """Nothing is."""
+        """Returns None: every line is complete in itself."""
         return None
 
 
 class GelfInput:
     """GELF, whole or in chunks."""
 
-    def __init__(self, state: CollectorState) -> None:
-        """Args: state: what takes the records."""
+    def __init__(self, state: CollectorState, _place: Place) -> None:
+        """Args: state: what takes the records. The place has no options."""
         self.state = state
         self._reader = GelfReader()
+        self._logs = state.new_foreign_logs()
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the datagram, which completes a record, or several losses, or nothing yet."""
@@ -288,10 +340,18 @@ class GelfInput:
                 self.state.reject(outcome, stats, peer, now)
             elif isinstance(outcome, GelfIncomplete):
                 stats.rejected["incomplete"] += 1
-                self.state.foreign.gelf_incomplete(outcome, now)
+                self._logs.gelf_incomplete(outcome, now)
             else:
                 stats.accepted += 1
-                self.state.foreign.gelf(outcome)
+                self._logs.gelf(outcome)
+
+
+READERS: Final[dict[str, Callable[[CollectorState, Place], Reader]]] = {
+    "statsd": StatsdReader,
+    "syslog": SyslogReader,
+    "gelf": GelfInput,
+}
+"""What reads each foreign protocol; every listener has one of its own, so that what they count and hold stays apart."""
 
 
 @dataclass(slots=True)
@@ -326,7 +386,7 @@ def places_of(options: CollectorOptions) -> dict[str, list[Place]]:
         ConfigError: an address is none.
     """
     found = {}
-    for kind in ("statsd", "syslog", "gelf"):
+    for kind in READERS:
         parsed = [parse_place(text, kind) for text in getattr(options, kind)]
         found[kind] = [place for place in parsed if place is not None]
     return found
@@ -358,14 +418,9 @@ def open_all(
         arguments = receiver_arguments(options)
         if urls != [OFF]:
             _open_ours(opened, urls, options, arguments, state, tap)
-        readers: dict[str, Reader] = {
-            "statsd": StatsdReader(state),
-            "syslog": SyslogReader(state),
-            "gelf": GelfInput(state),
-        }
         for kind, each in places.items():
             for place in each:
-                listener = bind_foreign(kind, place, readers[kind])
+                listener = bind_foreign(kind, place, READERS[kind](state, place))
                 opened.listening.append(listener)
                 opened.addresses.append((kind, listener.url))
                 _permit(place.path, options.unix_mode)

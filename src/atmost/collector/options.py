@@ -23,8 +23,15 @@ from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
 from atmost.errors import ConfigError
 
 MEBIBYTE: Final = 1 << 20
-GAUGE_DELTAS: Final[dict[str, bool | None]] = {"auto": None, "yes": True, "no": False}
-"""What the parser is told of signed gauges."""
+CHOICES: Final = {
+    "log_format": ("keyvalue", "json"),
+    "statsd_gauges": ("statsd", "dogstatsd"),
+    "statsd_timer_unit": ("seconds", "milliseconds"),
+    "syslog_host": ("field", "peer"),
+}
+"""Options that are one of a few words."""
+PLACE_OPTIONS: Final = {"statsd": {"gauges": "statsd_gauges"}, "syslog": {"host": "syslog_host"}}
+"""Options that one listener may have for itself, behind a `?` in its address."""
 FINE_SLOTS: Final = 600
 """Of 1 second."""
 COARSE_SLOT: Final = 10.0
@@ -34,6 +41,9 @@ _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
 _HISTOGRAM_BYTES: Final = 1 << 20
 _SENDER_BYTES: Final = 8192
 _HEARTBEAT_BYTES: Final = 2048
+_MEMBER_BYTES: Final = 100
+MEMBERS_IN_ALL: Final = 100
+"""Members of all StatsD sets together, as a multiple of what one set may have."""
 _BASE_BYTES: Final = 96 * MEBIBYTE
 """The process with its libraries, and what is under way."""
 
@@ -83,12 +93,22 @@ class CollectorOptions:
     statsd: tuple[str, ...] = option(
         ("127.0.0.1:8125",), "where StatsD and DogStatsD are received: HOST:PORT, paths of Unix sockets, or off"
     )
-    statsd_gauge_deltas: str = option(
-        "auto",
-        "whether a signed gauge of StatsD changes the last value: yes, no (DogStatsD), or auto, by its line",
+    statsd_gauges: str = option(
+        "statsd",
+        "what a gauge with a sign means: statsd, a change, or dogstatsd, a value; for one listener HOST:PORT?gauges=dogstatsd",
         reload=True,
     )
+    statsd_timer_unit: str = option(
+        "seconds",
+        "of the timers at /metrics and in the API: seconds, as statsd_exporter has it, or milliseconds, as sent",
+    )
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
+    syslog_host: str = option(
+        "field",
+        "what the word behind an RFC 3164 time is, where no tag follows it: field, the host, or peer, the first word of "
+        "the text; for one listener HOST:PORT?host=peer",
+        reload=True,
+    )
     gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, paths, or off")
     unix_mode: str = option(
         "",
@@ -154,10 +174,9 @@ class CollectorOptions:
         """Refuses what is outside its range."""
         for each in fields(self):
             check(each, getattr(self, each.name))
-        if self.log_format not in {"keyvalue", "json"}:
-            raise ConfigError("log_format", f"{self.log_format!r}: expected keyvalue or json")
-        if self.statsd_gauge_deltas not in GAUGE_DELTAS:
-            raise ConfigError("statsd_gauge_deltas", f"{self.statsd_gauge_deltas!r}: expected auto, yes or no")
+        for name, words in CHOICES.items():
+            if getattr(self, name) not in words:
+                raise ConfigError(name, f"{getattr(self, name)!r}: expected {' or '.join(words)}")
         if self.unix_mode and not re.fullmatch("0?[0-7]{3}", self.unix_mode):
             raise ConfigError("unix_mode", f"{self.unix_mode!r}: expected three octal digits in quotes, as '0660'")
         if self.token and self.token_file:
@@ -178,6 +197,7 @@ class CollectorOptions:
             + self.max_log_bytes * 2
             + self.max_queue * 512
             + self.max_rejected * 1024
+            + self.max_set_values * MEMBERS_IN_ALL * _MEMBER_BYTES
         )
 
 
@@ -222,6 +242,8 @@ class Place:
     host: str = ""
     port: int = 0
     path: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    """Options of this listener alone, by the names of `CollectorOptions`."""
 
     @property
     def url(self) -> str:
@@ -253,8 +275,9 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
     """Reads one address; None when it is off.
 
     Args:
-        text: HOST:PORT (an IPv6 address in brackets), an absolute path, `unix:///PATH`, or `off`.
-        option: whose it is, for the message.
+        text: HOST:PORT (an IPv6 address in brackets), an absolute path, `unix:///PATH`, or `off`; options of this listener
+            behind a `?`, as in `127.0.0.1:8126?gauges=dogstatsd`.
+        option: whose it is, for the message and for the options it may have.
         path: whether a Unix socket is possible.
 
     Raises:
@@ -262,11 +285,15 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
     """
     if text == OFF:
         return None
+    own: tuple[tuple[str, str], ...] = ()
+    if option in PLACE_OPTIONS and "?" in text:
+        text, _, query = text.partition("?")
+        own = tuple(_place_option(part, option) for part in query.split("&"))
     given = text.removeprefix("unix://") if text.startswith("unix:///") else text
     if given.startswith("/"):
         if not path:
             raise ConfigError(option, f"{text!r}: expected HOST:PORT or off")
-        return Place(path=given)
+        return Place(path=given, options=own)
     host, colon, port = text.removeprefix("udp://").rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -275,7 +302,22 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
     if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         also = ", an absolute PATH" if path else ""
         raise ConfigError(option, f"{text!r}: expected HOST:PORT (for IPv6 [ADDRESS]:PORT){also} or off")
-    return Place(host=host, port=int(port))
+    return Place(host=host, port=int(port), options=own)
+
+
+def _place_option(text: str, kind: str) -> tuple[str, str]:
+    """One option behind an address, by its whole name.
+
+    Raises:
+        ConfigError: it is unknown there, or has another value.
+    """
+    name, _, value = text.partition("=")
+    whole = PLACE_OPTIONS[kind].get(name)
+    if whole is None:
+        raise ConfigError(kind, f"{text!r}: expected {', '.join(f'{each}=' for each in PLACE_OPTIONS[kind])}")
+    if value not in CHOICES[whole]:
+        raise ConfigError(kind, f"{text!r}: expected {name}={' or '.join(CHOICES[whole])}")
+    return whole, value
 
 
 def _bracketed(host: str) -> str:

@@ -1,23 +1,36 @@
 """Heartbeats: lost is not dead, and what comes back explains itself (docs/heartbeats.md)."""
 
-from atmost.heartbeats.beat import Beat, Ending, read_beat
+from atmost.heartbeats.beat import Beat, HeartbeatEnding, read_beat
 from atmost.heartbeats.heartbeat import Heartbeat
-from atmost.heartbeats.monitor import HeartbeatMonitor, watch, watch_async
-from atmost.heartbeats.patience import LossMeter, Patience, misses_needed, patience
-from atmost.heartbeats.verdicts import Change, HeartbeatState, HeartbeatStatus, Verdict, VerdictKind
+from atmost.heartbeats.memory import HeartbeatMemory
+from atmost.heartbeats.monitor import HeartbeatMonitor
+from atmost.heartbeats.patience import HeartbeatPatience, LossMeter, misses_needed, patience
+from atmost.heartbeats.verdicts import (
+    HeartbeatChange,
+    HeartbeatMonitorStats,
+    HeartbeatState,
+    HeartbeatStatus,
+    HeartbeatVerdict,
+    HeartbeatVerdictKind,
+    RememberedHeartbeat,
+)
+from atmost.heartbeats.watching import watch, watch_async
 
 __all__ = [
     "Beat",
-    "Change",
-    "Ending",
     "Heartbeat",
+    "HeartbeatChange",
+    "HeartbeatEnding",
+    "HeartbeatMemory",
     "HeartbeatMonitor",
+    "HeartbeatMonitorStats",
+    "HeartbeatPatience",
     "HeartbeatState",
     "HeartbeatStatus",
+    "HeartbeatVerdict",
+    "HeartbeatVerdictKind",
     "LossMeter",
-    "Patience",
-    "Verdict",
-    "VerdictKind",
+    "RememberedHeartbeat",
     "misses_needed",
     "patience",
     "read_beat",

@@ -1,11 +1,10 @@
 """What one beat carries, and how it is read from a message that anybody may have sent.
 
-Pure functions, safe from any thread; reading never raises.
+Pure functions, safe from any thread. Reading never raises.
 """
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Any, Final
 
@@ -19,18 +18,22 @@ SUBJECT: Final = "heartbeats"
 MIN_INTERVAL: Final = 0.01
 MAX_INTERVAL: Final = 86_400.0
 """Seconds between two beats, at least and at most."""
+MAX_TIMEOUT: Final = 366 * 86_400.0
+"""Seconds of silence that may be tolerated, at most: a year. Every deadline stays a number one can count with."""
+MAX_REASON: Final = 128
+"""Characters of the reason in a goodbye."""
 _MAX_NUMBER: Final = 1 << 62
-_MAX_TEXT: Final = 128
-_MAX_SECONDS: Final = sys.float_info.max
+_MAX_LIFE: Final = 128
+_MAX_UPTIME: Final = 1e10
 
 
-class Ending(StrEnum):
+class HeartbeatEnding(StrEnum):
     """How a heartbeat said goodbye."""
 
     STOPPED = "stopped"
     """Its work is done, or it was told to stop."""
     FAILED = "failed"
-    """An exception ended it."""
+    """An error ended it."""
 
 
 class Beat(msgspec.Struct, gc=False, omit_defaults=True):
@@ -54,31 +57,31 @@ class Beat(msgspec.Struct, gc=False, omit_defaults=True):
     """Beats that could not be made."""
     timeout: float | None = None
     """Seconds of silence that mean `down`; None leaves it to the loss that is measured."""
-    ending: Ending | None = None
+    ending: HeartbeatEnding | None = None
     """Set in a goodbye."""
     reason: str = ""
-    """The exception's class, in a goodbye of what failed."""
+    """What ended it, in a goodbye of what failed: the exception's class, or the exit status."""
 
 
 def read_beat(payload: Any) -> Beat | None:
-    """The beat in a message's payload, or None when it is none."""
+    """Returns the beat in a message's payload, or None when the payload is not a beat."""
     try:
         beat = msgspec.convert(payload, Beat)
     except Exception:  # noqa: BLE001  whatever a stranger's payload makes of the decoder
         return None
     if not (0 <= beat.number < _MAX_NUMBER and MIN_INTERVAL <= beat.interval <= MAX_INTERVAL):
         return None
-    if not 0 <= beat.uptime <= _MAX_SECONDS or min(beat.offered, beat.dropped, beat.refused, beat.errors) < 0:
+    if not 0 <= beat.uptime <= _MAX_UPTIME or min(beat.offered, beat.dropped, beat.refused, beat.errors) < 0:
         return None
-    if len(beat.life) > _MAX_TEXT or len(beat.reason) > _MAX_TEXT:
+    if len(beat.life) > _MAX_LIFE or len(beat.reason) > MAX_REASON:
         return None
-    if beat.timeout is not None and not (2 * beat.interval <= beat.timeout <= _MAX_SECONDS):
+    if beat.timeout is not None and not (2 * beat.interval <= beat.timeout <= MAX_TIMEOUT):
         return None
     return beat
 
 
 def subject_of(prefix: str, name: object) -> str:
-    """The subject of a heartbeat's messages.
+    """Returns the subject of a heartbeat's messages.
 
     Raises:
         OptionError: the name is not text.
@@ -100,11 +103,11 @@ def check_rhythm(interval: float, timeout: float | None) -> tuple[float, float |
         raise OptionError("interval", interval, f"{MIN_INTERVAL:g} to {MAX_INTERVAL:,.0f} seconds")
     if timeout is None:
         return float(interval), None
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 2 * interval <= timeout <= _MAX_SECONDS:
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 2 * interval <= timeout <= MAX_TIMEOUT:
         raise OptionError(
             "timeout",
             timeout,
-            f"at least 2 × interval = {2 * interval:g} seconds, for with less one lost or delayed beat reads as death; "
-            "None follows the loss that is measured",
+            f"at least 2 × interval = {2 * interval:g} seconds, because with less one lost or delayed beat reads as death, and "
+            f"at most {MAX_TIMEOUT:,.0f}; None follows the loss that is measured",
         )
     return float(interval), float(timeout)

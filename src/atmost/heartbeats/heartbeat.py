@@ -1,39 +1,46 @@
-"""`Heartbeat`: tells that something lives, once an interval, and says goodbye when it ends.
+"""`Heartbeat`: reports that something lives, once an interval, and says goodbye when it ends.
 
-Safe from any thread. A beat never raises and never waits; what goes wrong in it is counted and told by the next one.
+Safe from any thread. A beat never raises and never waits; what goes wrong in it is counted, and the next beat reports it.
 A forked child does not beat in its parent's name: it has to start a heartbeat of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import secrets
-import sys
 import threading
 import time
-import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Final, NoReturn, Self
 
 import msgspec
 
 from atmost.core.events import DropReason
-from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy
+from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.endpoint.rhythm import Rhythm, next_due
-from atmost.endpoint.sender import Sender
-from atmost.heartbeats.beat import SUBJECT, Beat, Ending, check_rhythm, subject_of
+from atmost.heartbeats.beat import MAX_REASON, SUBJECT, Beat, HeartbeatEnding, check_rhythm, subject_of
+from atmost.heartbeats.ending import STOPPED, How, ending_of, how_the_process_ends, watch_the_exit
+from atmost.lifecycle import HERE, Floor, notice_fork, register, run, run_async
 
 GOODBYES: Final = 5
-"""Messages that say goodbye, for the loss of all of them reads as death: one in 3 million at 5 % loss, 3 in 10,000 at 20 %."""
+"""Messages that say goodbye: the loss of all of them reads as death, which is one in 3 million at 5 % loss, 3 in 10,000 at 20 %."""
 _SPACED: Final = 0.1
 """Seconds: back to back they would die together in a full buffer."""
-_EXIT_TIMEOUT: Final = 0.02
-_all: weakref.WeakSet[Heartbeat] = weakref.WeakSet()
 _running: set[Heartbeat] = set()
 """Those that beat are held: `Heartbeat(sender, name).start()` is enough. They end with `stop`, their sender or the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatStats:
+    """What became of a heartbeat's beats."""
+
+    beats: int
+    """Beats of this life."""
+    errors: int
+    """Beats that could not be made, over all lives."""
 
 
 class Heartbeat:
@@ -41,36 +48,46 @@ class Heartbeat:
 
     Example:
         >>> Heartbeat(sender, "worker-7").start()
-        >>> with Heartbeat(sender, "nightly-report", interval=5.0):
+        >>> with Heartbeat("udp://127.0.0.1:7140", "nightly-report", interval=5.0):
         ...     write_report()
     """
 
     def __init__(
-        self, sender: Sender, name: str, interval: float = 1.0, *, timeout: float | None = None, subject: str = SUBJECT
+        self,
+        sender: GivenSender = None,
+        name: str | None = None,
+        interval: float = 1.0,
+        *,
+        timeout: float | None = None,
+        subject: str = SUBJECT,
     ) -> None:
         """Prepares; the first beat is sent by `start`, `async with` or `with`.
 
         Args:
-            sender: carries the beats; it stays its owner's to close, after `stop` here.
-            name: who lives, the rest of the subject; unique among what one monitor watches.
+            sender: carries the beats. A `Sender` stays its owner's to close. From a URL, from the arguments of a Sender by
+                name, or from None, which takes `ATMOST_URL`, one is made here; its session ends with the heartbeat.
+            name: who lives, the rest of the subject; unique among what one monitor watches. None takes the sender's name.
             interval: seconds between beats. Shorter finds a death sooner and costs a datagram each.
             timeout: seconds of silence that mean `down`; None leaves it to the loss that the monitor measures.
             subject: the first tokens of the subject.
 
         Raises:
-            OptionError: the interval is out of range, the timeout below 2 × interval, or the sender is none.
+            OptionError: the interval is out of range, the timeout below 2 × interval, or the sender is not a sender.
             SubjectError: the name cannot be part of a subject.
+            AddressError: the URL cannot be used.
             LossNotTolerated: its subject must be delivered.
         """
         self._interval, self._timeout = check_rhythm(interval, timeout)
-        self._subject = check_lossy(subject_of(subject, name))
-        self._name = name
-        self._sender = check_sender(sender, "stats")
+        if name is not None:
+            check_lossy(subject_of(subject, name))  # before a sender is made
+        self._sender, self._owned = open_sender(sender, "stats")
+        self._name = self._sender.name if name is None else name
+        self._subject = check_lossy(subject_of(subject, self._name))
         self._errors = 0
         self._rhythm: Rhythm[Heartbeat] | None = None
         self._task: asyncio.Task[None] | None = None
         self._begin_life()
-        _all.add(self)
+        register(self, Floor.USE)
 
     @property
     def name(self) -> str:
@@ -82,15 +99,9 @@ class Heartbeat:
         """Whether it beats."""
         return self._running
 
-    @property
-    def beats(self) -> int:
-        """Beats of this life, with the goodbye."""
-        return self._number
-
-    @property
-    def errors(self) -> int:
-        """Beats that could not be made, over all lives."""
-        return self._errors
+    def stats(self) -> HeartbeatStats:
+        """Returns what became of its beats."""
+        return HeartbeatStats(self._number, self._errors)
 
     def start(self) -> Self:
         """Beats now, and then once an interval from a thread of its own; does nothing when it beats already.
@@ -110,16 +121,18 @@ class Heartbeat:
         Args:
             timeout: seconds over which the goodbyes are spaced; 0 sends only one.
         """
-        self._say(Ending.STOPPED, "", timeout)
+        run(self._closing(STOPPED, timeout))
 
-    def fail(self, error: BaseException | type[BaseException] | None = None, timeout: float = _SPACED) -> None:
-        """Says goodbye as `failed`; only the name of the exception's class is told.
+    def fail(self, error: BaseException | type[BaseException] | str | None = None, timeout: float = _SPACED) -> None:
+        """Says goodbye as `failed`.
 
         Args:
-            error: what ended it.
+            error: what ended it. Of an exception only the name of its class is sent; a text is sent as it is, at most 128
+                characters of it.
             timeout: as for `stop`.
         """
-        self._say(Ending.FAILED, _class_name(error), timeout)
+        reason = error if isinstance(error, str) else "" if error is None else ending_of(error)[1] or _class_name(error)
+        run(self._closing((HeartbeatEnding.FAILED, reason.encode(errors="replace").decode()[:MAX_REASON]), timeout))
 
     async def run(self) -> None:
         """Beats from this event loop until cancelled: a loop that is blocked does not beat."""
@@ -127,7 +140,7 @@ class Heartbeat:
             return
         due = time.monotonic()
         try:
-            while self._running and os.getpid() == self._pid:
+            while self._running:
                 self._beat()
                 due = next_due(due, self._interval, time.monotonic())
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -141,8 +154,8 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Says goodbye: stopped on a normal end, failed on an exception."""
-        self._say(*_ending_of(error), _SPACED)
+        """Says goodbye: `stopped` on a normal end and when it was told to stop, `failed` on an error."""
+        run(self._closing(ending_of(error), _SPACED))
 
     async def __aenter__(self) -> Self:
         """Beats from this event loop."""
@@ -155,15 +168,26 @@ class Heartbeat:
     ) -> None:
         """Says goodbye as `with` does, without blocking the loop."""
         task, self._task = self._task, None
+        # The goodbye takes the heartbeat from the task, which then has none of its own to say.
+        steps = self._closing(ending_of(error), _SPACED)
+        pause = next(steps, None)
         if task is not None:
             task.cancel()
-        if not self._end():
-            return
-        ending, reason = _ending_of(error)
-        for turn in range(GOODBYES):
-            if turn:
-                await asyncio.sleep(_SPACED / (GOODBYES - 1))
-            self._goodbye(ending, reason)
+        if pause is not None:
+            await asyncio.sleep(pause)
+            await run_async(steps)
+
+    def renew(self, *, seen: bool) -> None:
+        """The child's first step: silence, because the name is its parent's; see `lifecycle.Living`."""
+        del seen
+        _running.discard(self)
+        self._rhythm = None
+        self._task = None
+        self._begin_life()
+
+    def last_words(self, until: float) -> Iterator[float]:
+        """Says goodbye with the process, as stopped or failed; see `lifecycle.register`."""
+        return self._closing(how_the_process_ends() if self._running else STOPPED, max(0.0, until - time.monotonic()))
 
     def __reduce__(self) -> NoReturn:
         """A copy would beat in the same name."""
@@ -178,12 +202,11 @@ class Heartbeat:
         self._number = 0
         self._life = secrets.token_hex(8)
         self._began = time.monotonic()
-        self._pid = os.getpid()
         self._guard = threading.RLock()  # a signal handler may stop it in the middle of a beat
 
     def _begin(self) -> bool:
-        if os.getpid() != self._pid:  # forked by C code, past the hook
-            self._after_fork()
+        if not HERE[0]:
+            notice_fork()
         with self._guard:
             if self._running:
                 return False
@@ -192,12 +215,13 @@ class Heartbeat:
             self._began = time.monotonic()
             self._running = True
         _running.add(self)
+        watch_the_exit()
         return True
 
     def _end(self) -> bool:
         """Ends the rhythm; whether there is a goodbye to say."""
-        if os.getpid() != self._pid:
-            return False
+        if not HERE[0]:
+            notice_fork()
         with self._guard:
             ends, self._running = self._running, False
         _running.discard(self)
@@ -206,39 +230,41 @@ class Heartbeat:
             rhythm.stop()
         return ends
 
+    def _closing(self, how: How, timeout: float) -> Iterator[float]:
+        """The goodbye and its copies: they have one number, that of the next beat."""
+        if not self._end():
+            return
+        number = self._number
+        for turn in range(GOODBYES if timeout > 0 else 1):
+            if turn:
+                yield timeout / (GOODBYES - 1)
+            if self._running and turn:  # begun anew meanwhile
+                return
+            self._send(number, *how)
+            try:
+                self._sender.flush()
+            except Exception:  # noqa: BLE001  see `_send`
+                self._errors += 1
+        if self._owned:  # its session ends; a new life begins another one
+            yield from self._sender.last_words(time.monotonic() + timeout)
+
     def _beat(self) -> None:
         """One beat; whatever goes wrong is counted."""
-        if os.getpid() != self._pid:
-            return
+        if not HERE[0]:
+            notice_fork()
         with self._guard:
             if not self._running:
                 return
-            taken = self._send(None, "")
+            taken = self._send(self._number, None, "")
             self._number += 1
-        if not taken and self._sender_closed():
+        if not taken and DropReason.CLOSED in self._sender.stats().dropped:
             self._end()  # with its session's goodbye
 
-    def _say(self, ending: Ending, reason: str, timeout: float) -> None:
-        if not self._end():
-            return
-        for turn in range(GOODBYES if timeout > 0 else 1):
-            if turn:
-                time.sleep(timeout / (GOODBYES - 1))
-            self._goodbye(ending, reason)
-
-    def _goodbye(self, ending: Ending, reason: str) -> None:
-        """A goodbye: its copies have one number, that of the next beat."""
-        self._send(ending, reason)
-        try:
-            self._sender.flush()
-        except Exception:  # noqa: BLE001  see `_send`
-            self._errors += 1
-
-    def _send(self, ending: Ending | None, reason: str) -> bool:
+    def _send(self, number: int, ending: HeartbeatEnding | None, reason: str) -> bool:
         try:
             stats = self._sender.stats()
             beat = Beat(
-                number=self._number,
+                number=number,
                 interval=self._interval,
                 life=self._life,
                 uptime=round(time.monotonic() - self._began, 3),
@@ -251,48 +277,10 @@ class Heartbeat:
                 reason=reason,
             )
             return self._sender.send(self._subject, msgspec.to_builtins(beat))
-        except Exception:  # noqa: BLE001  a beat never harms what it tells of: counted, and told by the next
+        except Exception:  # noqa: BLE001  a beat never harms what it reports on: counted, and the next beat says so
             self._errors += 1
             return True
 
-    def _sender_closed(self) -> bool:
-        return DropReason.CLOSED in self._sender.stats().dropped
 
-    def _after_fork(self) -> None:
-        """The child's first step: silence, for the name is its parent's; `start` begins a life of its own."""
-        _running.discard(self)
-        self._rhythm = None
-        self._task = None
-        self._begin_life()
-
-
-def _ending_of(error: BaseException | None) -> tuple[Ending, str]:
-    """How a block ended; leaving it by `sys.exit()` with success is a normal end."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return Ending.STOPPED, ""
-    return Ending.FAILED, _class_name(error)
-
-
-def _class_name(error: Any) -> str:
-    kind = error if isinstance(error, type) else type(error)
-    return "" if error is None else kind.__name__[:128]
-
-
-def _renew_after_fork() -> None:
-    for heartbeat in list(_all):
-        heartbeat._after_fork()  # noqa: SLF001  the module's own hook
-
-
-def _goodbye_at_exit() -> None:
-    """Says goodbye with the process; one that an exception ended has failed."""
-    error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
-    for heartbeat in list(_running):
-        if isinstance(error, Exception):  # not Ctrl-C, by which it was told to stop
-            heartbeat.fail(error, _EXIT_TIMEOUT)
-        else:
-            heartbeat.stop(_EXIT_TIMEOUT)
-
-
-atexit.register(_goodbye_at_exit)  # after the senders' own: what registers later is called earlier
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+def _class_name(error: BaseException | type[BaseException]) -> str:
+    return (error if isinstance(error, type) else type(error)).__name__

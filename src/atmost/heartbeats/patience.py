@@ -2,7 +2,8 @@
 
 Of beats a second a share p is lost, and after a lost one the next with probability c: about 86,400 p cᵏ⁻¹ times a day k
 in a row. For at most `target` false alarms a day, k = 1 + ln(target · T / 86,400 p) / ln(c), at least 3, and more than the
-longest run seen so far; where losses are independent c is p, and k = ln(target · T / 86,400) / ln(p). Half an interval is added for beats that are under way.
+longest run seen so far; where losses are independent c is p, and k = ln(target · T / 86,400) / ln(p). Half an interval is
+added for beats that are under way.
 
 Pure functions, safe from any thread.
 """
@@ -25,13 +26,13 @@ _DAY: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class HeartbeatPatience:
     """What a silence means, in seconds since the last sign of life."""
 
     late: float
     suspect: float
     lossy: float
-    """From here to `down` nothing can be said, for this much loss hides deaths; the same as `down` where it does not."""
+    """From here to `down` nothing can be said, because this much loss hides deaths; the same as `down` where it does not."""
     down: float
     misses: int
     """Beats in a row that must be missed before `lossy`, and before `down` where the two are the same."""
@@ -67,7 +68,7 @@ def patience(
     target: float = TARGET,
     cap: int = CAP,
     timeout: float | None = None,
-) -> Patience:
+) -> HeartbeatPatience:
     """What silences mean for a sender.
 
     Args:
@@ -81,14 +82,18 @@ def patience(
     """
     late, suspect = (1 + SLACK) * interval, LEAST * interval
     if timeout is not None:
-        return Patience(
-            min(late, timeout), min(suspect, timeout), timeout, timeout, max(1, int(timeout / interval - SLACK))
+        return HeartbeatPatience(
+            min(late, timeout),
+            min(suspect, timeout),
+            timeout,
+            timeout,
+            max(1, int(min(1e9, timeout / interval - SLACK))),
         )
     needed = misses_needed(interval, loss, burst, target, continuation)
     misses = min(cap, needed)
     lossy = (misses + SLACK) * interval
     down = lossy if needed <= cap else (2 * cap + SLACK) * interval
-    return Patience(late, suspect, lossy, down, misses)
+    return HeartbeatPatience(late, suspect, lossy, down, misses)
 
 
 LONG: Final = 16_384
@@ -144,8 +149,8 @@ class Span:
         """Lost beats that followed a lost one."""
         return max(0, self.lost - self._runs - self._runs_before)
 
-    def add(self, received: int, lost: int, burst: int) -> None:
-        """Takes lost beats, at most `burst` of them in a row, and those received after them."""
+    def record(self, received: int, lost: int, burst: int) -> None:
+        """Records lost beats, at most `burst` of them in a row, and those received after them."""
         self._seen += lost
         self._lost += lost
         self._runs += -(-lost // burst) if lost else 0
@@ -157,8 +162,8 @@ class Span:
             self._seen = self._lost = self._burst = self._runs = 0
         self._seen += received
 
-    def take_back(self) -> None:
-        """One that was taken for lost came after all."""
+    def found_one(self) -> None:
+        """Takes one beat off again: it had been called lost, and came after all."""
         if self._lost:
             self._lost -= 1
         elif self._lost_before:
@@ -192,15 +197,15 @@ class LossMeter:
         """The longest run of lost beats that is remembered."""
         return self._long.burst
 
-    def add(self, received: int, lost: int, burst: int) -> None:
-        """Takes lost beats, at most `burst` of them in a row, and those received after them."""
-        self._long.add(received, lost, burst)
-        self._recent.add(received, lost, burst)
+    def record(self, received: int, lost: int, burst: int) -> None:
+        """Records lost beats, at most `burst` of them in a row, and those received after them."""
+        self._long.record(received, lost, burst)
+        self._recent.record(received, lost, burst)
 
-    def take_back(self) -> None:
-        """One that was taken for lost came after all."""
-        self._long.take_back()
-        self._recent.take_back()
+    def found_one(self) -> None:
+        """Takes one beat off again: it had been called lost, and came after all."""
+        self._long.found_one()
+        self._recent.found_one()
 
     def share(self) -> float | None:
         """The share lost as it was measured, 0 to 1; None before the first beat."""

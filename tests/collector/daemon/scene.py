@@ -9,6 +9,7 @@ from typing import Any
 
 from atmost.collector.daemon import CollectorDaemon
 from atmost.collector.options import CollectorOptions
+from atmost.collector.state.listeners import ListenerStats
 from tests.real import BOUND, until
 
 QUIET: dict[str, Any] = {"bind": ("off",), "statsd": ("off",), "syslog": ("off",), "gelf": ("off",), "http": "off"}
@@ -28,9 +29,10 @@ class Collector:
         self.daemon = daemon
         self.places = dict(daemon.addresses)
 
-    def port(self, kind: str) -> int:
-        """Where a protocol is received."""
-        return int(self.places[kind].rstrip("/").rpartition(":")[2])
+    def port(self, where: str | ListenerStats) -> int:
+        """Where a protocol is received, or one of several listeners."""
+        address = self.places[where] if isinstance(where, str) else where.address
+        return int(address.rstrip("/").rpartition(":")[2])
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Status and body."""
@@ -48,11 +50,11 @@ class Collector:
         assert status == 200, body
         return json.loads(body)
 
-    def send(self, kind: str, *datagrams: bytes) -> None:
+    def send(self, where: str | ListenerStats, *datagrams: bytes) -> None:
         """Sends datagrams of a protocol."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for datagram in datagrams:
-                sock.sendto(datagram, ("127.0.0.1", self.port(kind)))
+                sock.sendto(datagram, ("127.0.0.1", self.port(where)))
 
     def listener(self, kind: str) -> Any:
         """The account of a listener."""

@@ -17,7 +17,10 @@ from datadog.dogstatsd import DogStatsd
 import atmost
 from atmost import BindError, ConfigError
 from atmost.collector.daemon import CollectorDaemon, Notifier
-from atmost.collector.options import CollectorOptions
+from atmost.collector.listening import GelfInput
+from atmost.collector.options import CollectorOptions, Place
+from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
 from tests.collector.daemon.scene import FREE, QUIET, collecting
 from tests.real import until
@@ -94,26 +97,74 @@ def test_a_mode_that_cannot_be_set_lets_go_of_every_address(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whether_a_signed_gauge_is_a_change_can_be_said():
-    """By the line, always or never; a reload changes it for what comes after."""
-    with collecting(statsd=("127.0.0.1:0",)) as collector:
+def test_what_a_signed_gauge_means_can_be_said():
+    """For all listeners, which a reload changes, or for one; what is doubtful is counted, and said once."""
+    places = ("127.0.0.1:0", "127.0.0.1:0?gauges=dogstatsd")
+    with collecting(statsd=places) as collector:
         state = collector.daemon.state
-        (stats,) = state.listeners
-        for told, datagram, value in (
-            ("auto", b"bar:20|g", 20.0),
-            ("auto", b"bar:-5|g", 15.0),
-            ("no", b"bar:-5|g", -5.0),
-            ("yes", b"bar:-5|g", -10.0),
-            ("yes", b"foo:-5|g|#tag:a", -5.0),
-            ("yes", b"foo:-5|g|#tag:a", -10.0),
-            ("auto", b"foo:-5|g|#tag:a", -5.0),
+        plain, own = state.listeners
+        for told, stats, datagram, value in (
+            ("statsd", plain, b"bar:20|g", 20.0),
+            ("statsd", plain, b"bar:-5|g|#a:b", -5.0),
+            ("statsd", plain, b"bar:+10|g|#a:b", 5.0),
+            ("statsd", own, b"bar:-5|g|#a:b", -5.0),
+            ("dogstatsd", plain, b"bar:-4|g|#a:b", -4.0),
+            ("dogstatsd", own, b"bar:+3|g|#a:b", 3.0),
         ):
-            options = CollectorOptions(**QUIET | {"statsd": ("127.0.0.1:0",), "statsd_gauge_deltas": told})
+            options = CollectorOptions(**QUIET | {"statsd": places, "statsd_gauges": told})
             assert collector.daemon.reload(options) == []
             taken = stats.accepted
-            collector.send("statsd", datagram)
-            until(lambda taken=taken: stats.accepted > taken)
+            collector.send(stats, datagram)
+            until(lambda taken=taken, stats=stats: stats.accepted > taken)
             assert list(state.statsd.series.values())[-1].value == value, (told, datagram)
+            warned = [text for about, text in state.warnings.items() if "ambiguous" in about]
+            assert len(warned) == (told == "statsd" and b"#" in datagram), (told, datagram)
+            assert all(plain.address in text and "statsd_gauges" in text for text in warned)
+        assert (plain.notes, own.notes) == ({"ambiguous_gauge": 2}, {})
+
+
+def test_places_of_one_protocol_share_nothing():
+    """What is held and followed at one place is no business of another's: chunks, numbers and samples."""
+    with collecting(gelf=("127.0.0.1:0",) * 2, syslog=("127.0.0.1:0",) * 2, http="127.0.0.1:0") as collector:
+        state = collector.daemon.state
+        first, second = (each for each in state.listeners if each.kind == "gelf")
+        half = b"\x1e\x0f12345678"
+        collector.send(first, half + b'\x00\x02{"short_message":')
+        collector.send(second, half + b'\x01\x02"hi"}', b"nonsense")
+        until(lambda: second.rejected)
+        collector.send(first, half + b'\x01\x02"ho"}')
+        until(lambda: first.accepted)
+        assert (second.accepted, [each.message for each in state.logs.entries()]) == (0, ["ho"])
+        assert [each["address"] for each in collector.json("/api/v1/rejected")["rejected"]] == [second.address]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for stats, number in zip((each for each in state.listeners if each.kind == "syslog"), (1, 5), strict=True):
+                line = f'<13>1 - web app - - [meta sequenceId="{number}"] x'.encode()
+                sock.sendto(line, ("127.0.0.1", collector.port(stats)))
+                until(lambda stats=stats: stats.accepted)
+        assert [type(each).__name__ for each in state.logs.entries()] == ["Record"] * 3
+
+
+def test_an_incomplete_message_is_counted_where_it_came():
+    """At the listener that its chunks came to, when their time is over."""
+    state = CollectorState(CollectorOptions(), 0.0, 0.0)
+    stats = [ListenerStats("gelf", f"udp://127.0.0.1:{port}") for port in (1, 2)]
+    inputs = [GelfInput(state, Place()) for _ in stats]
+    inputs[0].decode(b"\x1e\x0f12345678\x00\x02{", ("10.0.0.1", 9), stats[0], 100.0)()
+    for each, account in zip(inputs, stats, strict=True):
+        if (due := each.tick(account, 106.0)) is not None:
+            due()
+    assert [account.rejected for account in stats] == [{"incomplete": 1}, {}]
+
+
+def test_a_listener_of_devices_without_hosts_can_be_said():
+    """An ambiguous word is the host at one place, and text at the other."""
+    with collecting(syslog=("127.0.0.1:0", "127.0.0.1:0?host=peer")) as collector:
+        plain, own = collector.daemon.state.listeners
+        for stats in (plain, own):
+            collector.send(stats, b"<13>Oct 11 22:14:15 disk is full")
+            until(lambda stats=stats: stats.accepted)
+        found = [(each.host, each.message) for each in collector.daemon.state.logs.entries()]
+        assert found == [("disk", "is full"), ("127.0.0.1", "disk is full")]
 
 
 def test_bad_input_costs_nothing_good():

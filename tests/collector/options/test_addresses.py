@@ -25,6 +25,38 @@ def test_a_place_is_host_and_port_or_a_path(text, url, loopback):
     assert (place.url, place.loopback) == (url, loopback)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "options"),
+    [
+        ("127.0.0.1:8126?gauges=dogstatsd", "statsd", {"statsd_gauges": "dogstatsd"}),
+        ("/run/dsd.sock?gauges=dogstatsd", "statsd", {"statsd_gauges": "dogstatsd"}),
+        ("[::1]:514?host=peer", "syslog", {"syslog_host": "peer"}),
+        ("unix:///run/log.sock?host=field", "syslog", {"syslog_host": "field"}),
+    ],
+)
+def test_a_place_may_have_options_of_its_own(text, kind, options):
+    """Behind a question mark, apart from its address."""
+    place = parse_place(text, kind)
+    assert place is not None
+    assert dict(place.options) == options
+    assert "?" not in place.url
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "problem"),
+    [
+        ("127.0.0.1:8126?gauge=dogstatsd", "statsd", r"'gauge=dogstatsd': expected gauges="),
+        ("127.0.0.1:8126?gauges=datadog", "statsd", "expected gauges=statsd or dogstatsd"),
+        ("127.0.0.1:8126?", "statsd", "expected gauges="),
+        ("127.0.0.1:8126?host=peer", "gelf", "expected HOST:PORT"),
+    ],
+)
+def test_an_option_that_a_place_does_not_have_is_named(text, kind, problem):
+    """With those it has."""
+    with pytest.raises(ConfigError, match=f"^{kind}: .*{problem}"):
+        parse_place(text, kind)
+
+
 def test_off_is_no_place():
     """The listener is switched off."""
     assert parse_place("off", "statsd") is None

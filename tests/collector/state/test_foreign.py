@@ -152,14 +152,35 @@ def test_an_incomplete_gelf_message_is_a_verified_gap():
 
 
 def test_events_and_checks_of_dogstatsd_are_records():
-    """They are words, and their tags are fields."""
+    """They are words, and what else they say is in the fields: with their tags, none of which takes the place of another."""
     tail, foreign = make()
-    found = statsd.parse(b"_e{5,4}:title|text|t:error|#a:b\n_sc|db|2|m:gone")
+    found = statsd.parse(
+        b"_e{5,4}:title|text|t:error|p:low|k:deploys|d:1600000000|c:in-1|#a:b,title:mine\n_sc|db|2|d:1600000001|m:gone"
+    )
     foreign.event(found.events[0], "10.0.0.1", T0)
     foreign.check(found.checks[0], "10.0.0.1", T0)
     event, check = tail.entries()
-    assert (event.level, event.message, event.fields, event.source) == ("ERROR", "title: text", {"a": "b"}, "statsd")
+    assert (event.level, event.message, event.source) == ("ERROR", "title: text", "statsd")
+    assert event.fields == {
+        "title": "title",
+        "priority": "low",
+        "aggregation_key": "deploys",
+        "time": 1_600_000_000.0,
+        "container": "in-1",
+        "a": "b",
+        "tag.title": "mine",
+    }
     assert (check.level, check.message, check.logger) == ("ERROR", "db is critical: gone", "db")
+    assert check.fields == {"status": "CRITICAL", "time": 1_600_000_001.0}
+
+
+def test_repeated_parameters_of_structured_data_are_all_kept():
+    """RFC 5424, 7.2.1: an origin may have several addresses."""
+    tail, foreign = make()
+    feed_syslog(foreign, '<14>1 - web app - - [origin ip="192.0.2.1" ip="192.0.2.129" software="x"] m')
+    fields = tail.entries()[0].fields
+    assert fields["origin.ip"] == '["192.0.2.1","192.0.2.129"]'
+    assert fields["origin.software"] == "x"
 
 
 def test_strangers_text_is_kept_as_it_came():

@@ -88,6 +88,6 @@ def test_heartbeats_that_come_and_go_are_forgotten_though_nobody_looks():
         sender = FakeSender(board.monitor, f"job-{number}", number=number)
         beat(board, sender, number * 10.0)
         board.handle(SessionClosed(sender.session), T0 + number * 10 + 1, number * 10 + 1.0)
-    assert board.monitor.counts["forgotten"] == 18
+    assert board.monitor.stats().forgotten == 18
     assert len(board._since) <= 4
     assert len(board) == 2

@@ -5,7 +5,7 @@ from atmost.collector.state.rejected import RejectedSamples, Sample
 
 def sample(t, reason="malformed_value", listener="statsd"):
     """A sample."""
-    return Sample(t=t, listener=listener, peer="p", reason=reason, sample="x")
+    return Sample(t=t, listener="gelf", address=listener, peer="p", reason=reason, sample="x")
 
 
 def test_the_last_are_kept_oldest_first():

@@ -1,9 +1,11 @@
 """The state as a whole: events find their use, limits are told, and reload changes what may change."""
 
 from atmost.collector.options import CollectorOptions
+from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
 from atmost.core.accounts import Ledger
 from atmost.core.events import ClockAlarm, ClockTrouble
+from atmost.ingest import statsd
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
 
 
@@ -42,7 +44,7 @@ def test_statsd_is_counted_with_its_refusals_and_its_clients_own_drops():
         ("statsd", "127.0.0.1:9", "bad"),
         ("statsd", "127.0.0.1:9", "a:x|c"),
     ]
-    assert state.client_drops == {"packets_dropped": 3}
+    assert state.client_drops == {("127.0.0.1", "packets_dropped"): 3}
     assert list(state.statsd.series) == [("a", "counter", ())]
 
 
@@ -51,7 +53,6 @@ def test_a_pickle_is_refused_with_advice():
     import pickle
 
     state = make_state()
-    from atmost.collector.state.listeners import ListenerStats
     from atmost.ingest import syslog
 
     body = pickle.dumps({"msg": "x"}, protocol=1)
@@ -113,7 +114,20 @@ def test_what_a_client_says_it_dropped_is_bounded():
     line = "datadog.dogstatsd.client.packets_dropped:{}|c"
     for lines in (["1e308", "1e308"], ["-5"], ["2"]):
         feed_statsd(state, "\n".join(line.format(each) for each in lines))
-    assert state.client_drops == {"packets_dropped": (1 << 53) + 2}
+    assert state.client_drops == {("127.0.0.1", "packets_dropped"): (1 << 53) + 2}
+
+
+def test_what_clients_say_they_dropped_is_kept_by_client():
+    """By the address they send from, up to a bound; beyond it they are one."""
+    state = make_state()
+    stats = ListenerStats("statsd", "udp://127.0.0.1:8125")
+    datagram = statsd.parse(b"datadog.dogstatsd.client.packets_dropped:2|c")
+    for number in range(300):
+        for _ in range(2):
+            state.take_statsd(datagram, stats, f"10.0.0.{number}", f"10.0.0.{number}:9", T0)
+    assert state.client_drops["10.0.0.255", "packets_dropped"] == 4
+    assert state.client_drops["other", "packets_dropped"] == (300 - 256) * 4
+    assert len(state.client_drops) == 257
 
 
 def test_an_event_without_a_host_has_the_address_of_its_peer():

@@ -11,7 +11,14 @@ from tests.collector.scene import T0
 
 def make(**limits):
     """An empty state."""
-    options = {"max_series": 100, "max_histograms": 10, "max_members": 5, "fine": (1.0, 600), "coarse": (10.0, 2160)}
+    options = {
+        "max_series": 100,
+        "max_histograms": 10,
+        "max_members": 5,
+        "seconds": True,
+        "fine": (1.0, 600),
+        "coarse": (10.0, 2160),
+    }
     return StatsdState(**options | limits)
 
 
@@ -49,12 +56,25 @@ def test_distributions_have_quantiles_within_one_percent():
             feed(state, f"t:{value:.6f}|{kind}|@0.5")
         series = state.series["t", "histogram", ()]
         assert series.value == pytest.approx(2002)
-        assert series.sum == pytest.approx(2 * sum(values), rel=1e-6)
+        unit = 1e-3 if kind == "ms" else 1.0
+        assert series.sum == pytest.approx(2 * sum(values) * unit, rel=1e-6)
         assert series.buckets.count == 2002 * SCALE
         for share in (0.5, 0.9, 0.99):
-            assert series.buckets.quantile(share) == pytest.approx(values[round(share * 1000)], rel=0.011)
+            assert series.buckets.quantile(share) == pytest.approx(values[round(share * 1000)] * unit, rel=0.011)
         assert series.recent.between(T0, T0 + 10).count == 2002 * SCALE
-        assert series.unit == ("milliseconds" if kind == "ms" else "")
+        assert series.unit == ("seconds" if kind == "ms" else "")
+
+
+def test_timers_may_stay_in_milliseconds():
+    """As they are sent, where the operator wants that."""
+    series = feed(make(seconds=False), "t:250|ms")["t", "histogram"]
+    assert (series.sum, series.unit) == (250.0, "milliseconds")
+
+
+def test_a_timer_joins_what_has_no_unit_as_it_is():
+    """A name that is a histogram first is not in seconds, whatever is written to it later."""
+    series = feed(make(), "t:250|h\nt:250|ms")["t", "histogram"]
+    assert (series.sum, series.unit) == (500.0, "")
 
 
 def test_values_of_every_sign_are_observations():
@@ -132,12 +152,30 @@ def test_a_rate_next_to_nothing_is_bounded():
 
 
 def test_a_long_member_of_a_set_counts_once():
-    """Known by its beginning, in the value and in the slot."""
+    """Known by all of it: one that differs only at its end is another."""
     state = make()
     feed(state, f"s:{'u' * 300}|s")
     series = feed(state, f"s:{'u' * 300}|s")["s", "set"]
     assert series.value == 1.0
     assert series.ring.for_width(10.0).window(T0, T0 + 1)[2] == 1.0
+    feed(state, f"s:{'u' * 300}v|s")
+    assert series.value == 2.0
+
+
+def test_members_of_all_sets_are_bounded_and_let_go():
+    """Together as well as each, whatever their length; when their ten seconds are over they take no room."""
+    state = make(max_series=1000, max_members=5)
+    for number in range(200):
+        feed(state, "\n".join(f"s{number}:{member}|s" for member in range(5)))
+    assert sum(len(each.members) for each in state.series.values()) == 500
+    assert state.counts["set_limit"] == 500
+    state.tick(T0 + 9.9)
+    assert state.largest_set == 5
+    state.tick(T0 + 10)
+    assert state.largest_set == 0
+    assert sum(len(each.members) for each in state.series.values()) == 0
+    assert state.series["s0", "set", ()].value == 5.0
+    assert feed(state, "s0:x|s", T0 + 11)["s0", "set"].value == 1.0
 
 
 def test_series_that_nobody_writes_any_more_make_room():

@@ -36,6 +36,7 @@ class Listener(msgspec.Struct, kw_only=True):
     received: int
     accepted: int
     rejected: dict[str, int]
+    notes: dict[str, int]
     kernel_drops: int | None
     queue_drops: int
     warning: str | None

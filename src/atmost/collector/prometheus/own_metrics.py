@@ -125,6 +125,11 @@ class OwnMetrics:
         rejected = CounterMetricFamily(
             "atmost_listener_rejected", "Those refused, by reason", labels=(*labels, "reason")
         )
+        noted = CounterMetricFamily(
+            "atmost_listener_noted",
+            "What was left out of lines that were taken, or is doubtful in them",
+            labels=(*labels, "note"),
+        )
         kernel = CounterMetricFamily(
             "atmost_listener_kernel_drops", "Datagrams the kernel dropped at the socket", labels=labels
         )
@@ -142,7 +147,9 @@ class OwnMetrics:
                 kernel.add_metric(at, each.kernel_drops)
             for reason, count in each.rejected.items():
                 rejected.add_metric((*at, reason), count)
-        yield from (received, accepted, rejected, kernel, queue)
+            for note, count in each.notes.items():
+                noted.add_metric((*at, note), count)
+        yield from (received, accepted, rejected, noted, kernel, queue)
 
     def _of_logs(self) -> Iterator[Own]:
         state = self._views.state
@@ -155,7 +162,9 @@ class OwnMetrics:
             "atmost_log_records_lost", "Records found missing, those that came late among them", ("level",), lost
         )
         yield CounterMetricFamily("atmost_log_records_late", "Records lost that came after all", counts["late"])
-        yield _counter("atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("what",), dropped)
+        yield _counter(
+            "atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("client", "what"), dropped
+        )
 
     def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:
         yield _gauge("atmost_heartbeats", "Heartbeats by state", ("state",), alive)

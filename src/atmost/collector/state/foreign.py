@@ -12,6 +12,7 @@ from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.records import Gap, Record, clean, plain_fields
 from atmost.ingest.gelf import GelfIncomplete, GelfRecord
 from atmost.ingest.statsd import StatsdAlert, StatsdCheck, StatsdEvent, StatsdStatus
+from atmost.ingest.statsd.values import Tags
 from atmost.ingest.syslog import SyslogGap, SyslogGaps, SyslogLate, SyslogRecord, SyslogSeverity
 from atmost.ingest.syslog.values import MAX_SEQUENCE
 
@@ -82,8 +83,10 @@ class ForeignLogs:
         given: dict[str, Any] = {
             "facility": record.facility,
             **{name: getattr(record, name) for name in ("process", "message_id") if getattr(record, name)},
-            **{f"{element}.{name}": value for element, pairs in record.structured for name, value in pairs},
         }
+        for element, pairs in record.structured:
+            for name, value in pairs:
+                _put(given, f"{element}.{name}", value)
         if record.peer != record.host:
             given["peer"] = record.peer
         self._add(
@@ -120,13 +123,22 @@ class ForeignLogs:
 
     def event(self, event: StatsdEvent, host: str, now: float) -> None:
         """Takes an event of DogStatsD; where it names no host, the peer's address stands for it."""
-        given: dict[str, Any] = {name: value for name, value in event.tags}  # noqa: C416  tags may repeat: the last holds
+        given = _with_tags(
+            event.tags,
+            title=event.title,
+            priority=str(event.priority),
+            aggregation_key=event.key or None,
+            time=event.timestamp,
+            container=event.origin.container or None,
+        )
         text = f"{event.title}: {event.text}" if event.text else event.title
         self._add(now, event.source or host, event.host or host, _ALERTS[event.alert], "event", text, given, "statsd")
 
     def check(self, check: StatsdCheck, host: str, now: float) -> None:
         """Takes a service check of DogStatsD; the host as above."""
-        given: dict[str, Any] = {name: value for name, value in check.tags}  # noqa: C416  as above
+        given = _with_tags(
+            check.tags, status=check.status.name, time=check.timestamp, container=check.origin.container or None
+        )
         text = f"{check.name} is {check.status.name.lower()}" + (f": {check.message}" if check.message else "")
         self._add(now, host, check.host or host, _STATUSES[check.status], check.name, text, given, "statsd")
 
@@ -184,6 +196,22 @@ class ForeignLogs:
                 source=source,
             )
         )
+
+
+def _put(given: dict[str, Any], name: str, value: str) -> None:
+    """Adds a parameter; those that come more than once, as RFC 5424 allows, are all kept in one list."""
+    if name not in given:
+        given[name] = value
+    elif isinstance(given[name], list):
+        given[name].append(value)
+    else:
+        given[name] = [given[name], value]
+
+
+def _with_tags(tags: Tags, **own: Any) -> dict[str, Any]:
+    """What a record says of itself, with its tags; a tag by a name of its own stands behind `tag.`."""
+    given = {name: value for name, value in own.items() if value is not None}
+    return given | {f"tag.{name}" if name in own else name: value for name, value in tags}
 
 
 def _keep(kept: dict[tuple[str, str], Any], key: tuple[str, str], value: object) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from atmost.core.accounts import Ledger
 from atmost.core.events import Event
-from atmost.heartbeats import Change, HeartbeatMonitor, HeartbeatState, HeartbeatStatus
+from atmost.heartbeats import HeartbeatChange, HeartbeatMonitor, HeartbeatState, HeartbeatStatus
 
 STATES: Final = ("up", "late", "suspect", "down", "stopped", "unknown")
 
@@ -51,18 +51,18 @@ class HeartbeatBoard:
     @property
     def refused(self) -> int:
         """Beats of heartbeats beyond the limit, and heartbeats forgotten to make room."""
-        counts = self.monitor.counts
-        return counts.get("sender_limit", 0) + counts.get("forgotten", 0)
+        stats = self.monitor.stats()
+        return stats.sender_limit + stats.forgotten
 
-    def handle(self, event: Event, now: float, mono: float) -> list[Change]:
+    def handle(self, event: Event, now: float, mono: float) -> list[HeartbeatChange]:
         """Takes an event of a receiver."""
-        return self._note(self.monitor.handle(event, mono), now, mono)
+        return self._note(self.monitor.feed(event, mono), now, mono)
 
-    def observe(self, ledger: Ledger, now: float, mono: float) -> list[Change]:
+    def observe(self, ledger: Ledger, now: float, mono: float) -> list[HeartbeatChange]:
         """Takes the account of all receivers."""
         return self._note(self.monitor.observe(ledger, mono), now, mono)
 
-    def tick(self, now: float, mono: float) -> list[Change]:
+    def tick(self, now: float, mono: float) -> list[HeartbeatChange]:
         """Judges the silences that are due."""
         return self._note(self.monitor.tick(mono), now, mono)
 
@@ -84,7 +84,7 @@ class HeartbeatBoard:
         counts = Counter(_shown(status.state) for status in self.monitor.status(mono))
         return {state: counts[state] for state in STATES}
 
-    def _note(self, changes: list[Change], now: float, mono: float) -> list[Change]:
+    def _note(self, changes: list[HeartbeatChange], now: float, mono: float) -> list[HeartbeatChange]:
         for change in changes:
             self.changes += 1
             if change.before is not change.state or (change.key_id, change.name) not in self._since:

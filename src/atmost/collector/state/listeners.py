@@ -11,9 +11,9 @@ class ListenerStats:
     __slots__ = (
         "accepted",
         "address",
-        "ignored",
         "kernel_drops",
         "kind",
+        "notes",
         "queue_drops",
         "received",
         "rejected",
@@ -28,6 +28,7 @@ class ListenerStats:
         self.received = 0
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
-        self.ignored: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        """What was left out of lines that were taken, or is doubtful in them."""
         self.kernel_drops: int | None = None
         self.queue_drops = 0

@@ -19,13 +19,16 @@ class Sample(msgspec.Struct, kw_only=True):
 
     t: float
     listener: str
+    """The protocol: statsd, syslog or gelf."""
+    address: str
+    """The listener's own, because several may have one protocol."""
     peer: str
     reason: str
     sample: str
 
 
 class RejectedSamples:
-    """The last samples; of one reason at one listener a tenth at most, so that a flood of one hides no other."""
+    """The last samples; of one reason at one address a tenth at most, so that a flood of one hides no other."""
 
     def __init__(self, size: int) -> None:
         """Args: size: samples."""
@@ -35,7 +38,7 @@ class RejectedSamples:
 
     def add(self, sample: Sample) -> None:
         """Takes one, and lets go of the oldest of its kind, or of all."""
-        kind = (sample.listener, sample.reason)
+        kind = (sample.address, sample.reason)
         own = self._by_reason.get(kind)
         if own is None:
             own = self._by_reason[kind] = deque(maxlen=self._each)

@@ -6,6 +6,7 @@ the monotonic clock, for silences. Whoever writes or reads holds `lock`, briefly
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from typing import Final
@@ -25,15 +26,26 @@ from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import ClockAlarm, Event, Message
 from atmost.ingest.pickled import ADVICE
 from atmost.ingest.rejected import Rejected
-from atmost.ingest.statsd import StatsdDatagram
+from atmost.ingest.statsd import StatsdDatagram, StatsdNote
 from atmost.metrics.reader import MetricsReader
 
 _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's own events, and not from numbers the readings carry."""
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
+OTHER_CLIENTS: Final = "other"
+"""Clients beyond as many, together."""
+_MAX_DROP_NAMES: Final = 64
 _MOST_DROPS: Final = float(1 << 53)
 """That one datagram may tell of: a stranger's sum may be infinite, and a counter never falls."""
+
+
+_AMBIGUOUS: Final = (
+    "a gauge with a sign and DogStatsD's tags was taken for a change, as StatsD has it; DogStatsD means a value: where the "
+    "clients are DogStatsD's, set statsd_gauges = 'dogstatsd', or '?gauges=dogstatsd' behind this listener's address"
+)
+
+logger = logging.getLogger("atmost.collector")
 
 
 class LimitUse(msgspec.Struct):
@@ -74,6 +86,7 @@ class CollectorState:
             max_series=options.max_statsd_series,
             max_histograms=options.max_histograms,
             max_members=options.max_set_values,
+            seconds=options.statsd_timer_unit == "seconds",
             fine=(1.0, FINE_SLOTS),
             coarse=(COARSE_SLOT, COARSE_SLOTS),
         )
@@ -86,20 +99,34 @@ class CollectorState:
         self.our_logs = OurLogs(
             self.logs, grace=options.grace, max_senders=options.max_senders, max_record=options.max_record, now=now
         )
-        self.foreign = ForeignLogs(self.logs, max_record=options.max_record)
+        self.foreign = self.new_foreign_logs()
+        """Of StatsD's listeners, whose records hint at no gaps."""
         self.heartbeats = HeartbeatBoard(options.max_heartbeats)
         self.senders = SenderTable(mono)
         self.rejected = RejectedSamples(options.max_rejected)
         self.listeners: list[ListenerStats] = []
-        self.client_drops: Counter[str] = Counter()
-        """What StatsD's clients say they dropped themselves, by their own names."""
+        self.client_drops: Counter[tuple[str, str]] = Counter()
+        """What StatsD's clients say they dropped themselves: by the client's address, and its own names for what it drops."""
         self.events_missing = False
         """Whether losses are not told by events: with several workers they stay in those."""
         self.warnings: dict[str, str] = {}
         """What the operator should know, by what it is about."""
 
+    def new_foreign_logs(self) -> ForeignLogs:
+        """What takes the records of one more listener: each follows gaps of its own."""
+        return ForeignLogs(self.logs, max_record=self.options.max_record)
+
+    def warn_once(self, about: str, text: str) -> None:
+        """Says in the log and on the page what the operator should do, the first time that it is seen."""
+        if about not in self.warnings:
+            self.warnings[about] = text
+            logger.warning(text)
+
     def reload(self, options: CollectorOptions) -> None:
         """Takes the limits that can change while it runs."""
+        if options.statsd_gauges != self.options.statsd_gauges:
+            for about in [each for each in self.warnings if each.startswith(StatsdNote.AMBIGUOUS_GAUGE)]:
+                del self.warnings[about]
         self.options = options
         self.logs.limit(options.max_log_records, options.max_log_bytes, options.max_log_records_per_sender)
 
@@ -131,10 +158,15 @@ class CollectorState:
         if datagram.telemetry:
             stats.accepted += len(datagram.telemetry)
             for name, count in datagram.dropped_by_client.items():
-                if name in self.client_drops or len(self.client_drops) < _MAX_CLIENTS:
-                    self.client_drops[name] += round(max(0.0, min(count, _MOST_DROPS)))
-        for what, count in datagram.ignored.items():
-            stats.ignored[what] += count
+                key = (host, name)
+                if key not in self.client_drops and len(self.client_drops) >= _MAX_CLIENTS:
+                    key = (OTHER_CLIENTS, name)
+                if key in self.client_drops or len(self.client_drops) < _MAX_CLIENTS + _MAX_DROP_NAMES:
+                    self.client_drops[key] += round(max(0.0, min(count, _MOST_DROPS)))
+        for what, count in datagram.notes.items():
+            stats.notes[what] += count
+            if what is StatsdNote.AMBIGUOUS_GAUGE:
+                self.warn_once(f"{what} {stats.address}", f"{stats.address}: {_AMBIGUOUS}")
         for refused in datagram.rejected:
             self.reject(refused, stats, peer, now)
 
@@ -142,9 +174,16 @@ class CollectorState:
         """Counts a refusal at a foreign listener, and keeps a sample of it."""
         stats.rejected[refused.reason] += refused.count
         if refused.reason == _PICKLES:
-            self.warnings.setdefault(f"{_PICKLES} {stats.address}", f"{stats.address}: {ADVICE}")
+            self.warn_once(f"{_PICKLES} {stats.address}", f"{stats.address}: {ADVICE}")
         self.rejected.add(
-            Sample(t=now, listener=stats.kind, peer=peer, reason=str(refused.reason), sample=refused.sample)
+            Sample(
+                t=now,
+                listener=stats.kind,
+                address=stats.address,
+                peer=peer,
+                reason=str(refused.reason),
+                sample=refused.sample,
+            )
         )
 
     def look(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
@@ -164,6 +203,7 @@ class CollectorState:
         """Does what is due."""
         self.heartbeats.tick(now, mono)
         self.metrics.settle(now)
+        self.statsd.tick(now)
         self.our_logs.tick(now)
 
     def next_deadline(self) -> float | None:

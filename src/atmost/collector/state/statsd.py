@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+from atmost.collector.options import MEMBERS_IN_ALL
 from atmost.ingest.statsd import StatsdKind, StatsdMetric
 from atmost.metrics.buckets import Buckets, bucket_of
 from atmost.metrics.history import RECENT, Recent, Ring
@@ -21,8 +22,8 @@ _MAX_TAGS_TEXT: Final = 1024
 
 _LOOK_EVERY: Final = 10.0
 """Seconds between two looks for series that nobody writes any more."""
-_MAX_MEMBER: Final = 256
-"""Characters of a set's member that tell it from others."""
+_MILLI: Final = 1e-3
+_SECONDS: Final = "seconds"
 
 KINDS: Final = {
     StatsdKind.COUNTER: "counter",
@@ -67,9 +68,10 @@ class StatsdSeries:
         self.updated = 0.0
         self.buckets = Buckets() if kind == "histogram" else None
         self.recent = Recent() if kind == "histogram" else None
-        self.members: set[str] = set()
+        self.members: set[int] = set()
+        """Hashes of them, which take the same room whatever a member looks like."""
         self.period = -1
-        """Which ten seconds the members are of."""
+        """To which ten seconds the members belong."""
 
 
 class StatsdState:
@@ -81,6 +83,7 @@ class StatsdState:
         max_series: int,
         max_histograms: int,
         max_members: int,
+        seconds: bool,
         fine: tuple[float, int],
         coarse: tuple[float, int],
     ) -> None:
@@ -90,10 +93,15 @@ class StatsdState:
             max_series: kept; beyond it those that nobody wrote for as long as the histories reach back are forgotten, and
                 where there are none, new ones are counted as `series_limit`.
             max_histograms: of them; beyond it `histogram_limit`.
-            max_members: of one set in ten seconds; beyond it `set_limit`.
+            max_members: of one set in ten seconds, and `MEMBERS_IN_ALL` times as many of all; beyond it `set_limit`.
+            seconds: whether timers, which come in milliseconds, are kept in seconds.
             fine, coarse: width in seconds and number of the slots of both histories.
         """
         self._max_series, self._max_histograms, self._max_members = max_series, max_histograms, max_members
+        self._timer_unit = _SECONDS if seconds else "milliseconds"
+        self._sets: set[StatsdSeries] = set()
+        """Sets that have members."""
+        self._members = 0
         self._fine, self._coarse = fine, coarse
         self._kept_for = max(width * slots for width, slots in (fine, coarse))
         self._looked = float("-inf")
@@ -104,7 +112,13 @@ class StatsdState:
     @property
     def largest_set(self) -> int:
         """Members of the largest set."""
-        return max((len(each.members) for each in self.series.values()), default=0)
+        return max((len(each.members) for each in self._sets), default=0)
+
+    def tick(self, now: float) -> None:
+        """Lets go of the members of sets whose ten seconds are over; what they counted stays."""
+        period = int(now // RECENT)
+        for series in [each for each in self._sets if each.period < period]:
+            self._empty(series)
 
     def take(self, metric: StatsdMetric, now: float) -> bool:
         """Takes a measurement; returns whether it was kept.
@@ -141,8 +155,9 @@ class StatsdState:
         weight = metric.weight
         scaled = round(min(weight * SCALE, _MOST))  # the least rates make infinity of it
         live = series.recent.at(now)
+        scale = _MILLI if metric.kind is StatsdKind.TIMER and series.unit == _SECONDS else 1.0
         for text in metric.values:
-            value = float(text)
+            value = float(text) * scale
             series.value += weight
             series.sum += value * weight
             for into in (series.buckets, live):
@@ -153,18 +168,25 @@ class StatsdState:
         period = int(now // RECENT)
         if period != series.period:
             series.period = period
-            series.members.clear()
+            self._empty(series)
             series.ring.receive(period * RECENT, 0.0)
         for value in metric.values:
-            member = str(value)[:_MAX_MEMBER]
+            member = hash(value)
             if member in series.members:
                 continue
-            if len(series.members) >= self._max_members:
+            if len(series.members) >= self._max_members or self._members >= self._max_members * MEMBERS_IN_ALL:
                 self.counts["set_limit"] += 1
                 continue
             series.members.add(member)
+            self._sets.add(series)
+            self._members += 1
             series.ring.add(period * RECENT, 1.0)
         series.value = float(len(series.members))
+
+    def _empty(self, series: StatsdSeries) -> None:
+        self._members -= len(series.members)
+        series.members = set()  # not `clear`, which may keep the room
+        self._sets.discard(series)
 
     def _find(self, metric: StatsdMetric, now: float) -> StatsdSeries | None:
         kind = KINDS[metric.kind]
@@ -186,7 +208,7 @@ class StatsdState:
                 self.counts["histogram_limit"] += 1
                 return None
             self.histograms += 1
-        unit = "milliseconds" if metric.kind is StatsdKind.TIMER else ""
+        unit = self._timer_unit if metric.kind is StatsdKind.TIMER else ""
         ring = Ring(*self._fine, Ring(*self._coarse))
         found = self.series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
         return found
@@ -197,7 +219,9 @@ class StatsdState:
             return
         self._looked = now
         for key in [key for key, each in self.series.items() if now - each.updated > self._kept_for]:
-            self.histograms -= self.series.pop(key).buckets is not None
+            gone = self.series.pop(key)
+            self.histograms -= gone.buckets is not None
+            self._empty(gone)
 
 
 def _count(into: Buckets, value: float, scaled: int) -> None:

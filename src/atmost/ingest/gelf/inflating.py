@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from atmost.ingest.gelf.values import MAX_MEMBERS, GelfReason, Refusal
+from atmost.ingest.gelf.values import ENDING, MAX_MEMBERS, GelfReason, Refusal
 
 GZIP: Final = b"\x1f\x8b"
 _GZIP_BITS: Final = 31
@@ -53,6 +53,6 @@ def _inflate(data: bytes, max_size: int, bits: int, members: int) -> bytes:
             raise Refusal(GelfReason.MALFORMED_COMPRESSION)
         pieces.append(piece)
         data = inflater.unused_data
-        if not data:
+        if not data.strip(ENDING):
             return b"".join(pieces)
     raise Refusal(GelfReason.MALFORMED_COMPRESSION)

@@ -6,7 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from atmost.ingest.gelf.values import LEVELS, MAX_FIELDS, GelfNote, GelfReason, GelfRecord, Refusal, Scalar
+from atmost.ingest.gelf.values import (
+    ENDING,
+    LEVELS,
+    MARK,
+    MAX_FIELDS,
+    GelfNote,
+    GelfReason,
+    GelfRecord,
+    Refusal,
+    Scalar,
+)
 
 _STANDARD: Final = frozenset({"version", "host", "short_message", "full_message", "timestamp", "level"})
 _MAX_TIME: Final = 253_402_300_799
@@ -16,8 +26,8 @@ def read_message(data: bytes, peer: str, now: float, chunks: int) -> GelfRecord:
     """The message.
 
     Args:
-        data: JSON, possibly with NUL bytes behind it, as over TCP.
-        peer: whom it came from, which stands for a host that is not told.
+        data: JSON, possibly with NUL bytes and line ends behind it, as over TCP.
+        peer: who sent it, which stands for a host that is not told.
         now: when it arrived, Unix seconds.
         chunks: datagrams it came in.
 
@@ -25,7 +35,7 @@ def read_message(data: bytes, peer: str, now: float, chunks: int) -> GelfRecord:
         Refusal: it is none.
     """
     try:
-        said = msgspec.json.decode(data.rstrip(b"\0"))
+        said = msgspec.json.decode(data.rstrip(ENDING).removeprefix(MARK))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError):
         raise Refusal(GelfReason.MALFORMED_JSON) from None
     if not isinstance(said, dict):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from atmost.ingest.gelf.chunks import MAGIC, Chunks
 from atmost.ingest.gelf.inflating import GZIP, inflated, is_zlib
 from atmost.ingest.gelf.message import read_message
-from atmost.ingest.gelf.values import GelfIncomplete, GelfLimits, GelfReason, GelfRecord, Refusal
+from atmost.ingest.gelf.values import ENDING, MARK, GelfIncomplete, GelfLimits, GelfReason, GelfRecord, Refusal
 from atmost.ingest.pickled import is_pickle
 from atmost.ingest.rejected import Rejected, rejected
 
@@ -97,9 +97,9 @@ class GelfReader:
             data, count = joined
         elif datagram[:1] == b"\0" and is_pickle(datagram):
             raise Refusal(GelfReason.PICKLE_REFUSED)
-        if not data.strip(b"\0 \t\r\n"):
+        if not data.strip(ENDING):
             raise Refusal(GelfReason.EMPTY)
-        if data[:2] != GZIP and not is_zlib(data) and data.lstrip(b" \t\r\n")[:1] != b"{":
+        if data[:2] != GZIP and not is_zlib(data) and data.removeprefix(MARK).lstrip(b" \t\r\n")[:1] != b"{":
             raise Refusal(GelfReason.UNKNOWN_FORMAT)
         return read_message(inflated(data, self._limits.max_message), peer, now, count)
 

@@ -16,6 +16,10 @@ MAX_FIELDS: Final = 256
 """Additional fields of one message that are kept."""
 MAX_MEMBERS: Final = 16
 """Members of one gzip file; each costs time, however small it is."""
+ENDING: Final = b"\0\r\n \t"
+"""Bytes behind a message that are no part of it, in any order: ends of lines, and the NUL of GELF over TCP."""
+MARK: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some clients write before a message."""
 CHUNK_COST: Final = 128
 """Bytes that a chunk is reckoned at besides its data."""
 SET_COST: Final = 1024

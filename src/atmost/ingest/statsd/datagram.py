@@ -22,6 +22,7 @@ from atmost.ingest.statsd.values import (
     TELEMETRY,
     Refusal,
     StatsdDatagram,
+    StatsdGauges,
     StatsdMetric,
     StatsdReason,
 )
@@ -34,14 +35,13 @@ _PLAIN: Final = re.compile(
 _TELEMETRY: Final = TELEMETRY.encode()
 
 
-def parse(datagram: bytes, *, deltas: bool | None = None) -> StatsdDatagram:
+def parse(datagram: bytes, *, gauges: StatsdGauges = StatsdGauges.STATSD) -> StatsdDatagram:
     """All that a datagram says; never raises, whatever the bytes.
 
     Args:
         datagram: lines between LF or CRLF, the last one with or without; empty lines say nothing.
-        deltas: what a gauge with a sign is. True: always a change of the gauge, as in StatsD. False: always a value, as in
-            DogStatsD. None: `-5` is a value in a line with DogStatsD's tags, packing or fields, and a change elsewhere;
-            `+5` is a change.
+        gauges: what a gauge with a sign means. The two protocols write the same line and mean different things by it, so
+            the reader is told which of them its clients speak.
     """
     into = StatsdDatagram()
     if datagram[:1] == b"\0" and is_pickle(datagram):
@@ -52,13 +52,13 @@ def parse(datagram: bytes, *, deltas: bool | None = None) -> StatsdDatagram:
         found = plain(line)
         if found is None:
             if line:
-                _read(line, into, deltas)
+                _read(line, into, gauges)
             continue
         name, value, kind, rate, tags = found.groups()
         if rate is None and tags is None and (kind != "g" or value[0] != "-"):
             metrics.append(StatsdMetric(name, kinds[kind], (float(value),)))
         elif kind == "g" and (rate is not None or value[0] == "-"):
-            _read(line, into, deltas)
+            _read(line, into, gauges)
         else:
             try:
                 read = read_tags(tags, ":", into) if tags else ()
@@ -100,17 +100,17 @@ def _one_by_one(datagram: bytes, into: StatsdDatagram) -> Iterator[str]:
             into.rejected.append(rejected(StatsdReason.INVALID_UTF8, line))
 
 
-def _read(line: str, into: StatsdDatagram, deltas: bool | None) -> None:  # noqa: FBT001  as `parse` has it
+def _read(line: str, into: StatsdDatagram, gauges: StatsdGauges) -> None:
     """Reads a line that is not plain."""
     line = line.removesuffix("\r")
-    ignored = dict(into.ignored)
+    notes = dict(into.notes)
     try:
         if line.startswith("_e{"):
             read_event(line, into)
         elif line.startswith("_sc|"):
             read_check(line, into)
         elif line:
-            read_metric(line, into, deltas=deltas)
+            read_metric(line, into, gauges)
     except Refusal as refusal:
-        into.ignored = ignored  # of a line that is refused nothing was left out
+        into.notes = notes  # nothing was left out of a line that is refused
         into.rejected.append(rejected(refusal.reason, line))

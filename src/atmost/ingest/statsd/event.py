@@ -1,11 +1,14 @@
-"""Reads the lines of DogStatsD that are no measurements: events and service checks."""
+"""Reads the lines of DogStatsD that are not measurements: events and service checks.
+
+An optional field that cannot be read costs that field, and is counted; the event or the check is taken without it.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from atmost.ingest.statsd.fields import Origin, ignore, read_tags, unix_time
+from atmost.ingest.statsd.fields import Origin, note, read_tags, unix_time
 from atmost.ingest.statsd.values import (
     MAX_NAME,
     Refusal,
@@ -13,7 +16,7 @@ from atmost.ingest.statsd.values import (
     StatsdCheck,
     StatsdDatagram,
     StatsdEvent,
-    StatsdIgnored,
+    StatsdNote,
     StatsdPriority,
     StatsdReason,
     StatsdStatus,
@@ -34,7 +37,7 @@ def read_event(line: str, into: StatsdDatagram) -> None:
     Title and text are counted in bytes, so that they may hold any character; `\\n` in them is a line break.
 
     Raises:
-        Refusal: it is none.
+        Refusal: its title and text cannot be told apart.
     """
     found = _HEADER.match(line)
     if found is None:
@@ -51,12 +54,10 @@ def read_event(line: str, into: StatsdDatagram) -> None:
         raise Refusal(StatsdReason.MALFORMED_EVENT)
     # Both end before a `|` or the end of the line, and so between two characters.
     title, text = body[:of_title].decode(), body[of_title + 1 : end].decode()
-    said, timestamp, tags, origin = _fields(
-        body[end + 1 :].decode(), _OF_EVENTS, StatsdReason.MALFORMED_EVENT, into, bare=len(body) == end
-    )
+    said, timestamp, tags, origin = _fields(body[end:].decode(), _OF_EVENTS, into)
     for mark, known in (("p", _PRIORITIES), ("t", _ALERTS)):
         if mark in said and said[mark] not in known:
-            ignore(into, StatsdIgnored.UNKNOWN_FIELD)
+            note(into, StatsdNote.UNKNOWN_FIELD)
     into.events.append(
         StatsdEvent(
             _unescaped(title),
@@ -77,7 +78,7 @@ def read_check(line: str, into: StatsdDatagram) -> None:
     """Adds the service check that a line beginning with `_sc|` is.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it has no name, or no status that there is.
     """
     name, _, rest = line[4:].partition("|")
     status, bar, rest = rest.partition("|")
@@ -86,33 +87,34 @@ def read_check(line: str, into: StatsdDatagram) -> None:
         raise Refusal(StatsdReason.MALFORMED_CHECK)
     if len(name) > MAX_NAME:
         raise Refusal(StatsdReason.NAME_TOO_LONG)
-    said, timestamp, tags, origin = _fields(rest, _OF_CHECKS, StatsdReason.MALFORMED_CHECK, into, bare=not bar)
+    said, timestamp, tags, origin = _fields(bar + rest, _OF_CHECKS, into)
     message = _unescaped(said.get("m", "")).replace("m\\:", "m:")
     into.checks.append(StatsdCheck(name, found, timestamp, said.get("h", ""), message, tags, origin.value()))
 
 
 def _fields(
-    text: str, marks: tuple[str, ...], reason: StatsdReason, into: StatsdDatagram, *, bare: bool
+    text: str, marks: tuple[str, ...], into: StatsdDatagram
 ) -> tuple[dict[str, str], float | None, Tags, Origin]:
-    """The fields behind the fixed part: those of the marks, the time, the tags and the origin."""
+    """The fields in a text that is empty or begins with `|`: those of the marks, the time, the tags and the origin."""
     said: dict[str, str] = {}
     timestamp: float | None = None
     tags: Tags | None = None
     origin = Origin()
-    for field in () if bare else text.split("|"):
+    for field in text.split("|")[1:]:
         mark, colon, value = field.partition(":")
-        if field[:1] == "#" and tags is None:
-            tags = read_tags(field[1:], ":", into)
-        elif mark == "d" and colon and timestamp is None:
-            timestamp = unix_time(value)
-            if timestamp is None:
-                raise Refusal(reason)
-        elif mark in marks and colon and mark not in said:
-            said[mark] = value
-        elif not field or field[0] == "#" or (colon and (mark == "d" or mark in marks)):
-            raise Refusal(reason)
-        elif not origin.take(field):
-            ignore(into, StatsdIgnored.UNKNOWN_FIELD)
+        try:
+            if field[:1] == "#" and tags is None:
+                tags = read_tags(field[1:], ":", into)
+            elif mark == "d" and colon and timestamp is None and (seconds := unix_time(value)) is not None:
+                timestamp = seconds
+            elif mark in marks and colon and mark not in said:
+                said[mark] = value
+            elif not field or field[0] == "#" or (colon and (mark == "d" or mark in marks)):
+                note(into, StatsdNote.MALFORMED_FIELD)
+            elif not origin.accept(field):
+                note(into, StatsdNote.UNKNOWN_FIELD)
+        except Refusal:
+            note(into, StatsdNote.MALFORMED_FIELD)
     return said, timestamp, tags or (), origin
 
 

@@ -7,18 +7,19 @@ import re
 from typing import Final
 
 from atmost.ingest.statsd.values import (
+    MAX_NUMBER,
     MAX_TAGS,
     MAX_TIME,
     NOWHERE,
     Refusal,
     StatsdDatagram,
-    StatsdIgnored,
+    StatsdNote,
     StatsdOrigin,
     StatsdReason,
     Tags,
 )
 
-_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 """Decimal, as every client writes numbers; neither NaN nor infinity, which would spoil every total they enter."""
 _TIME: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _ORIGINS: Final = {"c:": "container", "e:": "external", "card:": "cardinality"}
@@ -26,7 +27,7 @@ _ORIGINS: Final = {"c:": "container", "e:": "external", "card:": "cardinality"}
 
 def number(text: str) -> float | None:
     """The finite number that a text is, or None."""
-    if _NUMBER.fullmatch(text) is None:
+    if len(text) > MAX_NUMBER or _NUMBER.fullmatch(text) is None:
         return None
     value = float(text)
     return value if math.isfinite(value) else None
@@ -40,26 +41,27 @@ def unix_time(text: str) -> float | None:
     return seconds if 0 < seconds <= MAX_TIME else None
 
 
-def ignore(into: StatsdDatagram, what: StatsdIgnored, count: int = 1) -> None:
-    """Counts what is left out of a line."""
-    into.ignored[what] = into.ignored.get(what, 0) + count
+def note(into: StatsdDatagram, what: StatsdNote, count: int = 1) -> None:
+    """Counts something about a line that is taken all the same."""
+    into.notes[what] = into.notes.get(what, 0) + count
 
 
-def read_tags(text: str, separator: str, into: StatsdDatagram) -> Tags:
-    """The tags of a list between commas.
+def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str = ",") -> Tags:
+    """The tags of a list, each name once: of repeated ones the last value holds, because labels are unique.
 
     Args:
         text: the list.
         separator: between name and value: `:` in DogStatsD's own section, where a tag may also be a flag; `=` beside a name.
-        into: counts empty tags.
+        into: counts empty and repeated tags.
+        between: between two tags.
 
     Raises:
         Refusal: a tag has no name, or no value where it needs one, or they are too many.
     """
-    pieces = text.split(",", MAX_TAGS + 1)
+    pieces = text.split(between, MAX_TAGS + 1)
     if len(pieces) > MAX_TAGS:
         raise Refusal(StatsdReason.TOO_MANY_TAGS)
-    tags = []
+    tags: dict[str, str] = {}
     empty = 0
     for piece in pieces:
         name, found, value = piece.partition(separator)
@@ -68,10 +70,13 @@ def read_tags(text: str, separator: str, into: StatsdDatagram) -> Tags:
                 raise Refusal(StatsdReason.MALFORMED_COMPONENT)
             empty += 1
             continue
-        tags.append((name, value))
-    if empty:
-        ignore(into, StatsdIgnored.EMPTY_TAG, empty)
-    return tuple(tags)
+        tags[name] = value
+    if len(tags) < len(pieces):
+        if empty:
+            note(into, StatsdNote.EMPTY_TAG, empty)
+        if len(tags) + empty < len(pieces):
+            note(into, StatsdNote.DUPLICATE_TAG, len(pieces) - empty - len(tags))
+    return tuple(tags.items())
 
 
 class Origin:
@@ -82,11 +87,8 @@ class Origin:
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def take(self, field: str) -> bool:
-        """Takes a field if it is one of these, and returns whether it was.
+    def accept(self, field: str) -> bool:
+        """Keeps a field if it is one of these, and returns whether it was.
 
         Raises:
             Refusal: it was there before.

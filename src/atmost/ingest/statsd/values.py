@@ -19,11 +19,15 @@ MAX_TAGS: Final = 64
 """Tags of a line."""
 MAX_NAME: Final = 200
 """Characters of a name, as DogStatsD has it."""
+MAX_NUMBER: Final = 64
+"""Characters of a number or a sample rate."""
+MAX_MEMBER: Final = 1024
+"""Bytes of a set's member."""
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999."""
 
 Tags = tuple[tuple[str, str], ...]
-"""Names and values as sent, in order, repetitions included; a flag has an empty value."""
+"""Names and values as sent, in order, each name once; a flag has an empty value."""
 
 
 class StatsdReason(StrEnum):
@@ -32,35 +36,52 @@ class StatsdReason(StrEnum):
     MALFORMED_LINE = "malformed_line"
     """No name, no value or no type; a name with control characters."""
     MALFORMED_VALUE = "malformed_value"
-    """No finite decimal number, or an empty one."""
+    """Not a finite decimal number of at most `MAX_NUMBER` characters; an empty value."""
     MALFORMED_COMPONENT = "malformed_component"
-    """An unknown type, an empty or repeated field, a tag without a name, a time that is none."""
+    """An unknown type, an empty or repeated field, a tag without a name, an impossible time."""
     INVALID_SAMPLE_RATE = "invalid_sample_rate"
-    """Negative, above 1, or no number."""
+    """Negative, above 1, or not a number."""
     MIXED_TAGGING_STYLES = "mixed_tagging_styles"
     """Tags in two places."""
     MALFORMED_EVENT = "malformed_event"
     MALFORMED_CHECK = "malformed_check"
     INVALID_PACKING = "invalid_packing"
-    """Several values of a set, both packings in one line, or deltas and values in one pack."""
+    """Both packings in one line, or changes and values of a gauge in one pack."""
     INVALID_UTF8 = "invalid_utf8"
     LINE_TOO_LONG = "line_too_long"
     TOO_MANY_LINES = "too_many_lines"
     TOO_MANY_VALUES = "too_many_values"
     TOO_MANY_TAGS = "too_many_tags"
     NAME_TOO_LONG = "name_too_long"
+    MEMBER_TOO_LONG = "member_too_long"
+    """Of a set."""
     PICKLE_REFUSED = "pickle_refused"
     """The datagram of a `logging.handlers.DatagramHandler`."""
 
 
-class StatsdIgnored(StrEnum):
-    """What was left out of a line that was otherwise taken."""
+class StatsdNote(StrEnum):
+    """What was left out of a line that was taken, or is doubtful in it."""
 
     UNKNOWN_FIELD = "unknown_field"
     EMPTY_VALUE = "empty_value"
     EMPTY_TAG = "empty_tag"
+    DUPLICATE_TAG = "duplicate_tag"
+    """A tag whose name comes again; the last value holds."""
     SAMPLE_RATE = "sample_rate"
-    """Of a gauge or a set, which it means nothing for."""
+    """Of a gauge or a set, for which a rate means nothing."""
+    MALFORMED_FIELD = "malformed_field"
+    """An optional field of an event or a service check that cannot be read, or comes twice."""
+    AMBIGUOUS_GAUGE = "ambiguous_gauge"
+    """A signed gauge with DogStatsD's tags, taken for a change as in StatsD: DogStatsD means a value."""
+
+
+class StatsdGauges(StrEnum):
+    """What a gauge with a sign means."""
+
+    STATSD = "statsd"
+    """A change of the gauge."""
+    DOGSTATSD = "dogstatsd"
+    """A value: DogStatsD has no changes."""
 
 
 class StatsdKind(StrEnum):
@@ -76,14 +97,14 @@ class StatsdKind(StrEnum):
 
 
 class StatsdPriority(StrEnum):
-    """An event's."""
+    """The priority of an event."""
 
     NORMAL = "normal"
     LOW = "low"
 
 
 class StatsdAlert(StrEnum):
-    """An event's type."""
+    """The type of an event."""
 
     INFO = "info"
     WARNING = "warning"
@@ -117,7 +138,7 @@ class StatsdMetric(msgspec.Struct, frozen=True, gc=False):
     name: str
     kind: StatsdKind
     values: tuple[float | str, ...]
-    """As sent, finite; a set's members are text."""
+    """As sent, finite; the members of a set are text."""
     rate: float = 1.0
     """The share of measurements that was sent, above 0 and at most 1; 1 for gauges and sets."""
     relative: bool = False
@@ -134,7 +155,7 @@ class StatsdMetric(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total(self) -> float:
-        """What a counter is to be increased by: its values by their weight. 0 for a set."""
+        """By how much a counter increases: its values by their weight. 0 for a set."""
         return sum(value for value in self.values if not isinstance(value, str)) / self.rate
 
 
@@ -179,7 +200,7 @@ class StatsdDatagram(msgspec.Struct):
     telemetry: list[StatsdMetric] = []
     """The client's own `datadog.dogstatsd.client.*` lines, which are not among the metrics."""
     rejected: list[Rejected] = []
-    ignored: dict[StatsdIgnored, int] = {}
+    notes: dict[StatsdNote, int] = {}
 
     @property
     def dropped_by_client(self) -> dict[str, float]:

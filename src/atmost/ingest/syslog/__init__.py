@@ -5,17 +5,19 @@ docs/ingest.md says what is made of each form. A host that is not told is never 
 """
 
 from atmost.ingest.syslog.gaps import SyslogGap, SyslogGaps, SyslogLate
-from atmost.ingest.syslog.message import parse
-from atmost.ingest.syslog.values import SyslogForm, SyslogNote, SyslogReason, SyslogRecord, SyslogSeverity
+from atmost.ingest.syslog.message import parse, parse_all
+from atmost.ingest.syslog.values import SyslogForm, SyslogHost, SyslogNote, SyslogReason, SyslogRecord, SyslogSeverity
 
 __all__ = [
     "SyslogForm",
     "SyslogGap",
     "SyslogGaps",
+    "SyslogHost",
     "SyslogLate",
     "SyslogNote",
     "SyslogReason",
     "SyslogRecord",
     "SyslogSeverity",
     "parse",
+    "parse_all",
 ]

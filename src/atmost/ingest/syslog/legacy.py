@@ -1,7 +1,17 @@
-"""Reads what is not RFC 5424: a timestamp, a host and a tag where they are there beyond doubt, and a text.
+"""Reads what is not RFC 5424: a timestamp, a host and a tag where they are there, and a text.
 
-RFC 3164 only describes what was seen; programs write the timestamp in several ways or leave it out, and the host too. What
-cannot be told from the text stays in the text: nothing is lost, and no host is invented from a word.
+RFC 3164 only describes what was seen; programs write the timestamp in several ways or leave it out, and the host too. This is
+the grammar behind a timestamp (RFC 3164, 4.1.2 and 4.1.3):
+
+    header  = [host SP] [tag] text            host = an address, or a name of letters, digits, `.`, `_` and `-`
+    tag     = word "[" process "]" [":"]      always a tag, whatever follows the bracket: a colon, a blank or both
+            / word ":" (SP / end)             the usual form
+            / word ":"                        with no blank behind it: only before what cannot be `::`, `://`, a time or a port
+    word    = characters that tags have; JSON, key=value and quoted text have others
+
+A tag right behind the timestamp means that no host was written, as the C library writes to /dev/log. A first word that is
+neither a tag nor followed by one is ambiguous: `SyslogHost` says how it is read. Nothing is learned from earlier datagrams,
+so one datagram always means the same.
 """
 
 from __future__ import annotations
@@ -12,14 +22,17 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from atmost.ingest.syslog.times import iso_time, traditional_time
-from atmost.ingest.syslog.values import SyslogNote
+from atmost.ingest.syslog.values import SyslogHost, SyslogNote
 
-_TAG: Final = re.compile(r"([^\s:\[\]]{1,64})(?:\[([^\]\s]{1,128})\])?:(?: |\Z)")
-"""A tag as it is written behind a host or a timestamp: `name:` or `name[process]:`."""
-_TAG_WITH_PROCESS: Final = re.compile(r"([^\s:\[\]]{1,64})\[([^\]\s]{1,128})\]: ")
+_WORD: Final = r"([\w%/(.+-][\w./%@#+()$~&!*-]{0,127})"
+"""A name as tags have it: with the paths, brackets and marks that are found there, and nothing that JSON or key=value has."""
+_TAG: Final = re.compile(
+    _WORD + r"(?:\[([^\]\s\x00-\x1f]{1,128})\](?:: ?| |\Z)|:(?: |\Z|(?=[^\s\d:/\\])))",
+)
+_TAG_WITH_PROCESS: Final = re.compile(_WORD + r"\[([^\]\s\x00-\x1f]{1,128})\]: ?")
 """Without a timestamp before it only this is a tag for certain: `error: no such file` may be the text."""
-_HOST: Final = re.compile(r"((?:::)?[A-Za-z0-9_][A-Za-z0-9_.:%-]{0,254}) ")
-"""A name, or an address: those of IPv6 may begin with two colons."""
+_HOST: Final = re.compile(r"([A-Za-z0-9_:][A-Za-z0-9_.:%-]{0,254})(?: |\Z)")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Legacy(NamedTuple):
@@ -33,13 +46,14 @@ class Legacy(NamedTuple):
     notes: tuple[SyslogNote, ...] = ()
 
 
-def read_legacy(text: str, now: float, zone: tzinfo) -> Legacy:
+def read_legacy(text: str, now: float, zone: tzinfo, host: SyslogHost) -> Legacy:
     """The parts of a message behind its priority.
 
     Args:
         text: all of it.
         now: when it arrived, Unix seconds.
         zone: of timestamps that name none.
+        host: how an ambiguous word behind the timestamp is read.
     """
     notes: tuple[SyslogNote, ...]
     if traditional := traditional_time(text, now, zone):
@@ -56,16 +70,18 @@ def read_legacy(text: str, now: float, zone: tzinfo) -> Legacy:
         return Legacy(text)
     rest = text[end + 1 :]
     known = Legacy(rest, t, notes=notes)
-    if _TAG.match(rest):
+    word = _HOST.match(rest)
+    address = word is not None and _is_address(word[1])
+    if not address and _TAG.match(rest):
         return _tagged(rest, _TAG, known)
-    host = _HOST.match(rest)
-    if host is None or (host[1].startswith("::") and not _is_address(host[1])):
+    if word is None or not (address or _NAME.fullmatch(word[1])):
         return known
-    behind = rest[host.end() :]
+    behind = rest[word.end() :]
     if _TAG.match(behind):
-        return _tagged(behind, _TAG, known._replace(host=host[1]))
-    # Without a tag behind it only an address is a host for certain: `config.yaml` may be the first word of the text.
-    return known._replace(host=host[1], message=behind) if _is_address(host[1]) else known
+        return _tagged(behind, _TAG, known._replace(host=word[1]))
+    # Without a tag behind it the word is the host or the first of the text, and only an address is a host for certain.
+    is_host = address or (host is SyslogHost.FIELD and rest[word.end() - 1 : word.end()] == " ")
+    return known._replace(host=word[1], message=behind) if is_host else known
 
 
 def _is_address(text: str) -> bool:

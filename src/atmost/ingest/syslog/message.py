@@ -18,8 +18,10 @@ from atmost.ingest.syslog.times import strict_time
 from atmost.ingest.syslog.values import (
     DEFAULT_PRIORITY,
     MAX_DATAGRAM,
+    MAX_MESSAGES,
     Refusal,
     SyslogForm,
+    SyslogHost,
     SyslogNote,
     SyslogReason,
     SyslogRecord,
@@ -33,18 +35,68 @@ _MODERN: Final = re.compile(r"1 (?=[0-9]{4}-[0-9]{2}-[0-9]{2}T)")
 _MODERN_TIMELESS: Final = re.compile(r"1 (?=- (?:[^ ]{1,255} ){4}(?:-(?: |\Z)|\[))")
 """The whole header, for `1 - ` alone may begin any text."""
 _HEADER: Final = re.compile(r"([^ ]{1,64}) ([^ ]{1,255}) ([^ ]{1,255}) ([^ ]{1,255}) ([^ ]{1,255}) (?=[-\[])")
+_LINES: Final = re.compile(rb"<(?:[0-9]{1,2}|1[0-8][0-9]|19[01])>[^\n]")
+"""How each line begins in a datagram of several messages."""
 _MARK: Final = "\ufeff"
 """The mark that a message is UTF-8 (RFC 5424, 6.4)."""
 
 
-def parse(datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC) -> SyslogRecord | Rejected:
+def parse_all(
+    datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC, host: SyslogHost = SyslogHost.FIELD
+) -> list[SyslogRecord | Rejected]:
+    """Every message in a datagram, or why there is none; never raises, whatever the bytes.
+
+    A datagram is one message (RFC 5426, 3.1), and its text may have several lines. Yet relays and clients that batch are
+    found, and two forms leave no doubt: every line begins with a priority of its own, or the counts of RFC 6587 cover the
+    datagram to its end. These are read as several messages.
+
+    Args:
+        datagram: as received.
+        peer, now, zone, host: as for `parse`.
+    """
+    messages = _split(datagram)
+    read = [parse(one, peer, now, zone=zone, host=host) for one in messages[:MAX_MESSAGES]]
+    if len(messages) > MAX_MESSAGES:
+        rest = messages[MAX_MESSAGES:]
+        read.append(rejected(SyslogReason.TOO_MANY_MESSAGES, rest[0], len(rest)))
+    return read
+
+
+def _split(datagram: bytes) -> list[bytes]:
+    if b"\n" in datagram and datagram[:1] == b"<":
+        lines = [line for line in datagram.rstrip(b"\0").split(b"\n") if line not in (b"", b"\r")]
+        if len(lines) > 1 and all(_LINES.match(line) for line in lines):
+            return lines
+    elif datagram[:1].isdigit():
+        return _split_counted(datagram) or [datagram]
+    return [datagram]
+
+
+def _split_counted(datagram: bytes) -> list[bytes]:
+    """The frames of RFC 6587, when several of them cover the datagram; else nothing."""
+    at = 0
+    frames: list[bytes] = []
+    end = len(datagram.rstrip(b"\0\r\n"))
+    while at < end:
+        found = _COUNTED.match(datagram, at)
+        if found is None or found.end() + int(found[1]) > len(datagram):
+            return []
+        at = found.end() + int(found[1])
+        frames.append(datagram[found.end() : at])
+    return frames if len(frames) > 1 else []
+
+
+def parse(
+    datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC, host: SyslogHost = SyslogHost.FIELD
+) -> SyslogRecord | Rejected:
     """The message in a datagram, or why there is none; never raises, whatever the bytes.
 
     Args:
         datagram: one message. NUL bytes at its end (Python's `SysLogHandler` writes one) and one line end are no part of it.
-        peer: whom it came from, which stands for a host that is not told.
+        peer: who sent it, which stands for a host that is not told.
         now: when it arrived, Unix seconds.
         zone: of timestamps that name none, as all of RFC 3164's.
+        host: what a word behind an RFC 3164 timestamp is that may be the host as well as the text.
     """
     if datagram[:1] == b"\0" and is_pickle(datagram):
         return rejected(SyslogReason.PICKLE_REFUSED, datagram)
@@ -57,12 +109,12 @@ def parse(datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC) -> Sysl
     if not body:
         return rejected(SyslogReason.EMPTY, datagram)
     try:
-        return _read(body, peer, now, zone)
+        return _read(body, peer, now, zone, host)
     except Refusal as refusal:
         return rejected(refusal.reason, datagram)
 
 
-def _read(body: bytes, peer: str, now: float, zone: tzinfo) -> SyslogRecord:
+def _read(body: bytes, peer: str, now: float, zone: tzinfo, host: SyslogHost) -> SyslogRecord:
     notes: list[SyslogNote] = []
     try:
         text = body.decode()
@@ -78,7 +130,7 @@ def _read(body: bytes, peer: str, now: float, zone: tzinfo) -> SyslogRecord:
     else:
         priority, at = DEFAULT_PRIORITY, 0
         notes.append(SyslogNote.NO_PRIORITY)
-    read = read_legacy(text[at:], now, zone)
+    read = read_legacy(text[at:], now, zone, host)
     if read.t is None:
         notes.append(SyslogNote.NO_TIME)
     notes += read.notes
@@ -105,6 +157,8 @@ def _modern(text: str, at: int, priority: int, notes: list[SyslogNote], peer: st
     if found is None:
         raise Refusal(SyslogReason.MALFORMED_HEADER)
     timestamp, host, application, process, message_id = found.groups()
+    if not found[0].replace(" ", "").isprintable():
+        raise Refusal(SyslogReason.MALFORMED_HEADER)
     t = now
     if timestamp == "-":
         notes.append(SyslogNote.NO_TIME)
@@ -113,7 +167,9 @@ def _modern(text: str, at: int, priority: int, notes: list[SyslogNote], peer: st
         if known is None:
             raise Refusal(SyslogReason.MALFORMED_TIMESTAMP)
         t = known
-    structured, end = read_structured(text, found.end())
+    structured, end, quoted = read_structured(text, found.end())
+    if not quoted:
+        notes.append(SyslogNote.UNQUOTED_DATA)
     if text[end : end + 1] not in ("", " "):
         raise Refusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
     if host == "-":

@@ -14,6 +14,7 @@ _TRADITIONAL: Final = re.compile(
     r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
 )
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_DAY: Final = 86_400.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +36,8 @@ def iso_time(text: str, zone: tzinfo) -> tuple[float, int, bool] | None:
 def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, bool] | None:
     """Unix seconds of the timestamp of RFC 3164 a text begins with, where it ends, and whether it names its year; or None.
 
-    Without a year it is the one that puts the moment nearest to `now`: on New Year's Eve that may be the last or the next.
+    A date without a year is the last such day up to a day ahead of `now`, for a clock that is ahead or in another zone: a
+    message was written before it arrived, so it is never taken for one of the weeks to come.
     """
     found = _TRADITIONAL.match(text)
     if found is None:
@@ -53,8 +55,9 @@ def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, b
             for other in range(year - reach, year + reach + 1)
             if (seconds := _seconds(other, fields, fraction, zone)) is not None
         ]
-        if possible:
-            return min(possible, key=lambda seconds: abs(seconds - now)), found.end(), False
+        past = [seconds for seconds in possible if seconds <= now + _DAY]
+        if past:
+            return max(past), found.end(), False
     return None
 
 

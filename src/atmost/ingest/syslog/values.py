@@ -11,6 +11,8 @@ MAX_DATAGRAM: Final = 65_536
 """Bytes; no UDP datagram is longer."""
 DEFAULT_PRIORITY: Final = 13
 """Of a message that tells none: facility user, severity notice (RFC 3164, 4.3.3)."""
+MAX_MESSAGES: Final = 1024
+"""Of one datagram."""
 MAX_SEQUENCE: Final = 2_147_483_647
 """The last number of `[meta sequenceId]`; 1 follows (RFC 5424, 7.3.1)."""
 
@@ -25,13 +27,24 @@ class SyslogReason(StrEnum):
     """Nothing but NUL bytes and line ends."""
     TOO_LONG = "too_long"
     MALFORMED_HEADER = "malformed_header"
-    """It begins as RFC 5424 does, and its fields are too few or too long."""
+    """It begins as RFC 5424 does, and its fields are too few, too long, or hold characters that cannot be printed."""
     MALFORMED_TIMESTAMP = "malformed_timestamp"
     """Of RFC 5424: no such day, more than six digits of a second, or no zone."""
     MALFORMED_STRUCTURED_DATA = "malformed_structured_data"
     TOO_MUCH_STRUCTURED_DATA = "too_much_structured_data"
+    TOO_MANY_MESSAGES = "too_many_messages"
+    """In one datagram."""
     PICKLE_REFUSED = "pickle_refused"
     """The datagram of a `logging.handlers.DatagramHandler`."""
+
+
+class SyslogHost(StrEnum):
+    """What an ambiguous word behind an RFC 3164 timestamp is, where neither it nor the next word is a tag."""
+
+    FIELD = "field"
+    """The host, which stands in that place (RFC 3164, 4.1.2)."""
+    PEER = "peer"
+    """The first word of the text; the peer's address stands for the host."""
 
 
 class SyslogForm(StrEnum):
@@ -52,11 +65,13 @@ class SyslogNote(StrEnum):
     NO_TIME = "no_time"
     """The moment of arrival stands for it."""
     NO_YEAR = "no_year"
-    """The year that puts the moment nearest to its arrival."""
+    """The last such day, tomorrow included."""
     NO_ZONE = "no_zone"
     """The zone given to `parse`."""
     NO_HOST = "no_host"
     """The peer's address stands for it."""
+    UNQUOTED_DATA = "unquoted_data"
+    """Values of structured data stand without their quotes, as VMware writes them."""
     NOT_UTF8 = "not_utf8"
     """Bytes that are not UTF-8 stand in the text as `\\xNN`."""
 

@@ -1,0 +1,148 @@
+"""Decides how something ended that a heartbeat stands for: `stopped`, because it was done or was told to stop, or `failed`.
+
+A block (`with`) sees its exception. The end of a process has to be found out, because by the time the last words are said the
+exception that ended it is gone:
+
+* an exception that nobody caught is in `sys.last_value`;
+* a process that `multiprocessing` or `billiard` started runs its finalizers while the exception is still being handled;
+* `sys.exit(status)` is told by the exception it raises: one that is caught dies inside of a running function, and one that ends
+  the process dies when no function runs any more. `sys.exit` is wrapped for that, when the first heartbeat begins.
+
+`raise SystemExit(1)` in the main program leaves no trace that Python code could find: there a `with` block is exact, and
+`atmost run` is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from typing import Any, Final, NoReturn
+
+from atmost.heartbeats.beat import MAX_REASON, HeartbeatEnding
+
+How = tuple[HeartbeatEnding, str]
+"""The ending, and the reason where it failed."""
+
+STOPPED: Final[How] = (HeartbeatEnding.STOPPED, "")
+_STOP_SIGNALS: Final = frozenset(
+    int(getattr(signal, name)) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)
+)
+_TOLD_TO_STOP: Final = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+_FIRST: Final = 1_000_000
+"""The priority of our finalizer in a pool's process: before those that close anything."""
+
+
+def ending_of(error: object) -> How:
+    """Returns how a block ended that left with this exception, or with none.
+
+    Args:
+        error: an exception, its class, or None.
+    """
+    kind = error if isinstance(error, type) else type(error)
+    if error is None or issubclass(kind, _TOLD_TO_STOP):
+        return STOPPED
+    if isinstance(error, SystemExit):
+        return ending_of_status(error.code)
+    return HeartbeatEnding.FAILED, _cut(kind.__name__)
+
+
+def ending_of_status(status: object) -> How:
+    """Returns how a process ended that exits with this, as `sys.exit` takes it.
+
+    Args:
+        status: None or 0 is success. 128 and more, or less than 0, is a signal: one that means "please stop" is no failure.
+            Another number is a failure, and so is a text, which is its own reason.
+    """
+    if status is None:
+        return STOPPED
+    if not isinstance(status, int):
+        try:
+            text = str(status).strip().splitlines()
+        except Exception:  # noqa: BLE001  its own affair
+            text = []
+        return HeartbeatEnding.FAILED, _cut(text[0] if text else "exit status 1")
+    number = int(status)
+    if number == 0 or -number in _STOP_SIGNALS or number - 128 in _STOP_SIGNALS:
+        return STOPPED
+    if number < 0:
+        return HeartbeatEnding.FAILED, name_of_signal(-number)
+    return HeartbeatEnding.FAILED, f"exit status {number}"
+
+
+def name_of_signal(number: int) -> str:
+    """Returns the name of a signal, as SIGSEGV."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def how_the_process_ends() -> How:
+    """Returns how this process ends, as far as that can be known when its last words are said."""
+    if _noted is not None and _noted[0] == os.getpid():
+        return _noted[1]
+    if hasattr(sys, "ps1"):  # at a prompt every mistake leaves its exception behind
+        return STOPPED
+    return ending_of(getattr(sys, "last_value", None))
+
+
+def watch_the_exit() -> None:
+    """Sees to it that the end of this process can be told; called when a heartbeat begins, and cheap when repeated."""
+    global _exit_before, _watched_in  # noqa: PLW0603  there is one `sys.exit` in a process
+    if sys.exit is not _exit:
+        _exit_before, sys.exit = sys.exit, _exit
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _watched_in != os.getpid():
+        _watched_in = os.getpid()
+        util.Finalize(None, _note_a_pool_process, exitpriority=_FIRST)
+
+
+_noted: tuple[int, How] | None = None
+"""The process that ends, and how."""
+_exit_before: Any = sys.exit
+_watched_in = 0
+
+
+class _Exit(SystemExit):
+    """What `sys.exit` raises in the main thread once a heartbeat has begun."""
+
+    def __del__(self) -> None:
+        # Nothing runs that could have caught it: it ends the process.
+        if sys is not None and sys._getframe().f_back is None:  # noqa: SLF001  the documented way to ask
+            _note(ending_of(self))
+
+
+_Exit.__name__ = _Exit.__qualname__ = "SystemExit"
+
+
+def _exit(status: object = None, /) -> NoReturn:
+    """Exit the interpreter by raising SystemExit(status)."""
+    if threading.current_thread() is not threading.main_thread():
+        _exit_before(status)  # ends its thread only
+    try:
+        _exit_before(status)
+    except SystemExit as error:
+        if type(error) is not SystemExit:  # somebody else's wrapper has a kind of its own
+            raise
+        raise _Exit(*error.args) from None
+    raise _Exit(status)
+
+
+def _note(how: How) -> None:
+    global _noted  # noqa: PLW0603  see above
+    if _noted is None or _noted[0] != os.getpid():  # a pool's process that was told the reason exits with a mere number
+        _noted = os.getpid(), how
+
+
+def _note_a_pool_process() -> None:
+    """Called in the main thread of such a process while the exception that ends it is being handled."""
+    error = sys.exc_info()[1]
+    if error is not None:
+        _note(ending_of(error))
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace").decode()[:MAX_REASON]
