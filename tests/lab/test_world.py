@@ -78,8 +78,8 @@ def test_a_virtual_sender_sends_what_a_sender_would():
     sender.flush()
     assert len(sent) > 2
     assert all(len(data) <= 200 for data in sent)
-    full = [(data[48:-16], read_header(data).count) for data in sent if read_header(data).count]
-    messages = [unpack_messages(body, count) for body, count in full]
+    headers = [(read_header(data), data[48:-16]) for data in sent]
+    messages = [unpack_messages(body, header[8]) for header, body in headers if header[8]]
     values = [message.payload for together in messages for message in together]
     assert values == list(range(60))
     with pytest.raises(PayloadTooLarge):
