@@ -23,7 +23,7 @@ import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
 from benchmarks.loss_hints_simulated import run
-from benchmarks.loss_hints_world import World
+from benchmarks.loss_hints_world import World, flat
 
 TITLES = {
     "world": "",
@@ -113,8 +113,8 @@ def real(loss: float, seconds: float, seed: int) -> dict[str, Any]:
             row = _read(cache, truth, chance, seconds)
             ended.set()
             writing.join()
-            row["hints"] = invalidator.counts["key"]
-        counts = cache.counts
+            row["hints"] = invalidator.stats().keys
+        counts = flat(cache.stats())
         cache.close()
         forwarding.join()
     return row | {
@@ -155,7 +155,7 @@ def _read(cache: atmost.HintedCache, truth: dict[str, list[float]], chance: Rand
             fresh_until[key] = now + bound
         if not reads % 50:
             time.sleep(0.001)
-    hits = cache.counts["hits"]
+    hits = cache.stats().hits
     return {
         "reads": reads,
         "violations": beyond,

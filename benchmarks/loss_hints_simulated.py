@@ -10,14 +10,16 @@ import heapq
 import itertools
 from random import Random
 from typing import Any
+from unittest import mock
 
 import msgspec
 
 from atmost.core.events import Arrival, Message, Session
-from atmost.hints import HintedCache, Kind
-from atmost.hints.numbering import Numbering
+from atmost.hints import HintedCache, HintKind
+from atmost.hints import cache as cache_module
+from atmost.hints.invalidator import Numbering
 from atmost.lab.world import Agenda
-from benchmarks.loss_hints_world import Report, World
+from benchmarks.loss_hints_world import Report, World, flat
 
 STEP = 0.01
 """Seconds of virtual time between two looks at everything."""
@@ -45,25 +47,34 @@ class Writer:
     def __init__(self, name: str, world: World, chance: Random) -> None:
         self.name, self.world, self.chance = name, world, chance
         self.down_until = 0.0
-        self.rate = 1 + chance.uniform(-3e-4, 3e-4)
+        self.rate = 1.0 if world.one_host else 1 + chance.uniform(-3e-4, 3e-4)
         """Seconds of its clock in one true second: worse than quartz."""
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
         """A new life."""
+        world = self.world
         self.born = now
         self.session = Session(b"\0\0" + self.chance.randbytes(16), 0)
-        self.numbering = Numbering(self.chance.randbytes(8), self.name, "host", self.world.interval, self.world.shards)
+        self.numbering = Numbering(
+            self.chance.randbytes(8),
+            self.name,
+            "host",
+            world.interval,
+            world.shards,
+            int(world.one_host),
+            now,
+        )
         self.next_mark = now
 
     def uptime(self, now: float) -> float:
         """Seconds of this life by its own clock."""
         return (now - self.born) * self.rate
 
-    def mark(self, now: float, *, closed: bool = False) -> tuple[Kind, Any]:
+    def mark(self, now: float, *, closed: bool = False) -> tuple[HintKind, Any]:
         """A mark, as it arrives."""
         self.next_mark = now + self.world.interval / self.rate
-        return Kind.MARK, _decode(_encode(self.numbering.mark(self.uptime(now), closed=closed)))
+        return HintKind.MARK, _decode(_encode(self.numbering.mark(self.uptime(now), closed=closed)))
 
 
 class Reader:
@@ -102,7 +113,7 @@ class Reader:
             self.know()
 
     def know(self) -> None:
-        """Lives that the cache knows no more are promised nothing from then on."""
+        """InvalidatorLives that the cache knows no more are promised nothing from then on."""
         known = self.cache._core.lives._lives  # noqa: SLF001  the oracle asks whom the promise is about
         for life in known:
             self.met[life] = float("inf")
@@ -164,7 +175,7 @@ class Run:
         if now >= writer.next_mark:
             self.send(writer, [writer.mark(now)])
 
-    def change(self, writer: Writer) -> tuple[Kind, Any]:
+    def change(self, writer: Writer) -> tuple[HintKind, Any]:
         """Writes, and says so."""
         kind, chance = self.chance.random(), self.chance
         life, uptime = writer.numbering.life, writer.uptime(self.now)
@@ -175,16 +186,16 @@ class Run:
             for number, name in enumerate(self.names):
                 if name.startswith(prefix):
                     self.origin.write(number, self.now, life)
-            return Kind.PREFIX, writer.numbering.hint(Kind.PREFIX, prefix, uptime)
+            return HintKind.PREFIX, writer.numbering.hint(HintKind.PREFIX, prefix, uptime)
         if kind < 2 * self.world.wide:
             for number, tag in enumerate(self.tags):
                 if tag == self.tags[key]:
                     self.origin.write(number, self.now, life)
-            return Kind.TAG, writer.numbering.hint(Kind.TAG, self.tags[key], uptime)
+            return HintKind.TAG, writer.numbering.hint(HintKind.TAG, self.tags[key], uptime)
         self.origin.write(key, self.now, life)
-        return Kind.KEY, writer.numbering.hint(Kind.KEY, self.names[key], uptime)
+        return HintKind.KEY, writer.numbering.hint(HintKind.KEY, self.names[key], uptime)
 
-    def send(self, writer: Writer, payloads: list[tuple[Kind, Any]]) -> None:
+    def send(self, writer: Writer, payloads: list[tuple[HintKind, Any]]) -> None:
         """Through the link, to every reader."""
         for number, reader in enumerate(self.readers):
             for kind, payload in payloads:
@@ -280,9 +291,11 @@ class Run:
 
     def end(self, reader: Reader) -> None:
         """Adds up what a cache counted."""
-        self.report.counts.update({name: int(count) for name, count in reader.cache.counts.items()})
+        self.report.counts.update({name: int(count) for name, count in flat(reader.cache.stats()).items()})
 
 
 def run(world: World, seconds: float, seed: int) -> Report:
     """One run."""
-    return Run(world, seed).go(seconds)
+    one = Run(world, seed)
+    with mock.patch.object(cache_module, "boot_clock", lambda: (1, one.now)):  # noqa: PT008  the time goes on
+        return one.go(seconds)

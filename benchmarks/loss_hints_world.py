@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+from atmost.hints import CacheStats
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class World:
     soft: float = 5.0
     shards: int = 64
     forget_after: float = 20.0
+    one_host: bool = False
+    """Whether all run on one host, so that its clock dates every mark."""
+
+
+def flat(stats: CacheStats) -> dict[str, float]:
+    """A cache's counts under one name each: `misses_gap`, `refused_hint`, `hints_key` and so on."""
+    counts = asdict(stats)
+    for name, head in (("misses_by_reason", "misses"), ("refused_by_reason", "refused"), ("hints_by_kind", "hints")):
+        counts |= {f"{head}_{reason}": count for reason, count in counts.pop(name).items()}
+    return counts
 
 
 @dataclass

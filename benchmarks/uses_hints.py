@@ -45,7 +45,7 @@ def main() -> None:
         ]
         medians, least = measure(_calls(caches), options.repetitions, options.calls)
         sending = _once(invalidator.invalidate, ["key:1"] * 20_000, 0.0)
-        assert caches[0].counts["misses"] == KEYS
+        assert caches[0].stats().misses == KEYS
         caches[0].close()
     if options.json:
         print(json.dumps({"ns": medians, "ns_least": least, "ns_invalidate": sending}))

@@ -24,6 +24,6 @@ with atmost.Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, faults
             time.sleep(0.03)
         time.sleep(cache.staleness_bound)
         wrong = [item for item in prices if cache.get_or_load(item, lambda item=item: prices[item]) != prices[item]]
-        print(f"stale after {cache.staleness_bound:g} s: {len(wrong)}; {cache.counts}")
+        print(f"stale after {cache.staleness_bound:g} s: {len(wrong)}; {cache.stats()}")
     ended.set()
     cache.close()

@@ -74,6 +74,9 @@ if TYPE_CHECKING:
         HintError as HintError,
     )
     from atmost.errors import (
+        HintLoadCycle as HintLoadCycle,
+    )
+    from atmost.errors import (
         InvalidKey as InvalidKey,
     )
     from atmost.errors import (
@@ -100,7 +103,7 @@ if TYPE_CHECKING:
     from atmost.heartbeats.heartbeat import Heartbeat as Heartbeat
     from atmost.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
     from atmost.hints.cache import HintedCache as HintedCache
-    from atmost.hints.hinted import hinted as hinted
+    from atmost.hints.decorator import hinted as hinted
     from atmost.hints.invalidator import Invalidator as Invalidator
     from atmost.lifecycle import close_all as close_all
     from atmost.logs.handler import LogHandler as LogHandler
@@ -138,6 +141,7 @@ _HOMES = {
         "BindError",
         "ConfigError",
         "HintError",
+        "HintLoadCycle",
         "InvalidKey",
         "LossNotTolerated",
         "MetricError",
@@ -153,7 +157,7 @@ _HOMES = {
     "atmost.logs.handler": ("LogHandler",),
     "atmost.logs.reader": ("LogReader",),
     "atmost.hints.cache": ("HintedCache",),
-    "atmost.hints.hinted": ("hinted",),
+    "atmost.hints.decorator": ("hinted",),
     "atmost.hints.invalidator": ("Invalidator",),
     "atmost.metrics.metrics": ("Metrics",),
     "atmost.metrics.reader": ("MetricsReader",),
@@ -173,6 +177,7 @@ __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, no
     "Heartbeat",
     "HeartbeatMonitor",
     "HintError",
+    "HintLoadCycle",
     "HintedCache",
     "InvalidKey",
     "Invalidator",

@@ -170,6 +170,22 @@ class HintError(AtMostError, ValueError):
         self.problem = problem
 
 
+class HintLoadCycle(AtMostError, RuntimeError):
+    """Loads of a cache that ask for each other's keys: waiting would never end."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        """Args: keys: the load of each asks for the next key; the last key is the first one again."""
+        super().__init__(
+            f"the loads of these keys wait for each other: {' → '.join(map(repr, keys))}; "
+            "load one of them without the cache, or in one load together"
+        )
+        self.keys = keys
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        """Copies and pickles by its keys."""
+        return type(self), (self.keys,)
+
+
 class MissingExtra(AtMostError, ImportError):
     """An optional dependency that is not installed."""
 

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from atmost.hints.changes import Changes
 from atmost.hints.core import CacheCore
-from atmost.hints.life import Gap, Life
-from atmost.hints.lives import Lives
-from atmost.hints.suspicion import Reason
+from atmost.hints.knowledge import Changes, HintGap, InvalidatorLife, InvalidatorLives, MissReason
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
@@ -20,7 +17,7 @@ def no_fill_token(patch):
     keep = CacheCore.keep
 
     def mutant(self, fill, *rest):
-        fill.refused, fill.born = None, self.changes.epoch
+        fill._refused, fill.born = None, self.changes.epoch
         keep(self, fill, *rest)
 
     patch.setattr(CacheCore, "keep", mutant)
@@ -39,15 +36,15 @@ def fill_checks_the_key_only(patch):
 
 def no_numbers_in_marks(patch):
     """A mark only says that somebody lives: the last hint of a shard can be lost without a trace."""
-    mark = Lives.mark
+    mark = InvalidatorLives.mark
 
-    def mutant(self, told, session, now):
+    def mutant(self, told, session, now, transit):
         life = self._lives.get(told.life)
         if life is not None:
             told.keys, told.tags, told.prefixes = [0] * life.shards, [0] * life.shards, 0
-        mark(self, told, session, now)
+        mark(self, told, session, now, transit)
 
-    patch.setattr(Lives, "mark", mutant)
+    patch.setattr(InvalidatorLives, "mark", mutant)
 
 
 def no_gaps(patch):
@@ -56,19 +53,23 @@ def no_gaps(patch):
     def mutant(self, sequence, number, now, grace, epoch):
         self.numbers[sequence] = max(self.numbers[sequence], number)
 
-    patch.setattr(Life, "reach", mutant)
+    patch.setattr(InvalidatorLife, "reach", mutant)
 
 
 def tolerated_misses(patch):
     """As with a tolerance for a few: a gap of up to three hints is overlooked."""
-    give_up = Life.give_up
-    patch.setattr(Life, "give_up", lambda self, now: [gap for gap in give_up(self, now) if gap.last - gap.first >= 3])
+    give_up = InvalidatorLife.give_up
+    patch.setattr(
+        InvalidatorLife, "give_up", lambda self, now: [gap for gap in give_up(self, now) if gap.last - gap.first >= 3]
+    )
 
 
 def only_key_gaps(patch):
     """Lost tag hints and prefix hints are overlooked."""
-    give_up = Life.give_up
-    patch.setattr(Life, "give_up", lambda self, now: [gap for gap in give_up(self, now) if gap.sequence < self.shards])
+    give_up = InvalidatorLife.give_up
+    patch.setattr(
+        InvalidatorLife, "give_up", lambda self, now: [gap for gap in give_up(self, now) if gap.sequence < self.shards]
+    )
 
 
 def prefix_gap_is_of_one_shard(patch):
@@ -78,19 +79,19 @@ def prefix_gap_is_of_one_shard(patch):
 
 def no_blindness(patch):
     """Silence is taken for peace."""
-    tick = Lives.tick
+    tick = InvalidatorLives.tick
 
     def mutant(self, now):
         for life in self._lives.values():
             life.as_of = max(life.as_of, now) if not life.gaps else life.as_of
         tick(self, now)
 
-    patch.setattr(Lives, "tick", mutant)
+    patch.setattr(InvalidatorLives, "tick", mutant)
 
 
 def whole_grace_after_silence(patch):
     """A gap found after a silence waits for a grace of its own."""
-    reach = Life.reach
+    reach = InvalidatorLife.reach
 
     def mutant(self, sequence, number, now, grace, epoch):
         gap = reach(self, sequence, number, now, grace, epoch)
@@ -98,34 +99,40 @@ def whole_grace_after_silence(patch):
             gap.due = now + grace
         return gap
 
-    patch.setattr(Life, "reach", mutant)
+    patch.setattr(InvalidatorLife, "reach", mutant)
 
 
 def marks_dated_by_arrival(patch):
     """A mark that waited in a queue passes for news."""
-    heard = Life.heard
+    heard = InvalidatorLife.heard
 
     def mutant(self, mark, session, now):
         heard(self, mark, session, now)
         self.as_of = now
 
-    patch.setattr(Life, "heard", mutant)
+    patch.setattr(InvalidatorLife, "heard", mutant)
 
 
 def no_session_rule(patch):
     """A new life is taken up as if nothing had been missed of it."""
-    suspect = Lives._suspect
+    suspect = Changes._suspect
 
-    def mutant(self, life, sequence, epoch, reason, now):
-        if reason is not Reason.NEW_SESSION:
-            suspect(self, life, sequence, epoch, reason, now)
+    def mutant(self, those, epoch, reason, since):
+        if reason is not MissReason.NEW_SESSION:
+            suspect(self, those, epoch, reason, since)
 
-    patch.setattr(Lives, "_suspect", mutant)
+    patch.setattr(Changes, "_suspect", mutant)
+
+
+def first_mark_passes_for_news(patch):
+    """The first mark of a life is dated by its arrival: only the shards are suspect that it shows hints of."""
+    meet = InvalidatorLives._meet
+    patch.setattr(InvalidatorLives, "_meet", lambda self, mark, session, now, _: meet(self, mark, session, now, 0.0))
 
 
 def restart_forgives(patch):
     """A life that a restart has replaced is dropped with whatever it said last."""
-    patch.setattr(Lives, "_end", lambda self, key, reason, now: self._lives.pop(key))
+    patch.setattr(InvalidatorLives, "_end", lambda self, key, reason, now: self._lives.pop(key))
 
 
 def judged_once(patch):
@@ -133,7 +140,7 @@ def judged_once(patch):
 
     def mutant(self, those, epoch, reason, now):
         for suspicion in those:
-            suspicion.add(epoch, reason, now, self._soft)
+            suspicion.suspect(epoch, reason, now, self._soft)
 
     patch.setattr(Changes, "_suspect", mutant)
 
@@ -151,39 +158,39 @@ def age_from_the_end_of_the_load(patch):
 
 def doubt_by_the_gaps_end(patch):
     """What was loaded before a gap was noticed is as good as what was loaded after it."""
-    init = Gap.__init__
+    init = HintGap.__init__
 
     def mutant(self, sequence, first, last, due, epoch):
         init(self, sequence, first, last, due, epoch - 3)
 
-    patch.setattr(Gap, "__init__", mutant)
+    patch.setattr(HintGap, "__init__", mutant)
 
 
 def late_hint_of_a_gap_is_dropped(patch):
     """A hint that comes within the grace closes its gap, and is not applied."""
-    take = Life.take
+    take = InvalidatorLife.take_number
 
     def mutant(self, sequence, number):
         late = number <= self.numbers[sequence]
         return take(self, sequence, number) and not late
 
-    patch.setattr(Life, "take", mutant)
+    patch.setattr(InvalidatorLife, "take_number", mutant)
 
 
 def trusted_for_ever(patch):
     """In doubt everything is served."""
-    see = Lives._see
+    see = InvalidatorLives._book_blindness
 
     def mutant(self, blind, now):
-        self.trusted = inf
+        self.trusted_age = inf
         see(self, blind, now)
 
-    patch.setattr(Lives, "_see", mutant)
+    patch.setattr(InvalidatorLives, "_book_blindness", mutant)
 
 
 def softness_from_the_finding(patch):
     """What is found out late may be served for a whole softness from then on."""
-    give_up = Life.give_up
+    give_up = InvalidatorLife.give_up
 
     def mutant(self, now):
         gaps = give_up(self, now)
@@ -191,7 +198,7 @@ def softness_from_the_finding(patch):
             gap.due = now
         return gaps
 
-    patch.setattr(Life, "give_up", mutant)
+    patch.setattr(InvalidatorLife, "give_up", mutant)
 
 
 SOFT_MUTANTS: list[Mutate] = [softness_from_the_finding]
@@ -208,6 +215,7 @@ MUTANTS: list[Mutate] = [
     whole_grace_after_silence,
     marks_dated_by_arrival,
     no_session_rule,
+    first_mark_passes_for_news,
     restart_forgives,
     judged_once,
     age_from_the_end_of_the_load,

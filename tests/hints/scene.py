@@ -2,13 +2,15 @@
 
 import itertools
 from typing import Any
+from unittest import mock
 
 import msgspec
 
 from atmost.core.events import Arrival, Message, Session
-from atmost.hints import HintedCache, Kind
-from atmost.hints.numbering import Numbering
+from atmost.hints import HintedCache, HintKind
+from atmost.hints.invalidator import Numbering
 from atmost.hints.wire import shard_of
+from benchmarks.loss_hints_world import flat
 
 _ids = itertools.count(1)
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
@@ -29,13 +31,14 @@ class Scene:
         self.now = now
 
     def told(self, *events: Any) -> None:
-        """Feeds messages."""
-        for event in events:
-            self.cache.feed(event, self.now)
+        """Feeds messages; this host's boot is number 7, and its clock that of the scene."""
+        with mock.patch("atmost.hints.cache.boot_clock", return_value=(7, self.now)):
+            for event in events:
+                self.cache.feed(event, self.now)
 
     def count(self, name: str) -> float:
         """One of the cache's counts."""
-        return self.cache.counts.get(name, 0)
+        return flat(self.cache.stats()).get(name, 0)
 
     def served(self, *keys: str) -> list[bool]:
         """Which of these keys are hits."""
@@ -43,33 +46,35 @@ class Scene:
 
 
 class Voice:
-    """An invalidator's life."""
+    """An invalidator's life; one of boot 7 is on the cache's own host."""
 
-    def __init__(self, scene: Scene, name: str = "writer", *, interval: float = 1.0, shards: int = 64) -> None:
+    def __init__(
+        self, scene: Scene, name: str = "writer", *, interval: float = 1.0, shards: int = 64, boot: int = 0
+    ) -> None:
         self.scene = scene
         self.born = scene.now
         self.session = Session(b"\0\0" + next(_ids).to_bytes(16), 0)
-        self.numbers = Numbering(next(_ids).to_bytes(8), name, "host", interval, shards)
+        self.numbers = Numbering(next(_ids).to_bytes(8), name, "host", interval, shards, boot, self.born)
 
-    def message(self, kind: Kind, payload: Any) -> Message:
+    def message(self, kind: HintKind, payload: Any) -> Message:
         """As a receiver yields it."""
         return Message(f"hints.{kind}", _decode(_encode(payload)), Arrival(self.session, 0, 0, 0))
 
     def key(self, key: str, digest: int | None = None) -> Message:
         """A hint for a key."""
-        return self.message(Kind.KEY, self.numbers.hint(Kind.KEY, key, self.uptime, digest))
+        return self.message(HintKind.KEY, self.numbers.hint(HintKind.KEY, key, self.uptime, digest))
 
     def prefix(self, prefix: str) -> Message:
         """A hint for a prefix."""
-        return self.message(Kind.PREFIX, self.numbers.hint(Kind.PREFIX, prefix, self.uptime))
+        return self.message(HintKind.PREFIX, self.numbers.hint(HintKind.PREFIX, prefix, self.uptime))
 
     def tag(self, tag: str) -> Message:
         """A hint for a tag."""
-        return self.message(Kind.TAG, self.numbers.hint(Kind.TAG, tag, self.uptime))
+        return self.message(HintKind.TAG, self.numbers.hint(HintKind.TAG, tag, self.uptime))
 
     def mark(self, *, closed: bool = False) -> Message:
         """A mark."""
-        return self.message(Kind.MARK, self.numbers.mark(self.uptime, closed=closed))
+        return self.message(HintKind.MARK, self.numbers.mark(self.uptime, closed=closed))
 
     @property
     def uptime(self) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from atmost import HintError
 from atmost.hints import core as core_module
-from atmost.hints.suspicion import Reason
+from atmost.hints.knowledge import MissReason
 from tests.hints.scene import Scene, Voice, keys_of
 
 
@@ -16,17 +16,18 @@ def test_a_load_that_took_longer_than_its_value_lives_is_not_cached():
     with scene.cache.filling("a") as fill:
         scene.now += 11
         assert fill.set(5) == 5
-    assert fill.refused is Reason.EXPIRED
+    assert fill.refused is MissReason.EXPIRED
     assert scene.count("refused_expired") == 1
 
 
 @pytest.mark.parametrize(
     ("concern", "reason"),
     [
-        (lambda voice: [voice.key("a")], Reason.HINT),
-        (lambda voice: [voice.prefix("")], Reason.HINT),
-        (lambda voice: [voice.tag("t")], Reason.HINT),
-        (lambda voice: [Voice(voice.scene).mark()], None),
+        (lambda voice: [voice.key("a")], MissReason.HINT),
+        (lambda voice: [voice.prefix("")], MissReason.HINT),
+        (lambda voice: [voice.tag("t")], MissReason.HINT),
+        (lambda voice: [Voice(voice.scene, boot=7).mark()], None),
+        (lambda voice: [Voice(voice.scene).mark()], MissReason.NEW_SESSION),
         (lambda voice: [voice.key("b")], None),
         (lambda voice: [voice.prefix("b"), voice.tag("other")], None),
     ],
@@ -56,13 +57,13 @@ def test_a_fill_is_refused_for_a_gap_and_a_new_session():
             scene.now += 1
             before.set(1)
             after.set(2)
-    assert (before.refused, after.refused) == (Reason.GAP, None)
+    assert (before.refused, after.refused) == (MissReason.GAP, None)
     with scene.cache.filling(key) as fill:
         stranger = Voice(scene)
         stranger.key(lost)
         scene.told(stranger.mark())
         fill.set(3)
-    assert fill.refused is Reason.NEW_SESSION
+    assert fill.refused is MissReason.NEW_SESSION
 
 
 def test_a_fill_must_be_entered():
@@ -82,7 +83,7 @@ def test_fills_at_once_are_bounded(monkeypatch):
     scene = Scene()
     with scene.cache.filling("a"), scene.cache.filling("a"), scene.cache.filling("b") as third:
         assert third.set(1) == 1
-    assert third.refused is Reason.FILL_LIMIT
+    assert third.refused is MissReason.FILL_LIMIT
     scene.fill("b")
     assert scene.served("b") == [True]
 
@@ -104,7 +105,7 @@ def test_a_value_that_is_just_the_new_one_is_kept():
     with scene.cache.filling("a") as fill:
         scene.told(voice.key("a"), voice.key("a", 5))
         fill.set(1, digest=5)
-    assert fill.refused is Reason.HINT
+    assert fill.refused is MissReason.HINT
 
 
 def test_tags_are_made_outside_the_lock():

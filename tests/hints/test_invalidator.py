@@ -7,11 +7,24 @@ import pickle
 import threading
 import weakref
 
+import msgspec
 import pytest
 
 import atmost
-from atmost import HintedCache, HintError, Invalidator, OptionError, PayloadTooLarge, Receiver, Sender, SubjectError
-from atmost.hints.wire import Kind, shard_of
+from atmost import (
+    AddressError,
+    HintedCache,
+    HintError,
+    Invalidator,
+    OptionError,
+    PayloadTooLarge,
+    Receiver,
+    Sender,
+    SubjectError,
+)
+from atmost.core.events import Arrival, Message, Session
+from atmost.hints import HintKind, InvalidatorStats
+from atmost.hints.wire import shard_of
 from tests.real import run, until
 
 
@@ -71,7 +84,7 @@ def test_hints_are_numbered_by_shard(made):
     ]
     assert wire.sent[0][0] == "hints.mark"
     assert set(wire.marks()[0].keys) == {0}
-    assert invalidator.counts == {"key": 2, "tag": 1, "prefix": 1, "marks": 1}
+    assert invalidator.stats() == InvalidatorStats(keys=2, prefixes=1, tags=1, marks=1, dropped=0, errors=0)
 
 
 def test_marks_tell_every_number(made):
@@ -94,7 +107,7 @@ def test_what_the_sender_drops_has_spent_its_number(made):
     """So readers find out; the caller is told."""
     invalidator, wire = made(taking=False)
     assert not invalidator.invalidate("a")
-    assert invalidator.counts["dropped"] == 1
+    assert invalidator.stats().dropped == 1
     assert invalidator._numbering.mark(1.0).keys[shard_of("a", 64)] == 1
     assert len(wire.hints()) == 1
 
@@ -130,7 +143,10 @@ def test_a_sender_that_marks_do_not_fit_is_refused(made):
         ({"interval": 61}, OptionError),
         ({"interval": True}, OptionError),
         ({"shards": 0}, OptionError),
-        ({"sender": "udp://127.0.0.1:7140"}, OptionError),
+        ({"sender": [5]}, OptionError),
+        ({"sender": []}, OptionError),
+        ({"sender": "udp://127.0.0.1:9-5"}, OptionError),
+        ({"sender": "udp://"}, AddressError),
         ({"subject": "a b"}, SubjectError),
     ],
     ids=str,
@@ -187,7 +203,7 @@ def test_marks_that_fail_are_counted(made):
     """What a sender raises does not end the thread."""
     invalidator, wire = made(interval=0.05)
     wire.limit = 0
-    until(lambda: invalidator.counts.get("errors", 0) >= 2)
+    until(lambda: invalidator.stats().errors >= 2)
     wire.limit = 1 << 20
     until(lambda: len(wire.marks()) > 1)
 
@@ -231,6 +247,21 @@ def test_a_forked_childs_hints_are_of_another_life(made):
     assert wire.hints()[-1][1][2] == 2
 
 
+def test_a_forked_childs_cache_does_not_take_its_parents_hints_for_its_own(made):
+    """Before its first hint the child's invalidator is already another one."""
+    invalidator, wire = made()
+    cache = HintedCache(300, own=invalidator)
+    child = os.fork()
+    if not child:
+        session = Session(bytes(18), 0)
+        for subject, payload in [*wire.sent, ("hints.key", invalidator._numbering.hint(HintKind.KEY, "a", 0.0))]:
+            cache.feed(
+                Message(subject, msgspec.to_builtins(payload, builtin_types=(bytes,)), Arrival(session, 0, 0, 0))
+            )
+        os._exit(0 if cache.stats().own == 1 and cache.invalidators == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_it_cannot_be_copied(made):
     """A copy would give the same numbers."""
     invalidator, _ = made()
@@ -244,9 +275,9 @@ def test_a_process_that_ends_says_goodbye():
     with Receiver("udp://127.0.0.1:0") as receiver, HintedCache(300, receiver=receiver) as cache:
         code = "import sys, atmost; s = atmost.Sender(sys.argv[1]); i = atmost.Invalidator(s); i.invalidate('a')"
         run(code, receiver.url)
-        until(lambda: cache.counts.get("marks", 0) >= 2)
+        until(lambda: cache.stats().marks >= 2)
         until(lambda: cache.invalidators == 0)
-        assert cache.counts["hints_key"] == 1
+        assert cache.stats().hints_by_kind == {HintKind.KEY: 1}
 
 
 def test_through_a_sender_and_a_receiver():
@@ -260,7 +291,7 @@ def test_through_a_sender_and_a_receiver():
             invalidator.invalidate("a")
             invalidator.invalidate_prefix("b:")
             invalidator.invalidate_tag("t")
-            until(lambda: cache.counts.get("hints_tag", 0) == 1)
+            until(lambda: sum(cache.stats().hints_by_kind.values()) == 3)
             assert [cache.get(key) for key in ("a", "b:1", "c", "d")] == [None, None, None, 1]
             assert cache.staleness_bound == 5.0
         until(lambda: cache.invalidators == 0)
@@ -283,5 +314,5 @@ def test_a_cache_makes_a_receiver_of_an_address():
 
 def test_kinds_are_those_of_the_subjects():
     """As the page says."""
-    assert [kind.value for kind in Kind] == ["key", "prefix", "tag", "mark"]
+    assert [kind.value for kind in HintKind] == ["key", "prefix", "tag", "mark"]
     assert atmost.HintedCache is HintedCache

@@ -3,22 +3,22 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.hints.life import MAX_GAPS, Life
-from atmost.hints.wire import Kind, Mark
+from atmost.hints.knowledge import MAX_GAPS, InvalidatorLife
+from atmost.hints.wire import HintKind, HintMark
 
 GRACE = 1.0
 
 
-def life_at(number: int) -> Life:
+def life_at(number: int) -> InvalidatorLife:
     """A life whose only shard's keys have reached a number."""
-    return Life(Mark(bytes(8), "n", "h", 1.0, 0.0, False, [number], [0], 0, []), bytes(18), 0.0)
+    return InvalidatorLife(HintMark(bytes(8), "n", "h", 1.0, 0.0, False, [number], [0], 0, []), bytes(18), 0.0, 0.0)
 
 
-def told(life: Life, number: int, now: float) -> bool:
+def told(life: InvalidatorLife, number: int, now: float) -> bool:
     """A hint comes."""
     if number > life.numbers[0] + 1:
         life.reach(0, number - 1, now, GRACE, 1)
-    return life.take(0, number)
+    return life.take_number(0, number)
 
 
 steps = st.lists(st.tuples(st.sampled_from(["hint", "mark"]), st.integers(1, 40), st.floats(0, 0.4)), max_size=60)
@@ -69,5 +69,5 @@ def test_gaps_are_bounded():
 def test_sequences_are_apart():
     """Keys, tags and prefixes have numbers of their own."""
     life = life_at(0)
-    assert [life.sequence(kind, 0) for kind in (Kind.KEY, Kind.TAG, Kind.PREFIX)] == [0, 1, 2]
-    assert life.sequence(Kind.KEY, 1) is life.sequence(Kind.TAG, 1) is None
+    assert [life.sequence(kind, 0) for kind in (HintKind.KEY, HintKind.TAG, HintKind.PREFIX)] == [0, 1, 2]
+    assert life.sequence(HintKind.KEY, 1) is life.sequence(HintKind.TAG, 1) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atmost.hints.lives import MAX_LIVES
+from atmost.hints.knowledge import MAX_LIVES
 from tests.hints.scene import Scene, Voice, keys_of, marks
 
 A, B, C = keys_of(7, 3)
@@ -45,15 +45,47 @@ def test_the_first_number_is_a_baseline():
 
 
 def test_a_new_session_makes_stale_what_it_may_have_hinted_at():
-    """Entries from before its first mark, of the shards it has given hints of; others stay."""
+    """On one host entries from before its first mark, of the shards it has given hints of; others stay."""
     scene = Scene()
     scene.fill(A)
     scene.fill(ELSEWHERE)
-    voice = Voice(scene)
+    voice = Voice(scene, boot=7)
     voice.key(B)
     scene.told(voice.mark())
     assert scene.served(A, ELSEWHERE) == [False, True]
     assert scene.count("misses_new_session") == 1
+
+
+@pytest.mark.parametrize("boot", [0, 8])
+def test_at_first_acquaintance_whatever_is_older_than_the_bound_is_suspect(boot):
+    """Nobody can say how old the mark of another host is: it may have given hints since, in any shard."""
+    scene = Scene()
+    scene.fill(A, age=5.1)
+    scene.fill(B, age=4.9)
+    scene.told(Voice(scene, boot=boot).mark())
+    assert scene.served(A, B) == [False, True]
+    scene.now += 0.2
+    assert scene.served(A, B) == [False, False]
+    scene.fill(A, age=0.0)
+    assert scene.served(A) == [True]
+
+
+@pytest.mark.parametrize("boot", [0, 7])
+@pytest.mark.parametrize("age", [0.0, 3.0, 60.0])
+def test_a_first_mark_that_waited_does_not_hide_what_was_lost_since(boot, age):
+    """It was under way for ten seconds, and the hint that followed it is lost: no read is staler than the bound."""
+    scene = Scene()
+    voice = Voice(scene, boot=boot)
+    waited = voice.mark()
+    scene.now += 9.0
+    scene.fill(A, age=age)
+    changed = scene.now
+    voice.key(A)  # lost
+    scene.now += 1.0
+    scene.told(waited)
+    while scene.served(A) == [True]:
+        assert scene.now - changed <= scene.cache.staleness_bound == 5.0
+        scene.now += 0.1
 
 
 def test_a_new_session_is_not_soft():

@@ -6,7 +6,6 @@ import threading
 import pytest
 
 from atmost import HintedCache, OptionError
-from atmost.hints.loading import load_once_async
 from tests.hints.scene import Scene, Voice, keys_of, marks
 from tests.real import until
 
@@ -29,18 +28,6 @@ class Load:
         return value
 
 
-def joins(cache):
-    """What callers are told who find a load that goes on: whether they may wait for it; grows."""
-    told, may_join = [], cache.may_join
-
-    def telling(flight):
-        told.append(may_join(flight))
-        return told[-1]
-
-    cache.may_join = telling
-    return told
-
-
 def asking(cache, load, results, **how):
     """Asks in a thread; what comes of it is in `results`."""
 
@@ -58,9 +45,8 @@ def asking(cache, load, results, **how):
 def test_many_ask_and_one_loads():
     """All get what it loads."""
     cache, load, results = HintedCache(300), Load("value"), []
-    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(8)]
-    until(lambda: sum(joined) == 7)
+    until(lambda: cache.stats().joined == 7)
     load.go.set()
     for thread in threads:
         thread.join()
@@ -72,9 +58,8 @@ def test_many_ask_and_one_loads():
 def test_what_a_load_raises_all_raise():
     """And the next who asks tries anew."""
     cache, load, results = HintedCache(300), Load(ValueError("no"), "value"), []
-    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(3)]
-    until(lambda: sum(joined) == 2)
+    until(lambda: cache.stats().joined == 2)
     load.go.set()
     for thread in threads:
         thread.join()
@@ -86,9 +71,8 @@ def test_what_a_load_raises_all_raise():
 def test_an_interruption_is_its_own_only():
     """Ctrl-C in the thread that loads is no answer for the others: one of them loads."""
     cache, load, results = HintedCache(300), Load(KeyboardInterrupt(), "value"), []
-    joined = joins(cache)
     threads = [asking(cache, load, results) for _ in range(3)]
-    until(lambda: sum(joined) == 2)
+    until(lambda: cache.stats().joined == 2)
     load.go.set()
     for thread in threads:
         thread.join()
@@ -99,10 +83,10 @@ def test_an_interruption_is_its_own_only():
 def test_what_another_load_brought_meanwhile_is_not_loaded_again(monkeypatch):
     """It landed between this caller's look and its own load; for threads and for tasks."""
     cache = HintedCache(300)
-    look = cache.look
+    read = cache._read
 
     def late(key):
-        found = look(key)
+        found = read(key)
         with cache.filling(key) as fill:
             fill.set("theirs")
         return found
@@ -110,12 +94,11 @@ def test_what_another_load_brought_meanwhile_is_not_loaded_again(monkeypatch):
     async def never():
         raise AssertionError
 
-    monkeypatch.setattr(cache, "look", late)
+    monkeypatch.setattr(cache, "_read", late)
     assert cache.get_or_load("a", Load) == "theirs"
-    assert asyncio.run(load_once_async(cache, "b", never, None, ())) == ("theirs", True)
-    assert cache.counts["misses"] == 2
-    assert cache.counts["hits"] == 0
-    assert cache.flights == {}
+    assert asyncio.run(cache.get_or_load_async("b", never)) == "theirs"
+    assert cache.stats().misses == 2
+    assert cache.stats().hits == 0
 
 
 @pytest.mark.parametrize("what", ["key", "prefix", "tag"])
@@ -125,11 +108,10 @@ def test_who_asks_after_a_hint_gets_a_load_after_it(what):
     voice = Voice(scene)
     scene.told(voice.mark())
     old, new, results = Load("old"), Load("new"), []
-    joined = joins(scene.cache)
     first = asking(scene.cache, old, results, tags=("t",))
     old.started.wait(30)
     second = asking(scene.cache, old, results, tags=("t",))
-    until(lambda: joined == [True])
+    until(lambda: scene.cache.stats().joined == 1)
     scene.told({"key": voice.key, "prefix": voice.prefix, "tag": voice.tag}[what]("t" if what == "tag" else "a"))
     third = asking(scene.cache, new, results, tags=("t",))
     new.started.wait(30)
@@ -188,7 +170,6 @@ def test_a_ttl_out_of_range_raises_at_the_call():
     cache = HintedCache(300)
     with pytest.raises(OptionError):
         cache.get_or_load("a", lambda: 1, ttl=-1)
-    assert cache.flights == {}
     assert cache.get_or_load("a", lambda: 2) == 2
 
 
@@ -233,7 +214,7 @@ def test_soft_loads_are_spread_over_the_jitter():
 def test_a_load_that_a_lost_hint_caused_waits_a_little(monkeypatch):
     """A random part of the jitter; other misses do not wait."""
     waits = []
-    monkeypatch.setattr("atmost.hints.loading.time.sleep", waits.append)
+    monkeypatch.setattr("atmost.hints.cache.time.sleep", waits.append)
     scene = Scene(jitter=0.5)
     voice = Voice(scene)
     scene.told(voice.mark())
@@ -258,16 +239,15 @@ def test_tasks_of_a_loop_share_a_load():
         return "value"
 
     async def main():
-        first, *others = (asyncio.create_task(load_once_async(cache, "a", slow, None, ())) for _ in range(5))
+        first, *others = (asyncio.create_task(cache.get_or_load_async("a", slow)) for _ in range(5))
         await begun.wait()
         first.cancel()
         return await asyncio.gather(first, *others, return_exceptions=True)
 
     cancelled, *others = asyncio.run(main())
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert [value for value, _ in others] == ["value"] * 4
+    assert others == ["value"] * 4
     assert len(calls) == 2
-    assert cache.flights == {}
 
 
 def shard(key):

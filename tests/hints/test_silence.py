@@ -3,7 +3,7 @@
 import pytest
 
 from atmost.core.events import SessionClosed
-from atmost.hints.life import Life
+from atmost.hints.knowledge import InvalidatorLife
 from tests.hints.scene import Scene, Voice, keys_of, marks
 
 A, B = keys_of(7, 2)
@@ -140,7 +140,7 @@ def test_a_restart_takes_over_from_a_life_that_was_killed(scene):
     """No blindness until `forget_after`: whoever has the same name on the same host and began later is its successor."""
     scene.fill(A)
     scene.now += 1
-    successor = Voice(scene)
+    successor = Voice(scene, boot=7)
     scene.told(successor.mark())
     assert scene.served(A) == [True]
     marks(scene, successor, 4)
@@ -173,8 +173,8 @@ def test_the_silence_of_many_does_not_make_the_marks_of_others_dear(monkeypatch)
             scene.told(*(voice.mark() for voice in voices[second and 100 :]))
         scene.now += 1.0
     assert scene.cache.blind
-    looked, judge = [], Life.deadline
-    monkeypatch.setattr(Life, "deadline", lambda life, grace: looked.append(life) or judge(life, grace))
+    looked, judge = [], InvalidatorLife.deadline
+    monkeypatch.setattr(InvalidatorLife, "deadline", lambda life, grace: looked.append(life) or judge(life, grace))
     for _ in range(10):
         scene.told(*(voice.mark() for voice in voices[100:]))
         scene.now += 1.0

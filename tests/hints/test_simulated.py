@@ -12,7 +12,8 @@ WORLDS = {
     mutants.prefix_gap_is_of_one_shard: World(loss=0.6, burst=8, wide=0.2),
     mutants.whole_grace_after_silence: World(loss=0.3, burst=3, outage=0.2, stall=0.05),
     mutants.marks_dated_by_arrival: World(loss=0.5, stall=0.3, writes=1),
-    mutants.restart_forgives: World(loss=0.3, burst=10, outage=0.1, restart_writer=0.1),
+    mutants.restart_forgives: World(loss=0.3, burst=10, outage=0.1, restart_writer=0.1, one_host=True),
+    mutants.first_mark_passes_for_news: World(loss=0.8, burst=4, stall=0.3, restart_writer=0.2, writes=1),
     mutants.no_session_rule: World(loss=0.6, burst=10, restart_writer=0.1),
     mutants.softness_from_the_finding: World(loss=0.6, burst=3, policy="soft"),
 }

@@ -1,25 +1,27 @@
 """Cache-invalidation hints: a lost hint costs a refetch, never an unbounded stale read (docs/hints.md)."""
 
-from atmost.hints.cache import HintedCache
-from atmost.hints.fills import Fill
-from atmost.hints.hinted import CacheInfo, Hinted, hinted
-from atmost.hints.invalidator import Invalidator
-from atmost.hints.options import Policy
-from atmost.hints.shelf import Entry
-from atmost.hints.suspicion import Reason
-from atmost.hints.wire import Hint, Kind, Mark
+from atmost.hints.cache import Fill, HintedCache
+from atmost.hints.core import CacheEntry, CacheStats, StalePolicy
+from atmost.hints.decorator import CacheInfo, Hinted, hinted
+from atmost.hints.invalidator import Invalidator, InvalidatorStats
+from atmost.hints.knowledge import MissReason
+from atmost.hints.members import MemberSenders
+from atmost.hints.wire import Hint, HintKind, HintMark
 
 __all__ = [
+    "CacheEntry",
     "CacheInfo",
-    "Entry",
+    "CacheStats",
     "Fill",
     "Hint",
+    "HintKind",
+    "HintMark",
     "Hinted",
     "HintedCache",
     "Invalidator",
-    "Kind",
-    "Mark",
-    "Policy",
-    "Reason",
+    "InvalidatorStats",
+    "MemberSenders",
+    "MissReason",
+    "StalePolicy",
     "hinted",
 ]

@@ -1,35 +1,109 @@
-"""`HintedCache`: a cache in the reading process that is invalidated by hints, and knows what to do about those it misses.
+"""`HintedCache`: a cache in the reading process that hints invalidate, and that knows what to do about the hints it misses.
 
-Safe from any thread; a fresh hit takes no lock, see `GuardedCore`.
+Safe from any thread. The lock is the cache's; no load, no tag function and no receiver is waited for under it.
+A fresh hit takes no lock where the interpreter has its own: whatever makes entries stale without naming them changes
+`_version`, and an entry is served without the lock only when it was judged by that very version.
 """
+# ruff: noqa: SLF001  `Fill` is a part of `HintedCache`, and nobody else needs what they share.
 
 from __future__ import annotations
 
-import os
+import asyncio
+import logging
+import random
+import threading
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Final, Literal, NoReturn, Self, TypeVar
 
+from atmost.atomic import guarded
 from atmost.core.events import Event, Message, SessionClosed
+from atmost.endpoint.checking import check_receiver
 from atmost.endpoint.receiver import Receiver
-from atmost.errors import OptionError
-from atmost.hints.feeder import feeder_of
-from atmost.hints.fills import Fill
-from atmost.hints.guarded import LOCK_FREE, GuardedCore, all_caches, locked
-from atmost.hints.invalidator import Invalidator
-from atmost.hints.loading import load_once
-from atmost.hints.options import CacheOptions
-from atmost.hints.wire import SHARDS, SUBJECT, Kind, check_text, shard_of, subjects
+from atmost.errors import AtMostError, HintError, OptionError
+from atmost.hints.core import CacheCore, CacheEntry, CacheOptions, CacheStats, LruShelf, PendingFill, Shelf, StoreShelf
+from atmost.hints.invalidator import Invalidator, boot_clock
+from atmost.hints.knowledge import Doubt, MissReason
+from atmost.hints.loads import Load
+from atmost.hints.members import Feeder, addresses_of, first_free
+from atmost.hints.wire import SHARDS, SUBJECT, HintKind, check_text, shard_of, subjects
+from atmost.lifecycle import HERE, Floor, notice_fork, register
 
 T = TypeVar("T")
+Tags = Iterable[str] | Callable[[Any], Iterable[str]]
+_LOST: Final = {MissReason.GAP, MissReason.NEW_SESSION, MissReason.ENDED}
+_NOTHING: Final = object()
+_STORES: Final = ("get", "pop", "clear", "__setitem__", "__len__")
+"""What is called of a store; of one without a bound of its own `__iter__` and `__delitem__` too."""
+
+_log = logging.getLogger("atmost")
 
 
-class HintedCache(GuardedCore):
+class Fill(PendingFill):
+    """One load of one key, so that a value which was read before a change is not cached after its hint has passed.
+
+    Made by `HintedCache.filling`, and entered before the load begins: whatever concerns the key from then on refuses it.
+    """
+
+    __slots__ = ("_cache",)
+
+    def __init__(self, cache: HintedCache, key: str, shard: int) -> None:
+        """Args: cache: keeps the value. key: plain text. shard: of the key."""
+        super().__init__(key, shard)
+        self._cache = cache
+
+    def set(self, value: T, *, ttl: float | None = None, tags: Iterable[str] = (), digest: int | None = None) -> T:
+        """Caches a value that was loaded since the fill was entered, unless something has concerned its key since then.
+
+        Args:
+            value: what was loaded.
+            ttl: seconds it may be served, from the beginning of the load; None, and more than that, is the cache's `max_ttl`.
+            tags: tags that invalidate it too.
+            digest: of the value, as `Invalidator.invalidate` may send it.
+
+        Returns:
+            The value, cached or not; see `refused`.
+
+        Raises:
+            HintError: the fill was not entered, or a tag is not text.
+            OptionError: `ttl` is not above 0.
+        """
+        if not self.born:
+            raise HintError(
+                "key", self.key, "the fill has not begun: with cache.filling(key) as fill: fill.set(load())"
+            )
+        made = tags if isinstance(tags, str) else tuple(tags)  # not under the lock: it may be a generator that waits
+        cache = self._cache
+        with cache._lock:
+            cache._core.keep(self, value, ttl, made, digest, cache._clock())
+            cache._sync()
+        return value
+
+    def __enter__(self) -> Self:
+        """Begins: load from here on."""
+        cache = self._cache
+        if not HERE[0]:
+            notice_fork()
+        cache._join()
+        with cache._lock:
+            cache._core.begin_fill(self, cache._clock())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends, also without a value."""
+        with self._cache._lock:
+            self._cache._core.end_fill(self)
+
+
+class HintedCache:
     """Caches values by key until a hint, doubt or their age ends it.
 
     Example:
-        >>> cache = HintedCache(max_ttl=300, receiver=atmost.Receiver("udp://127.0.0.1:7140"))
+        >>> cache = HintedCache(max_ttl=300, receiver="udp://127.0.0.1:7150-7157")
         >>> user = cache.get_or_load("user:42", lambda: load_user(42))
     """
 
@@ -39,11 +113,11 @@ class HintedCache(GuardedCore):
         *,
         max_entries: int = 10_000,
         store: MutableMapping[str, Any] | None = None,
-        receiver: Receiver | str | None = None,
+        receiver: Receiver | str | Collection[str] | None = None,
         subject: str = SUBJECT,
         shards: int = SHARDS,
         grace: float = 1.0,
-        policy: str = "stale",
+        policy: Literal["stale", "soft"] = "stale",
         soft: float = 10.0,
         jitter: float = 0.05,
         forget_after: float = 30.0,
@@ -53,27 +127,30 @@ class HintedCache(GuardedCore):
         """Starts empty, and without knowing any invalidator.
 
         Args:
-            max_ttl: seconds an entry is served, at most, from the beginning of its load: the bound where hints give none.
-            max_entries: entries kept; beyond it what was used longest ago goes. Not for a store with a bound of its own.
-            store: keeps the entries instead of a dictionary of its own: any cachetools cache or other mapping; its values are
-                `Entry` objects, so a `getsizeof` of cachetools is given one. It is used under this cache's lock alone.
-            receiver: whose events are all consumed by a thread of this cache; an address makes one. None: see `feed`.
+            max_ttl: the most seconds an entry is served, from the beginning of its load: the bound where hints give none.
+            max_entries: the most entries; beyond it the one that was used longest ago goes. Not for a store with a bound of its own.
+            store: keeps the entries instead of a dictionary of the cache's own: any cachetools cache or other mapping. Its values
+                are `CacheEntry` objects, so a `getsizeof` of cachetools is given one. It is used under this cache's lock alone.
+            receiver: where hints arrive, taken from by a thread of the cache. A `Receiver` of which all events are consumed; or
+                an address; or addresses that the processes of a host share, as "udp://127.0.0.1:7150-7157" or
+                "unix:///run/shop/" (a directory): this process receives on the first that is free. None: see `feed`.
             subject: as the invalidators have it; messages of other subjects are left alone.
             shards: 1 to 256. More make a lost hint cost fewer refetches.
             grace: seconds that a hint may come late without being lost, and that the quickest marks may take.
             policy: "stale" makes a miss of what may be stale; "soft" serves it while one caller of `get_or_load` loads it anew.
             soft: for how many seconds; by policy "soft" it adds to `staleness_bound`.
             jitter: seconds; a load that a lost hint caused waits a random part of it, so that many readers do not load at once.
-            forget_after: seconds of blindness after which a silent invalidator is known no more.
-            own: the invalidator of this process: what it hears of that one it skips; call `discard` beside its `invalidate`.
+            forget_after: seconds of blindness after which a silent invalidator is forgotten.
+            own: the invalidator of this process: its hints are skipped here, so call `discard` beside its `invalidate`.
             clock: seconds that never step back, the same as in every `feed` and `tick`.
 
         Raises:
-            OptionError: an option is outside its range, or what was given as store, receiver, own or clock is none.
+            OptionError: an option is outside its range, or the store, receiver, own or clock is not one.
             SubjectError: the subject cannot be used.
-            AtMostError: as from `Receiver`, when it is given as an address.
+            AddressInUse: no address is free.
+            AtMostError: as from `Receiver`, when addresses were given.
         """
-        options = CacheOptions(
+        self._options = CacheOptions(
             max_ttl=max_ttl,
             max_entries=max_entries,
             shards=shards,
@@ -86,9 +163,23 @@ class HintedCache(GuardedCore):
         self._subjects = subjects(subject)
         if own is not None and not isinstance(getattr(own, "life", None), bytes):
             raise OptionError("own", own, "the Invalidator of this process, or None")
+        if store is not None and not all(callable(getattr(store, name, None)) for name in _STORES):
+            raise OptionError("store", store, "a mapping that can be changed, as a dict or a cache of cachetools")
+        if not callable(clock):
+            raise OptionError("clock", clock, "a function that returns seconds, as time.monotonic")
         self._own = own
-        super().__init__(options, store, clock)
-        self._feeder = feeder_of(self, receiver)
+        self._clock = clock
+        self._store = store
+        self._addresses: tuple[str, ...] = ()
+        self._must_join = False
+        self._feeder: Feeder | None = None
+        self._begin()
+        if isinstance(receiver, Collection):
+            self._addresses = addresses_of(receiver, "receiver")
+            self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
+        elif receiver is not None:
+            self._feeder = Feeder(self.feed, check_receiver(receiver), owned=False)
+        register(self, Floor.USE)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, where it is fresh.
@@ -107,15 +198,15 @@ class HintedCache(GuardedCore):
             raise
         if entry is not None:
             now = self._clock()
-            if now < entry.until and now < self._due and entry.checked == self._version:
+            if now < entry.until and now < self._fresh_until and entry.checked == self._version:
                 self._hits += 1  # without a jump, so that no other thread comes between
                 if self._touch is not None:
-                    try:  # noqa: SIM105  see `fresh`
+                    try:  # noqa: SIM105  suppress() would cost as much as all the rest
                         self._touch(key)
                     except KeyError:  # removed meanwhile by another thread
                         pass
                 return entry.value
-        found, _ = self.look(key)
+        found, _ = self._read(key)
         return default if found is None else found.value
 
     def get_or_load(
@@ -126,35 +217,111 @@ class HintedCache(GuardedCore):
         ttl: float | None = None,
         tags: Iterable[str] | Callable[[T], Iterable[str]] = (),
     ) -> T:
-        """The value of a key; what is not fresh is loaded by one caller, for whom the others wait.
+        """The value of a key; what is not fresh is loaded by one caller, and the others wait for it.
 
         Args:
             key: text.
-            load: called without arguments; what it raises is raised here, and by whoever waits for it.
+            load: called without arguments; what it raises is raised here, and to whoever waits for it.
             ttl: see `Fill.set`.
-            tags: that invalidate the value too, or what tells them of a value.
+            tags: tags that invalidate the value too, or a function of the value that returns them.
 
         Raises:
             HintError: the key or a tag is not text.
+            HintLoadCycle: waiting would never end, because the load that goes on waits for this one.
             OptionError: `ttl` is not above 0.
         """
-        value: T = load_once(self, key, load, ttl, tags)[0]
-        return value
+        entry = self._fresh(key)
+        if entry is not None:
+            return entry.value  # type: ignore[no-any-return]
+        entry, doubt = self._read(key)
+        if entry is not None and not self._is_due(key, doubt):
+            return entry.value  # type: ignore[no-any-return]
+        while True:
+            flight, leads = self._board(key, key, threading.Event, entry)
+            if leads:
+                with flight.led(self._flights, key, self._lock):
+                    if (landed := self._landed(flight, key)) is not _NOTHING:
+                        return landed  # type: ignore[no-any-return]
+                    time.sleep(self._delay(entry, doubt))
+                    with self.filling(key) as fill:
+                        flight.fill = fill
+                        value = load()
+                        fill.set(value, ttl=ttl, tags=tags(value) if callable(tags) else tags)
+                    flight.land(value)
+                    return value
+            if entry is not None:  # by policy "soft"
+                return entry.value  # type: ignore[no-any-return]
+            if flight.is_own():  # the load asks for what it is about to bring
+                return load()
+            with flight.awaited():
+                flight.done.wait()
+            if flight.landed:
+                return flight.result()  # type: ignore[no-any-return]
+
+    async def get_or_load_async(
+        self,
+        key: str,
+        load: Callable[[], Awaitable[T]],
+        *,
+        ttl: float | None = None,
+        tags: Iterable[str] | Callable[[T], Iterable[str]] = (),
+    ) -> T:
+        """As `get_or_load`, in an event loop: its tasks wait for each other, and not for loads of other loops or threads.
+
+        Args:
+            key: text.
+            load: called without arguments; what it returns is awaited.
+            ttl: see `Fill.set`.
+            tags: tags that invalidate the value too, or a function of the value that returns them.
+
+        Raises:
+            HintError: the key or a tag is not text.
+            HintLoadCycle: waiting would never end, because the load that goes on waits for this one.
+            OptionError: `ttl` is not above 0.
+        """
+        entry = self._fresh(key)
+        if entry is not None:
+            return entry.value  # type: ignore[no-any-return]
+        entry, doubt = self._read(key)
+        if entry is not None and not self._is_due(key, doubt):
+            return entry.value  # type: ignore[no-any-return]
+        place = (key, asyncio.get_running_loop())
+        while True:
+            flight, leads = self._board(place, key, asyncio.Event, entry)
+            if leads:
+                with flight.led(self._flights, place, self._lock):
+                    if (landed := self._landed(flight, key)) is not _NOTHING:
+                        return landed  # type: ignore[no-any-return]
+                    await asyncio.sleep(self._delay(entry, doubt))
+                    with self.filling(key) as fill:
+                        flight.fill = fill
+                        value = await load()
+                        fill.set(value, ttl=ttl, tags=tags(value) if callable(tags) else tags)
+                    flight.land(value)
+                    return value
+            if entry is not None:
+                return entry.value  # type: ignore[no-any-return]
+            if flight.is_own():
+                return await load()
+            with flight.awaited():
+                await flight.done.wait()
+            if flight.landed:
+                return flight.result()  # type: ignore[no-any-return]
 
     def filling(self, key: str) -> Fill:
-        """A token for a load of one's own: `with cache.filling(key) as fill: value = fill.set(load())`.
+        """Begins a load of one's own: `with cache.filling(key) as fill: value = fill.set(load())`.
 
         Raises:
             HintError: the key is not text.
         """
         key = check_text("key", key)
-        return Fill(self, key, shard_of(key, self.options.shards))
+        return Fill(self, key, shard_of(key, self._options.shards))
 
     def touch(self, key: str, ttl: float | None = None) -> bool:
         """Serves an entry for so many seconds from now, but never beyond `max_ttl` from its load; counts as a read.
 
         Returns:
-            Whether it is here and served.
+            Whether the entry is here and served.
 
         Raises:
             HintError: the key is not text.
@@ -162,6 +329,12 @@ class HintedCache(GuardedCore):
         """
         with self._lock:
             return self._core.touch(key, ttl, self._clock())
+
+    def ttl_left(self, key: str) -> float | None:
+        """Returns for how many seconds an entry will be served if nothing concerns it; None when it is not served; no read."""
+        with self._lock:
+            entry = self._find(check_text("key", key))
+            return None if entry is None else max(0.0, entry.until - self._clock())
 
     def feed(self, event: Event, now: float | None = None) -> None:
         """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
@@ -174,15 +347,16 @@ class HintedCache(GuardedCore):
             kind = self._subjects.get(event.subject)
             if kind is not None:
                 own = None if self._own is None else self._own.life
+                clock = boot_clock() if kind is HintKind.MARK else None
                 with self._lock:
-                    self._core.message(kind, event, own, self._clock() if now is None else now)
+                    self._core.message(kind, event, own, self._clock() if now is None else now, clock)
                     self._sync()
         elif isinstance(event, SessionClosed):
             with self._lock:
-                self._core.lives.left(event.session.key)
+                self._core.lives.session_closed(event.session.key)
 
     def tick(self, now: float | None = None) -> None:
-        """Finds out what silence means; `get` does so itself, so this is for a cache that nobody reads, and for its counts.
+        """Finds out what silence means; reads do so themselves, so this is for a cache that nobody reads.
 
         Args:
             now: seconds on the cache's clock; None reads it.
@@ -191,17 +365,22 @@ class HintedCache(GuardedCore):
             self._core.tick(self._clock() if now is None else now)
             self._sync()
 
+    def next_deadline(self) -> float:
+        """Returns when `tick` has something to do, in seconds on the cache's clock; inf when nothing is known."""
+        with self._lock:
+            return self._core.lives.deadline
+
     def discard(self, key: str, *, digest: int | None = None) -> None:
         """Does here what a hint for the key does; nothing is sent. Raises as `get` does."""
-        self._discard(Kind.KEY, key, digest)
+        self._discard(HintKind.KEY, key, digest)
 
     def discard_prefix(self, prefix: str) -> None:
         """Does here what a hint for the prefix does; nothing is sent. Raises as `get` does."""
-        self._discard(Kind.PREFIX, prefix)
+        self._discard(HintKind.PREFIX, prefix)
 
     def discard_tag(self, tag: str) -> None:
         """Does here what a hint for the tag does; nothing is sent. Raises as `get` does."""
-        self._discard(Kind.TAG, tag)
+        self._discard(HintKind.TAG, tag)
 
     def clear(self) -> None:
         """Forgets every entry, and refuses what is being loaded; the counts stay."""
@@ -209,9 +388,13 @@ class HintedCache(GuardedCore):
         with self._lock:
             self._core.shelf.clear()
 
+    def atomic(self) -> AbstractContextManager[object]:
+        """Makes several calls one step, which no other thread's hint, load or `discard` divides: `with cache.atomic(): …`."""
+        return self._lock
+
     @property
     def staleness_bound(self) -> float:
-        """Seconds: nothing is served whose change a known invalidator told longer ago.
+        """Seconds: no value is served whose change a known invalidator sent longer ago.
 
         2 × grace + mark interval × (marks that may be lost in a row + 1), of the slowest invalidator that is known; with the
         policy "soft" that much more; `max_ttl` where none is known, and never more than that.
@@ -221,36 +404,42 @@ class HintedCache(GuardedCore):
 
     @property
     def blind(self) -> bool:
-        """Whether a known invalidator is silent, so that nothing is served (by policy "soft", for longer than that)."""
+        """Whether a known invalidator is silent, so that only entries younger than the bound are served."""
         self.tick()
         return self._core.lives.blind_since is not None
-
-    @property
-    def counts(self) -> dict[str, float]:
-        """What became of reads (`hits`, `soft_hits`, `misses` and `misses_REASON`), fills (`fills`, `refused_REASON`, `evicted`,
-        `too_large`), hints (`hints_KIND`, `marks`, `removed`, `kept`, `repeated`, `malformed`, `unannounced`, `own`, `store_errors`) and loss
-        (`gaps`, `hints_lost`, `prefixes_recovered`, `invalidators`, `forgotten`, `blind`, `blind_seconds`, and the limits).
-        """  # noqa: D205
-        with self._lock:
-            self.tick()
-            return self._core.totals(self._hits, self._clock())
 
     @property
     def invalidators(self) -> int:
         """Lives of invalidators that are known."""
         with self._lock:
-            return self._core.lives.known
+            return len(self._core.lives.known)
 
     @property
     def limit(self) -> int | None:
-        """Entries that may be kept; None where the store counts something else."""
+        """The most entries; None where the store counts something else."""
         return self._core.shelf.limit
 
+    @property
+    def url(self) -> str | None:
+        """The address where hints arrive; None without a receiver."""
+        return None if self._feeder is None else self._feeder.url
+
+    def stats(self) -> CacheStats:
+        """Returns what became of reads, loads, hints and losses in this process."""
+        with self._lock:
+            self.tick()
+            return self._core.stats(self._hits, self._joined, self._clock())
+
     def close(self) -> None:
-        """Ends the thread of its own, and the receiver that was made from an address."""
-        if self._feeder is not None:
-            self._feeder.stop()
-            self._feeder = None
+        """Ends the cache's thread, and closes the receiver that was made from an address."""
+        self._must_join = False
+        feeder, self._feeder = self._feeder, None
+        if feeder is not None:
+            feeder.stop()
+
+    async def aclose(self) -> None:
+        """As `close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
 
     def __len__(self) -> int:
         """Entries kept, stale ones that nobody has asked for included."""
@@ -268,33 +457,123 @@ class HintedCache(GuardedCore):
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        """A copy would hear no hints."""
+        """Refuses: a copy would hear no hints."""
         raise TypeError("a HintedCache cannot be pickled or copied: construct one in each process")
 
     def __repr__(self) -> str:
         """Entries and bound."""
         return f"<HintedCache of {len(self)} entries, stale by at most {self.staleness_bound:g} s>"
 
-    def _discard(self, kind: Kind, text: str, digest: int | None = None) -> None:
+    def _begin(self) -> None:
+        """Begins empty, at construction and in a forked child."""
+        self._lock = threading.RLock()  # a finalizer or signal handler may ask in the middle of an answer
+        shelf: Shelf = LruShelf(self._options.max_entries)
+        if self._store is not None:
+            self._store.clear()
+            shelf = StoreShelf(self._store, self._options.max_entries, self._lock)
+        self._core = CacheCore(self._options, shelf)
+        self._find, self._touch = shelf.find, shelf.touch
+        self._flights: dict[object, Load] = {}
+        self._hits = self._joined = 0
+        self._sync()
+
+    def _sync(self) -> None:
+        """Copies what the fast path looks at, after whatever may have changed it."""
+        self._version = self._core.changes.version
+        self._fresh_until = self._core.fresh_until
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002
+        """A forked child's first step: an empty cache and a lock that nobody holds; it joins when it first loads."""
+        self._feeder = None
+        self._must_join = bool(self._addresses)
+        self._begin()
+
+    def _join(self) -> None:
+        """Receives at an address of its own, in a forked child, before its first load."""
+        if not self._must_join:
+            return
+        with self._lock:
+            if not self._must_join:
+                return
+            self._must_join = False
+            try:
+                self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
+            except AtMostError as error:
+                _log.warning(
+                    "a HintedCache hears no hints in this forked process, so max_ttl bounds its staleness: %s", error
+                )
+
+    def _fresh(self, key: str) -> CacheEntry | None:
+        """Returns the entry of a key when nothing at all is to be said of it, and counts a hit; see `get`."""
+        try:
+            entry = self._find(key)
+        except TypeError:
+            check_text("key", key)
+            raise
+        if entry is not None:
+            now = self._clock()
+            if now < entry.until and now < self._fresh_until and entry.checked == self._version:
+                self._hits += 1
+                if self._touch is not None:
+                    try:  # noqa: SIM105  as in `get`
+                        self._touch(key)
+                    except KeyError:
+                        pass
+                return entry
+        return None
+
+    def _read(self, key: str) -> tuple[CacheEntry | None, Doubt | None]:
+        """Reads with all that is known; see `CacheCore.read`.
+
+        A fork in C is noticed here and not on the fast path: nobody feeds the child's cache, so it comes here within the bound.
+        """
+        if not HERE[0]:
+            notice_fork()
+        with self._lock:
+            found = self._core.read(key, self._clock())
+            self._sync()
+            return found
+
+    def _discard(self, kind: HintKind, text: str, digest: int | None = None) -> None:
         with self._lock:
             try:
                 self._core.apply(kind, check_text(kind, text), digest, self._clock())
             finally:
                 self._sync()
 
-    def renew_after_fork(self) -> None:
-        """See `GuardedCore`."""
-        self._feeder = None
-        super().renew_after_fork()
+    def _board(self, place: object, key: str, done: Callable[[], Any], entry: CacheEntry | None) -> tuple[Load, bool]:
+        """Returns the load to wait for, or a new one to lead."""
+        with self._lock:
+            flight = self._flights.get(place)
+            if flight is not None and (
+                flight.fill is None or self._core.is_current(flight.fill, self._clock())
+            ):  # nobody is given what was loaded before a change that was known when he asked
+                self._joined += entry is None and not flight.is_own()
+                return flight, False
+            flight = self._flights[place] = Load(key, done())
+            return flight, True
+
+    def _landed(self, flight: Load, key: str) -> Any:
+        """Returns the value that another load has brought since this caller's own read, which has counted the miss."""
+        with self._lock:
+            entry = self._find(key)
+            if entry is None or entry.checked != self._version or self._clock() >= min(entry.until, self._fresh_until):
+                return _NOTHING
+        flight.land(entry.value)
+        return entry.value
+
+    def _is_due(self, key: str, doubt: Doubt | None) -> bool:
+        """Whether it is time to load anew what is served softly: for each key and process at another moment."""
+        if doubt is None:
+            return False
+        return self._clock() >= doubt.since + self._options.jitter * (hash(key) & 0xFFFF) / 0x10000
+
+    def _delay(self, entry: CacheEntry | None, doubt: Doubt | None) -> float:
+        """Returns the seconds to wait before a load that a lost hint caused, so that not all readers load at once."""
+        if entry is not None or doubt is None or doubt.reason not in _LOST:
+            return 0.0
+        return random.random() * self._options.jitter  # noqa: S311  no secret
 
 
-def _renew_after_fork() -> None:
-    for cache in list(all_caches):
-        cache.renew_after_fork()
-
-
-if not LOCK_FREE:
-    HintedCache.get = locked(HintedCache.get)  # type: ignore[method-assign]
-    GuardedCore.fresh = locked(GuardedCore.fresh)  # type: ignore[method-assign]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+HintedCache.get = guarded(HintedCache.get, "_lock")  # type: ignore[method-assign]
+HintedCache._fresh = guarded(HintedCache._fresh, "_lock")  # type: ignore[method-assign]

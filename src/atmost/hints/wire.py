@@ -1,7 +1,7 @@
 """What a hint and a mark carry, how they are read from a message that anybody may have sent, and which shard a key is in.
 
 An invalidator's life has `2 × shards + 1` sequences of numbers, each of which begins with 1: one for the keys of each
-shard, one for the tags of each shard, and one for all prefixes. `KEYS`, `TAGS` and `PREFIXES` name the kinds.
+shard, one for the tags of each shard, and one for all prefixes.
 Pure functions, safe from any thread; reading never raises.
 """
 
@@ -18,20 +18,20 @@ from atmost.core.names import check_subject
 from atmost.errors import HintError, OptionError
 
 SUBJECT: Final = "hints"
-"""The first tokens of the subjects; the last one is the kind."""
+"""The first tokens of the subjects; the last token is the kind."""
 SHARDS: Final = 64
 MAX_SHARDS: Final = 256
 MIN_INTERVAL: Final = 0.05
 MAX_INTERVAL: Final = 60.0
-"""Seconds between two marks, at least and at most."""
+"""Seconds between two marks: the least and the most."""
 MAX_TEXT: Final = 1024
 """Bytes of UTF-8 in a key, a prefix or a tag."""
 _MAX_NUMBER: Final = 1 << 62
 _MAX_NAME: Final = 256
 
 
-class Kind(StrEnum):
-    """What a message tells: the last token of its subject."""
+class HintKind(StrEnum):
+    """What a message is about: the last token of its subject."""
 
     KEY = "key"
     PREFIX = "prefix"
@@ -43,18 +43,18 @@ class Hint(msgspec.Struct, array_like=True, gc=False):
     """Something has changed."""
 
     life: bytes
-    """Which life of which invalidator: 8 random bytes."""
+    """The life of the invalidator: 8 random bytes."""
     shard: int
-    """Of the key or tag, by the invalidator's number of shards; 0 for a prefix."""
+    """The shard of the key or tag, by the invalidator's number of shards; 0 for a prefix."""
     number: int
-    """In its sequence, from 1."""
+    """Its number in its sequence, from 1."""
     text: str
     """The key, prefix or tag."""
     digest: int | None = None
-    """Of the new value; who has just this value may keep it."""
+    """A digest of the new value; a reader that has this very value may keep it."""
 
 
-class Mark(msgspec.Struct, array_like=True, gc=False):
+class HintMark(msgspec.Struct, array_like=True, gc=False):
     """The highest number of every sequence, once an interval."""
 
     life: bytes
@@ -65,21 +65,25 @@ class Mark(msgspec.Struct, array_like=True, gc=False):
     uptime: float
     """Seconds of this life when the numbers were read, by a clock that never steps."""
     closed: bool
-    """No hint comes after these: goodbye."""
+    """Goodbye: no hint follows."""
     keys: list[int]
     tags: list[int]
     prefixes: int
     recent: list[tuple[int, str]]
     """The last prefix hints with their numbers, once more: a lost one would cost the whole cache."""
+    boot: int = 0
+    """Identity of the boot whose clock dates this life; 0 when there is none."""
+    born: float = 0.0
+    """When the life began by that clock, in seconds: a reader of the same boot knows how long the mark was under way."""
 
 
-def subjects(prefix: object) -> dict[str, Kind]:
-    """The kinds by full subject.
+def subjects(prefix: object) -> dict[str, HintKind]:
+    """Returns the kinds by their full subjects.
 
     Raises:
         SubjectError: the first tokens cannot be used.
     """
-    return {check_subject(f"{check_subject(prefix)}.{kind}"): kind for kind in Kind}
+    return {check_subject(f"{check_subject(prefix)}.{kind}"): kind for kind in HintKind}
 
 
 def check_text(what: str, text: object) -> str:
@@ -109,7 +113,7 @@ def check_shards(shards: object) -> int:
     """Returns the number of shards.
 
     Raises:
-        OptionError: it is none.
+        OptionError: it is not a number of shards.
     """
     if not isinstance(shards, int) or isinstance(shards, bool) or not 1 <= shards <= MAX_SHARDS:
         raise OptionError("shards", shards, f"1 to {MAX_SHARDS}")
@@ -117,18 +121,18 @@ def check_shards(shards: object) -> int:
 
 
 def shard_of(text: str, shards: int) -> int:
-    """The shard of a key or tag: the same in every process and release (xxh3-64 of its UTF-8)."""
+    """Returns the shard of a key or tag: the same in every process and release (xxh3-64 of its UTF-8)."""
     return xxh3_64_intdigest(text.encode()) % shards
 
 
 def affected(shard: int, of: int, shards: int) -> range:
-    """The shards, of `shards`, that share keys with shard number `shard` of another `of`; mostly just that one."""
+    """Returns the shards out of `shards` that share keys with shard number `shard` out of `of`; mostly just that one."""
     step = gcd(of, shards)
     return range(shard % step, shards, step)
 
 
 def read_hint(payload: Any) -> Hint | None:
-    """The hint in a message's payload, or None when it is none."""
+    """Returns the hint in a message's payload, or None when it is not a hint."""
     try:
         hint = msgspec.convert(payload, Hint)
     except Exception:  # noqa: BLE001  whatever a stranger's payload makes of the decoder
@@ -138,17 +142,17 @@ def read_hint(payload: Any) -> Hint | None:
     return hint if len(hint.text) <= MAX_TEXT else None
 
 
-def read_mark(payload: Any) -> Mark | None:
-    """The mark in a message's payload, or None when it is none."""
+def read_mark(payload: Any) -> HintMark | None:
+    """Returns the mark in a message's payload, or None when it is not a mark."""
     try:
-        mark = msgspec.convert(payload, Mark)
+        mark = msgspec.convert(payload, HintMark)
     except Exception:  # noqa: BLE001  as above
         return None
     if not (MIN_INTERVAL <= mark.interval <= MAX_INTERVAL and 0 <= mark.uptime < inf and len(mark.life) == 8):
         return None
     if not 1 <= len(mark.keys) == len(mark.tags) <= MAX_SHARDS or len(mark.recent) > MAX_SHARDS:
         return None
-    if len(mark.name) > _MAX_NAME or len(mark.host) > _MAX_NAME:
+    if len(mark.name) > _MAX_NAME or len(mark.host) > _MAX_NAME or not -inf < mark.born < inf:
         return None
     numbers = (*mark.keys, *mark.tags, mark.prefixes)
     if min(numbers) < 0 or max(numbers) >= _MAX_NUMBER:

@@ -8,8 +8,7 @@ from functools import update_wrapper
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from atmost.errors import HintError, OptionError
-from atmost.hints.cache import HintedCache
-from atmost.hints.loading import Tags, load_once, load_once_async
+from atmost.hints.cache import HintedCache, Tags
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,7 +17,7 @@ _PLAIN: Final = (str, int, bool, type(None))
 
 
 class CacheInfo(NamedTuple):
-    """As `functools.lru_cache` gives it; entries are those of the whole cache."""
+    """As `functools.lru_cache` gives it; the entries are those of the whole cache."""
 
     hits: int
     misses: int
@@ -35,10 +34,11 @@ class Hinted(Generic[P, R]):
         """See `hinted`."""
         self._function, self._cache, self._key = function, cache, key
         self._ttl, self._tags = ttl, tags
-        self._taken = [0, 0]
+        self._calls = 0
+        self._runs = 0
         self._async = inspect.iscoroutinefunction(function)
         update_wrapper(self, function)
-        if self._async:  # `inspect.iscoroutinefunction` is to say so of this too
+        if self._async:  # so that `inspect.iscoroutinefunction` says yes
             inspect.markcoroutinefunction(self) if hasattr(inspect, "markcoroutinefunction") else None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,13 +46,17 @@ class Hinted(Generic[P, R]):
         key = self._key(*args, **kwargs)
         if self._async:
             return self._await(key, args, kwargs)  # type: ignore[return-value]
-        value, hit = load_once(self._cache, key, lambda: self._function(*args, **kwargs), self._ttl, self._tags)
-        self._count(hit=hit)
-        result: R = value
-        return result
+
+        def run() -> R:
+            self._count(0, 1)
+            return self._function(*args, **kwargs)
+
+        value: R = self._cache.get_or_load(key, run, ttl=self._ttl, tags=self._tags)
+        self._count(1, 0)
+        return value
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """As a method: bound to the instance, which is the key's first argument."""
+        """Binds a method to its instance, which is the key's first argument."""
         if instance is None:
             return self
         from types import MethodType
@@ -68,19 +72,26 @@ class Hinted(Generic[P, R]):
         self._cache.discard(self._key(*args, **kwargs))
 
     def cache_info(self) -> CacheInfo:
-        """Calls of this function that were served from the cache, and those that were not."""
-        hits, misses = self._taken
+        """Returns how many calls were served without running the function, and how often it ran."""
+        with self._cache.atomic():
+            hits, misses = max(0, self._calls - self._runs), self._runs
         return CacheInfo(hits, misses, self._cache.limit, len(self._cache))
 
     async def _await(self, key: str, args: Any, kwargs: Any) -> Any:
         function: Any = self._function
-        value, hit = await load_once_async(self._cache, key, lambda: function(*args, **kwargs), self._ttl, self._tags)
-        self._count(hit=hit)
+
+        async def run() -> Any:
+            self._count(0, 1)
+            return await function(*args, **kwargs)
+
+        value = await self._cache.get_or_load_async(key, run, ttl=self._ttl, tags=self._tags)
+        self._count(1, 0)
         return value
 
-    def _count(self, *, hit: bool) -> None:
-        with self._cache.lock:
-            self._taken[not hit] += 1
+    def _count(self, calls: int, runs: int) -> None:
+        with self._cache.atomic():
+            self._calls += calls
+            self._runs += runs
 
 
 def hinted(
@@ -89,14 +100,14 @@ def hinted(
     """Caches what a function returns.
 
     Args:
-        cache: where.
-        key: of a call: a text with the arguments' names in braces, as "user:{user_id}", or what makes the key of the arguments.
+        cache: keeps the results.
+        key: the key of a call: a text with the arguments' names in braces, as "user:{user_id}", or a function of the arguments.
             None writes out module, name and arguments, which must be text, whole numbers, bools or None.
         ttl: seconds, see `Fill.set`.
-        tags: that invalidate the results too, or what tells them of a result.
+        tags: tags that invalidate the results too, or a function of a result that returns them.
 
     Raises:
-        OptionError: the key is neither; or, at a call, an argument cannot be written out.
+        OptionError: the key is not one of these; or, at a call, an argument cannot be written out.
         HintError: at a call, a key is not text.
 
     Example:
@@ -139,7 +150,7 @@ def _written_out(function: Callable[..., Any]) -> KeyMaker:
         name = f"{function.__module__}.{function.__qualname__}"
     except AttributeError:
         raise OptionError(
-            "key", None, f"a key, for {function!r} has no name to write out, as a partial has none"
+            "key", None, f"a key, because {function!r} has no name to write out; a partial has none"
         ) from None
 
     def make(*args: Any, **kwargs: Any) -> str:
@@ -156,7 +167,7 @@ def _written_out(function: Callable[..., Any]) -> KeyMaker:
 
 
 def _arguments(signature: inspect.Signature) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
-    """What tells the arguments of a call by name, defaults included; quickly where all are given by position."""
+    """Returns a function that gives the arguments of a call by name, defaults included; quick where all are given by position."""
     names = tuple(signature.parameters)
     simple = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in signature.parameters.values())
 
