@@ -92,6 +92,10 @@ NEEDS = {
         partial(_succeeds, "unshare", "--net", "nft", "add", "table", "inet", "probe"),
         "run as root, where network namespaces may be made; on Debian: apt-get install nftables",
     ),
+    "mountns": Need(
+        partial(_succeeds, "unshare", "--mount", "mount", "-t", "tmpfs", "none", "/proc"),
+        "run as root, where mount namespaces may be made",
+    ),
     "linux": Need(lambda: sys.platform == "linux", "run on Linux"),
     "ipv6": Need(partial(_can_bind, socket.AF_INET6, "::1"), "a system with IPv6 and ::1 on its loopback interface"),
     "ipv6-link": Need(_has_link_local, "a network interface that is up, with its link-local IPv6 address"),

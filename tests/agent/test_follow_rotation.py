@@ -2,9 +2,11 @@
 
 import os
 
+import pytest
+
 from atmost.agent import files
 from atmost.agent.lines import Line
-from tests.agent.scene import FOUND, LEFT_UNREAD, MISSED, ROTATED, TRUNCATED, WAITING, short
+from tests.agent.scene import FOUND, LEFT_UNREAD, MISSED, ROTATED, TRUNCATED, UNREADABLE, WAITING, short
 
 
 def test_rotation_by_rename_and_create(scene):
@@ -112,6 +114,57 @@ def test_a_link_may_point_elsewhere(scene):
     scene.path.unlink()
     scene.path.symlink_to(second)
     assert scene.poll() == [ROTATED, "b"]
+
+
+def test_a_link_does_not_lead_out_of_its_directory(scene, tmp_path_factory):
+    """A program that writes the log must not choose what the agent reads with its own rights, before or while it follows."""
+    secret = tmp_path_factory.mktemp("elsewhere") / "shadow"
+    scene.write(b"secret\n", secret)
+    scene.path.symlink_to(secret)
+    scene.follow(from_start=True, settle=0.0)
+    assert scene.wait(1.0) == [UNREADABLE]
+    scene.path.unlink()
+    scene.write(b"a\n")
+    assert scene.poll() == [FOUND, "a"]
+    scene.path.unlink()
+    scene.path.symlink_to(os.path.relpath(secret, scene.path.parent))
+    assert scene.wait(1.0) == [UNREADABLE]
+    within = scene.path.with_name("within")
+    within.symlink_to(secret)
+    scene.path.unlink()
+    scene.path.symlink_to(within)
+    assert scene.wait(1.0) == []  # the same trouble, which was told
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/tty", "/proc/self/environ"])
+def test_a_link_does_not_lead_into_a_device(scene, target):
+    """Nor into what is no file on a disk."""
+    scene.path.symlink_to(target)
+    scene.follow(from_start=True)
+    assert scene.wait(1.0) == [UNREADABLE]
+
+
+def test_a_link_may_lead_anywhere_on_demand(scene, tmp_path_factory):
+    """As container logs under Kubernetes do; into a device it leads never."""
+    elsewhere = tmp_path_factory.mktemp("pods") / "0.log"
+    scene.write(b"a\n", elsewhere)
+    scene.path.symlink_to(elsewhere)
+    scene.follow(from_start=True, follow_links=True)
+    assert scene.poll() == ["a"]
+    scene.path.unlink()
+    scene.path.symlink_to("/dev/zero")
+    assert scene.wait(1.0) == [UNREADABLE]
+
+
+def test_a_directory_above_may_be_a_link(scene, tmp_path):
+    """It is what the operator named, as a release's log directory behind `current`."""
+    real = tmp_path / "release-7"
+    real.mkdir()
+    (tmp_path / "current").symlink_to(real)
+    scene.path = tmp_path / "current" / "app.log"
+    scene.follow()
+    scene.write(b"a\n")
+    assert scene.wait(1.0) == [WAITING, FOUND, "a"]
 
 
 def test_copy_and_truncate(scene):

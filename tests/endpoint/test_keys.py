@@ -80,6 +80,23 @@ def test_a_key_file_that_is_missing_or_empty_is_refused(file: Path) -> None:
         find_keys(None, file)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_key_file_that_is_a_fifo_or_a_device_is_refused(tmp_path: Path) -> None:
+    """At once: a FIFO without a writer would block for ever, and a device may never end."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o600)
+    for path in (fifo, Path(os.devnull), Path("/dev/zero"), tmp_path):
+        with pytest.raises(InvalidKey, match=r"cannot be read: (it is not a regular file|Is a directory)"):
+            find_keys(None, path)
+
+
+def test_a_key_file_is_bounded(file: Path) -> None:
+    """No file of keys is that long: it is another one."""
+    file.write_text("#" * 100_000, encoding="utf-8")
+    with pytest.raises(InvalidKey, match="larger than"):
+        find_keys(None, file)
+
+
 def test_key_and_key_file_together_are_refused(file: Path) -> None:
     """Which of the two would hold is not guessed."""
     with pytest.raises(InvalidKey, match="not both"):

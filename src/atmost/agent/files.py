@@ -68,8 +68,39 @@ if sys.platform == "win32":  # pragma: no cover - only where it can run
 else:
 
     def open_shared(path: str) -> int:
-        """Open a file for reading; never blocks, even when the path just became a FIFO."""
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        """Open a file for reading; never blocks, even when the path just became a FIFO, and follows no link."""
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+
+
+def locate(path: str, *, anywhere: bool) -> str:
+    """Return where the file at a path really is.
+
+    A program that writes a log may replace it by a symbolic link, and the agent may read what that program may not. So a
+    link is followed within the directory it stands in, as rotated logs have it, and out of it only on demand. The
+    directories above are whatever the operator named, links among them included.
+
+    Args:
+        path: Absolute.
+        anywhere: Whether a link may lead out of its directory.
+
+    Raises:
+        OSError: A link leads out of its directory; or nothing can be found out.
+    """
+    if not stat.S_ISLNK(os.lstat(path).st_mode):
+        return path
+    real = os.path.realpath(path)
+    home = os.path.realpath(os.path.dirname(path))
+    if not anywhere and os.path.commonpath([home, real]) != home:
+        raise OSError(
+            errno.EPERM, f"A symbolic link to {real}, out of its directory (name that file, or --follow-links)"
+        )
+    return real
+
+
+def _check_same(found: os.stat_result, opened: os.stat_result) -> None:
+    """Raise OSError when a symbolic link was turned to another file between looking and opening."""
+    if identity_of(found) != identity_of(opened):
+        raise OSError(errno.EAGAIN, "The symbolic link changed meanwhile")
 
 
 class OpenFile:
@@ -80,18 +111,22 @@ class OpenFile:
 
     Args:
         path: Where the file is now.
+        anywhere: Whether a symbolic link there may lead out of its directory.
 
     Raises:
-        OSError: The file cannot be opened, or is not a regular file.
+        OSError: The file cannot be opened, is not a regular file, or a link leads out of its directory.
     """
 
     __slots__ = ("_anchor", "_descriptor", "_hole", "identity", "offset", "seen_size")
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = open_shared(path)
+    def __init__(self, path: str, *, anywhere: bool = False) -> None:
+        real = locate(path, anywhere=anywhere)
+        self._descriptor = open_shared(real)
         try:
             status = os.fstat(self._descriptor)
             check_regular(status)
+            if real != path:
+                _check_same(os.lstat(locate(path, anywhere=anywhere)), status)
         except OSError:
             os.close(self._descriptor)
             raise
@@ -147,9 +182,9 @@ class OpenFile:
         self.seen_size = self.size()
         return data[kept:]
 
-    def reopen(self, path: str) -> bool:
+    def reopen(self, path: str, *, anywhere: bool = False) -> bool:
         """Take a new descriptor for the same file after reading failed; return whether the path still is this file."""
-        other = OpenFile(path)
+        other = OpenFile(path, anywhere=anywhere)
         if other.identity != self.identity:
             other.close()
             return False

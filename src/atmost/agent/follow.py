@@ -12,6 +12,7 @@ What it goes through:
 * Copy and truncate, seen by a shorter file or by other bytes before the position. Reading resumes at the start.
 * Deletion. The file is held and read while another process may still write it; `release_after` seconds after its
   last sign of life it is let go, so that its disk space is.
+* A symbolic link at the path is followed within its directory; out of it only with `follow_links`.
 * A file that is absent, a directory, forbidden or unreadable: told once, tried again at every poll.
 
 Known limits:
@@ -201,6 +202,11 @@ class FollowOptions:
     """
     release_after: float = 60.0
     """Seconds after which a deleted file that stays silent is let go."""
+    follow_links: bool = False
+    """Whether a symbolic link at the path may lead out of its directory.
+
+    Off, because a program that may write the directory must not choose what the agent reads with its own rights.
+    """
     max_held_files: int = 8
     """Generations held open while older ones are read; beyond, the oldest is given up (LEFT_UNREAD)."""
 
@@ -295,12 +301,12 @@ class Follower:
     def _look(self) -> None:
         """See what is at the path now, and hold it when it is none of the files held."""
         try:
-            status = os.stat(self.path)
+            status = os.stat(files.locate(self.path, anywhere=self.options.follow_links))
             files.check_regular(status)
             if self._is_new(status):
                 self._adopt()
             elif self._found.has_trouble("reading"):
-                self._held[0].file.reopen(self.path)
+                self._held[0].file.reopen(self.path, anywhere=self.options.follow_links)
         except FileNotFoundError:
             self._existed = None
             self._found.trouble("path", FollowEventKind.WAITING)
@@ -322,7 +328,7 @@ class Follower:
 
     def _adopt(self) -> None:
         """Hold the file at the path, to be read after those held."""
-        file = files.OpenFile(self.path)
+        file = files.OpenFile(self.path, anywhere=self.options.follow_links)
         if self._existed is not None and self._existed[0] == file.identity:
             try:
                 file.start_near(self._existed[1], self.options.max_line_bytes)

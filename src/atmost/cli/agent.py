@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from atmost.agent.agent import Agent
-from atmost.agent.follow import Follower
+from atmost.agent.follow import Follower, FollowOptions
 from atmost.cli.options import (
     Number,
     audience_option,
@@ -46,6 +46,11 @@ from atmost.endpoint.sender import Sender
 @click.option(
     "--log", "logs", multiple=True, metavar="FILE", help="Follow FILE through rotation; may be given several times."
 )
+@click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Let FILE be a symbolic link out of its directory, as Kubernetes' container logs are.",
+)
 @max_datagram_option
 @seconds_option
 @click.option(
@@ -58,6 +63,7 @@ def agent(
     key_file: str | None,
     interval: float,
     logs: tuple[str, ...],
+    follow_links: bool,
     max_datagram: int | None,
     seconds: float | None,
     as_json: bool,
@@ -80,7 +86,8 @@ def agent(
             url, name=name or socket.gethostname(), audience=audience, key_file=key_file, max_datagram=max_datagram
         )
         began = time.monotonic()
-        worker = Agent(sender, began, interval=interval, logs=[Follower(log) for log in logs], notice=_notice)
+        followers = [Follower(log, FollowOptions(follow_links=follow_links)) for log in logs]
+        worker = Agent(sender, began, interval=interval, logs=followers, notice=_notice)
         click.echo(
             f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)", err=True
         )

@@ -10,9 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
+from atmost.endpoint.checking import read_secret
 from atmost.errors import ConfigError
 
 MEBIBYTE: Final = 1 << 20
@@ -365,14 +364,9 @@ def read_token(options: CollectorOptions) -> str:
     if options.token_file:
         path = Path(options.token_file)
         try:
-            with path.open(encoding="utf-8") as opened:
-                mode = os.fstat(opened.fileno()).st_mode
-                token = opened.read(4096).strip()
-        except (OSError, ValueError) as error:  # a path with a NUL among them
-            reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
-            raise ConfigError("token_file", f"{path} cannot be read: {reason}") from None
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError("token_file", f"{path} can be read by others: chmod 600 {path}")
+            token = read_secret(path).strip()
+        except ValueError as error:  # a path with a NUL among them
+            raise ConfigError("token_file", f"{path} {error}") from None
         if not token:
             raise ConfigError("token_file", f"{path} holds no token: openssl rand -hex 16 > {path}")
     if token and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):

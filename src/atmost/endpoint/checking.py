@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from atmost.core.keys import Key, KeyMode, parse_key, require_encryption
 from atmost.core.names import legible
@@ -72,6 +72,8 @@ def check_handler(handler: T, *, awaited: bool = False) -> T:
 
 # Where keys come from: an argument, a file that only its owner can read, or `ATMOST_KEY`.
 
+_MAX_SECRET: Final = 65_536
+"""Characters of a file of keys or a token."""
 KeyText = str | Iterable[str]
 """One key's text, or several."""
 
@@ -94,7 +96,7 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
         if not texts:  # whoever meant to have keys must not go without
             raise InvalidKey("no key was given: None, and not an empty list, is for no key")
     elif key_file is not None:
-        texts = _read(Path(key_file))
+        texts = _read_keys(Path(key_file))
     else:
         texts = os.environ.get("ATMOST_KEY", "").split()
     keys = [parse_key(text) for text in texts]
@@ -117,16 +119,35 @@ def check_audience(audience: object) -> None:
         raise OptionError("audience", audience, "text without lone surrogates") from None
 
 
-def _read(path: Path) -> list[str]:
+def read_secret(path: Path) -> str:
+    """The text of a file that only its owner can read; never waits, whatever the path has become.
+
+    Raises:
+        ValueError: it cannot be read, is not a regular file, is larger than secrets are, or others can read it.
+    """
     try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            lines = [line.strip() for line in file]
-    except (OSError, ValueError) as error:  # a path with a NUL among them
+        # A FIFO would block until somebody writes to it, and a device may never end.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123  a descriptor has no path
+            mode = os.fstat(descriptor).st_mode
+            text = file.read(_MAX_SECRET + 1) if stat.S_ISREG(mode) else ""
+    except (OSError, ValueError) as error:  # a path with a NUL, or bytes that are not UTF-8
         reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
-        raise InvalidKey(f"the key file {path} cannot be read: {reason}") from None
+        raise ValueError(f"cannot be read: {reason}") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError("cannot be read: it is not a regular file")
+    if len(text) > _MAX_SECRET:
+        raise ValueError(f"is larger than {_MAX_SECRET:,} characters")
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidKey(f"the key file {path} can be read by others: chmod 600 {path}")
+        raise ValueError(f"can be read by others: chmod 600 {path}")
+    return text
+
+
+def _read_keys(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in read_secret(path).splitlines()]
+    except ValueError as error:  # a path with a NUL among them
+        raise InvalidKey(f"the key file {path} {error}") from None
     texts = [line for line in lines if line and not line.startswith("#")]
     if not texts:
         raise InvalidKey(f"the key file {path} holds no key: write one with 'atmost keygen > {path}'")

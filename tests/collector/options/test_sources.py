@@ -1,5 +1,7 @@
 """File < environment < settings and flags; what is not known or wrong is told with what would be right."""
 
+import os
+
 import pytest
 
 from atmost import ConfigError, InvalidKey
@@ -111,6 +113,14 @@ def test_a_token_comes_from_a_file_that_only_its_owner_reads(file):
     assert read_token(CollectorOptions(token_file=path)) == "0123456789abcdef0123"
     with pytest.raises(ConfigError, match="can be read by others: chmod 600"):
         read_token(CollectorOptions(token_file=file("0123456789abcdef0123", mode=0o644)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_token_file_that_is_a_fifo_is_refused(tmp_path):
+    """At once: without a writer it would keep the collector from starting."""
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(ConfigError, match="not a regular file"):
+        read_token(CollectorOptions(token_file=str(tmp_path / "fifo")))
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it and long enough", "é" * 20, "x" * 15])

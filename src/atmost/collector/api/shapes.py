@@ -60,7 +60,8 @@ class Totals(msgspec.Struct, kw_only=True):
 class Memory(msgspec.Struct, kw_only=True):
     """What the process needs."""
 
-    bytes: int
+    bytes: int | None
+    """Resident; None where the system does not tell."""
     limits: list[LimitUse]
 
 

@@ -38,12 +38,12 @@ class Views:
         self.now = now
         self.mono = mono
         self._host = socket.gethostname()
-        self._process = psutil.Process()
+        self._process = _this_process()
 
     def overview(self) -> shapes.Overview:
         """The collector at a glance."""
         state = self.state
-        memory = self._process.memory_info().rss
+        memory = None if self._process is None else self._process.memory_info().rss
         with state.lock:
             now, mono = self.now(), self.mono()
             ledgers = dict(state.senders.ledgers)
@@ -143,6 +143,14 @@ class Views:
         """Samples of rejected input."""
         with self.state.lock:
             return shapes.RejectedList(rejected=self.state.rejected.latest())
+
+
+def _this_process() -> psutil.Process | None:
+    """What measures this process; None where the system tells nothing, as Linux without /proc."""
+    try:
+        return psutil.Process()
+    except psutil.Error:
+        return None
 
 
 def _ours(address: str, ledger: Ledger) -> shapes.Listener:

@@ -50,9 +50,10 @@ class OwnMetrics:
         yield GaugeMetricFamily(
             "atmost_collector_uptime_seconds", "Since the collector began", overview.now - overview.started
         )
-        yield GaugeMetricFamily(
-            "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
-        )
+        if overview.memory.bytes is not None:
+            yield GaugeMetricFamily(
+                "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
+            )
         yield from self._of_limits(overview.memory.limits)
         yield from self._of_senders()
         yield from self._of_listeners(overview.listeners)
