@@ -88,21 +88,22 @@ def listeners_of(listeners: list[ListenerStats]) -> list[dict[str, Any]]:
 
 
 class Notable:
-    """Finds what is worth a line since the last look: senders that come and go, losses, heartbeats, new refusals."""
+    """Finds what is worth a line since the last look: senders that come and go, losses, heartbeats.
+
+    Warnings and first refusals are in the collector's log.
+    """
 
     def __init__(self, daemon: CollectorDaemon) -> None:
         """Args: daemon: started."""
         self._daemon = daemon
         self._known: dict[tuple[int, str], SessionLedger] = {}
         self._named: set[tuple[int, str]] = set()
-        self._reasons: set[tuple[str, str]] = set()
-        self._warned: set[str] = set()
         self._changes: deque[HeartbeatChange] = deque(maxlen=10 * _MOST_LINES)
         daemon.state.heartbeats.monitor.on_change(self._changes.append)
 
     def lines(self) -> list[str]:
         """What happened, escaped, at most 20 lines."""
-        found = [*self._of_senders(), *self._of_heartbeats(), *self._of_refusals(), *self._of_warnings()]
+        found = [*self._of_senders(), *self._of_heartbeats()]
         moment = clock_time(time.time())
         shown = [f"{moment} {line}" for line in found[:_MOST_LINES]]
         if len(found) > _MOST_LINES:
@@ -152,22 +153,6 @@ class Notable:
             change = self._changes.popleft()
             if change.state is not change.before:
                 yield f"heartbeat {harmless(change.name)}: {change.state.value} ({harmless(str(change.verdict))})"
-
-    def _of_refusals(self) -> Iterator[str]:
-        with self._daemon.state.lock:
-            refusals = [(each, list(each.rejected)) for each in self._daemon.state.listeners]
-        for each, reasons in refusals:
-            for reason in [reason for reason in reasons if (each.address, reason) not in self._reasons]:
-                self._reasons.add((each.address, reason))
-                yield click.style(f"{each.kind}: first {reason.replace('_', ' ')}; see the page's samples", fg="yellow")
-
-    def _of_warnings(self) -> Iterator[str]:
-        with self._daemon.state.lock:
-            warnings = list(self._daemon.state.warnings.items())
-        for about, text in warnings:
-            if about not in self._warned:
-                self._warned.add(about)
-                yield click.style(harmless(text), fg="yellow")
 
 
 def _who(row: SessionLedger) -> str:

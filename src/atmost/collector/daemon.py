@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from atmost.collector.listening import Tap, open_all
-from atmost.collector.options import CollectorOptions, meaning_of, parse_place, read_token
+from atmost.collector.options import CollectorOptions, is_loopback, meaning_of, parse_place, read_token
 from atmost.collector.receiving import Receiving
 from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
@@ -69,6 +69,7 @@ class CollectorDaemon:
         self._notifier = Notifier(given)
         self._workers_ledger: dict[str, Ledger] = {}
         self.state = state = CollectorState(options, self.now(), time.monotonic())
+        state.keyed = self._keyed
         self._opened = open_all(options, state, given, tap)
         try:
             self.http = self._make_http(place.text, token) if place is not None else None
@@ -77,6 +78,8 @@ class CollectorDaemon:
             raise
         self._receiving = Receiving(state, self._opened.listening, self.now, lambda: self._workers_ledger)
         self.closed = False
+        self._warned: set[str] = set()
+        """What the warnings that are in the log are about."""
 
     @property
     def url(self) -> str:
@@ -106,6 +109,7 @@ class CollectorDaemon:
         for intake in self._opened.intakes:
             if intake.inlet.warning:
                 self._warn(intake.inlet.url, f"{intake.inlet.url}: {intake.inlet.warning}")
+        self._warn_without_key()
         self._notifier.say("READY=1", f"STATUS=receiving on {self.url}")
 
     def supervise(self, seconds: float, asked: threading.Event) -> None:
@@ -124,6 +128,7 @@ class CollectorDaemon:
                 asked.wait(min(left, 0.25))
         self._account_of_workers()
         self._warn_of_clock()
+        self._log_news()
 
     @property
     def healthy(self) -> bool:
@@ -238,6 +243,28 @@ class CollectorDaemon:
                 f"{dropped} messages of workers are in no chart and no log: the state is slower than they are",
             )
 
+    def _warn_without_key(self) -> None:
+        if self._keyed:
+            return
+        open_to_all = [url for kind, url in self.addresses if kind == "atmost" and not _only_this_host(url)]
+        if open_to_all:
+            self._warn(
+                "key",
+                f"{', '.join(open_to_all)}: other hosts can send here, and without a key anybody who can may do so under "
+                "any name; make one with 'atmost keygen > atmost.key', and give it to both sides with --key-file",
+            )
+
+    def _log_news(self) -> None:
+        """Logs each warning once, and the first refusal of each kind."""
+        with self.state.lock:
+            news, warnings = self.state.news(), dict(self.state.warnings)
+        for text in news:
+            logger.warning(text)
+        for about, text in warnings.items():
+            if about not in self._warned:
+                logger.warning(text)
+        self._warned = set(warnings)
+
     def _warn_of_clock(self) -> None:
         with self._clock:
             ahead = self._timeline.ahead(time.time())
@@ -251,6 +278,12 @@ class CollectorDaemon:
                 self.state.warnings.pop(about, None)
             else:
                 self.state.warnings[about] = text
+
+
+def _only_this_host(url: str) -> bool:
+    """Whether only programs of this host can send to an address of ours."""
+    scheme, _, place = url.partition("://")
+    return scheme in {"unix", "memory"} or (scheme == "udp" and is_loopback(place.rpartition(":")[0].strip("[]")))
 
 
 class Notifier:

@@ -22,7 +22,7 @@ from atmost.collector.channel import SUBJECTS, WorkerChannel
 from atmost.collector.options import OFF, CollectorOptions, Place, parse_place
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
-from atmost.core.events import Event
+from atmost.core.events import Event, RefusalReason
 from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake
 from atmost.endpoint.workers import Workers
@@ -41,6 +41,7 @@ _DATAGRAMS_A_TURN: Final = 64
 _TURN: Final = 0.01
 """Seconds of work in a turn, at most one datagram more: a stranger's worst datagrams hold up the others for no longer."""
 _UNIX_QUEUE: Final = "/proc/sys/net/unix/max_dgram_qlen"
+_REFUSALS_A_TURN: Final = 64
 _READ: Final = 66_560
 Apply = Callable[[], None]
 Tap = Callable[[Event], object]
@@ -84,10 +85,16 @@ class OurListener:
     def __init__(self, intake: Intake, state: CollectorState, tap: Tap | None = None) -> None:
         """Args: intake: bound. state: what its events go to. tap: who is given them too."""
         intake.wants_events = True
+        intake.watch_refusals(self._note_refusal)
         self.intake = intake
         self._state = state
         self._tap = tap
         self.url = intake.inlet.url
+        self._refused: list[tuple[bytes, RefusalReason, tuple[str, str]]] = []
+        """Datagrams of unknown senders that this turn refused."""
+        self._socket = intake.inlet if isinstance(intake.inlet, SocketInlet) else None
+        if self._socket is not None:
+            self._socket.remember_peers()
 
     def fileno(self) -> int:
         """The inlet."""
@@ -97,15 +104,28 @@ class OurListener:
         """Takes datagrams, and gives their events to the state."""
         intake, take, lock, tap = self.intake, self._state.take, self._state.lock, self._tap
         more = intake.pump()
+        if self._refused:
+            self._report_refusals(now)
         for _ in range(_BATCHES_A_TURN):
             if not intake.next_batch():
                 return more
             with lock:
                 for event in intake.current:
-                    take(event, now, mono)
+                    take(event, now, mono, self.url)
                     if tap is not None:
                         tap(event)
         return True
+
+    def _note_refusal(self, datagram: bytes, reason: RefusalReason, known: bool) -> None:  # noqa: FBT001  a callback
+        if not known and len(self._refused) < _REFUSALS_A_TURN:
+            peer = None if self._socket is None else self._socket.peer_of(datagram)
+            self._refused.append((datagram, reason, ("", "") if peer is None else peer_text(peer)))
+
+    def _report_refusals(self, now: float) -> None:
+        refused, self._refused = self._refused, []
+        with self._state.lock:
+            for datagram, reason, peer in refused:
+                self._state.refused.feed(datagram, reason, self.url, peer, now, keyed=self._state.keyed)
 
     def next_wait(self) -> float | None:
         """The core's next deadline, or the end of the start."""

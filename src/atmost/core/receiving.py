@@ -10,7 +10,7 @@ Bytes and time in, events out; not thread-safe, one caller at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,6 +122,8 @@ class ReceiverCore:
         self._overflows: Episodes[Session] = Episodes()
         self._clock_seconds = 0.0
         self._suspects = _Suspects()
+        self.on_refused: Callable[[bytes, RefusalReason, bool], object] | None = None
+        """Called with each datagram that is refused, the reason, and whether its session is known; must not raise."""
         # What was sent during the start is refused and no sign of a wrong clock.
         self._usual_lag_us = self._table.boot_floor - wall_us + _IN_FLIGHT_US
 
@@ -158,6 +160,8 @@ class ReceiverCore:
         self._wall_us = wall_us
         header = read_header(datagram)
         if header is None:
+            if self.on_refused is not None:
+                self.on_refused(datagram, RefusalReason.MALFORMED, False)
             return events + self._refuse(RefusalReason.MALFORMED, None, now)
         key = datagram[2:20]
         state = self._table.sessions.get(key)
@@ -165,6 +169,8 @@ class ReceiverCore:
         if isinstance(content, RefusalReason):
             if state is None:
                 events += self._suspect(content, datagram, header, now, wall_us)
+            if self.on_refused is not None:
+                self.on_refused(datagram, content, state is not None)
             return events + self._refuse(content, state, now)
         # Everything is checked: mark (R11.8), and only then deliver (R11.9).
         state = self._mark(header, key, state, now, wall_us, events)

@@ -18,7 +18,7 @@ from typing import Final
 
 from atmost.core.accounts import Ledger
 from atmost.core.datagram import SENT_AT
-from atmost.core.events import Event, Message, Session, SessionEvicted
+from atmost.core.events import Event, Message, RefusalReason, Session, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
@@ -133,6 +133,13 @@ class Intake:
         ring = keyring(find_keys(key, None), self._audience)
         with self._lock:
             self._core.change_keys(ring)
+
+    def watch_refusals(self, report: Callable[[bytes, RefusalReason, bool], object]) -> None:
+        """From now on reports each datagram that is refused: its bytes, the reason, and whether its session is known.
+
+        Called in the middle of `pump`, in the consumer's thread; it must neither raise nor take long.
+        """
+        self._core.on_refused = report
 
     def boot_wait(self) -> float:
         """Seconds until this receiver is ready (R10); 0 when it is."""

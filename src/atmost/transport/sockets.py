@@ -9,7 +9,9 @@ import socket
 import struct
 import sys
 import threading
-from typing import Final
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
@@ -19,6 +21,8 @@ from atmost.transport.mailbox import Waker
 
 _READ: Final = MAX_DATAGRAM + 1024
 _RELEASE_TIMEOUT: Final = 1.0
+_PEERS: Final = 64
+"""Datagrams whose senders are remembered where that is asked for."""
 _NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN and is not limited by rmem_max
 _SO_MEMINFO: Final = 55  # Linux 4.12; nine u32, the ninth counts drops
@@ -76,7 +80,8 @@ class SocketInlet:
         self.warning = ask_receive_buffer(sock)
         sock.setblocking(False)
         self._sock = sock
-        self._recv = sock.recv
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._peers: deque[tuple[bytes, Any]] = deque()
         self._drops = KernelDrops(sock)
         self._last_drops: int | None = self._drops.total()
         self._waker = Waker()
@@ -95,6 +100,22 @@ class SocketInlet:
             return self._recv(_READ)
         except OSError:  # empty, or closed; an unconnected socket has no other errors to tell of
             return None
+
+    def remember_peers(self) -> None:
+        """From now on `peer_of` knows who sent the last few datagrams; costs each datagram a little."""
+        peers = self._peers = deque[tuple[bytes, Any]](maxlen=_PEERS)
+        receive, remember = self._sock.recvfrom, peers.append
+
+        def receive_from(size: int) -> bytes:
+            pair = receive(size)
+            remember(pair)
+            return pair[0]
+
+        self._recv = receive_from
+
+    def peer_of(self, datagram: bytes) -> Any:
+        """The address that sent one of the last datagrams, as the socket module writes it; None when it is not known."""
+        return next((address for known, address in reversed(self._peers) if known is datagram), None)
 
     def wait(self, timeout: float | None) -> None:
         """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""

@@ -27,28 +27,32 @@ def test_without_a_terminal_it_tells_the_state_once(fake, run):
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith(f"web-3  {fake.url}  atmost 0.1.0, up for 2 h 14 min")
-    assert "lost 5,198 (0.28 %: sender socket 61, in flight 5,137)" in lines[1]
+    assert "lost now 203  lost 5,198 (0.28 %: sender socket 61, in flight 5,137)" in lines[1]
     assert "duplicates refused 1,204  refused 327  tail unknown 1" in lines[1]
     assert lines[2] == "heartbeats: 5 up  1 suspect  1 down  1 stopped"
-    assert lines[3].startswith("warning: batch-2: its clock is 41 s ahead")
+    assert lines[3].startswith("warning: refused: batch-9 at 10.1.7.31:50112: its clock is 41 s ahead of this host's")
     worst = next(line for line in lines if line.startswith("checkout-1 "))
     assert worst.split() == [
         "checkout-1",
+        "web-3",
+        "8112",
         "alive",
         "612",
-        "899,309",
+        "203",
         "4,901",
         "0.54",
         "%",
         "in",
         "flight",
         "4,901",
+        "899,309",
         "203",
         "14",
         "0.2",
         "s",
     ]
-    assert any(line.startswith("batch-2 (clock)  silent") for line in lines)
+    assert any(line.startswith("batch-2 (clock)  batch-2 4242") for line in lines)
+    assert any("batch-2 ×1,501" in line for line in lines)
     assert any(
         line.startswith("batch-2         down") and line.endswith("388 beats missed, at 0 measured loss")
         for line in lines

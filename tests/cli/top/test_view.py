@@ -64,7 +64,7 @@ def test_everything_has_its_place(fake):
         assert "1 down" in shown(app, "#alive")
         assert "its clock is 41 s ahead" in shown(app, "#trouble")
         assert [row[0] for row in rows(app, "#senders")][:2] == ["checkout-1", "checkout-2"]
-        assert rows(app, "#senders")[2][6] == "sender socket 61, in flight 15"
+        assert rows(app, "#senders")[2][7] == "sender socket 61, in flight 15"
         assert [row[1] for row in rows(app, "#beats")][:3] == ["down", "suspect", "up"]
         assert any("-- 3 lost here (2 INFO, 1 DEBUG) of checkout-1" in line for line in log_of(app))
 
@@ -91,14 +91,20 @@ def test_it_follows_the_collector(fake):
 
 def test_keys(fake):
     """s sorts by the next figure, p holds the log and lets it go on."""
-    fake.senders = [sender("b", rate=1.0, lost=5), sender("a", rate=9.0), sender("c", rate=2.0, delivered=500)]
+    fake.senders = [sender("b", rate=1.0, lost=5), sender("a", rate=9.0), sender("c", rate=4.0, delivered=500)]
     fake.log(record("one"))
 
     async def drive(app, pilot):
         names = lambda: [row[0] for row in rows(app, "#senders")]  # noqa: E731
         await soon(pilot, lambda: log_of(app))
         assert names() == ["b", "a", "c"]
-        for sort, expected in [("rate", "acb"), ("delivered", "cab"), ("name", "abc"), ("lost", "bac")]:
+        for sort, expected in [
+            ("lost", "bac"),
+            ("rate", "acb"),
+            ("delivered", "cba"),
+            ("name", "abc"),
+            ("lost now", "bac"),
+        ]:
             await pilot.press("s")
             assert names() == list(expected)
             assert f"sorted by {sort}" in shown(app, "#title")
@@ -158,6 +164,32 @@ def test_any_size_and_a_change_of_it(fake, size):
         assert "web-3" in shown(app, "#title")
 
     watch(fake, drive, size)
+
+
+def test_eighty_columns_reach_to_what_is_lost(fake):
+    """With the host and process of each sender, however long the names; and rows keep their places from second to second."""
+    fake.senders = [
+        sender(
+            f"checkout-worker-of-the-north-{number}", host="a-host-of-a-long-name", rate=500.0 + number, lost=899_309
+        )
+        for number in range(4)
+    ]
+
+    async def drive(app, pilot):
+        await soon(pilot, lambda: len(rows(app, "#senders")) == 4)
+        table = app.query_one("#senders")
+        columns = [str(column.label) for column in table.ordered_columns]
+        reach = sum(column.get_render_width(table) for column in table.ordered_columns[: columns.index("lost") + 1])
+        assert reach <= 80
+        before = [row[0] for row in rows(app, "#senders")]
+        fake.senders.reverse()
+        for one in fake.senders:
+            one["rate"] += 3
+        asked = len(fake.asked)
+        await soon(pilot, lambda: len(fake.asked) >= asked + 8)
+        assert [row[0] for row in rows(app, "#senders")] == before
+
+    watch(fake, drive, (80, 24))
 
 
 def test_names_are_no_markup(fake):

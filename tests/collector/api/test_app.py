@@ -71,7 +71,7 @@ def test_the_overview_of_a_collector_that_has_seen_everything(asked):
 
 
 def test_the_senders(asked):
-    """With loss by place, and a ratio that is null while nothing was due."""
+    """By name, with loss by place, and a ratio that is null while nothing was due."""
     rows = [account(refused={"future": 2}), account("new", delivered=0, lost=0, overflow=0, sent=0, id="0" * 16)]
     give_ledger(asked, *rows)
     found = asked.json("/api/v1/senders")
@@ -80,6 +80,64 @@ def test_the_senders(asked):
     assert "2 of its datagrams were refused for its clock" in first["clock_warning"]
     assert (second["loss_ratio"], second["clock_warning"]) == (None, None)
     assert asked.json("/api/v1/senders?limit=1")["truncated"] == 1
+    assert [one["name"] for one in asked.json("/api/v1/senders?match=NEW")["senders"]] == ["new"]
+
+
+def test_fifteen_hundred_cron_jobs_are_one_row(asked):
+    """Their sums are the sender's, and each of them is found by its name."""
+    ended = [
+        account("cron", id=f"{number:016}", tail=Tail.CLOSED, delivered=1, lost=0, overflow=0) for number in range(1500)
+    ]
+    give_ledger(asked, *ended, account("cron", id="f" * 16, host="host-2"), account("web"))
+    found = asked.json("/api/v1/senders")
+    assert (len(found["senders"]), found["truncated"]) == (2, 0)
+    [cron] = [one for one in found["senders"] if one["name"] == "cron"]
+    assert (cron["sessions"], cron["alive"], cron["closed"], cron["tail"]) == (1501, 1, 1500, "alive")
+    assert (cron["delivered"], cron["lost"], cron["host"], cron["hosts"]) == (1510, 3, "host-2", 2)
+    sessions = asked.json("/api/v1/sessions?sender=cron&limit=2")
+    assert [one["tail"] for one in sessions["sessions"]] == ["alive", "closed"]
+    assert sessions["truncated"] == 1499
+    assert asked.error("/api/v1/sessions") == "bad_sender"
+
+
+def test_now_is_the_last_minute(asked):
+    """Beside the sums since the start: of all, and of each sender, in messages."""
+    for second, lost in ((0, 0), (1, 4), (2, 4)):
+        asked.t = T0 + second
+        row = account(
+            delivered=10 + second, lost=lost, overflow=0, lost_by_place={"sender_socket": 0, "in_flight": lost}
+        )
+        asked.state.look(
+            {URL: Ledger(sessions=[row], delivered=row.delivered, lost=lost, lost_by_place=row.lost_by_place)},
+            asked.t,
+            0.0,
+        )
+    minute = {"delivered": 12, "lost": 4, "late": 0, "refused": 0}
+    assert asked.json("/api/v1/overview")["totals"]["minute"] == minute
+    assert asked.json("/api/v1/senders")["senders"][0]["minute"] == minute
+    points = asked.json("/api/v1/query?name=atmost.lost&sender=web-1&range=3&end=" + str(T0 + 2.5))["points"]
+    assert [point["value"] for point in points] == [0.0, 4.0, 0.0]
+    asked.t = T0 + 90
+    assert asked.json("/api/v1/overview")["totals"]["minute"]["lost"] == 0
+
+
+def test_loss_is_a_series_like_any_other(asked):
+    """Listed with its sender, merged over senders, and not twice at /metrics."""
+    rows = [
+        account("a", lost=3, overflow=0, lost_by_place={"in_flight": 3}),
+        account("b", id="b" * 16, lost=0, overflow=0),
+    ]
+    give_ledger(asked, *rows, delivered=20, lost=3, lost_by_place={"in_flight": 3})
+    listed = asked.json("/api/v1/series?match=atmost.lost")["series"]
+    assert [(one["sender"], one["source"], one["kind"], one["last"]) for one in listed] == [
+        ("a", "collector", "counter", 3.0),
+        ("b", "collector", "counter", 0.0),
+        ("other", "collector", "counter", 0.0),
+    ]
+    asked.t = T0 + 1.5
+    assert asked.json("/api/v1/query?name=atmost.lost&range=1")["points"][0]["value"] == 3.0
+    assert asked.json("/api/v1/query?name=atmost.lost&range=1")["merged"] == 3
+    assert "atmost_lost" not in asked.get("/metrics").text
 
 
 def test_the_ledger(asked):

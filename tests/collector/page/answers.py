@@ -34,6 +34,8 @@ def overview(**changes: Any) -> Object:
             "refused": {},
             "tail_unknown": 0,
             "rate": 0.0,
+            "minute": {"delivered": 0, "lost": 0, "late": 0, "refused": 0},
+            "refused_senders": 0,
         },
         "alive": {"up": 0, "late": 0, "suspect": 0, "down": 0, "stopped": 0, "unknown": 0},
         "memory": {"bytes": 48 << 20, "limits": [{"name": "series", "used": 0, "max": 10_000, "hit": 0}]},
@@ -43,13 +45,18 @@ def overview(**changes: Any) -> Object:
 
 
 def sender(name: str, **changes: Any) -> Object:
-    """A sender of which nothing was lost."""
+    """A sender of one session, of which nothing was lost."""
     return {
-        "id": f"session-{name}",
+        "id": f"0:{name}",
         "name": name,
+        "key_id": 0,
         "host": "web-3",
         "pid": 4242,
-        "key_id": 0,
+        "hosts": 1,
+        "sessions": 1,
+        "alive": 1,
+        "silent": 0,
+        "closed": 0,
         "tail": "alive",
         "rate": 10.0,
         "sent": 100,
@@ -66,6 +73,32 @@ def sender(name: str, **changes: Any) -> Object:
         "sender_refused": {},
         "last_seen": 0.2,
         "clock_warning": None,
+        "minute": {"delivered": 10, "lost": 0, "late": 0, "refused": 0},
+        **changes,
+    }
+
+
+def session(sender: Object, **changes: Any) -> Object:
+    """One session of a sender."""
+    left_out = {"hosts", "sessions", "alive", "silent", "closed", "minute"}
+    return {name: value for name, value in sender.items() if name not in left_out} | {"id": "a" * 16} | changes
+
+
+def refused_sender(**changes: Any) -> Object:
+    """A sender that was never accepted."""
+    now = time.time()
+    return {
+        "listener": "udp://127.0.0.1:7140",
+        "address": "10.0.0.7:4711",
+        "host": "10.0.0.7",
+        "names": ["edge-9"],
+        "proven": False,
+        "key_id": 0,
+        "reason": "unknown_key",
+        "advice": "it sends without a key, and this collector has one: give it the key file (ATMOST_KEY, key_file)",
+        "count": 12,
+        "first": now - 60,
+        "last": now,
         **changes,
     }
 

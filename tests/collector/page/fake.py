@@ -38,6 +38,10 @@ class FakeCollector:
         self.token: str | None = None
         self.overview: Object = {}
         self.senders: list[Object] = []
+        self.told = 500
+        """Senders that one answer holds."""
+        self.sessions: dict[str, list[Object]] = {}
+        self.refused: list[Object] = []
         self.heartbeats: list[Object] = []
         self.series: list[Object] = []
         self.points: dict[str, list[Object]] = {}
@@ -59,6 +63,7 @@ class FakeCollector:
         """Become another life: nothing known, nobody heard, cursors from the start."""
         self._logs = []
         self.senders, self.heartbeats, self.series, self.points, self.receivers, self.rejected = [], [], [], {}, [], []
+        self.sessions, self.refused = {}, []
         self.overview = overview()
 
     @property
@@ -119,7 +124,9 @@ class FakeCollector:
             case "overview":
                 return self.overview | {"now": now}
             case "senders":
-                return {"now": now, "senders": self.senders, "truncated": 0}
+                return self._senders(query) | {"now": now}
+            case "sessions":
+                return {"sessions": self.sessions.get(query["sender"], []), "truncated": 0}
             case "heartbeats":
                 return {"now": now, "heartbeats": self.heartbeats}
             case "ledger":
@@ -166,6 +173,14 @@ class FakeCollector:
                 if said == self._changes and self._running:
                     self._changed.wait(1.0)
             write(": still here\n\n")
+
+    def _senders(self, query: Object) -> Object:
+        found = [one for one in self.senders if query.get("match", "") in one["name"]]
+        return {
+            "senders": found[: self.told],
+            "truncated": max(0, len(found) - self.told),
+            "refused": self.refused,
+        }
 
     def _query(self, query: Object, labels: list[str]) -> Object:
         points = self.points.get(query["name"], [])

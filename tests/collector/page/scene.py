@@ -6,7 +6,7 @@ import math
 import time
 from random import Random
 
-from tests.collector.page.answers import gap, heartbeat, overview, points, record, sender, series
+from tests.collector.page.answers import gap, heartbeat, overview, points, record, refused_sender, sender, series
 from tests.collector.page.fake import FakeCollector
 
 TRACE = """Traceback (most recent call last):
@@ -56,11 +56,10 @@ def _account(fake: FakeCollector, now: float) -> None:
     fake.overview["totals"] |= {
         "senders": 7, "delivered": 1_843_902, "lost": 5_198, "lost_by_place": places, "late": 212, "pending": 14,
         "duplicates_refused": 1_204, "refused": refused, "tail_unknown": 1, "rate": 1_312.4,
+        "minute": {"delivered": 78_744, "lost": 203, "late": 9, "refused": 31}, "refused_senders": 1,
     }  # fmt: skip
     fake.overview["alive"] |= {"up": 5, "suspect": 1, "down": 1, "stopped": 1}
-    fake.overview["warnings"] = [
-        "batch-2: its clock is 41 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)"
-    ]
+    fake.overview["warnings"] = ["this host's clock was set back: charts are 2 s ahead of it"]
     fake.overview["memory"] = {
         "bytes": 61_300_000,
         "limits": [
@@ -95,16 +94,28 @@ def _senders(fake: FakeCollector) -> None:
             "lost_by_place": {"sender_socket": socket, "in_flight": flight, "receiver_queue": 0},
         }  # fmt: skip
 
+    losing = {"delivered": 36_720, "lost": 203, "late": 9, "refused": 0}
     fake.senders = [
-        sender("checkout-1", rate=612.0, pid=8112, late=203, pending=14, **lossy(904_210, 0, 4_901)),
+        sender("checkout-1", rate=612.0, pid=8112, late=203, pending=14, minute=losing, **lossy(904_210, 0, 4_901)),
         sender("checkout-2", rate=590.4, pid=8113, late=9, **lossy(880_331, 0, 221)),
         sender("edge-lisbon", host="edge-7", rate=88.1, pid=311, **lossy(61_204, 61, 15)),
         sender("worker-7", host="batch-1", rate=11.2, pid=20, **lossy(1_804, 0, 0)),
         sender("worker-8", host="batch-1", rate=10.6, pid=21, **lossy(1_322, 0, 0)),
-        sender("nightly-report", host="batch-2", rate=0.0, tail="closed", last_seen=812.0, **lossy(201, 0, 0)),
-        sender("batch-2", host="batch-2", rate=0.0, tail="silent", last_seen=388.0, refused={"future": 310},
-               clock_warning="its clock is 41 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)", **lossy(80, 0, 0)),
+        sender("nightly-report", host="batch-2", rate=0.0, tail="closed", last_seen=812.0, minute=None, sessions=1_501,
+               alive=0, closed=1_501, **lossy(1_501, 0, 0)),
+        sender("batch-2", host="batch-2", rate=0.0, tail="silent", last_seen=388.0, alive=0, silent=1,
+               clock_warning="its clock is 0.21 s ahead of this host's", **lossy(80, 0, 0)),
     ]  # fmt: skip
+    fake.refused = [
+        refused_sender(
+            names=["batch-9"],
+            address="10.1.7.31:50112",
+            host="10.1.7.31",
+            reason="future",
+            advice="its clock is 41 s ahead of this host's: set that host's clock (chrony, ntpd)",
+            count=310,
+        )
+    ]
 
 
 def _heartbeats(fake: FakeCollector, now: float) -> None:

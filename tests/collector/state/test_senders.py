@@ -2,7 +2,7 @@
 
 import pytest
 
-from atmost.collector.state.senders import SenderTable, totals
+from atmost.collector.state.senders import SenderTable, by_sender, totals
 from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import ClockAlarm, ClockTrouble, Tail
 from tests.collector.scene import session
@@ -84,15 +84,13 @@ def test_totals_are_of_all_receivers():
     assert (found.lost_by_place, found.refused) == ({"in_flight": 2}, {"duplicate": 4})
 
 
-def test_a_sender_whose_clock_causes_refusals_is_marked():
-    """With how far it is off, what that costs, and what to do; forgotten with the session."""
+def test_a_sender_whose_clock_is_a_little_ahead_is_marked():
+    """With how far it is off; forgotten with the session."""
     table = SenderTable(0.0)
     table.look({"a": ledger(row("x"))}, 1.0)
-    table.alarm(ClockAlarm(ClockTrouble.SENDER_AHEAD, 1, session("x"), 4.0))
+    table.alarm(ClockAlarm(ClockTrouble.NEGATIVE_DELAY, 1, session("x"), 0.2))
     [found] = table.rows()
-    assert (
-        found.clock_warning == "its clock is 4 s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)"
-    )
+    assert found.clock_warning == "its clock is 0.2 s ahead of this host's"
     table.look({"a": ledger()}, 2.0)
     table.look({"a": ledger(row("x"))}, 3.0)
     assert table.rows()[0].clock_warning is None
@@ -110,3 +108,11 @@ def test_this_hosts_own_clock_is_everybodys_trouble():
     table = SenderTable(0.0)
     table.alarm(ClockAlarm(ClockTrouble.STEPPED_BACK, 1, None, 2.0))
     assert table.clock_warnings == {ClockTrouble.STEPPED_BACK: "this host's clock was set back by 2 s"}
+
+
+def test_the_sessions_of_one_name_are_one_sender():
+    """Under one key; a name under another key is somebody else, and sessions without a name stand for themselves."""
+    table = SenderTable(0.0)
+    rows = [row("cron", 1, 1), row("cron", 1, 2), row("cron", 1, 3, key_id=7), row("", 1, 4), row("", 1, 5)]
+    table.look({"a": ledger(*rows)}, 1.0)
+    assert sorted(len(sessions) for sessions in by_sender(table.rows()).values()) == [1, 1, 1, 2]

@@ -5,6 +5,7 @@ Pure. Whatever came from strangers leaves here with its control characters as es
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from atmost.cli.output import clock_time, harmless, places
@@ -13,20 +14,23 @@ from atmost.cli.top.source import Object, Snapshot
 UNKNOWN: Final = "–"
 SENDER_COLUMNS: Final = (
     "sender",
+    "host",
     "state",
     "rate/s",
-    "delivered",
+    "lost now",
     "lost",
     "loss",
     "where",
+    "delivered",
     "late",
     "pending",
     "last seen",
 )
-NUMBERS: Final = {"rate/s", "delivered", "lost", "loss", "late", "pending", "last seen", "for"}
+"""Those up to `lost` fit into 80 columns."""
+NUMBERS: Final = {"rate/s", "lost now", "delivered", "lost", "loss", "late", "pending", "last seen", "for"}
 """Columns that stand to the right."""
 HEARTBEAT_COLUMNS: Final = ("heartbeat", "state", "for", "verdict")
-SORTS: Final = ("lost", "rate", "delivered", "name")
+SORTS: Final = ("lost now", "lost", "rate", "delivered", "name")
 _GRAVITY: Final = ("down", "failed", "suspect", "unknown", "late", "up", "stopped")
 
 
@@ -46,6 +50,7 @@ def totals(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("senders", count(sums["senders"])),
         ("messages/s", number(sums["rate"])),
         ("delivered", count(sums["delivered"])),
+        ("lost now", count(sums["minute"]["lost"])),
         ("lost", count(sums["lost"]) + where),
         ("late", count(sums["late"])),
         ("pending", count(sums["pending"])),
@@ -62,22 +67,27 @@ def alive(snapshot: Snapshot) -> str:
 
 
 def warnings(snapshot: Snapshot) -> list[str]:
-    """What the collector warns of."""
-    return [harmless(text) for text in snapshot.overview["warnings"]]
+    """Who is refused and why, and what else the collector warns of."""
+    refused = [
+        f"refused: {', '.join(map(harmless, row['names'])) or 'a sender'} at {harmless(row['address']) or 'an unknown address'}: "
+        f"{harmless(row['advice'])}"
+        for row in snapshot.senders["refused"]
+    ]
+    return [*refused, *(harmless(text) for text in snapshot.overview["warnings"])]
 
 
-def sender_rows(snapshot: Snapshot, sort: str = "lost") -> list[list[str]]:
-    """A row for each sender, of `SENDER_COLUMNS`.
+def sender_rows(snapshot: Snapshot, sort: str = "lost now") -> list[list[str]]:
+    """A row for each sender, of `SENDER_COLUMNS`; equal ones by what they lost, then by name, so that rows keep their places.
 
     Args:
         snapshot: what the collector said.
         sort: one of `SORTS`.
     """
-    rows = snapshot.senders["senders"]
-    if sort == "name":
-        ordered = sorted(rows, key=lambda row: row["name"])
-    else:
-        ordered = sorted(rows, key=lambda row: (-row[sort], -row["rate"], row["name"]))
+    lost = 0 if sort == "name" else 1
+    ordered = sorted(
+        snapshot.senders["senders"],
+        key=lambda row: (-_figure(row, sort), -lost * row["lost"], row["name"], row["id"]),
+    )
     return [_sender_row(row) for row in ordered]
 
 
@@ -144,16 +154,38 @@ def duration(seconds: float | None) -> str:
     )
 
 
+def _figure(row: Object, sort: str) -> float:
+    """What a row is sorted by; rates in powers of two, because every second brings another one."""
+    if sort == "name":
+        return 0.0
+    if sort == "rate":
+        return math.floor(math.log2(row["rate"] + 1))
+    return _lost_now(row) or 0 if sort == "lost now" else row[sort]
+
+
+def _lost_now(row: Object) -> int | None:
+    return row["minute"]["lost"] if row["minute"] else None
+
+
 def _sender_row(row: Object) -> list[str]:
     warning = " (clock)" if row["clock_warning"] else ""
+    host = f"{harmless(row['host'])} {row['pid']}"
+    if row["sessions"] > 1:
+        host = (
+            f"{harmless(row['host'])} ×{row['sessions']:,}"
+            if row["hosts"] == 1
+            else f"{row['hosts']:,} hosts ×{row['sessions']:,}"
+        )
     return [
         (harmless(row["name"]) or harmless(row["id"])) + warning,
+        host,
         harmless(row["tail"]),
         number(row["rate"]),
-        count(row["delivered"]),
+        count(_lost_now(row)),
         count(row["lost"]),
         share(row["loss_ratio"]),
         harmless(places(row["lost_by_place"])),
+        count(row["delivered"]),
         count(row["late"]),
         count(row["pending"]),
         duration(row["last_seen"]),

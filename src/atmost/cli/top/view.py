@@ -33,6 +33,10 @@ MAX_ROWS: Final = 200
 MAX_LOG_LINES: Final = 1000
 MAX_WAITING: Final = 1000
 """Records kept while the log is paused; older ones are left out when it goes on."""
+_WIDTHS: Final = {"sender": 24, "host": 14, "heartbeat": 24}
+"""Characters of a name on a narrow terminal, so that 80 columns reach to what is lost."""
+_NARROW: Final = 110
+"""Columns of a terminal below which names are cut."""
 _STYLES: Final = {
     **dict.fromkeys(("down", "failed"), "bold red"),
     **dict.fromkeys(("suspect", "late", "silent"), "yellow"),
@@ -134,6 +138,8 @@ class TopView(App[None]):
                     self.call_from_thread(self._show, snapshot)
 
     def _show(self, snapshot: Snapshot) -> None:
+        if not self.query("#title"):  # the view ends, and its parts are gone already
+            return
         self._snapshot, self._trouble = snapshot, ""
         self._show_head()
         self._show_tables()
@@ -144,6 +150,8 @@ class TopView(App[None]):
             self._show_log(records)
 
     def _show_trouble(self, text: str) -> None:
+        if not self.query("#title"):  # as above
+            return
         self._trouble = f"{text}; what stands here is what it said last"
         self._show_head()
 
@@ -172,10 +180,11 @@ class TopView(App[None]):
     def _fill(self, name: str, columns: tuple[str, ...], rows: list[list[str]]) -> None:
         """Replaces a table's rows, and leaves cursor and scroll where they were."""
         table = self.query_one(name, DataTable)
-        cursor, scroll = table.cursor_row, table.scroll_y
+        cursor, scroll, narrow = table.cursor_row, table.scroll_y, self.size.width < _NARROW
         table.clear()
         for row in rows[:MAX_ROWS]:
-            table.add_row(*(_cell(column, cell) for column, cell in zip(columns, row, strict=True)))
+            cells = (_cell(column, cell, narrow=narrow) for column, cell in zip(columns, row, strict=True))
+            table.add_row(*cells)
         if len(rows) > MAX_ROWS:
             table.add_row(Text(f"... and {len(rows) - MAX_ROWS:,} more"), *[""] * (len(columns) - 1))
         table.move_cursor(row=min(cursor, max(0, table.row_count - 1)), animate=False, scroll=False)
@@ -192,12 +201,14 @@ class TopView(App[None]):
         self.query_one(name, Static).update(text)
 
 
-def _cell(column: str, text: str) -> Text:
+def _cell(column: str, text: str, *, narrow: bool = False) -> Text:
     style = (
         _STYLES.get(text, "")
         if column == "state"
         else "bold red"
-        if column == "lost" and text not in {"0", "lost"}
+        if column == "lost now" and text not in {"0", "–", "lost now"}
         else ""
     )
-    return Text(text, style=style, justify="right" if column in NUMBERS else "left")
+    most = _WIDTHS.get(column, len(text)) if narrow else len(text)
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    return Text(shown, style=style, justify="right" if column in NUMBERS else "left")

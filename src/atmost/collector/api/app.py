@@ -67,6 +67,7 @@ class CollectorApp:
         routes = [
             Route("/api/v1/overview", self._overview),
             Route("/api/v1/senders", self._senders),
+            Route("/api/v1/sessions", self._sessions),
             Route("/api/v1/ledger", self._ledger),
             Route("/api/v1/series", self._series),
             Route("/api/v1/query", self._query),
@@ -99,8 +100,13 @@ class CollectorApp:
 
     async def _senders(self, request: Request) -> Response:
         given = _given(request)
-        questions.only(given, ("limit",))
-        return _json(self._views.senders(questions.limit(given, 500)))
+        questions.only(given, ("match", "limit"))
+        return _json(self._views.senders(questions.limit(given, 500), questions.text(given, "match")))
+
+    async def _sessions(self, request: Request) -> Response:
+        given = _given(request)
+        questions.only(given, ("sender", "limit"))
+        return _json(self._views.sessions(questions.required(given, "sender"), questions.limit(given, 100)))
 
     async def _ledger(self, request: Request) -> Response:
         questions.only(_given(request), ())

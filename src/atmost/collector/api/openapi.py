@@ -16,6 +16,7 @@ _ANSWERS: Final = (
     shapes.ErrorAnswer,
     shapes.Overview,
     shapes.Senders,
+    shapes.Sessions,
     shapes.Ledgers,
     SeriesList,
     QueryAnswer,
@@ -35,7 +36,16 @@ def document() -> dict[str, Any]:
     cursor = {"type": "integer", "minimum": 0, "maximum": questions.MAX_CURSOR}
     paths = {
         "/api/v1/overview": _path("The collector at a glance", "Overview"),
-        "/api/v1/senders": _path("Who sends, the busiest first", "Senders", [limit]),
+        "/api/v1/senders": _path(
+            "Who sends, those that lose now first; and who was never accepted",
+            "Senders",
+            [_parameter("match", text, "Part of a name or host, in any case."), limit],
+        ),
+        "/api/v1/sessions": _path(
+            "The sessions of one sender",
+            "Sessions",
+            [_parameter("sender", {**text, "minLength": 1}, "The name of the sender.", required=True), limit],
+        ),
         "/api/v1/ledger": _path("The accounts of the receivers", "Ledgers"),
         "/api/v1/series": _path(
             "The series, by name",

@@ -69,6 +69,14 @@ def text(parameters: Parameters, name: str) -> str:
     return value
 
 
+def required(parameters: Parameters, name: str) -> str:
+    """A text that must be given."""
+    value = text(parameters, name)
+    if not value:
+        _refuse(f"bad_{name}", f"{name}= is missing")
+    return value
+
+
 def whole(parameters: Parameters, name: str, default: int | None, least: int, most: int) -> int | None:
     """A whole number."""
     value = parameters.get(name)

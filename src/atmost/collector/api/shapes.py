@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from atmost.collector.state.flow import Minute
 from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.records import Gap, Record
+from atmost.collector.state.refused import RefusedSender
 from atmost.collector.state.rejected import Sample
 from atmost.collector.state.state import LimitUse
 
@@ -43,9 +45,10 @@ class Listener(msgspec.Struct, kw_only=True):
 
 
 class Totals(msgspec.Struct, kw_only=True):
-    """Sums over all senders of ours; messages, and datagrams where they were refused."""
+    """Sums over all senders of ours since the start, and of the last minute; messages, and datagrams where refused."""
 
     senders: int
+    """Sessions that have not said goodbye."""
     delivered: int
     lost: int
     lost_by_place: dict[str, int]
@@ -55,6 +58,9 @@ class Totals(msgspec.Struct, kw_only=True):
     refused: dict[str, int]
     tail_unknown: int
     rate: float
+    minute: Minute
+    refused_senders: int
+    """Rows of senders that were never accepted."""
 
 
 class Memory(msgspec.Struct, kw_only=True):
@@ -79,8 +85,8 @@ class Overview(msgspec.Struct, kw_only=True):
     warnings: list[str]
 
 
-class Sender(msgspec.Struct, kw_only=True):
-    """One session of one sender."""
+class Session(msgspec.Struct, kw_only=True):
+    """One session of a sender: one life of one process."""
 
     id: str
     name: str
@@ -105,11 +111,55 @@ class Sender(msgspec.Struct, kw_only=True):
     clock_warning: str | None
 
 
+class Sender(msgspec.Struct, kw_only=True):
+    """One sender: all sessions of one name under one key. Sums are over the sessions that are remembered."""
+
+    id: str
+    name: str
+    """Empty while no beacon has told it: such a session stands for itself."""
+    key_id: int
+    host: str
+    """Of the session that says how the sender is: one that is alive, else the one heard last."""
+    pid: int
+    hosts: int
+    sessions: int
+    alive: int
+    silent: int
+    closed: int
+    tail: str
+    """`alive` while one session is, else that of the session heard last."""
+    rate: float
+    sent: int
+    delivered: int
+    lost: int
+    lost_by_place: dict[str, int]
+    loss_ratio: float | None
+    late: int
+    pending: int
+    before_join: int
+    refused: dict[str, int]
+    sender_offered: int
+    sender_dropped: dict[str, int]
+    sender_refused: dict[str, int]
+    last_seen: float
+    clock_warning: str | None
+    minute: Minute | None
+    """The last minute; null for senders that have no series of their own."""
+
+
 class Senders(msgspec.Struct, kw_only=True):
-    """The sender table, busiest first."""
+    """The senders, those that lose now first, then the busiest; and those that were never accepted."""
 
     now: float
     senders: list[Sender]
+    truncated: int
+    refused: list[RefusedSender]
+
+
+class Sessions(msgspec.Struct, kw_only=True):
+    """The sessions of one sender, those that are alive first."""
+
+    sessions: list[Session]
     truncated: int
 
 

@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import psutil
 
 import atmost
 from atmost.collector.api import shapes
+from atmost.collector.state.flow import Minute
 from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.listing import SeriesList, listed
 from atmost.collector.state.logtail import LogFilter, Page, look_up
-from atmost.collector.state.senders import SenderRow, totals
+from atmost.collector.state.senders import SenderRow, by_sender, staleness, totals
 from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
 from atmost.core.accounts import Ledger, MergedLedger
+from atmost.core.events import Tail
 
 Clock = Callable[[], float]
+_MOST_REFUSED: Final = 50
+"""Rows of senders that were never accepted, in one answer."""
+_SUMMED: Final = ("sent", "delivered", "late", "pending", "before_join", "sender_offered")
+"""What is added up over the sessions of a sender."""
 _LEDGER_FIELDS: Final = tuple(
     name for name in shapes.ReceiverLedger.__struct_fields__ if name not in {"address", "balanced", "unknown"}
 )
@@ -50,6 +57,7 @@ class Views:
             rate, alive, limits = state.senders.rate, state.heartbeats.alive(mono), state.limits()
             warnings = [*state.warnings.values(), *state.senders.clock_warnings.values()]
             foreign = [_foreign(stats) for stats in state.listeners]
+            minute, refused_senders = state.flow.minute_of_all(now), len(state.refused)
         sums = totals(ledgers)
         lost = sums.sums.get("lost", 0) + sums.sums.get("overflow", 0)
         listeners = [_ours(address, ledger) for address, ledger in ledgers.items()] + foreign
@@ -70,19 +78,39 @@ class Views:
                 refused=sums.refused,
                 tail_unknown=sums.sums.get("tail_unknown", 0),
                 rate=rate,
+                minute=minute,
+                refused_senders=refused_senders,
             ),
             alive=alive,
             memory=shapes.Memory(bytes=memory, limits=limits),
             warnings=warnings + [f"{each.address}: {each.warning}" for each in listeners if each.warning],
         )
 
-    def senders(self, limit: int = 500) -> shapes.Senders:
-        """The sender table."""
-        with self.state.lock:
-            now, rows = self.now(), self.state.senders.rows()
+    def senders(self, limit: int = 500, match: str = "") -> shapes.Senders:
+        """The senders whose name or host holds a text, and those that were never accepted."""
+        state = self.state
+        with state.lock:
+            now, rows, refused = self.now(), state.senders.rows(), state.refused.rows(self.now())
+            names = {row.account.name for row in rows}
+            minutes = {name: state.flow.minute(name, now) for name in names}
+        wanted = match.casefold()
+        found = [
+            _sender(sessions, minutes)
+            for sessions in by_sender(rows).values()
+            if any(wanted in text.casefold() for row in sessions for text in (row.account.name, row.account.host))
+        ]
+        found.sort(key=lambda each: (-(each.minute.lost if each.minute else 0), -each.rate, -each.delivered, each.name))
         return shapes.Senders(
-            now=now, senders=[_sender(row) for row in rows[:limit]], truncated=max(0, len(rows) - limit)
+            now=now, senders=found[:limit], truncated=max(0, len(found) - limit), refused=refused[:_MOST_REFUSED]
         )
+
+    def sessions(self, sender: str, limit: int) -> shapes.Sessions:
+        """The sessions of a sender, by its name or, without one, by the session's own identity."""
+        with self.state.lock:
+            rows = self.state.senders.rows()
+        found = [row for row in rows if sender in {row.account.name, row.account.id}]
+        found.sort(key=lambda row: staleness(row.account))
+        return shapes.Sessions(sessions=[_session(row) for row in found[:limit]], truncated=max(0, len(found) - limit))
 
     def ledgers(self) -> shapes.Ledgers:
         """The accounts of the receivers."""
@@ -181,11 +209,53 @@ def _foreign(stats: ListenerStats) -> shapes.Listener:
     )
 
 
-def _sender(row: SenderRow) -> shapes.Sender:
+def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shapes.Sender:
+    """One row of the sessions of one sender."""
+    accounts = [row.account for row in rows]
+    best = min(accounts, key=staleness)
+    tails = Counter(account.tail for account in accounts)
+    sums = {name: sum(getattr(account, name) for account in accounts) for name in _SUMMED}
+    overflow = sum(account.overflow for account in accounts)
+    lost = sum(account.lost for account in accounts) + overflow
+    due = sums["delivered"] + lost
+    return shapes.Sender(
+        id=best.id if not best.name else f"{best.key_id}:{best.name}",
+        name=best.name,
+        key_id=best.key_id,
+        host=best.host,
+        pid=best.pid,
+        hosts=len({account.host for account in accounts}),
+        sessions=len(accounts),
+        alive=tails[Tail.ALIVE],
+        silent=tails[Tail.SILENT],
+        closed=tails[Tail.CLOSED],
+        tail=best.tail.value,
+        rate=sum(row.rate for row in rows),
+        lost=lost,
+        lost_by_place=_places(_added(account.lost_by_place for account in accounts), overflow),
+        loss_ratio=lost / due if due else None,
+        refused=_added(account.refused for account in accounts),
+        sender_dropped=_added(account.sender_dropped for account in accounts),
+        sender_refused=_added(account.sender_refused for account in accounts),
+        last_seen=min(account.last_seen for account in accounts),
+        clock_warning=next((row.clock_warning for row in rows if row.clock_warning), None),
+        minute=minutes.get(best.name) if best.name else None,
+        **sums,
+    )
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
+
+
+def _session(row: SenderRow) -> shapes.Session:
     account = row.account
     lost = account.lost + account.overflow
     due = account.delivered + lost
-    return shapes.Sender(
+    return shapes.Session(
         id=account.id,
         name=account.name,
         host=account.host,

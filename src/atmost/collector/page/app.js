@@ -4,13 +4,13 @@ import { Api } from "./api.js";
 import { showAccount } from "./account.js";
 import { Charts } from "./charts.js";
 import { byId } from "./dom.js";
-import { showHeartbeats } from "./heartbeats.js";
+import { showHeartbeats, showHeartbeatsOf } from "./heartbeats.js";
 import { showIntake, showRejected } from "./intake.js";
 import { askToken, heard, showLink } from "./link.js";
 import { Logs } from "./logs.js";
 import { showOverview } from "./overview.js";
 import { Picker } from "./picker.js";
-import { showSenders } from "./senders.js";
+import { Senders } from "./senders.js";
 import { Connection } from "./stream.js";
 import { startTheme } from "./theme.js";
 
@@ -25,7 +25,12 @@ let isLive = false;
 let asks = 0;
 const charts = new Charts(api);
 const logs = new Logs(api, () => overview);
-new Picker(api, charts);
+const picker = new Picker(api, charts);
+const senders = new Senders(api, {
+  logs: (name) => logs.only(name),
+  series: (name) => picker.search(name),
+  heartbeats: (name) => showHeartbeatsOf(name),
+});
 
 const shows = {
   overview(said) {
@@ -35,7 +40,7 @@ const shows = {
     showIntake(said);
   },
   senders(said) {
-    showSenders(said, overview);
+    senders.take(said, overview);
     logs.learn(said.senders.map((sender) => sender.name));
   },
   heartbeats: (said) => showHeartbeats(said, overview),

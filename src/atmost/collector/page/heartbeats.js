@@ -37,6 +37,18 @@ export function showHeartbeats(answer, overview) {
   setText(byId("heartbeats-note"), more ? `${count(more)} not shown` : "");
 }
 
+/** Goes to the heartbeats of a sender, and marks them. */
+export function showHeartbeatsOf(sender) {
+  let first = null;
+  for (const [key, card] of cards) {
+    const [name, from] = JSON.parse(key);
+    const its = from === sender || name === sender;
+    card.node.classList.toggle("marked", its);
+    if (its) first ??= card.node;
+  }
+  (first ?? byId("heartbeats")).scrollIntoView({ block: "center" });
+}
+
 function nobody(overview) {
   const address = addressOf(overview, "atmost") ?? "udp://127.0.0.1:7140";
   return emptyState(

@@ -90,6 +90,14 @@ export class Logs {
     this.#show();
   }
 
+  /** Shows the lines of one sender only. */
+  only(sender) {
+    this.#learn(sender);
+    byId("logs-sender").value = sender;
+    this.#filtered(false);
+    byId("logs").scrollIntoView();
+  }
+
   /** Senders to choose from; those of log lines add themselves. */
   learn(names) {
     for (const name of names) this.#learn(name);

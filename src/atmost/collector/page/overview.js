@@ -14,12 +14,13 @@ export function showOverview(overview) {
   setText(byId("host"), plain(overview.host));
   setText(byId("version"), `atmost ${plain(overview.version)}, up for ${duration(overview.now - overview.started)}`);
   arrange(byId("tiles"), [
-    tile("Messages a second", short(totals.rate), plural(totals.senders, "sender")),
-    tile("Delivered", count(totals.delivered), totals.late ? `${count(totals.late)} of them late` : "each at most once"),
-    tile("Lost", count(totals.lost), lossNote(totals, known), totals.lost ? "bad" : ""),
+    tile("Messages a second", short(totals.rate), plural(totals.senders, "live session")),
+    tile("Lost now", count(totals.minute.lost), nowNote(totals.minute), totals.minute.lost ? "bad" : ""),
+    tile("Delivered", count(totals.delivered), totals.late ? `since the start, ${count(totals.late)} of them late` : "since the start, each at most once"),
+    tile("Lost since the start", count(totals.lost), lossNote(totals, known)),
     tile("Pending", count(totals.pending), "still within the grace"),
     tile("Duplicates refused", count(totals.duplicates_refused), "datagrams"),
-    tile("Refused", count(refused - totals.duplicates_refused), otherReasons(totals.refused)),
+    tile("Refused", count(refused - totals.duplicates_refused), otherReasons(totals.refused), totals.refused_senders ? "warn" : ""),
     tile("Tail unknown", count(totals.tail_unknown), "silent without a goodbye"),
     heartbeatTile(alive),
   ]);
@@ -36,6 +37,12 @@ function tile(name, figure, note, mood = "") {
   setText(node.children[1], figure);
   setText(node.children[2], note);
   return node;
+}
+
+function nowNote({ delivered, lost, late }) {
+  if (!delivered && !lost) return "nothing was sent in the last minute";
+  const came = late ? `; ${count(late)} came late` : "";
+  return lost ? `in the last minute, ${percent(lost / (delivered + lost))}${came}` : `of ${count(delivered)} in the last minute${came}`;
 }
 
 function lossNote(totals, known) {

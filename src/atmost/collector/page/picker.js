@@ -35,6 +35,14 @@ export class Picker {
     });
   }
 
+  /** Opens the list with what matches a text. */
+  search(text) {
+    byId("picker-text").value = text;
+    byId("picker").open = true;
+    byId("picker").scrollIntoView({ block: "center" });
+    this.#search();
+  }
+
   async #search() {
     const asked = ++this.#asked;
     try {

@@ -11,7 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 import atmost
 from atmost.collector.api import shapes
 from atmost.collector.api.views import Views
-from atmost.collector.prometheus.sender_totals import SenderTotals
 from atmost.collector.prometheus.user_metrics import UserMetrics
 from atmost.collector.state.state import LimitUse
 from atmost.core.events import ClockTrouble
@@ -39,7 +38,6 @@ class OwnMetrics:
         """Args: views: of the state. extra: further counters, by name."""
         self._views = views
         self._extra = extra
-        self._totals = SenderTotals()
 
     def families(self) -> Iterator[Own]:
         """Yields every family once."""
@@ -82,38 +80,39 @@ class OwnMetrics:
         yield from (used, most, hits)
 
     def _of_senders(self) -> Iterator[Own]:
-        state, totals = self._views.state, self._totals
+        state, totals = self._views.state, self._views.state.totals
         with state.lock:
             ledgers, rows = list(state.senders.ledgers.values()), state.senders.rows()
-        totals.look(ledgers, rows, state.options.max_exported_senders)
-        pending = dict.fromkeys(totals.delivered, 0)
-        for row in rows:
-            pending[totals.label(row.account.name)] += row.account.pending
+            delivered, lost, late = totals.delivered, totals.lost, totals.late
+            dropped, silent = dict(totals.dropped), totals.silent(rows)
+            pending = dict.fromkeys(delivered, 0)
+            for row in rows:
+                pending[totals.label(row.account.name)] += row.account.pending
         tails = Counter(row.account.tail.value for row in rows)
         refused, troubles = Counter[str](), Counter(dict.fromkeys(map(str, ClockTrouble), 0))
         for each in ledgers:
             refused.update(each.refused)
             troubles.update(each.clock_troubles)
-        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), totals.delivered)
+        yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), delivered)
         yield _counter(
             "atmost_messages_lost",
             "Messages not there within the grace, by place; those that came late among them",
             ("sender", "reason"),
-            totals.lost,
+            lost,
         )
-        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), totals.late)
+        yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), late)
         yield _gauge("atmost_messages_pending", "Messages missing within the grace", ("sender",), pending)
         yield _counter(
             "atmost_sender_dropped",
             "Messages dropped or refused at the sender, as it says",
             ("sender", "reason"),
-            totals.dropped,
+            dropped,
         )
         yield _gauge(
             "atmost_sender_silent",
             "1 while no session of the sender is alive and the last one ended without a goodbye",
             ("sender",),
-            totals.silent(rows),
+            silent,
         )
         yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
         yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)

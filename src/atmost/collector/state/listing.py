@@ -27,7 +27,7 @@ class Series(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     sender: str
     source: str
-    """atmost or statsd."""
+    """atmost, statsd, or collector for what it counts itself."""
     kind: str
     unit: str
     help: str
@@ -56,9 +56,9 @@ def listed(seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callab
     """
     wanted = text.casefold()
     ours = [(*key, lives) for key, lives in grouped(seen).items() if _mentions(wanted, *key)]
-    theirs = [each for each in seen.theirs if _mentions(wanted, each.name, "", each.labels)]
+    theirs = [each for each in (*seen.theirs, *seen.counted) if _mentions(wanted, each.name, each.sender, each.labels)]
     keys = [(name, sender, labels, place) for place, (name, sender, labels, _) in enumerate(ours)]
-    keys += [(each.name, "", each.labels, place + len(ours)) for place, each in enumerate(theirs)]
+    keys += [(each.name, each.sender, each.labels, place + len(ours)) for place, each in enumerate(theirs)]
     keys.sort()
     rows = []
     for *_, place in keys[:limit]:
@@ -69,7 +69,7 @@ def listed(seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callab
             counted = before.count if isinstance(before, Buckets) else before
             rows.append(_of_ours(metric, sender, labels, lives, counted, now, knows=knows_loss(metric.kind)))
         else:
-            rows.append(_of_statsd(theirs[place - len(ours)]))
+            rows.append(_of_other(theirs[place - len(ours)]))
     return SeriesList(series=rows, truncated=max(0, len(keys) - limit))
 
 
@@ -102,12 +102,12 @@ def _of_ours(
     )
 
 
-def _of_statsd(series: StatsdSeries) -> Series:
+def _of_other(series: StatsdSeries) -> Series:
     return Series(
         name=series.name,
         labels=dict(series.labels),
-        sender="",
-        source="statsd",
+        sender=series.sender,
+        source=series.source,
         kind=series.kind,
         unit=series.unit,
         help="",

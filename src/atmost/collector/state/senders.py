@@ -6,6 +6,7 @@ Pure; not thread-safe: the rows handed out are made anew.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from atmost.core.accounts import Ledger, SessionLedger
@@ -13,8 +14,6 @@ from atmost.core.events import ClockAlarm, ClockTrouble, RefusalReason, Tail
 
 _MAX_WARNINGS: Final = 1024
 _CLOCKS: Final = {
-    ClockTrouble.SENDER_AHEAD: "its clock is {seconds:.3g} s ahead: its datagrams are refused; set that host's clock (chrony, ntpd)",
-    ClockTrouble.SENDER_BEHIND: "its clock is {seconds:.3g} s behind: its datagrams are refused; set that host's clock (chrony, ntpd)",
     ClockTrouble.NEGATIVE_DELAY: "its clock is {seconds:.3g} s ahead of this host's",
     ClockTrouble.STEPPED_BACK: "this host's clock was set back by {seconds:.3g} s",
     ClockTrouble.UNSYNCHRONISED: "nothing keeps this host's clock right: run chrony, systemd-timesyncd or ntpd",
@@ -74,7 +73,10 @@ class SenderTable:
 
     def alarm(self, alarm: ClockAlarm) -> None:
         """Takes what a receiver says of a clock."""
-        text = _CLOCKS[alarm.trouble].format(seconds=alarm.seconds)
+        form = _CLOCKS.get(alarm.trouble)
+        if form is None:  # of a sender that was never accepted: `RefusedSenders` has it
+            return
+        text = form.format(seconds=alarm.seconds)
         if alarm.session is None:
             self.clock_warnings[alarm.trouble] = text
         elif len(self._warnings) < _MAX_WARNINGS:
@@ -95,6 +97,19 @@ class SenderTable:
         if known is None and (refused := sum(account.refused.get(reason, 0) for reason in _CLOCK_REASONS)):
             return f"{refused} of its datagrams were refused for its clock; compare that host's clock with this one's"
         return known
+
+
+def by_sender(rows: Iterable[SenderRow]) -> dict[tuple[int, str], list[SenderRow]]:
+    """The sessions of each sender: those of one name under one key, and each that has no name yet for itself."""
+    found: dict[tuple[int, str], list[SenderRow]] = {}
+    for row in rows:
+        found.setdefault((row.account.key_id, row.account.name or f"\0{row.account.id}"), []).append(row)
+    return found
+
+
+def staleness(one: SessionLedger) -> tuple[bool, float]:
+    """Orders the sessions of a sender: those that are alive first, then the one heard last."""
+    return one.tail is not Tail.ALIVE, one.last_seen
 
 
 def totals(ledgers: dict[str, Ledger]) -> Totals:

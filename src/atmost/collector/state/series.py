@@ -6,12 +6,13 @@ Safe from any thread where it says so. Times are seconds since 1970.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from atmost.collector.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
+from atmost.collector.state.flow import PREFIX
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import RECENT
@@ -84,17 +85,20 @@ class Snapshot(NamedTuple):
     ours: list[tuple[str, Found]]
     metrics: Mapping[str, Metric]
     theirs: list[StatsdSeries]
+    """Those of StatsD; for a question, what fits it of `counted` too."""
     retired: Mapping[RetiredKey, float | Buckets] = {}
     """What processes that are forgotten had counted of the same series; of histograms read only under the lock."""
+    counted: Sequence[StatsdSeries] = ()
+    """What the collector counts itself of every sender."""
 
 
 def snapshot(state: CollectorState, question: Question | None = None) -> Snapshot:
     """All series, or those that fit a question; call it under the state's lock."""
     if question is None:
-        theirs = list(state.statsd.series.values())
-        return Snapshot(state.metrics.found(), state.metrics.metrics, theirs, state.metrics.retired())
+        theirs, counted = list(state.statsd.series.values()), list(state.flow.series.values())
+        return Snapshot(state.metrics.found(), state.metrics.metrics, theirs, state.metrics.retired(), counted)
     ours = state.metrics.found(question.name, question.labels, question.sender)
-    return Snapshot(ours, state.metrics.metrics, [] if ours or question.sender else _statsd_of(state, question))
+    return Snapshot(ours, state.metrics.metrics, [] if ours else _others_of(state, question))
 
 
 def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
@@ -151,12 +155,14 @@ def retired_of(seen: Snapshot, key: GroupKey) -> float | Buckets:
     return seen.retired.get((sender, name, tuple(value for _, value in labels)), 0)
 
 
-def _statsd_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
-    """The series of StatsD that fit; all of the kind that was updated last."""
+def _others_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
+    """The series of StatsD, or of the collector itself, that fit; all of the kind that was updated last."""
+    name, labels, sender = question.name, question.labels, question.sender
+    every = state.flow.series if name.startswith(PREFIX) else state.statsd.series
     found = [
         each
-        for each in state.statsd.series.values()
-        if each.name == question.name and question.labels.items() <= dict(each.labels).items()
+        for each in every.values()
+        if each.name == name and sender in {None, each.sender} and labels.items() <= dict(each.labels).items()
     ]
     kind = max(found, key=lambda each: each.updated).kind if found else ""
     return [each for each in found if each.kind == kind]

@@ -6,20 +6,22 @@ the monotonic clock, for silences. Whoever writes or reads holds `lock`, briefly
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from typing import Final
 
 import msgspec
 
 from atmost.collector.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS, CollectorOptions
+from atmost.collector.state.flow import SenderFlow
 from atmost.collector.state.foreign import ForeignLogs
 from atmost.collector.state.heartbeats import HeartbeatBoard
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.ourlogs import OurLogs
+from atmost.collector.state.refused import RefusedSenders, describe
 from atmost.collector.state.rejected import RejectedSamples, Sample
+from atmost.collector.state.sender_totals import SenderTotals
 from atmost.collector.state.senders import SenderTable
 from atmost.collector.state.statsd import StatsdState
 from atmost.core.accounts import Ledger, merge_ledgers
@@ -36,6 +38,10 @@ _MAX_CLIENTS: Final = 256
 OTHER_CLIENTS: Final = "other"
 """Clients beyond as many, together."""
 _MAX_DROP_NAMES: Final = 64
+_MOST_NEWS: Final = 100
+"""Lines for the log that wait; each kind of refusal makes one."""
+_MAX_NEWS: Final = 200
+"""Characters of a sample in such a line."""
 _MOST_DROPS: Final = float(1 << 53)
 """That one datagram may tell of: a stranger's sum may be infinite, and a counter never falls."""
 
@@ -44,8 +50,6 @@ _AMBIGUOUS: Final = (
     "a gauge with a sign and DogStatsD's tags was taken for a change, as StatsD has it; DogStatsD means a value: where the "
     "clients are DogStatsD's, set statsd_gauges = 'dogstatsd', or '?gauges=dogstatsd' behind this listener's address"
 )
-
-logger = logging.getLogger("atmost.collector")
 
 
 class LimitUse(msgspec.Struct):
@@ -103,12 +107,18 @@ class CollectorState:
         """Of StatsD's listeners, whose records hint at no gaps."""
         self.heartbeats = HeartbeatBoard(options.max_heartbeats)
         self.senders = SenderTable(mono)
+        self.totals = SenderTotals()
+        self.flow = SenderFlow()
         self.rejected = RejectedSamples(options.max_rejected)
+        self.refused = RefusedSenders()
+        self.keyed = False
+        """Whether our receivers have keys."""
         self.listeners: list[ListenerStats] = []
         self.client_drops: Counter[tuple[str, str]] = Counter()
         """What StatsD's clients say they dropped themselves: by the client's address, and its own names for what it drops."""
         self.events_missing = False
         """Whether losses are not told by events: with several workers they stay in those."""
+        self._news: deque[str] = deque(maxlen=_MOST_NEWS)
         self.warnings: dict[str, str] = {}
         """What the operator should know, by what it is about."""
 
@@ -117,10 +127,8 @@ class CollectorState:
         return ForeignLogs(self.logs, max_record=self.options.max_record)
 
     def warn_once(self, about: str, text: str) -> None:
-        """Says in the log and on the page what the operator should do, the first time that it is seen."""
-        if about not in self.warnings:
-            self.warnings[about] = text
-            logger.warning(text)
+        """Warns of something from the first time that it is seen; the daemon logs each warning once."""
+        self.warnings.setdefault(about, text)
 
     def reload(self, options: CollectorOptions) -> None:
         """Takes the limits that can change while it runs."""
@@ -130,8 +138,8 @@ class CollectorState:
         self.options = options
         self.logs.limit(options.max_log_records, options.max_log_bytes, options.max_log_records_per_sender)
 
-    def take(self, event: Event, now: float, mono: float) -> None:
-        """Takes one event of a receiver of ours."""
+    def take(self, event: Event, now: float, mono: float, listener: str = "") -> None:
+        """Takes one event of a receiver of ours, which listens at `listener`."""
         self.metrics.feed(event, now)
         if isinstance(event, Message):
             subject = event.subject
@@ -144,6 +152,7 @@ class CollectorState:
         self.our_logs.feed(event, now)
         if isinstance(event, ClockAlarm):
             self.senders.alarm(event)
+            self.refused.alarm(event, listener, now)
 
     def take_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
         """Takes what a datagram of StatsD says; `host` is the peer's address, `peer` has its port too."""
@@ -172,6 +181,11 @@ class CollectorState:
 
     def reject(self, refused: Rejected, stats: ListenerStats, peer: str, now: float) -> None:
         """Counts a refusal at a foreign listener, and keeps a sample of it."""
+        if not stats.rejected[refused.reason]:
+            reason, sample = refused.reason.replace("_", " "), refused.sample[:_MAX_NEWS]
+            self._news.append(
+                f"first input refused by {stats.kind} at {stats.address}: {reason}, from {peer}: {sample}"
+            )
         stats.rejected[refused.reason] += refused.count
         if refused.reason == _PICKLES:
             self.warn_once(f"{_PICKLES} {stats.address}", f"{stats.address}: {ADVICE}")
@@ -186,6 +200,12 @@ class CollectorState:
             )
         )
 
+    def news(self) -> list[str]:
+        """What is worth a line in the log since the last call: the first refusal of each kind at each address."""
+        news = [*self._news, *(f"first sender refused: {describe(row)}" for row in self.refused.news())]
+        self._news.clear()
+        return news
+
     def look(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
         """Takes the accounts of all receivers; about once a second.
 
@@ -195,6 +215,8 @@ class CollectorState:
             mono: monotonic, seconds.
         """
         self.senders.look(ledgers, mono)
+        self.totals.look(ledgers.values(), self.senders.rows(), self.options.max_exported_senders)
+        self.flow.look(self.totals, now)
         if ledgers:
             parts = list(ledgers.values())
             self.heartbeats.observe(parts[0] if len(parts) == 1 else merge_ledgers(parts), now, mono)

@@ -51,6 +51,8 @@ class StatsdSeries:
         "period",
         "recent",
         "ring",
+        "sender",
+        "source",
         "sum",
         "unit",
         "updated",
@@ -59,6 +61,9 @@ class StatsdSeries:
 
     def __init__(self, name: str, kind: str, labels: Tags, ring: Ring, unit: str) -> None:
         self.name, self.kind, self.labels, self.ring, self.unit = name, kind, labels, ring, unit
+        self.sender = ""
+        """Whose it is; StatsD does not say."""
+        self.source = "statsd"
         self.value = 0.0
         """A counter's total, a gauge's value, observations of a histogram, members of the present set."""
         self.sum = 0.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.collector.prometheus.sender_totals import OTHER, PLACES, SenderTotals
+from atmost.collector.state.sender_totals import OTHER, PLACES, SenderTotals
 from atmost.collector.state.senders import SenderTable
 from atmost.core.accounts import Ledger, SessionLedger
 from atmost.core.events import Tail

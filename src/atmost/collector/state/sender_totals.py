@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from operator import sub
 from typing import Final, NamedTuple
 
-from atmost.collector.state.senders import SenderRow
+from atmost.collector.state.senders import SenderRow, staleness
 from atmost.core.accounts import Account, Ledger, SessionLedger
 from atmost.core.events import Place, Tail
 
@@ -30,13 +30,15 @@ PLACES: Final = (_SOCKET, _FLIGHT, QUEUE)
 
 
 class Figures(NamedTuple):
-    """What is counted, in messages; losses gross."""
+    """What is counted, in messages; losses are gross."""
 
     delivered: int = 0
     late: int = 0
     queue: int = 0
     socket: int = 0
     flight: int = 0
+    refused: int = 0
+    """Datagrams."""
 
 
 _NONE: Final = Figures()
@@ -74,6 +76,12 @@ class SenderTotals:
             for label, total in self._totals.items()
             for place, count in zip(PLACES, (total.socket, total.flight, total.queue), strict=True)
         }
+
+    def by_sender(self, figure: str) -> dict[str, int]:
+        """One figure by label: `delivered`, `lost` at any place, `late` or `refused`."""
+        if figure == "lost":
+            return {label: total.socket + total.flight + total.queue for label, total in self._totals.items()}
+        return {label: getattr(total, figure) for label, total in self._totals.items()}
 
     def look(self, ledgers: Iterable[Ledger], rows: list[SenderRow], most: int) -> None:
         """Adds what has happened since the last look.
@@ -176,18 +184,21 @@ def _latest(rows: Iterable[SenderRow]) -> dict[str, SessionLedger]:
     for row in rows:
         one = row.account
         known = latest.get(one.name)
-        if known is None or _staleness(one) < _staleness(known):
+        if known is None or staleness(one) < staleness(known):
             latest[one.name] = one
     return latest
 
 
-def _staleness(one: SessionLedger) -> tuple[bool, float]:
-    return one.tail is not Tail.ALIVE, one.last_seen
-
-
 def _figures(account: Account) -> Figures:
     places, late = account.lost_by_place, account.late
-    return Figures(account.delivered, late, account.overflow, places.get(_SOCKET, 0), places.get(_FLIGHT, 0) + late)
+    return Figures(
+        account.delivered,
+        late,
+        account.overflow,
+        places.get(_SOCKET, 0),
+        places.get(_FLIGHT, 0) + late,
+        sum(account.refused.values()),
+    )
 
 
 def _sum(every: Iterable[Figures]) -> Figures:
@@ -196,7 +207,9 @@ def _sum(every: Iterable[Figures]) -> Figures:
 
 def _fell(seen: Figures, now: Figures) -> bool:
     """Whether an account has less of what can only grow."""
-    exact = now.delivered < seen.delivered or now.late < seen.late or now.queue < seen.queue
+    exact = (
+        now.delivered < seen.delivered or now.late < seen.late or now.queue < seen.queue or now.refused < seen.refused
+    )
     return exact or now.socket + now.flight < seen.socket + seen.flight
 
 
@@ -213,4 +226,5 @@ def _growth(seen: Figures, now: Figures) -> Figures:
         queue=max(0, now.queue - seen.queue),
         socket=socket,
         flight=both - socket,
+        refused=max(0, now.refused - seen.refused),
     )
