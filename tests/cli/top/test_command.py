@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -142,6 +143,7 @@ class Screen:
 
     def __init__(self, *arguments, **changes):
         self.shown = ""
+        self.reading = True
         self.ours, theirs = pty.openpty()
         ioctl(theirs, termios.TIOCSWINSZ, pack("HHHH", 40, 120, 0, 0))
         self.process = subprocess.Popen(
@@ -156,22 +158,39 @@ class Screen:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
-    def end(self, keys):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """End it whatever happened."""
+        self.process.kill()
+        self.process.wait(BOUND)
+        self.reader.join(BOUND)
+        self.hang_up()
+
+    def press(self, keys):
         """Press keys, and return the status it ends with."""
-        try:
-            os.write(self.ours, keys)
-            return self.process.wait(BOUND)
-        finally:
-            self.process.kill()
-            self.process.wait(BOUND)
-            self.reader.join(BOUND)
-            os.close(self.ours)
+        os.write(self.ours, keys)
+        return self.process.wait(BOUND)
+
+    def hang_up(self):
+        """Close the terminal."""
+        ours, self.ours = self.ours, -1
+        if ours >= 0:
+            os.close(ours)
+
+    def stop_reading(self):
+        """Let go of the terminal: a read under way would keep it open."""
+        self.reading = False
+        self.reader.join(BOUND)
 
     def _read(self):
         content = b""
         try:
-            while chunk := os.read(self.ours, 65_536):
-                content += chunk
+            while self.reading:
+                if not select.select([self.ours], [], [], 0.05)[0]:
+                    continue
+                content += os.read(self.ours, 65_536)
                 self.shown = content.decode(errors="replace")
         except OSError:  # how Linux tells that nobody is at the other end any more
             pass
@@ -182,23 +201,32 @@ def test_live_on_a_terminal(fake, keys):
     """It draws, follows, and leaves the terminal as it was; what strangers wrote stays harmless."""
     pytest.importorskip("textual")
     fake.senders = [sender("worker\x1b]0;owned\x07-7", lost=3)]
-    screen = Screen("--url", fake.url)
-    until(lambda: r"worker\x1b]0;owned\x07-7" in screen.shown)
-    fake.log(record("a new line"))
-    until(lambda: "a new line" in screen.shown)
-    assert screen.end(keys) == 0
+    with Screen("--url", fake.url) as screen:
+        until(lambda: r"worker\x1b]0;owned\x07-7" in screen.shown)
+        fake.log(record("a new line"))
+        until(lambda: "a new line" in screen.shown)
+        assert screen.press(keys) == 0
     assert "\x1b]0;owned" not in screen.shown
     assert "\x1b[?1049l" in screen.shown, "the alternate screen is left"
     assert "\x1b[?25h" in screen.shown, "the cursor is shown again"
     assert "Traceback" not in screen.shown
 
 
+def test_it_ends_with_its_terminal(fake):
+    """Also where the terminal sends no signal, because it is not the controlling one."""
+    pytest.importorskip("textual")
+    with Screen("--url", fake.url) as screen:
+        until(lambda: "no sender was heard yet" in screen.shown)
+        screen.stop_reading()
+        screen.hang_up()
+        screen.process.wait(BOUND)
+
+
 def test_a_dumb_terminal_is_given_lines(fake):
     """TERM=dumb: the state once, as text, and not a single escape."""
-    screen = Screen("--url", fake.url, TERM="dumb")
-    assert screen.process.wait(BOUND) == 0
-    until(lambda: "heartbeats:" in screen.shown)
-    screen.end(b"")
+    with Screen("--url", fake.url, TERM="dumb") as screen:
+        assert screen.process.wait(BOUND) == 0
+        until(lambda: "heartbeats:" in screen.shown)
     assert "\x1b" not in screen.shown
 
 
@@ -213,7 +241,7 @@ def test_no_colours_where_they_are_unwanted(fake, monkeypatch, changes, coloured
     pytest.importorskip("textual")
     monkeypatch.delenv("NO_COLOR", raising=False)
     fake.senders = [sender("worker-7", lost=3)]
-    screen = Screen("--url", fake.url, **changes)
-    until(lambda: "worker-7" in screen.shown)
-    assert screen.end(b"q") == 0
+    with Screen("--url", fake.url, **changes) as screen:
+        until(lambda: "worker-7" in screen.shown)
+        assert screen.press(b"q") == 0
     assert colours(screen.shown) is coloured

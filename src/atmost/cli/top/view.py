@@ -5,6 +5,8 @@ The collector is asked in a thread of its own, once a second; the screen is only
 
 from __future__ import annotations
 
+import select
+import sys
 import threading
 from typing import Any, ClassVar, Final
 
@@ -128,6 +130,9 @@ class TopView(App[None]):
     def _ask(self) -> None:
         """The thread's work."""
         while not self._stop.wait(self._every):
+            if _terminal_is_gone():
+                self.call_from_thread(self.exit)
+                return
             try:
                 snapshot = self._source.look()
             except SourceError as error:
@@ -199,6 +204,18 @@ class TopView(App[None]):
 
     def _set(self, name: str, text: str | Text) -> None:
         self.query_one(name, Static).update(text)
+
+
+def _terminal_is_gone() -> bool:
+    """Whether nobody is at the other end of the terminal any more: no signal tells it where it is not the controlling one."""
+    if sys.__stdin__ is None or not hasattr(select, "poll"):
+        return False
+    try:
+        poll = select.poll()
+        poll.register(sys.__stdin__.fileno(), select.POLLIN)
+        return any(seen & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, seen in poll.poll(0))
+    except (OSError, ValueError):  # standard input is closed, or has no descriptor
+        return False
 
 
 def _cell(column: str, text: str, *, narrow: bool = False) -> Text:
