@@ -6,6 +6,9 @@ DEMO_SECONDS ?= 20
 # The tests wait more than they compute: three processes need half the time of one, on two cores too. 0 runs them in one, as --pdb needs.
 TEST_PROCESSES ?= 3
 ARGS ?=
+# What is pure, without what searches for long: simulations, the larger models, real processes.
+QUICK := tests/core tests/metrics tests/logs tests/heartbeats tests/hints tests/ingest
+QUICK += --ignore-glob='*/test_simulated*.py' --ignore-glob='*/test_real*.py' --ignore=tests/core/test_forgery.py --ignore=tests/core/test_machine.py
 
 # Whatever lives in .venv is run as a module or by a relative path, so that the checkout's path may hold spaces.
 RUN := .venv/bin/python -m
@@ -13,10 +16,10 @@ TYPED := src scripts $(wildcard tests/typing_api.py)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test coverage lint format types bench lock clean
+.PHONY: help env demo quick test test-all coverage lint format types bench lock clean
 
 help: ## say what each verb does
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r verb text; do printf '  %-14s %s\n' "$$verb" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r verb text; do printf '  %-14s %s\n' "$$verb" "$$text"; done
 
 env: ## make or mend .venv from requirements.lock (the other verbs do it too)
 	@$(PYTHON) scripts/env.py
@@ -24,7 +27,13 @@ env: ## make or mend .venv from requirements.lock (the other verbs do it too)
 demo: env ## show the whole thing on this machine, and end with the account
 	@.venv/bin/atmost demo --seconds $(DEMO_SECONDS) $(ARGS)
 
-test: env ## run the tests
+quick: env ## run the tests of the pure parts: the core, the uses, the parsers; under a minute
+	@ATMOST_EXAMPLES=quick $(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(QUICK) $(ARGS)
+
+test: env ## run the tests, but for those that take long
+	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
+
+test-all: env ## run all tests: real servers, browsers, networks, every line, every seed
 	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 coverage: env ## run the tests and say which lines and branches they never took
@@ -37,6 +46,7 @@ lint: env ## check style, formatting, and that imports go only downwards
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@.venv/bin/lint-imports --no-cache
+	@.venv/bin/python scripts/walks.py --tree
 
 format: env ## mend what the linter can mend, and format
 	@$(RUN) ruff check --fix .

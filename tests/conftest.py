@@ -113,8 +113,9 @@ _MISSING = "missing need"
 # Time belongs in benchmarks: a slow machine must not fail a property. Under CI, Hypothesis takes a profile of its own,
 # which has no deadline either and draws the same examples every time.
 hypothesis.settings.register_profile("atmost", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 if "CI" not in os.environ:
-    hypothesis.settings.load_profile("atmost")
+    hypothesis.settings.load_profile(os.environ.get("ATMOST_EXAMPLES", "atmost"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

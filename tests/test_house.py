@@ -1,5 +1,6 @@
 """The rules of the house hold: imports go downwards, importing costs little, and the tree fits any machine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def test_imports_go_only_downwards():
     """The contracts of import-linter in pyproject.toml hold: the floors, and a core without input or output."""
     done = _python("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Also not inside a package, in a function, or for annotations alone; `scripts/walks.py --tree` names them."""
+    done = _python("scripts/walks.py", "--tree")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_walks_through_the_code_can_be_printed():
+    """`scripts/walks.py` still finds its way: a message, a record, a line and a cache miss."""
+    done = _python("scripts/walks.py", "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    assert all(row["files"] for row in json.loads(done.stdout)["walks"])
 
 
 def test_importing_atmost_loads_nothing_that_can_wait():
