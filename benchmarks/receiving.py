@@ -43,9 +43,7 @@ class Source:
         if core.needs_session(wall_us):
             core.begin(self.number * 0x9E3779B97F4A7C15 % (1 << 64), wall_us, now)
         for number in range(messages):
-            item = encode_message(("bench.message", {"n": number, "text": "x" * 98}))
-            core.open.append(item)
-            core.size += len(item)
+            core.offer(encode_message(("bench.message", {"n": number, "text": "x" * 98})), now)
         while (outgoing := core.next_datagram(now, wall_us, flush=True)) is not None:
             core.handed_over(outgoing, None, now)
             yield outgoing.data

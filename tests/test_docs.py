@@ -56,9 +56,7 @@ def transmitted(seals: SealFactory = PLAIN, key_id: int = NO_KEY) -> dict[str, b
     """What the sender makes of the page's inputs."""
     core = SenderCore(SenderOptions(), 1432, seals, name="checkout-1", host="web-3", pid=4242, key_id=key_id)
     for subject, payload in MESSAGES:
-        item = encode_message((subject, payload))
-        core.open.append(item)
-        core.size += len(item)
+        core.offer(encode_message((subject, payload)), 0.0)
     core.begin(RANDOM, START, 0.0)
     datagrams = {}
     for name, now in (("beacon", 0.0), ("data", 0.001)):

@@ -128,7 +128,7 @@ def test_r1_another_key_takes_a_session_of_its_own():
     sending = Sending(SenderOptions(linger=0))
     sending.send("a", "b")
     sending.drain()
-    sending.core.change_key(9, lambda _session: PLAIN)
+    sending.core.rotate_key(9, lambda _session: PLAIN)
     assert sending.core.needs_session(sending.wall_us)
     sending.send("c")
     sending.drain()
@@ -148,7 +148,7 @@ def test_r6_what_is_held_when_the_key_changes_is_offered_again():
     sending.send("a")
     sending.drain()
     due = sending.core.next_deadline()
-    sending.core.change_key(9, lambda _session: PLAIN)
+    sending.core.rotate_key(9, lambda _session: PLAIN)
     assert sending.core.next_deadline() == due
     assert sending.core.began
     sending.answer = lambda _data: None

@@ -13,7 +13,7 @@ from typing import Any
 
 from atmost.core.accounts import Ledger, SenderStats, SessionAccount
 from atmost.core.datagram import BeaconBody, encode_message
-from atmost.core.events import ClockAlarm, DatagramRefused, DropReason, Event, Message, RefusalReason
+from atmost.core.events import ClockAlarm, DatagramRefused, Event, Message, RefusalReason
 from atmost.core.limits import OVERHEAD
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import Keyring, no_keys
@@ -240,19 +240,9 @@ class Sending:
     def _send(self, item: bytes) -> bool:
         core = self.core
         self.offered += 1
-        if core.closed:
-            core.drop(DropReason.CLOSED)
-            return False
-        if core.open and core.size + len(item) > core.room:
+        if core.open and core.size + len(item) > core.room and not core.closed:
             self.drain()
-        if core.open and core.size + len(item) > max(self.options.max_buffer, core.room):
-            core.drop(core.drop_reason())
-            return False
-        if not core.open:
-            core.open_since = self.now
-        core.open.append(item)
-        core.size += len(item)
-        return True
+        return core.offer(item, self.now)
 
     def _move_to(self, now: float) -> None:
         if now > self.now:

@@ -135,7 +135,7 @@ def test_rotation_loses_nothing() -> None:
     with Receiver("memory://keys", key=[old, new]) as receiver, Sender("memory://keys", key=old) as sender:
         for number in range(50):
             sender.send("n", number)
-        sender.change_key(new)
+        sender.rotate_key(new)
         for number in range(50, 100):
             sender.send("n", number)
         sender.flush()
@@ -157,7 +157,7 @@ def test_a_forked_child_keeps_the_key() -> None:
     old, new = text(number=1), text(number=2)
     with Receiver("udp://127.0.0.1:0", key=[old, new]) as receiver:
         sender = Sender(receiver.url, key=old)
-        sender.change_key(new)
+        sender.rotate_key(new)
         child = os.fork()
         if not child:
             sender.send("from.child")

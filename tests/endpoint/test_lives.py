@@ -165,9 +165,9 @@ def test_a_sender_that_is_closed_sends_nothing_more(tmp_path: Path) -> None:
         arrived = len(waiting(receiver))
         sender._core.beacon_at = 0.0
         sender.flush()
-        sender.change_key(new_key(bytes(32), 1, KeyMode.SIGNED).text())
+        sender.rotate_key(new_key(bytes(32), 1, KeyMode.SIGNED).text())
         assert (arrived, waiting(receiver)) == (5, [])
-        assert sender._outlet._sock is None  # type: ignore[attr-defined]
+        assert sender._core.outlet._sock is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 86_401, None])

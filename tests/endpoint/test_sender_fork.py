@@ -245,14 +245,14 @@ FORK_IN_HANDOVER = (
     + """
 sender = atmost.Sender(sys.argv[1], linger=0, max_datagram=508)
 sender.send("parent", 0)
-take, forked = sender._outlet.send, []
+take, forked = sender._core.outlet.send, []
 def send_and_fork(datagram):
     error = take(datagram)
     if not forked:
         forked.append(os.fork())
     return error
 sender._core.open = [atmost.core.datagram.encode_message(("parent", n)) for n in range(1, 50)]
-sender._outlet.send = send_and_fork
+sender._core.outlet.send = send_and_fork
 sender.flush()
 if forked[0]:
     wait(forked[0])

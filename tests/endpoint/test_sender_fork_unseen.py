@@ -1,6 +1,5 @@
 """C code can fork past Python's hook: the process id, checked at each hand-over, still tells a child from its parent (R8)."""
 
-import os
 import socket
 
 import pytest
@@ -15,7 +14,7 @@ from tests.real import header, until
 
 def past_the_hook(sender: Sender) -> None:
     """Make the sender find itself in another process, as after C code has forked."""
-    sender._pid = os.getpid() - 1
+    sender._core.pid -= 1
     HERE[0] = 0
 
 
@@ -62,7 +61,7 @@ def test_whoever_interrupts_the_begin_of_a_life_begins_it(
     sender = make(linger=60)
     busy(sender)
     sender.send("a", "parent")
-    sender._flusher.stop()
+    sender._core.background.rest()
     past_the_hook(sender)
     hostname = socket.gethostname()
 

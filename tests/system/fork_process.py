@@ -55,7 +55,7 @@ class Life:
 
     def facts(self) -> dict[str, Any]:
         """Its session and what it numbered."""
-        session = self.sender._core._session
+        session = self.sender._core.session
         assert session is not None
         stats = self.sender.stats()
         return {"session": f"{session[1]:016x}", "accepted": len(self.ids), "ids": self.ids, "dropped": stats.dropped}

@@ -77,7 +77,7 @@ class Run:
 
     def progress(self) -> dict[str, Any]:
         """What can be said while it runs."""
-        session = self.sender._core._session
+        session = self.sender._core.session
         return {
             "accepted": self._accepted,
             "done": self.done.is_set(),

@@ -1,17 +1,32 @@
 """Decides what a sender transmits, numbers it, and counts what it could not hand over (R4–R7).
 
-A message waits in the open datagram until it is full, its linger is over, or somebody flushes; what was handed over is never handed over again (R6).
-Numbers are spent just before the hand-over, so that what was dropped earlier leaves no gap, and what the socket refused leaves one (R5).
-
 Time and bytes in, datagrams out; one caller at a time.
 The exception is the hot path of `send()`: `open` may be appended to, and `size` raised, by any thread without a lock.
-`size` is therefore a hint, put right at every datagram; `open` itself is exact, for only `next_datagram` takes from it.
+`size` is therefore a hint, put right at every datagram; `open` itself is exact, because only a hand-over takes from it.
+
+Theory of operation.
+
+A message waits in the open datagram until it is full, its linger is over, or somebody flushes.
+Then it goes through four steps, and each of them ends with one assignment (R9):
+
+1. *numbered*: a datagram is packed and sealed, and becomes `flight`. From here its number is spent (R5).
+   Only then its messages leave `open`: whoever is interrupted in between leaves them in both, and the next caller finds that
+   the first of them is still there and takes them out.
+2. *attempted*: the caller sets `attempted`, and then makes the system call.
+3. *booked*: `handed_over` writes what became of it. The totals before it are kept in the datagram,
+   so that writing them twice is the same as writing them once. Then `flight` is None.
+4. *held*: instead of being booked, a datagram that the transport certainly did not take stays in `flight`, no longer attempted (R6).
+
+An exception that a signal raises may end a caller anywhere. The next one therefore begins with what it finds: `recover` books a datagram that was
+attempted and not booked as handed over, because it may have been transmitted; one that was not attempted is handed over now, for the first time.
+Sessions are objects, replaced whole. A session is over after its goodbye, after another key, and when the clock was set back:
+what comes next begins another one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -33,7 +48,7 @@ from atmost.core.limits import (
     VERSION,
 )
 from atmost.core.names import legible
-from atmost.core.seal import NO_KEY, SealFactory
+from atmost.core.seal import NO_KEY, Seal, SealFactory
 from atmost.errors import OptionError
 
 NOT_NOW: Final = "EAGAIN"
@@ -75,16 +90,80 @@ class SenderOptions:
             raise OptionError("max_buffer", buffer, f"bytes from {MIN_DATAGRAM} to {1 << 30}")
 
 
+class SenderSession:
+    """One session of a sender: its identity, its seal and its numbers."""
+
+    __slots__ = (
+        "base",
+        "identity",
+        "interval",
+        "key_id",
+        "load_until",
+        "max_sent_us",
+        "over",
+        "prior",
+        "seal",
+        "sequence",
+    )
+
+    def __init__(self, identity: tuple[int, int], key_id: int, seal: Seal, base: Totals) -> None:
+        """Begins at number 0.
+
+        Args:
+            identity: the start (µs since 1970) and the random part.
+            key_id: the key's number on the wire.
+            seal: of this session.
+            base: the totals of the sessions before it; a report tells only of its own (R5).
+        """
+        self.identity = identity
+        self.key_id = key_id
+        self.seal = seal
+        self.base = base
+        self.sequence = 0
+        self.prior = 0
+        self.max_sent_us = identity[0]
+        self.interval = BEACON_AFTER_DATA
+        self.load_until: float | None = None
+        self.over = False
+        """Whether the next datagram begins another session."""
+
+
+Totals = tuple[int, Mapping[str, int], Mapping[str, int]]
+"""Messages handed over, dropped and refused by reason."""
+
+
 class Outgoing:
-    """A sealed datagram on its way to the transport."""
+    """A sealed datagram on its way to the transport; a number is spent on it."""
 
-    __slots__ = ("count", "data", "sealed_at")
+    __slots__ = ("attempted", "before", "count", "data", "first", "sealed_at", "session")
 
-    def __init__(self, data: bytes, count: int, sealed_at: float) -> None:
-        """Args: data: the datagram. count: its messages. sealed_at: monotonic, seconds."""
+    def __init__(
+        self,
+        data: bytes,
+        count: int,
+        sealed_at: float,
+        session: SenderSession,
+        first: bytes | None,
+        before: tuple[int, Mapping[str, int]],
+    ) -> None:
+        """Seals nothing itself.
+
+        Args:
+            data: the datagram.
+            count: its messages.
+            sealed_at: monotonic, seconds.
+            session: which has numbered it.
+            first: the first of its messages, as `open` has it.
+            before: what was handed over and refused before it, messages.
+        """
         self.data = data
         self.count = count
         self.sealed_at = sealed_at
+        self.session = session
+        self.first = first
+        self.before = before
+        self.attempted = False
+        """Whether it may have been transmitted; set by whoever is about to call the transport."""
 
 
 class SenderCore:
@@ -117,97 +196,135 @@ class SenderCore:
         self.size = 0
         self.room = max_datagram - OVERHEAD
         self.max_message = self.room
-        # The gate of the hot path: what does not fit under it goes the long way round.
+        # Fast-path limit: larger messages take the slow path.
         self.capacity = self.room if options.linger else 0
         self.immediate_at = 0.0
-        self.held: Outgoing | None = None
+        self.open_since = 0.0
+        self.beacon_at = 0.0
+        self.flight: Outgoing | None = None
         self.closed = False
-        self._seals = seals
+        self.finished = False
+        """Whether what is still open will never leave, and counts as dropped."""
         # Neither may keep `send()` from making a beacon.
         self._name, self._host, self._pid = legible(name[:MAX_NAME]), legible(host[:MAX_NAME]), pid
-        self._key_id = key_id
+        self._key: tuple[int, SealFactory] = (key_id, seals)
         self._step_back_us = round(step_back * 1e6)
-        self._session: tuple[int, int] | None = None
-        self._sequence = 0
-        self._max_sent_us = 0
-        self.beacon_at = 0.0
+        self._session: SenderSession | None = None
         self._handed_over = 0
-        self._dropped: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
-        # What earlier sessions handed over, dropped and had refused: a report tells only of its own (R5).
-        self._base: tuple[int, Counter[str], Counter[str]] = (0, Counter(), Counter())
-        self._inherited: Outgoing | None = None
-        self._begun = False
-        self._resting = False
+        self._dropped: dict[str, int] = dict.fromkeys((reason.value for reason in DropReason), 0)
+        self._refused: Mapping[str, int] = {}  # replaced, never changed
         self._retry_at = 0.0
         self._pace_at = 0.0
-        self.open_since = 0.0
 
-    def needs_session(self, wall_us: int) -> bool:
-        """Whether a session must begin first: there is none, or the wall clock was set back too far for the old one."""
-        return self._session is None or self._resting or wall_us < self._max_sent_us - self._step_back_us
+    @property
+    def session(self) -> tuple[int, int] | None:
+        """The identity of the session: its start (µs since 1970) and its random part; None without one."""
+        return None if self._session is None else self._session.identity
 
     @property
     def datagrams(self) -> int:
         """Numbers spent in this session."""
-        return self._sequence
+        return 0 if self._session is None else self._session.sequence
+
+    @property
+    def held(self) -> Outgoing | None:
+        """A numbered datagram that waits for the transport."""
+        return self.flight
 
     @property
     def began(self) -> bool:
         """Whether there is a session, or a datagram of the last one still waits to be handed over."""
-        return (self._session is not None and not self._resting) or self.held is not None
+        return (self._session is not None and not self._session.over) or self.flight is not None
+
+    def needs_session(self, wall_us: int) -> bool:
+        """Whether a session must begin first: there is none, it is over, or the wall clock was set back too far for it."""
+        session = self._session
+        return session is None or session.over or wall_us < session.max_sent_us - self._step_back_us
 
     def overfull(self, now: float) -> bool:
         """Whether a full datagram waits that nothing keeps from being handed over."""
         if not self.open or (self.size < self.room and self.options.linger):
             return False
-        return self.held is None and now >= self._pace_at
+        return self.flight is None and now >= self._pace_at
 
-    def begin(self, random64: int, wall_us: int, now: float) -> None:
-        """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
-        if self._begun:
-            self._base = (self._handed_over, Counter(self._dropped), Counter(self._refused))
-            self._inherited = self.held
-        self._begun = True
-        self._resting = False
-        self._session = (wall_us, random64)
-        self._seal = self._seals(HEADER_LAYOUT.pack(0, 0, self._key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
-        self._sequence = 0
-        self._prior = 0
-        self._max_sent_us = wall_us
-        self.beacon_at = now
-        self._interval = BEACON_AFTER_DATA
-        self._load_until: float | None = None
+    def offer(self, item: bytes, now: float) -> bool:
+        """Takes an encoded message into the open datagram, or drops and counts it.
 
-    def change_key(self, key_id: int, seals: SealFactory) -> None:
-        """Seals what is numbered from now on with another key, in a session of its own (R1)."""
-        self._key_id, self._seals = key_id, seals
-        self._session = None
+        `Sender.send()` does the same in its own lines where there is room: a call would add a tenth to its cost.
 
-    def drop(self, reason: DropReason) -> None:
-        """Counts a message dropped before it was numbered."""
-        self._dropped[reason.value] += 1
+        Args:
+            item: the pair as `encode_message` makes it, at most `max_message` bytes.
+            now: monotonic, seconds; the linger of the first message begins.
+
+        Returns:
+            Whether it was taken.
+        """
+        waiting = self.open
+        if self.closed:
+            self.drop(DropReason.CLOSED)
+            return False
+        if not waiting:
+            self.open_since = now
+        elif self.size + len(item) > max(self.options.max_buffer, self.room):
+            self.drop(self.drop_reason())
+            return False
+        waiting.append(item)
+        self.size += len(item)
+        return True
+
+    def drop(self, reason: DropReason, count: int = 1) -> None:
+        """Counts messages dropped before they were numbered."""
+        self._dropped[reason.value] += count
 
     def drop_reason(self) -> DropReason:
         """Why there is no room: pacing, when that is what holds the messages up."""
-        return DropReason.PACING if self.options.max_bytes_per_second and self.held is None else DropReason.BUFFER_FULL
+        return (
+            DropReason.PACING if self.options.max_bytes_per_second and self.flight is None else DropReason.BUFFER_FULL
+        )
+
+    def begin(self, random64: int, wall_us: int, now: float) -> None:
+        """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
+        key_id, seals = self._key
+        seal = seals(HEADER_LAYOUT.pack(0, 0, key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
+        # What was dropped before the first session is reported by that one.
+        base: Totals = (0, {}, {}) if self._session is None else (self._handed_over, dict(self._dropped), self._refused)
+        self.beacon_at = now
+        self._session = SenderSession((wall_us, random64), key_id, seal, base)
+
+    def rotate_key(self, key_id: int, seals: SealFactory) -> None:
+        """Seals what is numbered from now on with another key, in a session of its own (R1)."""
+        self._key = (key_id, seals)
+        if self._session is not None:
+            self._session.over = True
+
+    def recover(self, now: float) -> None:
+        """Books the datagram of a caller who was interrupted in the system call or behind it; for whoever begins to hand over."""
+        if self.flight is not None and self.flight.attempted:
+            self.handed_over(self.flight, None, now)
 
     def next_datagram(self, now: float, wall_us: int, *, flush: bool) -> Outgoing | None:
-        """The datagram to hand over now, numbered and sealed; None when nothing is due. Follow it with `handed_over`.
+        """The datagram to hand over now, numbered and sealed; None when nothing is due.
+
+        Set its `attempted`, hand it over, and call `handed_over`.
 
         Args:
             now: monotonic, seconds.
             wall_us: the wall clock, µs since 1970.
             flush: whether a datagram that is neither full nor past its linger leaves too.
         """
-        if self.held is not None:
-            return self.held if now >= self._retry_at else None
-        if not self._prior and not self._sequence:
-            return self._beacon(Kind.BEACON, now, wall_us)
+        flight = self.flight
+        if flight is not None:
+            if self.open and self.open[0] is flight.first:  # whoever numbered it was interrupted
+                del self.open[: flight.count]
+            return flight if now >= self._retry_at else None
+        session = self._session
+        assert session is not None
+        if not session.sequence:
+            return self._beacon(session, Kind.BEACON, now, wall_us)
         if now >= self.beacon_at:  # before the data, or pacing under overload would silence the beacons
-            return self._beacon(Kind.BEACON, now, wall_us)
+            return self._beacon(session, Kind.BEACON, now, wall_us)
         if self.open and (flush or self.size >= self.room or now >= self.open_since + self.options.linger):
-            return self._data(now, wall_us) if now >= self._pace_at else None
+            return self._data(session, now, wall_us) if now >= self._pace_at else None
         return None
 
     def goodbye(self, now: float, wall_us: int) -> Outgoing | None:
@@ -215,24 +332,26 @@ class SenderCore:
 
         What is given to the sender afterwards begins another session; until then the goodbye can be repeated.
         """
-        if self._session is None or self.held is not None:
+        if self._session is None or self.flight is not None:
             return None
-        self._resting = True
-        return self._beacon(Kind.GOODBYE, now, wall_us)
+        self._session.over = True
+        return self._beacon(self._session, Kind.GOODBYE, now, wall_us)
 
     def handed_over(self, outgoing: Outgoing, error: str | None, now: float) -> None:
         """Books one attempt: None when the transport took it, else the errno's name; never to be repeated but for `NOT_NOW` (R6)."""
-        self.held = None
+        handed_over, refused = outgoing.before
         if error is None:
-            self._handed_over += outgoing.count
+            self._handed_over = handed_over + outgoing.count
         elif error == NOT_NOW and not self.closed and now - outgoing.sealed_at < self.options.max_hold:
-            self.held = outgoing
             self._retry_at = now + _HELD_RETRY
+            outgoing.attempted = False
+            return
         elif outgoing.count:
-            self._refused[error] += outgoing.count
-        if outgoing is self._inherited and self.held is None:  # the session before had numbered it
-            self._base = (self._handed_over, self._base[1], Counter(self._refused))
-            self._inherited = None
+            self._refused = {**refused, error: refused.get(error, 0) + outgoing.count}
+        session = self._session
+        if session is not None and outgoing.session is not session:  # the session before had numbered it
+            session.base = (self._handed_over, session.base[1], self._refused)
+        self.flight = None
 
     def shrink(self, max_datagram: int) -> None:
         """Makes datagrams smaller after EMSGSIZE; a message that was allowed before stays allowed (R2)."""
@@ -241,14 +360,20 @@ class SenderCore:
 
     def close(self) -> None:
         """From now on every `send()` is dropped and counted."""
-        self.closed = True
         self.capacity = -1
+        self.closed = True
+
+    def finish(self, now: float) -> None:
+        """Gives up what a closed sender could not hand over: what is open counts as dropped, what is held as refused."""
+        self.finished = True
+        if self.flight is not None:
+            self.handed_over(self.flight, None if self.flight.attempted else NOT_NOW, now)
 
     def next_deadline(self) -> float | None:
         """When `next_datagram` has something, monotonic seconds; None without a session."""
-        if self.held is not None:
+        if self.flight is not None:
             return self._retry_at
-        if self._session is None or self._resting:
+        if self._session is None or self._session.over:
             return None
         if self.open:
             return min(self.beacon_at, max(self._pace_at, self.open_since + self.options.linger))
@@ -256,11 +381,27 @@ class SenderCore:
 
     def stats(self) -> SenderStats:
         """The account of this sender since it was made, over all its sessions."""
-        waiting = len(self.open) + (self.held.count if self.held is not None else 0)
-        offered = self._handed_over + self._dropped.total() + self._refused.total() + waiting
-        return SenderStats(offered, dict(self._dropped), waiting, self._handed_over, dict(self._refused))
+        handed_over, dropped, refused, waiting = self._totals()
+        offered = handed_over + sum(dropped.values()) + sum(refused.values()) + waiting
+        return SenderStats(offered, {k: n for k, n in dropped.items() if n}, waiting, handed_over, dict(refused))
 
-    def _data(self, now: float, wall_us: int) -> Outgoing:
+    def _totals(self) -> tuple[int, dict[str, int], Mapping[str, int], int]:
+        """Handed over, dropped, refused, and waiting; right at every moment, also for whoever interrupts a step."""
+        handed_over, refused, dropped, waiting = self._handed_over, self._refused, dict(self._dropped), len(self.open)
+        flight = self.flight
+        if flight is not None and flight.count and flight.before == (handed_over, refused):  # it is not booked
+            if waiting and self.open[0] is flight.first:  # its messages have not left `open` yet
+                waiting -= flight.count
+            if flight.attempted:
+                handed_over += flight.count
+            else:
+                waiting += flight.count
+        if self.finished:
+            dropped[DropReason.CLOSED.value] += waiting
+            waiting = 0
+        return handed_over, dropped, refused, waiting
+
+    def _data(self, session: SenderSession, now: float, wall_us: int) -> Outgoing:
         waiting = self.open
         count = min(len(waiting), MAX_COUNT) if self.options.linger else 1
         items = waiting[:count]
@@ -268,55 +409,63 @@ class SenderCore:
         if len(body) - 3 > self.room and count > 1:
             count = max(1, bisect_right(list(accumulate(map(len, items))), self.room))
             body = pack_messages(items[:count])
+        outgoing = self._seal_next(session, Kind.DATA, body, count, now, wall_us)
         del waiting[:count]  # other threads only append, so these are the ones that were packed
         self.size = sum(map(len, waiting)) if waiting else 0
         self.open_since = now
         self.immediate_at = now + _IMMEDIATE_EVERY
-        self._interval = BEACON_AFTER_DATA
-        if self._load_until is None:
-            self._load_until = now + BEACON_UNDER_LOAD
-        self.beacon_at = min(self._load_until, now + BEACON_AFTER_DATA)
-        return self._seal_next(Kind.DATA, body, count, now, wall_us)
+        session.interval = BEACON_AFTER_DATA
+        if session.load_until is None:
+            session.load_until = now + BEACON_UNDER_LOAD
+        self.beacon_at = min(session.load_until, now + BEACON_AFTER_DATA)
+        return outgoing
 
-    def _beacon(self, kind: Kind, now: float, wall_us: int) -> Outgoing:
-        self._load_until = None
-        self._interval = min(self._interval * BEACON_GROWTH, BEACON_IDLE)
-        self.beacon_at = now + self._interval
-        base_handed, base_dropped, base_refused = self._base
-        dropped, refused = self._dropped - base_dropped, self._refused - base_refused
-        handed = self._handed_over - base_handed
+    def _beacon(self, session: SenderSession, kind: Kind, now: float, wall_us: int) -> Outgoing:
+        session.load_until = None
+        session.interval = min(session.interval * BEACON_GROWTH, BEACON_IDLE)
+        self.beacon_at = now + session.interval
+        base_handed, base_dropped, base_refused = session.base
+        handed_over, all_dropped, all_refused, waiting = self._totals()
+        dropped, refused = _since(base_dropped, all_dropped), _since(base_refused, all_refused)
+        handed = handed_over - base_handed
         body = BeaconBody(
             name=self._name,
             host=self._host,
             pid=self._pid,
-            offered=handed + dropped.total() + refused.total() + len(self.open),
+            offered=handed + sum(dropped.values()) + sum(refused.values()) + waiting,
             dropped=dropped,
             refused=refused,
             # The longest wait if the very next beacon is lost: one loss must not look like silence (R21).
-            next=0.0 if kind is Kind.GOODBYE else min(self._interval * BEACON_GROWTH, BEACON_IDLE),
+            next=0.0 if kind is Kind.GOODBYE else min(session.interval * BEACON_GROWTH, BEACON_IDLE),
         )
-        return self._seal_next(kind, pack_beacon(body), 0, now, wall_us)
+        return self._seal_next(session, kind, pack_beacon(body), 0, now, wall_us)
 
-    def _seal_next(self, kind: Kind, body: bytes, count: int, now: float, wall_us: int) -> Outgoing:
-        assert self._session is not None
-        start_us, random64 = self._session
-        sent_us = self._max_sent_us = max(self._max_sent_us, wall_us)
+    def _seal_next(
+        self, session: SenderSession, kind: Kind, body: bytes, count: int, now: float, wall_us: int
+    ) -> Outgoing:
+        start_us, random64 = session.identity
+        sequence, prior = session.sequence, session.prior
+        sent_us = max(session.max_sent_us, wall_us)
+        seal = session.seal
         header = HEADER_LAYOUT.pack(
-            MAGIC,
-            VERSION << 4 | kind,
-            self._key_id,
-            start_us,
-            random64,
-            self._sequence,
-            self._prior,
-            sent_us,
-            count,
-            self._seal.flags,
+            MAGIC, VERSION << 4 | kind, session.key_id, start_us, random64, sequence, prior, sent_us, count, seal.flags
         )
-        self._sequence += 1  # spent, whatever the transport answers (R5)
-        self._prior += count
-        data = self._seal.seal(header, body)
+        data = seal.seal(header, body)
+        first = self.open[0] if count else None
+        outgoing = Outgoing(data, count, now, session, first, (self._handed_over, self._refused))
+        # The number is spent, whatever the transport answers (R5): four assignments, and nothing is called between them.
+        session.sequence, session.prior, session.max_sent_us, self.flight = (
+            sequence + 1,
+            prior + count,
+            sent_us,
+            outgoing,
+        )
         rate = self.options.max_bytes_per_second
         if rate is not None:
             self._pace_at = max(self._pace_at, now) + len(data) / rate
-        return Outgoing(data, count, now)
+        return outgoing
+
+
+def _since(base: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+    """What was added to counts since `base`, without what was not."""
+    return {reason: count - base.get(reason, 0) for reason, count in counts.items() if count > base.get(reason, 0)}

@@ -165,7 +165,7 @@ class Receiver:
     def change_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others; from any thread.
 
-        To rotate without loss: accept the old and the new key, `Sender.change_key` everywhere, then accept only the new one.
+        To rotate without loss: accept the old and the new key, `Sender.rotate_key` everywhere, then accept only the new one.
 
         Raises:
             InvalidKey: a text is no key.

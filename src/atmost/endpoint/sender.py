@@ -1,40 +1,105 @@
 """`Sender`: numbers what it is given, hands it over once, and never waits for anybody (R4–R9).
 
-One object serves threads, signal handlers and asyncio alike, for sending never waits.
-The hot path takes no lock: appending to the open datagram is atomic, and whoever finds it full tries to hand it over.
-Here is what a caller sees, and the life of a sender; how threads and forks share the hand-over is `Outbox`'s.
+One object serves threads, signal handlers and asyncio alike, because sending never waits.
+
+Theory of operation.
+
+*The hot path takes no lock.* Appending to the open datagram is atomic. `armed` says that somebody sees to what is open: the first message of a
+datagram arms it, and hands it over at once when the sender was idle, or has the background thread come when its linger is over.
+
+*Turns.* One caller at a time hands over; nobody waits to be the one. Whoever wants a turn puts a ticket of his own behind those that are there,
+and has the turn if it is the first. Whoever does not have it leaves his messages to the one who has, who looks again when the turn is over, and to the
+background thread, which comes within a linger. A ticket is put down inside `try` and taken away by the first call in `finally`, both in C: no exception
+that a signal raises can come between a ticket and its removal. So no turn stays taken for ever, and no native lock is held that a green thread could wait for.
+
+*Nested calls.* A signal handler, a finalizer or a transport that calls a method in the middle of a turn does not get one. Messages wait in `open`.
+A new key waits in `wanted_key`, and a close in `left`; whoever has the turn sees to them when it is over. Between the steps of a turn everything is whole:
+the core says how.
+
+*Forks.* A life is what belongs to one process: the core with its session and counts, the tickets, the thread, the outlet. A child gets another life in one
+assignment, with nothing of the parent's. A child that was forked in the middle of a turn comes back into it, finds that the life is not the current one,
+and lets it be. C code can fork past Python's hook, so every turn looks at the process first; what then waits and is not certainly the child's is dropped and
+counted, because the parent sends it (R8).
+
+*The end.* `close`, `aclose` and the end of the process take the same steps: wait for a transport that is busy, say goodbye three times, let go.
+What a closed sender could not hand over counts as dropped, at the goodbye, which is therefore exact (R21).
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from atmost.atomic import guarded
 from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
 from atmost.core.keys import sealing
-from atmost.core.limits import GOODBYES
+from atmost.core.limits import GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
+from atmost.core.seal import SealFactory
 from atmost.core.sending import SenderCore, SenderOptions
+from atmost.endpoint.background import Background
 from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
-from atmost.endpoint.outbox import Outbox
 from atmost.errors import OptionError, PayloadTooLarge
-from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, unregister
+from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, run_async, unregister
+from atmost.transport.base import Outlet
 from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
 _ALL: Final = 1 << 20
-"""Turns of those who may take the time: `flush` and `close`."""
+"""Turns of those who may take the time: `flush`, `rotate_key` and `close`."""
+_DATAGRAMS_A_TURN: Final = 64
+"""One `send()` never hands over more than this for other threads."""
+_BREATH: Final = 0.001
+"""A background thread that cannot keep up stands aside for this long, so that those who send hand over themselves, seconds."""
+_TURN_PATIENCE: Final = 0.2
+"""How long a close waits for another thread's turn before it leaves the rest to that thread, seconds."""
 
 
-class Sender(Outbox):
+class _Life(SenderCore):
+    """A sender in one process: replaced whole in a forked child."""
+
+    def __init__(self, sender: Sender, outlet: Outlet, options: SenderOptions, key: tuple[int, SealFactory]) -> None:
+        """Begins empty; no thread is started before the first message."""
+        pid = os.getpid()
+        super().__init__(
+            options,
+            options.max_datagram or outlet.max_datagram,
+            key[1],
+            name=sender.name,
+            host=socket.gethostname(),
+            pid=pid,
+            key_id=key[0],
+            step_back=outlet.preset.future_bound / 2,
+        )
+        self.pid = pid
+        self.outlet = outlet
+        self.tickets: dict[object, int] = {}
+        """Those who want a turn, in their order, with the thread of each; the first has it."""
+        self.background = Background(sender, Sender._tick, "atmost-flusher")  # noqa: SLF001  one component
+        self.armed = False
+        """Whether somebody sees to what is open. Counting `open` would not do: two that come at once are both second."""
+        self.ticked_at = 0
+        """Numbers spent at the background thread's last turn."""
+        self.wanted_key: tuple[int, SealFactory] | None = None
+        """A key that waits for the next turn."""
+        self.left = False
+        """Whether a close that got no turn left the end to the one who has it."""
+        self.ended = False
+        """Whether the socket is gone."""
+
+
+class Sender:
     """Sends messages to one address, each at most once, without ever waiting.
 
     Thread-safe and re-entrant; cannot be copied or pickled; a forked child's sender begins a session of its own.
@@ -85,18 +150,20 @@ class Sender(Outbox):
             max_hold=max_hold,
         )
         check_audience(audience)
-        shown = find_name(name)
-        key_id, seals = sealing(find_keys(key, key_file), audience)
-        outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
-        super().__init__(outlet, options, shown, key_id, seals)
+        self._name = find_name(name)
         self._audience = audience
+        self._linger = linger
+        self._key = sealing(find_keys(key, key_file), audience)
         self._subjects: set[str] = set()
+        self._counting = threading.RLock()  # only where CPython's global lock does not do
+        outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
+        self._core = _Life(self, outlet, options, self._key)
         register(self, Floor.ENDPOINT)
 
     @property
     def url(self) -> str:
         """Where this sender sends to."""
-        return self._outlet.url
+        return self._core.outlet.url
 
     @property
     def name(self) -> str:
@@ -130,14 +197,17 @@ class Sender(Outbox):
             item = encode_message((subject, payload))
         except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
             raise explain(payload, error, subject) from None
+        length = len(
+            item
+        )  # before the life is looked at: nothing is called between that and the append, so that no fork comes in between
         core = self._core
-        size = core.size + len(item)
+        size = core.size + length
         if size > core.capacity:
             return self._send_the_long_way(item)
         core.open.append(item)
         core.size = size
-        if not self._armed:
-            self._first_in(core)
+        if not core.armed:
+            self._first_in(core, item)
         return True
 
     def flush(self) -> None:
@@ -145,99 +215,113 @@ class Sender(Outbox):
         if not self._core.closed:  # the goodbye was the last; a socket of its own would be opened for more
             self._hand_over(time.monotonic(), turns=_ALL)
 
-    def change_key(self, key: str) -> None:
+    def rotate_key(self, key: str) -> None:
         """Rotates the key: what was given to `send()` before still leaves under the old one, the rest in a new session.
 
         Args:
             key: the text of the new key; receivers must accept it already.
 
         Raises:
-            InvalidKey: it is no key.
+            InvalidKey: it cannot be used as a key.
         """
-        self._change_seals(*sealing(find_keys(key, None), self._audience))
+        self._key = wanted = sealing(find_keys(key, None), self._audience)
+        self._core.wanted_key = wanted
+        self._hand_over(time.monotonic(), turns=_ALL)
 
     def close(self, timeout: float = 0.1) -> None:
         """Hands over what waits, says goodbye and lets go of the socket; may be called twice.
+
+        It sleeps between the goodbyes: in an event loop await `aclose()`.
 
         Args:
             timeout: seconds over which the goodbyes are spaced, at most 86,400; 0 sends only one.
 
         Raises:
-            OptionError: the timeout is longer, or no number.
+            OptionError: the timeout is longer, or not a number.
         """
-        if not (isinstance(timeout, (int, float)) and timeout <= LONGEST_CLOSE):
-            raise OptionError("timeout", timeout, f"seconds from 0 to {LONGEST_CLOSE:g}")
-        run(self._closing(timeout))
+        run(self._closing(_checked(timeout)))
 
-    def last_words(self, until: float) -> Iterator[float]:
-        """Ends the session, but not the sender: what is sent afterwards begins another; see `lifecycle.register`."""
-        if not HERE[0]:
-            notice_fork()
-        core = self._core
-        if core.closed or not (core.began or core.open):
-            return
-        timeout = max(0.0, until - time.monotonic())
-        yield from self._wait_for_the_transport(core, timeout)
-        yield from self._end(core, GOODBYES if timeout else 1, timeout / (GOODBYES - 1))
-
-    def release(self) -> None:
-        """Lets go of the socket when the interpreter takes itself down; see `lifecycle.Living`."""
-        self._core.close()
-        self._outlet.close()
-
-    def _closing(self, timeout: float) -> Iterator[float]:
-        if not HERE[0]:
-            notice_fork()
-        core = self._core
-        if core.closed:
-            return
-        yield from self._wait_for_the_transport(core, timeout)
-        core.close()
-        self._flusher.stop()
-        yield from self._end(core, GOODBYES if timeout > 0 else 1, timeout / (GOODBYES - 1))
-        self._outlet.close()
-        unregister(self)
-
-    def _wait_for_the_transport(self, core: SenderCore, timeout: float) -> Iterator[float]:
-        deadline = time.monotonic() + timeout
-        self.flush()
-        if timeout > 0:
-            deadline += self._outlet.patience
-        while (core.held is not None or core.open) and time.monotonic() < deadline:
-            yield 0.002
-            self.flush()
+    async def aclose(self, timeout: float = 0.1) -> None:
+        """Closes as `close` does, without blocking the event loop."""
+        await run_async(self._closing(_checked(timeout)))
 
     def stats(self) -> SenderStats:
         """What became of the messages so far; exact when no thread, the one in the background included, is sending at this moment."""
         return self._core.stats()
 
     def __enter__(self) -> Self:
-        """The sender itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
     def __del__(self) -> None:
-        """Hands over what waits when nobody holds the sender any more; a finalizer must not wait, so one goodbye."""
-        if "_core" in self.__dict__ and not self._core.closed and not sys.is_finalizing():
-            self.close(timeout=0)
+        # A finalizer must not wait, so one goodbye.
+        if "_core" in self.__dict__ and not self._core.ended and not sys.is_finalizing():
+            run(self._closing(0.0, patience=0.0))
 
     def __reduce__(self) -> NoReturn:
-        """A copy would number its datagrams like the original (R8)."""
         raise TypeError("a Sender cannot be pickled or copied: construct one in each process")
 
     def __repr__(self) -> str:
-        """Name and address."""
-        return f"<Sender {self._name!r} to {self._outlet.url}>"
+        return f"<Sender {self._name!r} to {self.url}>"
+
+    # What `lifecycle` asks for.
 
     def renew(self, *, seen: bool) -> None:
-        """The child's first step; the fork may have come between a declaration and the senders that it tells, so they ask again."""
-        super().renew(seen=seen)
+        """Begins the life of a forked child, with nothing of the parent's; once.
+
+        Args:
+            seen: whether this comes at the fork; else what waits may be the parent's, is not sent, and counts as dropped.
+        """
+        before = self._core
+        if before.pid == os.getpid():
+            return
+        life = _Life(self, before.outlet, before.options, self._key)
+        if not seen:
+            life.drop(DropReason.FORKED, len(before.open))
+        if before.closed:
+            life.close()
+            life.ended = before.ended
+        # A fork may come between a declaration of must-deliver and the senders that it tells, so they ask again.
         self._subjects = set()
+        if self._core is before:  # else somebody who interrupted this has begun the life
+            self._core = life
+
+    def last_words(self, until: float) -> Iterator[float]:
+        """Ends the session, but not the sender: what is sent afterwards begins another."""
+        core = self._core
+        if core.ended or not (core.began or core.open):
+            return
+        if core.closed:
+            self._end(core)
+            return
+        timeout = max(0.0, until - time.monotonic())
+        yield from self._wait_for_the_transport(core, timeout)
+        core.background.rest()
+        yield from self._say_goodbyes(core, GOODBYES if timeout else 1, timeout / (GOODBYES - 1), _TURN_PATIENCE)
+        if core.left:
+            self._end(core)
+        yield from core.background.ending(time.monotonic() + _TURN_PATIENCE)
+
+    def release(self) -> None:
+        """Lets go of the socket when the interpreter takes itself down."""
+        core = self._core
+        core.close()
+        core.ended = True
+        core.outlet.close()
+
+    # The slow path of `send()`.
 
     def _admit(self, subject: str) -> None:
         # Taken before the question: an answer that a declaration overtook goes with the old set.
@@ -253,20 +337,231 @@ class Sender(Outbox):
         core = self._core
         if len(item) > core.max_message:
             raise PayloadTooLarge(len(item), core.max_message)
-        if core.closed:
-            return self._drop(core, DropReason.CLOSED)
-        if core.open and core.size + len(item) > core.room:
-            self._hand_over(time.monotonic())
+        now = time.monotonic()
+        if core.open and core.size + len(item) > core.room and not core.closed:
+            self._hand_over(now)
             core = self._core  # another one in a child that was forked unseen
-            if core.open and core.size + len(item) > max(self._options.max_buffer, core.room):
-                return self._drop(core, core.drop_reason())
-        core.open.append(item)
-        core.size += len(item)
-        if not self._options.linger:
-            self._hand_over(time.monotonic(), own=core.open[-1:] if len(core.open) == 1 else ())
-        elif not self._armed:
-            self._first_in(core)
+        if not self._offer(core, item, now):
+            return False
+        if not self._linger:
+            self._hand_over(now, own=item)
+        elif not core.armed:
+            self._first_in(core, item)
         return True
+
+    def _offer(self, core: _Life, item: bytes, now: float) -> bool:
+        return core.offer(item, now)
+
+    _offer = guarded(_offer, "_counting")
+
+    def _first_in(self, core: _Life, item: bytes) -> None:
+        """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins."""
+        try:
+            core.armed = True
+            now = core.open_since = time.monotonic()
+            if now >= core.immediate_at:
+                self._hand_over(now, own=item)
+            elif now + self._linger < core.background.comes_at:
+                core.background.wake_at(now + self._linger)
+        except BaseException:
+            core.armed = False  # nobody sees to it: the next message does
+            raise
+
+    # Turns.
+
+    def _hand_over(self, now: float, *, flush: bool = True, own: bytes | None = None, turns: int = 1) -> None:
+        """Hands over what is due, unless another thread is at it or this one was interrupted in it.
+
+        Args:
+            now: monotonic, seconds.
+            flush: whether what is neither full nor past its linger leaves too.
+            own: a message that is certainly not that of a process this one was forked from.
+            turns: how often to begin again with what others left behind; the background thread sees to the rest.
+        """
+        core = self._core if HERE[0] else self._forked_unseen(own)
+        ticket = object()
+        while turns:
+            try:
+                core.tickets[ticket] = threading.get_ident()
+                if [*core.tickets][0] is not ticket:  # noqa: RUF015  `next(iter())` are two steps, between which another may come
+                    break
+                self._drain(core, now, flush=flush)
+            finally:
+                core.tickets.pop(ticket, None)
+            if core is not self._core:
+                return
+            # Others may have come meanwhile, found the turn taken, and left a full datagram, a key or the end behind.
+            if core.left:
+                self._end(core)
+                return
+            if core.wanted_key is None and not core.overfull(now):
+                if core.background.comes_at > now + self._linger:
+                    core.background.wake_at(core.next_deadline())
+                return
+            turns -= 1
+        core.background.wake_at(now + (self._linger if turns else _BREATH))
+
+    def _forked_unseen(self, own: bytes | None) -> _Life:
+        """Begins a forked child's life late, because C code can fork past the hook (R8).
+
+        Args:
+            own: what certainly is the child's.
+        """
+        before = self._core
+        mine = own is not None and own in before.open
+        if own is not None and mine:
+            before.open.remove(own)
+        notice_fork()
+        if own is not None and mine:
+            self._core.open.append(own)
+        return self._core
+
+    def _drain(self, core: _Life, now: float, *, flush: bool) -> None:
+        """Hands over what is due; the caller has the turn."""
+        wanted = core.wanted_key
+        if wanted is not None and not core.finished:
+            self._part(core, now)
+            core.rotate_key(*wanted)
+            if core.wanted_key is wanted:  # else a signal handler has rotated it further
+                core.wanted_key = None
+        self._transmit(core, now, flush=flush)
+
+    def _transmit(self, core: _Life, now: float, *, flush: bool) -> None:
+        core.recover(now)
+        if core.finished:
+            return
+        outlet = core.outlet
+        wall_us = outlet.clock()
+        if core.needs_session(wall_us):
+            if not core.began and not core.open:
+                return
+            core.begin(secrets.randbits(64), wall_us, now)
+        for _ in range(_DATAGRAMS_A_TURN):
+            outgoing = core.next_datagram(now, wall_us, flush=flush)
+            if outgoing is None:
+                return
+            outgoing.attempted = True
+            if core is not self._core or not HERE[0]:  # forked in the middle of this: these numbers are the parent's
+                return
+            error = outlet.send(outgoing.data)
+            core.handed_over(outgoing, error, now)
+            if outgoing.count:
+                core.armed = False  # what came before this line is seen by `_hand_over`, what comes after it arms anew
+            if error == "EMSGSIZE":
+                core.shrink(outlet.path_datagram() or (core.room + OVERHEAD) // 2)
+            elif not core.open and now < core.beacon_at:
+                return
+
+    def _tick(self) -> float | None:
+        """The background thread's turn: hands over what is due; returns when to come again, monotonic seconds."""
+        now = time.monotonic()
+        self._hand_over(now, flush=False)
+        core = self._core
+        deadline, handed_over = core.next_deadline(), core.datagrams
+        if deadline is None or handed_over == core.ticked_at:
+            return deadline
+        if core.overfull(now):
+            return now + _BREATH
+        # While data flows the thread comes once a linger by itself: waking it for every datagram would cost more than the datagram.
+        core.ticked_at = handed_over
+        return min(deadline, time.monotonic() + self._linger)
+
+    # The end.
+
+    def _closing(self, timeout: float, patience: float = _TURN_PATIENCE) -> Iterator[float]:
+        """The steps of closing; yields the pauses between them.
+
+        Args:
+            timeout: seconds over which the goodbyes are spaced.
+            patience: how long to wait for other threads, seconds.
+        """
+        if not HERE[0]:
+            notice_fork()
+        core = self._core
+        if core.ended:
+            return
+        if not core.closed:
+            yield from self._wait_for_the_transport(core, timeout)
+        core.close()
+        core.background.stop()
+        if (yield from self._say_goodbyes(core, GOODBYES if timeout > 0 else 1, timeout / (GOODBYES - 1), patience)):
+            self._let_go(core)
+        else:
+            core.left = True  # whoever has the turn sees it when the turn is over
+            self._end(core)  # unless it was over already
+        yield from core.background.ending(time.monotonic() + patience)
+
+    def _wait_for_the_transport(self, core: _Life, timeout: float) -> Iterator[float]:
+        deadline = time.monotonic() + timeout
+        self.flush()
+        if timeout > 0:
+            deadline += core.outlet.patience
+        while (core.held is not None or core.open) and time.monotonic() < deadline and not self._is_inside(core):
+            yield 0.002
+            self.flush()
+
+    def _say_goodbyes(self, core: _Life, goodbyes: int, apart: float, patience: float) -> Generator[float, None, bool]:
+        """Ends the session for its receivers; False when another keeps the turn.
+
+        Args:
+            core: the life that ends.
+            goodbyes: how many, because each may be lost.
+            apart: from one to the next, seconds.
+            patience: how long to wait for another thread's turn, seconds.
+        """
+        for number in range(goodbyes):
+            if number:
+                yield apart
+            give_up = time.monotonic() + patience
+            while not self._take_turn(core, lambda: self._part(core, time.monotonic())):
+                if self._is_inside(core) or time.monotonic() >= give_up:
+                    return False
+                yield _BREATH
+        return True
+
+    def _end(self, core: _Life) -> None:
+        """Ends a closed life at once, for a close that could not."""
+        if not core.ended and self._take_turn(core, lambda: self._part(core, time.monotonic())):
+            self._let_go(core)
+
+    def _let_go(self, core: _Life) -> None:
+        core.ended = True
+        core.outlet.close()
+        unregister(self)
+
+    def _take_turn(self, core: _Life, step: Callable[[], None]) -> bool:
+        """Takes one step as the only one who hands over; False when somebody else is at it."""
+        ticket = object()
+        try:
+            core.tickets[ticket] = threading.get_ident()
+            if [*core.tickets][0] is not ticket:  # noqa: RUF015  see `_hand_over`
+                return False
+            step()
+            return True
+        finally:
+            core.tickets.pop(ticket, None)
+
+    @staticmethod
+    def _is_inside(core: _Life) -> bool:
+        """Whether this thread has the turn already: what was interrupted in it goes on only afterwards."""
+        holders = [*core.tickets.values()]
+        return bool(holders) and holders[0] == threading.get_ident()
+
+    def _part(self, core: _Life, now: float) -> None:
+        """Ends the session for its receivers; the caller has the turn."""
+        self._transmit(core, now, flush=True)
+        if core.closed:
+            core.finish(now)  # nothing is numbered after the goodbye: it is exact (R21)
+        outgoing = core.goodbye(now, core.outlet.clock())
+        if outgoing is not None and core is self._core and HERE[0]:
+            outgoing.attempted = True
+            core.handed_over(outgoing, core.outlet.send(outgoing.data), now)
+
+
+def _checked(timeout: float) -> float:
+    if not (isinstance(timeout, (int, float)) and timeout <= LONGEST_CLOSE):
+        raise OptionError("timeout", timeout, f"seconds from 0 to {LONGEST_CLOSE:g}")
+    return timeout
 
 
 def _forget_subjects() -> None:

@@ -18,9 +18,9 @@ from typing import Final, NoReturn, Self
 import msgspec
 
 from atmost.core.events import DropReason
+from atmost.endpoint.background import Rhythm, next_due
 from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.opening import GivenSender, open_sender
-from atmost.endpoint.rhythm import Rhythm, next_due
 from atmost.heartbeats.beat import MAX_REASON, SUBJECT, Beat, HeartbeatEnding, check_rhythm, subject_of
 from atmost.heartbeats.ending import STOPPED, How, ending_of, how_the_process_ends, watch_the_exit
 from atmost.lifecycle import HERE, Floor, notice_fork, register, run, run_async

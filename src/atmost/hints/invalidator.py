@@ -20,9 +20,9 @@ from typing import Any, Final, NoReturn, Self
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from atmost.endpoint.background import Rhythm
 from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
-from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.hints.members import MemberSenders, SendsHints, addresses_of

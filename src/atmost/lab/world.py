@@ -196,11 +196,7 @@ class VirtualSender:
             raise PayloadTooLarge(len(item), core.max_message)
         if core.open and core.size + len(item) > core.room:
             self.hand_over()
-        if not core.open:
-            core.open_since = self._agenda.now
-        core.open.append(item)
-        core.size += len(item)
-        return True
+        return core.offer(item, self._agenda.now)
 
     def flush(self) -> None:
         """Hands over all that is open."""

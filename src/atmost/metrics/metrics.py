@@ -20,9 +20,9 @@ from typing import Any, Final, NoReturn, Self, overload
 import msgspec
 
 from atmost.core.names import check_subject
+from atmost.endpoint.background import Rhythm
 from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
-from atmost.endpoint.rhythm import Rhythm
 from atmost.endpoint.sender import Sender
 from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.metrics import wire

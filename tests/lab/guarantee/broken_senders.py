@@ -4,7 +4,7 @@ import copy
 
 from atmost.core.datagram import Kind, encode_message, unpack_messages
 from atmost.core.limits import HEADER, TAG
-from atmost.core.sending import NOT_NOW, Outgoing, SenderCore
+from atmost.core.sending import NOT_NOW, Outgoing, SenderCore, SenderSession
 from atmost.lab.guarantee.cores import MakeCore
 
 
@@ -23,10 +23,12 @@ class RetryOnError(SenderCore):
 class BeaconsUnnumbered(SenderCore):
     """Messages have numbers, beacons have none of their own."""
 
-    def _seal_next(self, kind: Kind, body: bytes, count: int, now: float, wall_us: int) -> Outgoing:
-        outgoing = super()._seal_next(kind, body, count, now, wall_us)
-        if kind is not Kind.DATA and self._sequence > 1:
-            self._sequence -= 1
+    def _seal_next(
+        self, session: SenderSession, kind: Kind, body: bytes, count: int, now: float, wall_us: int
+    ) -> Outgoing:
+        outgoing = super()._seal_next(session, kind, body, count, now, wall_us)
+        if kind is not Kind.DATA and session.sequence > 1:
+            session.sequence -= 1
         return outgoing
 
 
@@ -48,6 +50,7 @@ class HandsOverTwice(SenderCore):
 
     def handed_over(self, outgoing: Outgoing, error: str | None, now: float) -> None:
         super().handed_over(outgoing, error, now)
-        if error is None and outgoing.count and self._sequence % 10 == 0 and self.held is None:
+        if error is None and outgoing.count and self.datagrams % 10 == 0 and self.flight is None:
             self._handed_over -= outgoing.count
-            self.held = outgoing
+            outgoing.attempted = False
+            self.flight = outgoing

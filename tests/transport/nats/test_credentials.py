@@ -31,7 +31,7 @@ def trouble(url):
     """Return why a sender is not let in."""
     with atmost.Sender(url) as sender:
         sender.send("a", 1)
-        return until(lambda: sender._outlet._link.trouble)
+        return until(lambda: sender._core.outlet._link.trouble)
 
 
 @pytest.mark.parametrize(

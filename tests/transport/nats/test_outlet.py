@@ -106,7 +106,7 @@ def test_an_unreachable_server_costs_only_the_messages(caplog):
         until_refused(sender, "ENOTCONN")
         for _ in range(100):
             sender.send("a", 1)
-        until(lambda: sender._outlet._link.trouble)
+        until(lambda: sender._core.outlet._link.trouble)
         time.sleep(0.3)
         balance(sender.stats())
     assert caplog.text.count("Connection refused; tried again in the background") == 1
@@ -255,7 +255,7 @@ def test_a_forbidden_subject_is_told_once_and_counted(tmp_path, caplog):
             sender.send("a", 1)
         assert sender.stats().refused["EACCES"] >= 11
         assert sender.stats().handed_over == handed_over
-        assert sender._outlet._link.losses == 0
+        assert sender._core.outlet._link.losses == 0
     assert caplog.text.count("the server forbids to publish on atmost.test.") == 1
 
 
@@ -310,13 +310,13 @@ while not sender.stats().handed_over:
     sender.send("a", "parent")
 pid = os.fork()
 if not pid:
-    assert sender._outlet._link.max_payload is None
+    assert sender._core.outlet._link.max_payload is None
     while not sender.stats().handed_over:
         sender.send("a", "child")
     sender.close()
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
-losses = sender._outlet._link.losses
+losses = sender._core.outlet._link.losses
 sender.send("a", "after")
 print(sender.stats().refused, losses)
 sender.close()

@@ -60,9 +60,7 @@ class AtMostOnce:
             # Numbers count from 0 within a session; its random part keeps two lives of one sender apart.
             core.begin(self._seed, network.wall_us, network.now)
             network.after(0.0, self._beacon)
-        core.open.append(item)
-        core.size += len(item)
-        core.open_since = network.now
+        core.offer(item, network.now)
         self._tally.max_held = max(self._tally.max_held, core.size)
         self._hand_over()
 

@@ -88,12 +88,10 @@ def _life(number: int) -> SenderCore:
 
 def _datagrams(core: SenderCore, messages: int, turn: int) -> list[bytes]:
     """What a sender hands over for so many messages: one datagram of them, and a beacon when it is due."""
-    for number in range(messages):
-        item = encode_message(("scale.message", {"n": number, "text": "x" * (_MESSAGE_BYTES - 30)}))
-        core.open.append(item)
-        core.size += len(item)
     made: list[bytes] = []
     now = turn * 0.001
+    for number in range(messages):
+        core.offer(encode_message(("scale.message", {"n": number, "text": "x" * (_MESSAGE_BYTES - 30)})), now)
     while (outgoing := core.next_datagram(now, _EPOCH_US + turn * 1000, flush=True)) is not None:
         core.handed_over(outgoing, None, now)
         made.append(outgoing.data)

@@ -138,16 +138,10 @@ class SimulatedSender:
     def _send_the_long_way(self, item: bytes, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
         core, options = self.core, self.core.options
         done: list[HandOver] = []
-        if core.closed:
-            core.drop(DropReason.CLOSED)
-            return done
-        if core.open and core.size + len(item) > core.room:
+        if core.open and core.size + len(item) > core.room and not core.closed:
             done += self.hand_over(now, wall_us, answer, flush=True)
-        if core.open and core.size + len(item) > max(options.max_buffer, core.room):
-            core.drop(core.drop_reason())
+        if not core.offer(item, now):
             return done
-        core.open.append(item)
-        core.size += len(item)
         if not options.linger:
             return done + self.hand_over(now, wall_us, answer, flush=True)
         return done + self._first_in(now, wall_us, answer) if len(core.open) == 1 else done
