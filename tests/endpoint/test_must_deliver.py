@@ -15,7 +15,7 @@ import atmost
 from atmost import LossNotTolerated, OptionError, Sender, SubjectError, must_deliver
 from atmost.core.names import matcher
 from atmost.endpoint import must_deliver as module_function
-from atmost.metrics.instruments import DropReason
+from atmost.metrics.instruments import MetricDropReason
 from tests.cli.commands import commands, run, start
 from tests.real import environment, until
 from tests.real import run as run_program
@@ -199,7 +199,7 @@ def test_metrics_that_live_never_raise_but_count(sender):
     with atmost.Metrics(sender, interval=0.01) as metrics:
         metrics.counter("requests_total").inc()
         must_deliver("metrics.>")
-        until(lambda: metrics.dropped.get(DropReason.MUST_DELIVER))
+        until(lambda: metrics.dropped.get(MetricDropReason.MUST_DELIVER))
         metrics.flush()
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from atmost import AtMostError, MetricError, OptionError, SubjectError
-from atmost.metrics.instruments import DropReason
+from atmost import AtMostError, MetricError, OptionError, Sender, SubjectError
+from atmost.metrics.instruments import MetricDropReason
 from atmost.metrics.metrics import Metrics
 from tests.metrics.scene import FakeSender, make, snapshot
 
@@ -25,6 +25,8 @@ def metrics():
         ("a-b_total", "", "letters"),
         ("é_total", "", "letters"),
         ("a_total\n", "", "letters"),
+        ("a:b_total", "", "recording rules"),
+        ("scrape_x_total", "", "Prometheus writes"),
         (7, "", "letters"),
         (None, "", "letters"),
         ("a" * 130 + "_total", "", "128"),
@@ -63,8 +65,7 @@ def test_labels_that_cannot_be(metrics, labels):
 
 
 def test_names_that_can_be(metrics):
-    """Colons are for recording rules, and allowed."""
-    metrics.counter("a:b_total")
+    """Letters, digits and underscores."""
     metrics.counter("a_seconds_total", unit="seconds")
     metrics.gauge("_x", "help")
     metrics.histogram("http_request_seconds", "Time", ("route", "method"), unit="seconds")
@@ -170,10 +171,50 @@ def test_options_outside_their_range(options):
         Metrics(FakeSender(), **options)
 
 
-def test_an_address_is_no_sender():
+@pytest.mark.parametrize("sender", [7, Sender, b"udp://127.0.0.1:7140"])
+def test_what_is_not_a_sender(sender):
     """It is said at once, not by a thread that fails to send."""
     with pytest.raises(OptionError, match="expected a Sender"):
-        Metrics("udp://127.0.0.1:7140")
+        Metrics(sender)
+
+
+@pytest.mark.parametrize("name", ["up", "ALERTS", "scrape_duration_seconds"])
+def test_names_that_prometheus_writes_itself(metrics, name):
+    """A gauge of that name would be read by its alerts."""
+    with pytest.raises(MetricError, match="Prometheus writes a series of this name itself"):
+        metrics.gauge(name)
+
+
+@pytest.mark.parametrize(
+    "buckets", [(), (1, 1), (2, 1), (float("nan"),), (float("inf"),), "abc", 5, ("x",), range(33), (1, None)]
+)
+def test_buckets_that_cannot_be(metrics, buckets):
+    """Not ascending, not finite, not numbers, or too many."""
+    with pytest.raises(MetricError, match="buckets"):
+        metrics.histogram("h", buckets=buckets)
+
+
+def test_buckets_are_part_of_a_declaration(metrics):
+    """Infinity is always there, and may be named as Prometheus' clients allow."""
+    one = metrics.histogram("h", buckets=(0.1, 1, float("inf")))
+    assert metrics.histogram("h", buckets=[0.1, 1.0]) is one
+    with pytest.raises(MetricError, match=r"buckets \(0\.1, 1\.0\).*buckets \(\)"):
+        metrics.histogram("h")
+
+
+@pytest.mark.parametrize("mode", ["mean", "", None, 5, "LATEST"])
+def test_modes_that_do_not_exist(metrics, mode):
+    """The error names those that do."""
+    with pytest.raises(MetricError, match="latest, each, sum, min, max"):
+        metrics.gauge("g", mode=mode)
+
+
+def test_mode_each_has_a_label_of_its_own(metrics):
+    """`process` cannot be declared beside it; without the mode it can."""
+    metrics.gauge("a", "", ("process",))
+    metrics.gauge("c", "", ("x",), mode="each")
+    with pytest.raises(MetricError, match="mode='each'"):
+        metrics.gauge("b", "", ("process",), mode="each")
 
 
 def test_subject_that_cannot_be():
@@ -194,4 +235,4 @@ def test_callback_that_cannot_be_called(metrics, callback):
 def test_every_reason_is_documented():
     """Where a user looks for what a count means."""
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert [reason for reason in DropReason if f"`{reason}`" not in page] == []
+    assert [reason for reason in MetricDropReason if f"`{reason}`" not in page] == []

@@ -11,8 +11,8 @@ from fractions import Fraction
 import pytest
 
 from atmost import MetricError
-from atmost.metrics import instruments
-from atmost.metrics.buckets import MAX_BUCKETS
+from atmost.atomic import LOCK_FREE, locked
+from atmost.metrics.buckets import MAX_BUCKETS, SCALE, Buckets
 from atmost.metrics.instruments import Counter, Gauge, Histogram
 from tests.metrics.scene import make
 
@@ -84,20 +84,20 @@ def test_bad_values_are_counted_and_change_nothing(metrics, value):
     gauge.dec(value)
     histogram.observe(value)
     assert gauge.value is None
-    assert histogram.look(0.0) == (0.0, 0, None, {}, {})
+    assert histogram.read(0.0) == (0.0, 0, SCALE, {}, {})
     assert metrics.dropped == {"bad_value": 4}
 
 
 def test_gauge_goes_up_and_down_and_begins_unset(metrics):
     """Steps begin at 0."""
     gauge = metrics.gauge("g")
-    assert gauge.look(0.0) is None
+    assert gauge.read(0.0) is None
     gauge.inc()
     gauge.dec(3)
     assert gauge.value == -2
     gauge.set(5)
     gauge.inc(0.5)
-    assert gauge.look(0.0) == (5.5,)
+    assert gauge.read(0.0)[0] == 5.5
 
 
 def test_histogram_takes_every_finite_number(metrics):
@@ -106,32 +106,45 @@ def test_histogram_takes_every_finite_number(metrics):
     values = [0, 0.0, -0.0, 1, 2, -3.5, 5e-324, 1e300, -1e300, 7, Decimal("0.5")]
     for value in values:
         histogram.observe(value)
-    total, zero, threshold, positive, negative = histogram.look(0.0)
+    total, zero, scale, positive, negative = histogram.read(0.0)
     assert zero == 3
-    assert threshold is None
+    assert scale == SCALE
     assert sum(positive.values()) == 6
     assert sum(negative.values()) == 2
     assert math.isfinite(total)
 
 
 def test_histogram_stays_bounded_and_counts_all(metrics):
-    """Values over hundreds of decades join the zero bucket at the low end."""
+    """Values over hundreds of decades are told at a lower scale, each in its bucket."""
     histogram = metrics.histogram("h")
     for power in range(-2400, 2300):
         histogram.observe(10.0 ** (power / 8))
         histogram.observe(1e-290)
-    _, zero, threshold, positive, negative = histogram.look(0.0)
-    assert len(positive) + len(negative) <= MAX_BUCKETS
-    assert threshold is not None
-    assert zero + sum(positive.values()) == 2 * 4700
+    assert len(histogram.positive) + len(histogram.negative) <= MAX_BUCKETS
+    _, zero, scale, positive, negative = histogram.read(0.0)
+    assert (zero, scale, negative) == (0, 0, {})
+    expected = Buckets(0)
+    for power in range(-2400, 2300):
+        expected.observe(10.0 ** (power / 8))
+        expected.observe(1e-290)
+    assert {bucket - 1: count for bucket, count in positive.items()} == expected.positive
 
 
-@pytest.mark.parametrize("kinds", [(Counter, Gauge, Histogram), None], ids=["free", "guarded"])
-def test_nothing_is_lost_under_threads(kinds, switching, monkeypatch):
+def under_lock(kind):
+    """The instrument as an interpreter without a global lock has it."""
+    steps = {
+        name: locked(getattr(kind, name), "owner.guard") for name in ("inc", "set", "observe") if hasattr(kind, name)
+    }
+    return type(kind.__name__, (kind,), {"__slots__": (), **steps})
+
+
+KINDS = (Counter, Gauge, Histogram)
+
+
+@pytest.mark.parametrize("kinds", [KINDS, tuple(map(under_lock, KINDS))], ids=["free", "guarded"])
+def test_nothing_is_lost_under_threads(kinds, switching):
     """Counts are exact with threads changing all the time, also with a lock for interpreters that have none."""
-    if kinds is None:
-        monkeypatch.setattr(instruments, "LOCK_FREE", False)
-    counter_kind, gauge_kind, histogram_kind = instruments.kinds()
+    counter_kind, gauge_kind, histogram_kind = kinds
     owner = make()[0]._registry
     counter = counter_kind(owner, "c", b"", 0, 0)
     gauge = gauge_kind(owner, "g", b"", 0, 0)
@@ -146,13 +159,13 @@ def test_nothing_is_lost_under_threads(kinds, switching, monkeypatch):
     together(work)
     assert counter.value == THREADS * EACH
     assert gauge.value == 2 * THREADS * EACH
-    total, _, _, positive, _ = histogram.look(0.0)
+    total, _, _, positive, _ = histogram.read(0.0)
     assert sum(positive.values()) == THREADS * EACH
     assert total == THREADS * sum(0.5 + turn % 50 for turn in range(EACH))
 
 
 def test_new_buckets_lose_nothing_under_threads(metrics, switching):
-    """Buckets that come into being, and join the zero bucket, while others are counted."""
+    """Buckets that come into being, and others that join coarser ones, while others are counted."""
     histogram = metrics.histogram("h")
 
     def work(number):
@@ -160,12 +173,13 @@ def test_new_buckets_lose_nothing_under_threads(metrics, switching):
             histogram.observe(1.03 ** (turn % 4000 - 2000))
 
     together(work)
-    _, zero, _, positive, _ = histogram.look(0.0)
+    _, zero, scale, positive, _ = histogram.read(0.0)
     assert zero + sum(positive.values()) == THREADS * 4000
-    assert len(positive) <= MAX_BUCKETS
+    assert len(histogram.positive) <= MAX_BUCKETS
+    assert scale == 0
 
 
-@pytest.mark.skipif(not instruments.LOCK_FREE, reason="the instruments have a lock here")
+@pytest.mark.skipif(not LOCK_FREE, reason="the instruments have a lock here")
 @pytest.mark.parametrize(("method", "names"), [(Counter.inc, {"value"}), (Histogram.observe, {"sum", "positive"})])
 def test_no_thread_can_come_between_reading_and_storing(method, names):
     """The instructions from loading a number to storing it call no Python code and do not jump backward."""

@@ -44,8 +44,8 @@ def test_what_is_gone_makes_room(final, after):
         process.speak(number * after + 1, final=final)
         assert process.shown() == 4
     assert reader.total("a_total") == 20 * (1 + 2 + 3 + 4)
-    assert reader.counts["lives_folded"] == 18
-    assert "series_limit" not in reader.counts
+    assert reader.stats().lives_folded == 18
+    assert "series_limit" not in reader.stats().refused
 
 
 def test_who_is_there_makes_no_room():
@@ -55,7 +55,7 @@ def test_who_is_there_makes_no_room():
         Process(reader, number).speak(0.0)
     third = Process(reader, 3)
     third.speak(599.0)
-    assert (third.shown(), reader.counts["series_limit"]) == (0, 4)
+    assert (third.shown(), reader.stats().refused["series_limit"]) == (0, 4)
     reader, (slow, sender) = MetricsReader(max_series=1, now=0.0), make(interval=3600.0)
     slow.gauge("g").set(1)
     deliver(reader, snapshot(slow, sender, 0.0), 0.0)
@@ -81,7 +81,7 @@ def test_histograms_make_room_too():
         Process(reader, number, 0, 2).speak(number * 700.0)
         assert reader.window("h1", 5, number * 700.0).increase == 1
     assert reader.total("h0") == 5
-    assert "histogram_limit" not in reader.counts
+    assert "histogram_limit" not in reader.stats().refused
 
 
 def test_names_that_nobody_uses_make_room():
@@ -91,7 +91,7 @@ def test_names_that_nobody_uses_make_room():
         Process(reader, number, names=f"job{number}_").speak(number * 700.0)
         assert reader.total(f"job{number}_3_total") == 4
     assert len(reader.metrics) <= 8
-    assert "series_limit" not in reader.counts
+    assert "series_limit" not in reader.stats().refused
 
 
 def test_plain_readings_make_room():
@@ -117,7 +117,7 @@ def test_a_life_that_returns_is_shown_again_and_counted_once():
     assert reader.total("a_total") == 3 * 10 + 100
     assert reader.total("a_total", sender="p0") == 110
     assert reader.window("a_total", 5, 1400.0, sender="p0").increase == 0
-    assert reader.counts.get("retired", 0) == 0
+    assert reader.stats().retired == 0
 
 
 def test_what_returns_piece_by_piece_lowers_no_total():
@@ -169,5 +169,5 @@ def test_an_old_snapshot_of_a_life_that_made_room_brings_nothing_back():
     for number in (1, 2):
         Process(reader, number).speak(700.0)
     deliver(reader, old, 701.0, gone.by)
-    assert reader.counts["retired"] == len(old)
+    assert reader.stats().retired == len(old)
     assert reader.total("a_total", sender="p0") == 110

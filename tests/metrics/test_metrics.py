@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import pickle
 import threading
 import time
@@ -209,20 +208,50 @@ def test_forked_child_counts_from_zero_in_a_life_of_its_own():
         assert len(lives) == 3
 
 
-def test_fork_past_the_hook_is_noticed():
-    """The process number is looked at before each snapshot."""
-    metrics, sender = make()
-    metrics.counter("a_total").inc(5)
-    [(_, before)] = snapshot(metrics, sender, 0.0)
-    metrics._pid = os.getpid() + 1
-    metrics.counter("b_total").inc()
+FORKED_BY_C = """
+import ctypes, os, sys
+import atmost
+
+url, when = sys.argv[1:]
+sender = atmost.Sender(url, name="web-1")
+metrics = atmost.Metrics(sender, 3600)
+counter = metrics.counter("a_total", "", ("who",))
+gauge, histogram = metrics.gauge("g", mode="each"), metrics.histogram("h")
+counter.labels("parent").inc(5)
+histogram.observe(1.0)
+parent, child = counter.labels("parent"), counter.labels("child")
+if when == "told":
     metrics.flush()
-    metrics.counter("b_total").inc()
-    metrics.flush()
-    metrics._rhythm.stop()
-    [(_, after)] = sender.take()
-    assert after[1] != before[1]
-    assert {family[1]: family[5][0][2] for family in after[10]} == {"a_total": 0, "b_total": 1}
+pid = ctypes.PyDLL(None).fork()
+if pid == 0:
+    for _ in range(300):
+        child.inc()
+    child.inc(0.5)
+    gauge.set(7.0)
+    histogram.observe(2.0)
+    metrics.close()
+    sender.close()
+    os._exit(0)
+parent.inc(2)
+os.waitpid(pid, 0)
+metrics.close()
+sender.close()
+"""
+
+
+@pytest.mark.parametrize("when", ["untold", "told"])
+def test_a_fork_by_c_code_is_noticed_where_something_is_counted(tmp_path, when):
+    """uWSGI forks so: what the child counts is its own, from the first step on, and nothing of the parent is counted twice."""
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        reader = MetricsReader(now=time.monotonic())
+        run(FORKED_BY_C, receiver.url, when)
+        until(lambda: feed(reader, receiver) or all(source.closed for source in reader.sources(time.monotonic())[:2]))
+        assert len(reader.sources(time.monotonic())) == 2
+        assert reader.total("a_total", {"who": "child"}) == 300.5
+        assert reader.total("a_total", {"who": "parent"}) == 7
+        assert reader.total("h") == 2
+        assert [value for _, _, value in reader.series("g")] == [7.0]
+        assert reader.total_of("a_total", time.monotonic()).completeness == 1.0
 
 
 def test_rhythm_survives_a_pause():

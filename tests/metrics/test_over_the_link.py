@@ -52,7 +52,7 @@ def test_totals_equal_the_truth_and_completeness_the_links_account(loss):
         [source] = reader.sources(time.monotonic() + 30)
         assert source.lost == account.dropped_messages
         assert source.parts_lost == 0
-        assert reader.counts.get("repeated", 0) == 0  # the receiver has refused every duplicate
+        assert reader.stats().repeated == 0  # the receiver has refused every duplicate
 
 
 def test_example():

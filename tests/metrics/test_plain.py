@@ -24,7 +24,7 @@ def test_readings_become_a_series():
     assert (window.mean, window.last, window.received, window.completeness) == (0.5, 0.75, 3, 1.0)
     assert reader.series("cpu.utilization") == [("web-1", {}, 0.75)]
     assert reader.metrics["cpu.utilization"].kind == "reading"
-    assert reader.counts == {"readings": 3}
+    assert reader.stats().readings == 3
 
 
 def test_loss_of_the_session_shows_in_its_slots():
@@ -89,7 +89,7 @@ def test_values_that_are_no_readings():
     one, reader = session(), MetricsReader()
     for value in (float("nan"), float("inf"), 10**400, True, "1", None, b"1"):
         reader.feed(Message("metrics.x", value, Arrival(one, 0, 0, 0)), 0.0)
-    assert reader.counts == {"malformed": 7}
+    assert reader.stats().malformed == 7
     assert reader.window("x", 10, 0.0).mean is None
 
 
@@ -101,7 +101,7 @@ def test_sessions_and_series_are_bounded():
     assert len(reader._state.plain) == 2
     for name in "abcd":
         reader.feed(Message(f"metrics.{name}", 1.0, Arrival(session(number=4), 0, 0, 0)), 5.0)
-    assert reader.counts["series_limit"] == 3
+    assert reader.stats().refused["series_limit"] == 3
 
 
 def test_other_subjects_count_for_completeness_only():
@@ -109,7 +109,7 @@ def test_other_subjects_count_for_completeness_only():
     one = session()
     reader = fed([1.0] * 3, one)
     reader.feed(Message("logs.x", {"message": "hello"}, Arrival(one, 3, 0, 0)), 3.0)
-    assert reader.counts == {"readings": 3}
+    assert reader.stats().readings == 3
 
 
 def test_completeness_is_the_sessions():

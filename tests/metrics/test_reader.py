@@ -44,7 +44,7 @@ def test_duplicates_and_order_do_not_skew():
         deliver(reader, held[number], 3.0)
     window = reader.window("g", 10, 3.0)
     assert (window.mean, window.received, window.lost, window.last) == (25.0, 4, 0, 97)
-    assert reader.counts["repeated"] == 3
+    assert reader.stats().repeated == 3
 
 
 def test_nothing_arrived_is_null():
@@ -136,7 +136,7 @@ def test_series_are_bounded():
         counter.labels(number).inc()
     deliver(reader, snapshot(metrics, sender, 0.0), 0.0)
     assert reader.total("a_total") == 10
-    assert reader.counts["series_limit"] == 40
+    assert reader.stats().refused["series_limit"] == 40
 
 
 def test_two_meanings_of_one_name_are_a_conflict():
@@ -149,7 +149,7 @@ def test_two_meanings_of_one_name_are_a_conflict():
     deliver(reader, snapshot(first, one, 0.0), 0.0)
     deliver(reader, snapshot(second, other, 0.0), 0.0)
     assert reader.total("a_total") == 1
-    assert reader.counts["conflict"] == 1
+    assert reader.stats().conflicts == 1
 
 
 def test_huge_jump_of_the_number_is_counted_and_bounded():
@@ -219,7 +219,7 @@ def test_mixed_events_are_taken():
     ):
         reader.feed(event, 0.0)
     deliver(reader, [("metrics.x", "text"), ("metrics.x", {"a": 1}), ("metrics.x", [1]), ("metrics.x", True)], 0.0)
-    assert reader.counts == {"late_messages": 1, "malformed": 4}
+    assert (reader.stats().late_messages, reader.stats().malformed) == (1, 4)
 
 
 def test_completeness_over_everything():
@@ -233,9 +233,10 @@ def test_completeness_over_everything():
         sent = snapshot(metrics, sender, float(number))
         if number != 4:
             deliver(reader, sent, float(number))
-    assert reader.completeness(60, 20.0) == 0.9
-    assert reader.completeness(60, 20.0, sender="web-1") == 0.9
-    assert reader.completeness(60, 20.0, sender="other") is None
+    assert reader.completeness(60, 11.0) == 0.9
+    assert reader.completeness(60, 11.0, sender="web-1") == 0.9
+    assert reader.completeness(60, 11.0, sender="other") is None
+    assert reader.completeness(60, 20.0) == 9 / 21  # eleven are overdue
 
 
 @pytest.mark.parametrize(
@@ -248,8 +249,13 @@ def test_completeness_over_everything():
         ("h", 5, [1]),
         ("h", 5, [1, 0]),
         ("h", 5, [1, -3]),
-        ("h", 5, [10**9, 3]),
+        ("h", 5, [10**10, 3]),
         ("h", 3, -1),
+        ("h", 4, 21),
+        ("h", 4, -10),
+        ("h", 4, None),
+        ("g", 3, -1.0),
+        ("g", 3, float("nan")),
         ("a_total", 0, ["one too many"]),
     ],
 )
@@ -264,7 +270,7 @@ def test_readings_that_cannot_be_are_refused(name, place, value):
     family[5][0][place] = value
     reader = MetricsReader()
     deliver(reader, [(subject, payload)], 0.0)
-    assert reader.counts["malformed"] == 1
+    assert reader.stats().malformed == 1
     assert reader.total("h") in {None, 1, 0}
     assert reader.window(name, 10, 0.0).received == 0
 
@@ -278,7 +284,7 @@ def test_an_interval_that_no_sender_has_is_malformed(interval):
     sent[0][1][8] = interval
     reader = MetricsReader()
     deliver(reader, sent, 0.0)
-    assert reader.counts == {"malformed": 1}
+    assert (reader.stats().malformed, reader.stats().parts) == (1, 0)
     assert reader.window("g", 60, 50.0).overdue == 0
 
 
@@ -293,4 +299,4 @@ def test_kinds_of_one_series_cannot_change():
     payload[10][0][1] = "a_total"
     reader = MetricsReader()
     deliver(reader, [*sent, (subject, payload)], 0.0)
-    assert (reader.total("a_total"), reader.counts["conflict"]) == (3, 1)
+    assert (reader.total("a_total"), reader.stats().conflicts) == (3, 1)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atmost import MetricsReader
+from atmost.metrics.buckets import ERROR
 from tests.metrics.scene import deliver, make, session, snapshot
 
 FATES = st.lists(st.tuples(st.sampled_from(["lost", "came", "twice"]), st.integers(0, 3)), min_size=1, max_size=40)
@@ -110,7 +111,7 @@ def test_lost_beginning_is_known():
 
 
 def test_quantiles_of_a_window_over_many_senders():
-    """Buckets merge: within 1 % of the exact quantile of everything observed."""
+    """Buckets merge: within 1.1 % of the exact quantile of everything observed."""
     reader, values = MetricsReader(), []
     for name in ("a", "b", "c"):
         metrics, sender = make(name)
@@ -123,8 +124,8 @@ def test_quantiles_of_a_window_over_many_senders():
     window = reader.window("h_seconds", 60, 6.0)
     for share in (0.01, 0.5, 0.9, 0.99):
         exact = sorted(values)[math.floor(share * (len(values) - 1))]
-        assert window.quantile(share) == pytest.approx(exact, rel=0.0101)
-    assert reader.window("h_seconds", 60, 6.0, sender="a").quantile(1.0) == pytest.approx(0.5, rel=0.0101)
+        assert window.quantile(share) == pytest.approx(exact, rel=ERROR + 1e-9)
+    assert reader.window("h_seconds", 60, 6.0, sender="a").quantile(1.0) == pytest.approx(0.5, rel=ERROR + 1e-9)
     assert window.rate == 25.0
     assert reader.window("h_seconds", 60, 200.0).quantile(0.5) is None
 
@@ -137,8 +138,8 @@ def test_quantile_of_a_window_forgets_what_was_before():
     for number in range(120):
         histogram.observe(100.0 if number < 50 else 1.0)
         deliver(reader, snapshot(metrics, sender, float(number)), float(number))
-    assert reader.window("h", 30, 119.0).quantile(0.99) == pytest.approx(1.0, rel=0.0101)
-    assert reader.window("h", 120, 119.0).quantile(0.99) == pytest.approx(100.0, rel=0.0101)
+    assert reader.window("h", 30, 119.0).quantile(0.99) == pytest.approx(1.0, rel=ERROR + 1e-9)
+    assert reader.window("h", 120, 119.0).quantile(0.99) == pytest.approx(100.0, rel=ERROR + 1e-9)
 
 
 def test_labels_and_senders_are_told_apart():
@@ -172,7 +173,7 @@ def test_forgotten_lives_keep_their_totals():
     assert len(reader.sources(10.0)) == 3
     deliver(reader, kept[0], 11.0)
     assert reader.total("a_total") == 50
-    assert (reader.counts["lives_folded"], reader.counts["retired"]) == (7, 1)
+    assert (reader.stats().lives_folded, reader.stats().retired) == (7, 1)
 
 
 def test_late_part_heals_the_total():

@@ -16,12 +16,12 @@ def test_packing_changes_nothing(observations):
     """Every stretch of time has the buckets of the observations that were made in it."""
     recent = Recent()
     for slot, value in observations:
-        recent.at(slot * RECENT + 3).add(value)
+        recent.at(slot * RECENT + 3).observe(value)
     for start, end in ((0, 51), (10, 20), (50, 51)):
         expected = Buckets()
         for slot, value in observations:
             if start <= slot < end:
-                expected.add(value)
+                expected.observe(value)
         found = recent.between(start * RECENT, end * RECENT)
         assert (found.positive, found.negative, found.zero) == (expected.positive, expected.negative, expected.zero)
 
@@ -30,7 +30,7 @@ def test_what_is_older_than_ten_minutes_is_forgotten():
     """Memory stays bounded, however long it runs."""
     recent = Recent()
     for slot in range(500):
-        recent.at(slot * RECENT).add(1.0)
+        recent.at(slot * RECENT).observe(1.0)
     assert recent.between(0, 500 * RECENT).count == KEPT
     assert len(recent._packed) <= KEPT
 

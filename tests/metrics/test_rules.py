@@ -3,7 +3,7 @@
 import pytest
 
 from atmost import MetricsReader, OptionError
-from atmost.metrics.rules import Rule, RuleState
+from atmost.metrics.rules import MetricRule, RuleState
 from tests.metrics.scene import deliver, make, snapshot
 
 
@@ -26,24 +26,24 @@ def told(values, lost=()):
 @pytest.mark.parametrize(
     ("rule", "state", "value"),
     [
-        (Rule(metric="g", above=9), RuleState.FIRING, 10.0),
-        (Rule(metric="g", above=10), RuleState.OK, 10.0),
-        (Rule(metric="g", below=11), RuleState.FIRING, 10.0),
-        (Rule(metric="g", figure="last", above=9, below=5), RuleState.FIRING, 10.0),
-        (Rule(metric="a_total", figure="increase", above=99), RuleState.FIRING, 200.0),
-        (Rule(metric="a_total", figure="rate", window=20, below=10), RuleState.OK, 10.0),
-        (Rule(metric="h", figure=0.99, above=11), RuleState.OK, pytest.approx(10, rel=0.01)),
-        (Rule(metric="h", figure=0.5, above=9), RuleState.FIRING, pytest.approx(10, rel=0.01)),
-        (Rule(metric="unheard_of", above=1), RuleState.UNKNOWN, None),
-        (Rule(metric="g", above=1, sender="other"), RuleState.UNKNOWN, None),
-        (Rule(metric="g", above=1, labels={"x": "y"}), RuleState.UNKNOWN, None),
-        (Rule(metric="a_total", figure="mean", above=1), RuleState.UNKNOWN, None),
+        (MetricRule(metric="g", above=9), RuleState.FIRING, 10.0),
+        (MetricRule(metric="g", above=10), RuleState.OK, 10.0),
+        (MetricRule(metric="g", below=11), RuleState.FIRING, 10.0),
+        (MetricRule(metric="g", figure="last", above=9, below=5), RuleState.FIRING, 10.0),
+        (MetricRule(metric="a_total", figure="increase", above=99), RuleState.FIRING, 200.0),
+        (MetricRule(metric="a_total", figure="rate", window=20, below=10), RuleState.OK, 10.0),
+        (MetricRule(metric="h", figure=0.99, above=11), RuleState.OK, pytest.approx(10, rel=0.01)),
+        (MetricRule(metric="h", figure=0.5, above=9), RuleState.FIRING, pytest.approx(10, rel=0.01)),
+        (MetricRule(metric="unheard_of", above=1), RuleState.UNKNOWN, None),
+        (MetricRule(metric="g", above=1, sender="other"), RuleState.UNKNOWN, None),
+        (MetricRule(metric="g", above=1, labels={"x": "y"}), RuleState.UNKNOWN, None),
+        (MetricRule(metric="a_total", figure="mean", above=1), RuleState.UNKNOWN, None),
     ],
 )
 def test_states(rule, state, value):
     """With everything received."""
-    verdict = rule.judge(told([10] * 20), 19.0)
-    assert (verdict.state, verdict.value) == (state, value)
+    result = rule.evaluate(told([10] * 20), 19.0)
+    assert (result.state, result.value) == (state, value)
 
 
 @pytest.mark.parametrize(("lost", "state"), [(2, RuleState.FIRING), (3, RuleState.UNKNOWN)])
@@ -51,20 +51,23 @@ def test_incomplete_window_is_unknown(lost, state):
     """Below nine tenths nobody is woken."""
     missing = set(range(4, 4 + 5 * lost, 5))
     reader = told([100 + number for number in range(20)], missing)
-    verdict = Rule(metric="g", above=50).judge(reader, 22.0 - 1e-9)
-    assert verdict.window.lost == lost
-    rule = Rule(metric="g", above=50, window=40)
-    metrics = rule.judge(reader, 21.0)
+    result = MetricRule(metric="g", above=50).evaluate(reader, 22.0 - 1e-9)
+    assert result.window.lost == lost
+    rule = MetricRule(metric="g", above=50, window=40)
+    metrics = rule.evaluate(reader, 21.0)
     assert metrics.state is state
-    assert Rule(metric="g", above=50, window=40, min_completeness=0.5).judge(reader, 21.0).state is RuleState.FIRING
+    assert (
+        MetricRule(metric="g", above=50, window=40, min_completeness=0.5).evaluate(reader, 21.0).state
+        is RuleState.FIRING
+    )
 
 
 def test_silence_is_unknown_and_not_what_was_before():
     """The sender fell silent while all was well, or bad."""
     reader = told([10] * 20)
     for bound in (5, 50):
-        assert Rule(metric="g", above=bound).judge(reader, 40.0).state is RuleState.UNKNOWN
-        assert Rule(metric="g", above=bound).judge(reader, 500.0).state is RuleState.UNKNOWN
+        assert MetricRule(metric="g", above=bound).evaluate(reader, 40.0).state is RuleState.UNKNOWN
+        assert MetricRule(metric="g", above=bound).evaluate(reader, 500.0).state is RuleState.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -77,4 +80,4 @@ def test_silence_is_unknown_and_not_what_was_before():
 def test_rules_that_can_never_tell(options):
     """Refused at construction."""
     with pytest.raises(OptionError):
-        Rule(metric="g", **options)
+        MetricRule(metric="g", **options)

@@ -1,29 +1,39 @@
 """Metrics: readings are cumulative state, so a lost one is a gap on the chart and never a wrong total (docs/metrics.md)."""
 
-from atmost.metrics.buckets import Buckets
-from atmost.metrics.history import Slot
-from atmost.metrics.instruments import Counter, DropReason, Gauge, Histogram, Labelled, Timer
+from atmost.metrics.buckets import Buckets, default_bounds
+from atmost.metrics.history import MetricSlot
+from atmost.metrics.instruments import Counter, Gauge, Histogram, Labelled, MetricDropReason, Timer
+from atmost.metrics.life import MetricTail, MissingSnapshot
 from atmost.metrics.metrics import Metrics
-from atmost.metrics.query import Window
-from atmost.metrics.reader import MetricsReader, Source
-from atmost.metrics.rules import Rule, RuleState, Verdict
-from atmost.metrics.state import Metric
+from atmost.metrics.query import MetricTotal, MetricWindow
+from atmost.metrics.reader import MetricSource, MetricsReader, MetricsReaderStats
+from atmost.metrics.rules import MetricRule, RuleResult, RuleState
+from atmost.metrics.state import IncompleteReason, Metric, MetricConflict
+from atmost.metrics.wire import GaugeMode
 
 __all__ = [
     "Buckets",
     "Counter",
-    "DropReason",
     "Gauge",
+    "GaugeMode",
     "Histogram",
+    "IncompleteReason",
     "Labelled",
     "Metric",
+    "MetricConflict",
+    "MetricDropReason",
+    "MetricRule",
+    "MetricSlot",
+    "MetricSource",
+    "MetricTail",
+    "MetricTotal",
+    "MetricWindow",
     "Metrics",
     "MetricsReader",
-    "Rule",
+    "MetricsReaderStats",
+    "MissingSnapshot",
+    "RuleResult",
     "RuleState",
-    "Slot",
-    "Source",
     "Timer",
-    "Verdict",
-    "Window",
+    "default_bounds",
 ]

@@ -1,7 +1,14 @@
-"""What is known of one series, slot by slot, for a while: bounded memory, and nothing invented between arrivals.
+"""What is known of one series over time: a ring of slots, and the distributions of the last ten minutes.
 
-A ring may have a coarser one behind it, which books the same and reaches further back. Memory is taken page by page, as
-time passes: a series that was seen once costs two pages, not its whole history.
+Memory is bounded, and nothing is invented between arrivals. Not thread-safe.
+
+Theory of operation.
+
+*Ring*: one slot a second (and, behind it, coarser slots that book the same and reach further back) says in how many snapshots the value was known,
+in how many it was lost, and what came. Memory is taken page by page as time passes, so a series that was seen once costs two pages.
+*Recent*: what a histogram gained in each ten seconds; the slot in use as buckets, the others packed: a bucket in a dictionary takes
+about 95 bytes, packed 4 to 12.
+*Series*: one series of one life. Its values are merged by the greatest, so that order and repetition change nothing.
 """
 
 from __future__ import annotations
@@ -11,25 +18,28 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from atmost.metrics import wire
-from atmost.metrics.buckets import Buckets
+from atmost.metrics.buckets import Buckets, joined
 
 PAGE: Final = 120
-"""Slots of one page, 16 bytes each."""
+"""Slots of one page, 16 bytes each, and 4 more of a gauge."""
 _MOST: Final = 0xFFFF_FFFF
 """What a slot can count; a forged number beyond it is as good as this one."""
 
+Row = tuple[float, int, int, float, float]
+"""A slot: its start, in how many snapshots the value was known and lost, the sum of what came, and when a gauge was set."""
 
-class Slot(NamedTuple):
+
+class MetricSlot(NamedTuple):
     """One slot of a series."""
 
     start: float
     """Seconds on the reader's clock."""
     value: float | None
-    """A gauge's mean, a counter's increase, a histogram's observations; None when nothing is known, which is not 0."""
+    """A gauge's value, a counter's increase, a histogram's observations; None when nothing is known, which is not 0."""
     received: int
     """Snapshots in which the value was known."""
     lost: int
-    """Snapshots in which it is not known, for something was lost."""
+    """Snapshots in which it is not known, because something was lost."""
 
     @property
     def completeness(self) -> float | None:
@@ -41,12 +51,14 @@ class Slot(NamedTuple):
 class _Page:
     """Some neighbouring slots."""
 
-    __slots__ = ("lost", "received", "sum")
+    __slots__ = ("ages", "lost", "received", "sum")
 
     def __init__(self) -> None:
         self.received = array("I", bytes(4 * PAGE))
         self.lost = array("I", bytes(4 * PAGE))
         self.sum = array("d", bytes(8 * PAGE))
+        self.ages: array[float] | None = None
+        """Of a gauge: seconds from when it was set to the slot's start."""
 
     def clear(self, at: int) -> None:
         """Nothing is known of this slot."""
@@ -68,20 +80,30 @@ class Ring:
         """The last slot anything is known of."""
         self._pages: list[_Page | None] = [None] * -(-size // PAGE)
 
-    def receive(self, when: float, amount: float) -> None:
-        """Books a snapshot in which the value was known, and what it adds to the slot."""
-        found = self._at(when)
+    def receive(self, when: float, amount: float, set_at: float | None = None) -> None:
+        """Books a snapshot in which the value was known.
+
+        Args:
+            when: seconds.
+            amount: what it adds to the slot.
+            set_at: when a gauge was set, seconds.
+        """
+        found = self._find(when)
         if found is not None:
             page, at = found
             if page.received[at] < _MOST:
                 page.received[at] += 1
             page.sum[at] += amount
+            if set_at is not None:
+                if page.ages is None:
+                    page.ages = array("f", bytes(4 * PAGE))
+                page.ages[at] = when // self.width * self.width - set_at
         if self.coarse is not None:
-            self.coarse.receive(when, amount)
+            self.coarse.receive(when, amount, set_at)
 
     def add(self, when: float, amount: float) -> None:
         """Adds to a slot without booking a snapshot."""
-        found = self._at(when)
+        found = self._find(when)
         if found is not None:
             page, at = found
             page.sum[at] += amount
@@ -89,8 +111,8 @@ class Ring:
             self.coarse.add(when, amount)
 
     def lose(self, when: float, count: int = 1) -> None:
-        """Books snapshots in which it was not."""
-        found = self._at(when)
+        """Books snapshots in which the value was not known."""
+        found = self._find(when)
         if found is not None:
             page, at = found
             page.lost[at] = min(page.lost[at] + count, _MOST)
@@ -107,28 +129,29 @@ class Ring:
     def window(self, start: float, end: float) -> tuple[int, int, float]:
         """Received, lost and the sum, of the slots that begin in [start, end)."""
         received, lost, total = 0, 0, 0.0
-        for _, came, gone, amount in self.rows(start, end):
+        for _, came, gone, amount, _ in self.rows(start, end):
             received += came
             lost += gone
             total += amount
         return received, lost, total
 
-    def rows(self, start: float, end: float) -> list[tuple[float, int, int, float]]:
-        """The slots that begin in [start, end): start, received, lost, sum; without those of which nothing was ever known."""
+    def rows(self, start: float, end: float) -> list[Row]:
+        """The slots that begin in [start, end), without those of which nothing was ever known."""
         rows = []
         for number in self._slots(start, end):
             position = number % self.size
             page = self._pages[position // PAGE]
             if page is not None:
-                at = position % PAGE
-                rows.append((number * self.width, page.received[at], page.lost[at], page.sum[at]))
+                at, begin = position % PAGE, number * self.width
+                set_at = begin if page.ages is None else begin - page.ages[at]
+                rows.append((begin, page.received[at], page.lost[at], page.sum[at], set_at))
         return rows
 
     def _slots(self, start: float, end: float) -> range:
         first = max(-int(-start // self.width), self.newest - self.size + 1, 0)
         return range(first, min(-int(-end // self.width), self.newest + 1))
 
-    def _at(self, when: float) -> tuple[_Page, int] | None:
+    def _find(self, when: float) -> tuple[_Page, int] | None:
         """Where a slot stands, clearing those that came into being; None when it is too long ago."""
         number = int(when // self.width)
         if number <= self.newest - self.size or number < 0:
@@ -147,10 +170,7 @@ class Ring:
         return page, position % PAGE
 
 
-# What a histogram gained of late, by slots of ten seconds: the slot in use as buckets, the others packed.
-#
-# A bucket in a dictionary costs about 95 bytes, packed 4 to 12; ten minutes of a histogram with 300 buckets are 70 KB then.
-# Not thread-safe.
+# The distributions of the last ten minutes.
 
 RECENT: Final = 10.0
 """Of one slot, seconds."""
@@ -165,14 +185,27 @@ class _Side(NamedTuple):
     counts: array[int]
 
 
-class _Packed(NamedTuple):
-    """The observations of one slot."""
+class Packed(NamedTuple):
+    """The observations of one slot; never changed."""
 
+    scale: int
     positive: _Side
     negative: _Side
     zero: int
-    threshold: int | None
     sum: float
+
+    @property
+    def size(self) -> int:
+        """Buckets: what it costs to merge it."""
+        return len(self.positive.buckets) + len(self.negative.buckets)
+
+    def unpack(self) -> Buckets:
+        """The same observations as buckets."""
+        buckets = Buckets(self.scale)
+        buckets.positive = dict(zip(*self.positive, strict=True))
+        buckets.negative = dict(zip(*self.negative, strict=True))
+        buckets.zero, buckets.sum = self.zero, self.sum
+        return buckets
 
 
 class Recent:
@@ -183,7 +216,7 @@ class Recent:
     def __init__(self) -> None:
         self._slot = -1
         self._live = Buckets()
-        self._packed: dict[int, _Packed] = {}
+        self._packed: dict[int, Packed] = {}
 
     def at(self, when: float) -> Buckets:
         """The buckets of the slot in use, to count observations of this moment in; older moments count in it too.
@@ -200,20 +233,27 @@ class Recent:
                 del self._packed[old]
         return self._live
 
+    def pieces(self, start: float, end: float) -> list[tuple[float, Packed | Buckets]]:
+        """What it gained in the slots that begin in [start, end), seconds, and when they began: to be merged later, in any thread."""
+        found: list[tuple[float, Packed | Buckets]] = [
+            (slot * RECENT, each) for slot, each in self._packed.items() if start <= slot * RECENT < end
+        ]
+        if self._slot >= 0 and start <= self._slot * RECENT < end:
+            found.append((self._slot * RECENT, self._live.copy()))
+        return found
+
     def between(self, start: float, end: float) -> Buckets:
         """What it gained in the slots that begin in [start, end), seconds."""
         total = Buckets()
-        for slot, packed in self._packed.items():
-            if start <= slot * RECENT < end:
-                total.merge(_unpack(packed))
-        if self._slot >= 0 and start <= self._slot * RECENT < end:
-            total.merge(self._live)
+        for _, piece in self.pieces(start, end):
+            total.merge(piece.unpack() if isinstance(piece, Packed) else piece)
         return total
 
 
-def _pack(buckets: Buckets) -> _Packed:
+def _pack(buckets: Buckets) -> Packed:
+    """The same observations in as little memory as there is."""
     sides = (_pack_side(buckets.positive), _pack_side(buckets.negative))
-    return _Packed(*sides, buckets.zero, buckets.threshold, buckets.sum)
+    return Packed(buckets.scale, *sides, buckets.zero, buckets.sum)
 
 
 def _pack_side(side: dict[int, int]) -> _Side:
@@ -230,21 +270,12 @@ def _smallest(codes: str, values: Iterable[int]) -> array[int]:
     return array(codes[-1], values)
 
 
-def _unpack(packed: _Packed) -> Buckets:
-    buckets = Buckets()
-    buckets.positive = dict(zip(*packed.positive, strict=True))
-    buckets.negative = dict(zip(*packed.negative, strict=True))
-    buckets.zero, buckets.threshold, buckets.sum = packed.zero, packed.threshold, packed.sum
-    return buckets
-
-
-# One series of one life, as its readings tell: merged by the greatest, so that order and repetition change nothing.
-
-
 class Series:
-    """What is known of it; the values only ever come from readings."""
+    """One series of one life; its values only ever come from readings."""
 
-    __slots__ = ("_seen", "as_of", "born", "buckets", "gauge", "known", "recent", "ring", "touched", "updated", "value")
+    __slots__ = (
+        "_seen", "as_of", "born", "buckets", "gauge", "known", "recent", "ring", "set_at", "touched", "updated", "value",
+    )  # fmt: skip
 
     def __init__(self, ring: Ring, born: int, *, histogram: bool) -> None:
         self.ring = ring
@@ -256,7 +287,9 @@ class Series:
         self.recent = Recent() if histogram else None
         """What a histogram gained of late."""
         self.gauge = False
-        """Whether its values are no totals."""
+        """Whether its values are not totals."""
+        self.set_at = 0.0
+        """When a gauge was set, on the reader's clock."""
         self.as_of = -1 - wire.HOLD  # never, and not just before the first either
         """The last snapshot in which the value is known."""
         self.touched = -1
@@ -267,7 +300,12 @@ class Series:
         """When it was last known to be so, on the reader's clock."""
         self._seen = False
 
-    def grow(self, value: float, *, counts: bool) -> float:
+    @property
+    def last(self) -> float | None:
+        """The last value; of a histogram the observations."""
+        return self.value if self.buckets is None else self.buckets.count
+
+    def receive_total(self, value: float, *, counts: bool) -> float:
         """Takes a counter's total; returns its increase.
 
         Args:
@@ -283,39 +321,44 @@ class Series:
         self.value = value
         return value - before
 
-    def fill(self, entry: wire.HistogramEntry, number: int, when: float, *, counts: bool) -> int | None:
-        """Takes a reading of a histogram, or a piece of it, from this snapshot; returns the new observations, None when malformed."""
-        own = self.buckets
-        sides = wire.unflatten(entry.positive), wire.unflatten(entry.negative)
-        if own is None or sides[0] is None or sides[1] is None:
+    def receive_value(self, value: float, number: int, set_at: float) -> None:
+        """Takes a gauge's value, from this snapshot."""
+        self.gauge = True
+        if number >= self.touched:
+            self.value, self.set_at = value, set_at
+
+    def receive_buckets(self, entry: wire.HistogramEntry, number: int, when: float, *, counts: bool) -> int | None:
+        """Takes a reading of a histogram, or a piece of it, from this snapshot; returns the new observations, None when malformed.
+
+        A sender lowers its scale when it has too many buckets, and this end follows. A piece that is late and finer is joined first;
+        a part of a bucket can only be less than what is known of it, so the greatest stays right.
+        """
+        own, positive, negative = self.buckets, wire.unflatten(entry.positive), wire.unflatten(entry.negative)
+        if own is None or positive is None or negative is None:
             return None
-        gained = Buckets()
-        own.raise_threshold(entry.threshold)
-        gained.raise_threshold(entry.threshold)
+        own.downscale(entry.scale)
+        gained = Buckets(own.scale)
         gained.zero = max(0, entry.zero - own.zero)
         own.zero = max(own.zero, entry.zero)
-        for mine, new, side in ((own.positive, gained.positive, sides[0]), (own.negative, gained.negative, sides[1])):
-            for bucket, count in side.items():
+        for mine, new, side in ((own.positive, gained.positive, positive), (own.negative, gained.negative, negative)):
+            told = joined(side, entry.scale - own.scale) if entry.scale > own.scale else side
+            for bucket, count in told.items():
                 more = count - mine.get(bucket, 0)
-                if more > 0 and (own.threshold is None or bucket > own.threshold):
+                if more > 0:
                     mine[bucket] = count
                     new[bucket] = more
         own.bound()
         more = gained.count
-        if number >= self.touched:  # a sum may fall, for values may be below 0: the latest is right
+        if number >= self.touched:  # a sum may fall, because values may be below 0: the latest is right
             gained.sum = entry.sum - own.sum
             own.sum = entry.sum
         first, self._seen = not self._seen, True
         if first and not counts:
             return 0
-        if more or gained.sum:
-            self._remember(gained, when)
+        if self.recent is not None and (more or gained.sum):
+            self.recent.at(when).merge(gained)
         return more
 
     def between(self, start: float, end: float) -> Buckets:
         """What a histogram gained in the slots that begin in [start, end)."""
         return Buckets() if self.recent is None else self.recent.between(start, end)
-
-    def _remember(self, gained: Buckets, when: float) -> None:
-        if self.recent is not None:
-            self.recent.at(when).merge(gained)

@@ -1,14 +1,23 @@
-"""One life of one registry at the reader: which snapshots and parts came, which did not, and what is known through them.
+"""One life of one registry at the reader, and one session with plain readings: what came, what did not, and what is known through it.
 
-A snapshot is known to a series when a reading of it came, or when the snapshot is complete without one: then the series
+Theory of operation.
+
+*Snapshots.* A snapshot is known to a series when a reading of it came, or when the snapshot is complete without one: then the series
 did not change during the last `HOLD` snapshots, and what was known before holds for them. All else that was numbered is
 lost, and is called so when `grace` has passed.
+
+*The end.* A life that sent its last snapshot ended completely once every part of that came, and its totals are exact.
+One whose session said goodbye without it, or that is silent, has an unknown tail: what it counted since its latest snapshot may be missing.
+Either can be taken back: a further snapshot shows that the life went on, in another session or after a last snapshot that was not the last.
+
+*Plain readings* have no numbers of their own. What a session lost is spread over them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from atmost.core.events import Loss, Message, Session
@@ -19,13 +28,29 @@ from atmost.metrics.history import Ring, Series
 MAX_JUMP: Final = 2048
 """Snapshots between two that came which are looked at one by one; of more only the number is counted."""
 _MAX_MISSING: Final = 256
+_MARKS: Final = 256
+_BURST: Final = 0.05
+"""Seconds within which plain readings of one name say nothing about a rhythm: they waited together somewhere."""
+_MARK_EVERY: Final = 0.25
+"""Seconds between two remembered datagram numbers, which tell when a lost one was sent."""
+_HARMLESS: Final = frozenset({"bad_value"})
+"""What a registry may refuse while its series stay complete."""
 
 SeriesKey = tuple[str, tuple[str, ...]]
 """A metric's name and the values of its labels."""
-
-
 RetiredKey = tuple[str, str, tuple[str, ...]]
 """Sender, metric and values of the labels."""
+
+
+class MetricTail(StrEnum):
+    """What is known of the end of a registry's life."""
+
+    ALIVE = "alive"
+    """Snapshots come as they should."""
+    COMPLETE = "complete"
+    """Its last snapshot came: totals are exact."""
+    UNKNOWN = "unknown"
+    """It ended, or fell silent, and its last snapshot did not come: totals may be too small."""
 
 
 class Counted(NamedTuple):
@@ -35,6 +60,8 @@ class Counted(NamedTuple):
     amount: float
     buckets: Buckets | None
     """Of a histogram."""
+    uncertain: bool
+    """Whether the life may have counted more."""
 
     @property
     def weight(self) -> int:
@@ -42,7 +69,7 @@ class Counted(NamedTuple):
         return 1 if self.buckets is None else 1 + self.buckets.size
 
 
-class Missing(NamedTuple):
+class MissingSnapshot(NamedTuple):
     """What did not come."""
 
     snapshot: int
@@ -62,6 +89,11 @@ class _Snapshot:
         """When it was first known to exist."""
         self.parts = 0
         self.came: set[int] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part came."""
+        return bool(self.parts) and len(self.came) == self.parts
 
 
 class Life:
@@ -87,7 +119,12 @@ class Life:
         """The first snapshot this reader could have had."""
         self.latest = self.settled = self.first - 1
         self.latest_at = now - (part.number - self.latest) * part.interval
-        self.closed = False
+        self.said_goodbye = False
+        """Whether its session ended."""
+        self._final = -1
+        """The snapshot that was said to be the last."""
+        self._final_parts = 0
+        self._final_came: set[int] = set()
         self.dropped: dict[str, int] = {}
         self.series: dict[SeriesKey, Series] = {}
         self.returning: dict[SeriesKey, Counted] = {}
@@ -100,32 +137,59 @@ class Life:
         """Of snapshots of which some part came."""
         self.parts_late = 0
         """Came after they had been called lost."""
-        self.missing: deque[Missing] = deque(maxlen=_MAX_MISSING)
+        self.missing: deque[MissingSnapshot] = deque(maxlen=_MAX_MISSING)
         """The last that were called lost."""
 
     @property
     def complete(self) -> int:
         """Snapshots of which every part came."""
-        return self._complete + sum(map(_whole, self._waiting.values()))
+        return self._complete + sum(snapshot.is_whole for snapshot in self._waiting.values())
 
     @property
     def pending(self) -> int:
         """Snapshots missing in whole or part, and still within the grace."""
-        return sum(not _whole(snapshot) for snapshot in self._waiting.values())
+        return sum(not snapshot.is_whole for snapshot in self._waiting.values())
 
-    def receive(self, part: wire.Part, now: float) -> bool:
+    @property
+    def closed(self) -> bool:
+        """Whether no other snapshot is expected."""
+        return self.said_goodbye or self._final == self.latest
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the process says that it did not count or send something that belongs into a series."""
+        return not _HARMLESS.issuperset(self.dropped)
+
+    def tail(self, now: float) -> MetricTail:
+        """What is known of its end."""
+        if not self.closed:
+            return MetricTail.UNKNOWN if self.overdue(now) else MetricTail.ALIVE
+        whole = self._final == self.latest and len(self._final_came) == self._final_parts
+        return MetricTail.COMPLETE if whole else MetricTail.UNKNOWN
+
+    def is_exact(self, series: Series, now: float) -> bool:
+        """Whether nothing that this life counted in a series is missing, as of its latest snapshot."""
+        if self.closed and self._final == self.latest and series.as_of == self._final:
+            return True  # the last snapshot holds every series, and this one's reading of it came
+        return self.tail(now) is not MetricTail.UNKNOWN and (self.closed or series.as_of == self.latest)
+
+    def receive(self, part: wire.Part, session: Session, now: float) -> bool:
         """Books a part; returns whether its readings are news.
 
-        Call `complete_snapshot` after taking them in.
+        Call `conclude` after taking them in.
         """
         number = part.number
-        self.dropped = part.dropped
-        self.interval = part.interval
-        self.closed = self.closed or part.final
+        if number >= self.latest:
+            self.dropped, self.interval = part.dropped, part.interval
+        if part.final and number >= self._final:
+            if number > self._final:
+                self._final, self._final_parts, self._final_came = number, part.parts, set()
+            self._final_came.add(part.part)
         if number <= self.settled:
             self.parts_late += 1
             return True
         if number > self.latest:
+            self.session, self.said_goodbye = session, False
             self._reach(number, now)
         snapshot = self._waiting[number]
         if part.part in snapshot.came or snapshot.parts not in (0, part.parts):
@@ -144,12 +208,12 @@ class Life:
                 series.ring.add(self._waiting[number].at, amount)
             return
         series.known |= 1 << bit
-        series.ring.receive(self._waiting[number].at, amount)
+        series.ring.receive(self._waiting[number].at, amount, series.set_at if series.gauge else None)
 
-    def complete_snapshot(self, number: int, now: float) -> None:
+    def conclude(self, number: int, now: float) -> None:
         """Draws the conclusion from a snapshot of which every part came, once it has."""
         snapshot = self._waiting.get(number)
-        if snapshot is None or not _whole(snapshot):
+        if snapshot is None or not snapshot.is_whole:
             return
         for series in self.series.values():
             if series.touched == number:
@@ -166,6 +230,10 @@ class Life:
             if now - snapshot.since < self._grace:
                 return
             self._settle_one(snapshot)
+
+    def next_deadline(self) -> float | None:
+        """When something missing will be lost; None while nothing is."""
+        return self._waiting[self.settled + 1].since + self._grace if self.settled < self.latest else None
 
     def overdue(self, now: float) -> int:
         """Snapshots that should have come since the latest: unknown, not lost."""
@@ -204,30 +272,17 @@ class Life:
         self.settled = number
         if not snapshot.parts:
             self.lost_snapshots += 1
-            self.missing.append(Missing(number, None))
-        elif _whole(snapshot):
+            self.missing.append(MissingSnapshot(number, None))
+        elif snapshot.is_whole:
             self._complete += 1
         else:
             absent = set(range(min(snapshot.parts, _MAX_MISSING))) - snapshot.came
             self.parts_lost += snapshot.parts - len(snapshot.came)
-            self.missing.extend(Missing(number, part) for part in sorted(absent))
+            self.missing.extend(MissingSnapshot(number, part) for part in sorted(absent))
         for series in self.series.values():
             if not series.known & 1 and series.born <= number:
                 series.ring.lose(snapshot.at)
             series.known >>= 1
-
-
-def _whole(snapshot: _Snapshot) -> bool:
-    return bool(snapshot.parts) and len(snapshot.came) == snapshot.parts
-
-
-# Plain readings of one session: what came, and how complete the session was, for a reading has no number of its own.
-
-_MARKS: Final = 256
-_BURST: Final = 0.05
-"""Seconds within which readings of one name say nothing about a rhythm: they waited together somewhere."""
-_MARK_EVERY: Final = 0.25
-"""Seconds between two remembered datagram numbers, which tell when a lost one was sent."""
 
 
 class PlainSession:
@@ -251,13 +306,13 @@ class PlainSession:
         """The sender's name, or the session's identity while no name has come."""
         return self.session.name or self.session.id
 
-    def heard(self, message: Message, now: float) -> None:
+    def hear(self, message: Message, now: float) -> None:
         """Books any message of the session."""
         self.all.receive(now, 1)
         if not self._marks or now - self._marks[-1][1] >= _MARK_EVERY:
             self._marks.append((message.arrival.sequence, now))
 
-    def reading(self, name: str, value: float, now: float, make_ring: Callable[[], Ring]) -> Series:
+    def receive(self, name: str, value: float, now: float, make_ring: Callable[[], Ring]) -> Series:
         """Takes a reading."""
         series = self.series.get(name)
         if series is None:
@@ -266,12 +321,13 @@ class PlainSession:
         elif (gap := now - self._paced[name]) > _BURST:
             self._paced[name] = now
             self.interval = min(gap, self.interval * 1.05) if self.interval else gap
-        series.value, series.updated = value, now
-        series.ring.receive(now, value)
+        series.receive_value(value, 0, now)
+        series.updated = now
+        series.ring.receive(now, value, now)
         self.latest_at = now
         return series
 
-    def lost(self, loss: Loss, now: float) -> None:
+    def lose(self, loss: Loss, now: float) -> None:
         """Books a gap at the time it was sent, as far as the datagrams around it tell."""
         before = [mark for mark in self._marks if mark[0] < loss.first_sequence]
         after = [mark for mark in self._marks if mark[0] > loss.last_sequence]

@@ -1,18 +1,36 @@
-"""Answers over series of many lives: pooled readings, sums of increases, merged buckets, and how complete all that is."""
+"""Answers over series of many lives: combined gauges, sums of increases, merged buckets, and how complete all that is.
+
+Theory of operation: one rule for all who ask (the reader, the collector's API and page, `/metrics`).
+
+1. The lives of one *sender name* with the same labels are one series, because a name is what people look at and processes come and go.
+2. Counters and histograms of its lives are added, with what lives that are forgotten had counted.
+3. Gauges are combined by their mode, over the lives that are *there*: not ended, and heard of within `PRESENT` seconds or three intervals.
+   `latest` looks at what has ended too, for as long, because the last word may be that of a process that is gone.
+   With `each` every process is a series of its own, told apart by the label `process`.
+4. Different series that one question fits are added where they are totals, and averaged where they are values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.history import RECENT, Series
-from atmost.metrics.life import Life, PlainSession
+from atmost.metrics.history import RECENT, Row, Series
+from atmost.metrics.life import Life, MetricTail, PlainSession
+from atmost.metrics.state import IncompleteReason, Metric
+from atmost.metrics.wire import GaugeMode
+
+PRESENT: Final = 60.0
+"""How long a gauge's value of a silent process is taken for its value, seconds."""
+_INTERVALS: Final = 3.0
+PROCESS: Final = "process"
+"""The label that tells the processes of a gauge with mode `each` apart."""
 
 
 class Found(NamedTuple):
-    """A series, and whose it is."""
+    """A series of one life, and whose it is."""
 
     owner: Life | PlainSession
     labels: tuple[str, ...]
@@ -24,22 +42,32 @@ class Found(NamedTuple):
         return self.owner.sender
 
     @property
+    def process(self) -> str:
+        """Host and process id, or a part of the life's identity while no beacon has come."""
+        session = self.owner.session
+        if session.pid or session.host:
+            return f"{session.host}:{session.pid}"
+        return self.owner.id.hex() if isinstance(self.owner, Life) else session.id
+
+    @property
     def last(self) -> float | None:
         """The last value; of a histogram the observations."""
-        return self.series.value if self.series.buckets is None else self.series.buckets.count
+        return self.series.last
 
-    def rows(self, first: int, last: int, width: float) -> Iterator[tuple[int, tuple[float, int, int, float]]]:
+    def is_recent(self, now: float, within: float = PRESENT) -> bool:
+        """Whether the value was known within these seconds, or three intervals where those are longer."""
+        return now - self.series.updated <= max(within, _INTERVALS * self.owner.interval)
+
+    def rows(self, first: int, last: int, width: float) -> Iterator[tuple[int, Row]]:
         """The slots from first to last by their place among them; what a session lost belongs to each of its readings."""
         ring = self.series.ring.for_width(width)
         for row in ring.rows(first * width, (last + 0.5) * width):
             yield round(row[0] / width) - first, row
         if isinstance(self.owner, PlainSession):
-            for start, came, gone, _ in self.owner.all.for_width(width).rows(first * width, (last + 0.5) * width):
+            for start, came, gone, _, _ in self.owner.all.for_width(width).rows(first * width, (last + 0.5) * width):
                 if gone:
-                    yield (
-                        round(start / width) - first,
-                        (start, 0, _share(ring.window(start, start + width / 2)[0], came, gone), 0.0),
-                    )
+                    share = _share(ring.window(start, start + width / 2)[0], came, gone)
+                    yield round(start / width) - first, (start, 0, share, 0.0, start)
 
 
 class Match(NamedTuple):
@@ -54,32 +82,33 @@ class Match(NamedTuple):
         """Whether this sender is asked for."""
         return self.sender is None or self.sender == sender
 
-    def fits(self, name: str, labels: tuple[str, ...]) -> bool:
+    def fits(self, name: str, labels: tuple[str, ...], process: str | None = None) -> bool:
         """Whether this series is asked for."""
         if self.name is not None and name != self.name:
             return False
         if not self.labels:
             return True
-        has = dict(zip(self.label_names, labels, strict=False))
+        has = {PROCESS: process, **dict(zip(self.label_names, labels, strict=False))}
         return all(has.get(label) == value for label, value in self.labels.items())
 
-    def counted(self, totals: Mapping[tuple[str, str, tuple[str, ...]], float]) -> list[float]:
-        """Of totals by sender, name and labels those that are."""
-        return [
-            count for (sender, name, labels), count in totals.items() if self.wants(sender) and self.fits(name, labels)
-        ]
+    def counted(
+        self, totals: Mapping[tuple[str, str, tuple[str, ...]], float]
+    ) -> list[tuple[str, str, tuple[str, ...]]]:
+        """The keys of totals by sender, name and labels that are asked for."""
+        return [key for key in totals if self.wants(key[0]) and self.fits(key[1], key[2])]
 
     def among(self, lives: Iterable[Life], plain: Iterable[PlainSession]) -> Iterator[Found]:
-        """The series that are."""
+        """The series that are asked for."""
         return (found for _, found in self.named(lives, plain))
 
     def named(self, lives: Iterable[Life], plain: Iterable[PlainSession]) -> Iterator[tuple[str, Found]]:
-        """The series that are, with the names of their metrics."""
+        """The same with the names of their metrics."""
         for life in lives:
             if self.wants(life.sender):
                 for (name, labels), series in life.series.items():
-                    if self.fits(name, labels):
-                        yield name, Found(life, labels, series)
+                    found = Found(life, labels, series)
+                    if self.fits(name, labels, found.process if self.labels else None):
+                        yield name, found
         for session in plain:
             if self.wants(session.sender):
                 for name, series in session.series.items():
@@ -88,7 +117,22 @@ class Match(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MetricTotal:
+    """A total over all lives and restarts, and whether anything can be missing of it."""
+
+    value: float | None
+    """None when nothing arrived."""
+    reasons: tuple[IncompleteReason, ...] = ()
+    """Why it may be too small."""
+
+    @property
+    def completeness(self) -> float | None:
+        """1.0 when nothing that was counted up to the latest snapshots can be missing; None where nobody knows."""
+        return None if self.reasons or self.value is None else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricWindow:
     """What is known of a stretch of time."""
 
     seconds: float
@@ -97,10 +141,12 @@ class Window:
     lost: int
     overdue: int
     """Readings that should have come by now from senders that fell silent."""
+    reasons: tuple[IncompleteReason, ...] = ()
+    """Why more may be missing than is lost or overdue."""
     mean: float | None = None
     """Of a gauge's or plain readings' values as received; None when there are none."""
     last: float | None = None
-    """The latest value of a gauge (of several lives: their mean) within the window."""
+    """The latest value of a gauge within the window."""
     increase: float | None = None
     """Of a counter, or of a histogram's observations, in what was received: a gap is caught up by the next reading."""
     buckets: Buckets = field(default_factory=Buckets)
@@ -108,9 +154,9 @@ class Window:
 
     @property
     def completeness(self) -> float | None:
-        """received / (received + lost + overdue); None when nothing was to come."""
+        """received / (received + lost + overdue); None when nothing was to come, and when a process ended unheard in the window."""
         due = self.received + self.lost + self.overdue
-        return self.received / due if due else None
+        return self.received / due if due and not self.reasons else None
 
     @property
     def rate(self) -> float | None:
@@ -118,57 +164,162 @@ class Window:
         return None if self.increase is None else self.increase / self.seconds
 
     def quantile(self, share: float) -> float | None:
-        """The value that this share of a histogram's observations does not exceed, within 1 %; None when unknown."""
+        """The value that this share of a histogram's observations does not exceed, within 1.1 %; None when unknown."""
         return self.buckets.quantile(share)
 
 
-def window(kind: str, found: Iterable[Found], seconds: float, now: float, width: float) -> Window:
+# Several processes.
+
+
+def groups(metric: Metric | None, found: Iterable[Found]) -> list[list[Found]]:
+    """The lives of each series: those of one sender name and labels, and of one process where the mode is `each`."""
+    each = metric is not None and metric.mode is GaugeMode.EACH
+    made: dict[tuple[str, tuple[str, ...], str], list[Found]] = {}
+    for one in found:
+        made.setdefault((one.sender, one.labels, one.process if each else ""), []).append(one)
+    return list(made.values())
+
+
+def gauge_value(mode: GaugeMode, lives: list[Found], now: float, within: float = PRESENT) -> float | None:
+    """The value of one gauge of several processes; None when no process that counts was heard of within these seconds."""
+    known = [one for one in lives if one.series.value is not None and one.is_recent(now, within)]
+    present = [one for one in known if not one.owner.closed]
+    if mode in {GaugeMode.LATEST, GaugeMode.EACH}:
+        of_process = present if mode is GaugeMode.EACH else known
+        latest = max(of_process, key=lambda one: one.series.set_at, default=None)
+        return None if latest is None else latest.series.value
+    return _combined(mode, [(one.series.value or 0.0, 0.0) for one in present])
+
+
+def gauge_steps(
+    mode: GaugeMode, steps: Iterable[Mapping[int, tuple[float, int, float]]]
+) -> dict[int, tuple[float, int]]:
+    """The value of one gauge in each step of time.
+
+    Args:
+        mode: how processes are combined.
+        steps: of each process, by the number of the step: the sum of its readings, how many they are, and when it was set.
+
+    Returns:
+        By the number of the step: the value, and the readings of the process that has most.
+    """
+    told: dict[int, list[tuple[float, int, float]]] = {}
+    for process in steps:
+        for step, reading in process.items():
+            if reading[1]:
+                told.setdefault(step, []).append(reading)
+    made = {}
+    for step, readings in told.items():
+        value = _combined(mode, [(total / came, set_at) for total, came, set_at in readings])
+        assert value is not None
+        made[step] = value, max(came for _, came, _ in readings)
+    return made
+
+
+def _combined(mode: GaugeMode, values: list[tuple[float, float]]) -> float | None:
+    """One value of several processes' values, and when each was set."""
+    if not values:
+        return None
+    if mode is GaugeMode.SUM:
+        return sum(value for value, _ in values)
+    if mode is GaugeMode.MIN:
+        return min(value for value, _ in values)
+    if mode is GaugeMode.MAX:
+        return max(value for value, _ in values)
+    return max(values, key=lambda each: each[1])[0]
+
+
+# Windows and totals.
+
+
+def window(metric: Metric | None, found: Iterable[Found], seconds: float, now: float, width: float) -> MetricWindow:
     """What is known of the last seconds.
 
     Args:
-        kind: the metric's.
+        metric: what was declared.
         found: the series.
         seconds: how far back.
         now: on the reader's clock.
         width: of a slot, seconds.
     """
+    found = list(found)
     start, end = _bounds(seconds, now, width)
     received = lost = overdue = 0
     total = 0.0
-    lasts: list[float] = []
-    buckets = Buckets()
     for each in found:
         came, gone, amount = each.series.ring.window(start, end)
         received += came
         lost += gone + _lost_plain(each, start, end)
         total += amount
         overdue += _overdue(each.owner, now, seconds)
-        if each.series.value is not None and each.series.updated >= start:
-            lasts.append(each.series.value)
+    reasons = _unheard(found, start, now)
+    if metric is not None and metric.kind in {"gauge", "reading"}:
+        made = groups(metric, found)
+        values = [gauge_value(metric.mode, lives, now, now - start) for lives in made]
+        lasts = [value for value in values if value is not None]
+        last = sum(lasts) / len(lasts) if lasts else None
+        mean = _mean(metric.mode, made, (start, end), width)
+        return MetricWindow(seconds, received, lost, overdue, reasons, mean=mean, last=last)
+    buckets = Buckets()
+    for each in found:
         if each.series.buckets is not None:
             buckets.merge(each.series.between(start // RECENT * RECENT, end))
-    if kind in {"gauge", "reading"}:
-        mean = total / received if received else None
-        last = sum(lasts) / len(lasts) if lasts else None
-        return Window(seconds, received, lost, overdue, mean=mean, last=last)
-    return Window(seconds, received, lost, overdue, increase=total if received else None, buckets=buckets)
+    increase = total if received else None
+    return MetricWindow(seconds, received, lost, overdue, reasons, increase=increase, buckets=buckets)
 
 
 def completeness(found: Iterable[Found], seconds: float, now: float, width: float) -> float | None:
-    """received / (received + lost) over all the series; None when nothing was to come."""
+    """received / (received + lost + overdue) over all the series; None when nothing was to come, or a process ended unheard."""
+    found = list(found)
     start, end = _bounds(seconds, now, width)
-    received = lost = 0
+    received = due = 0
     for each in found:
         came, gone, _ = each.series.ring.window(start, end)
         received += came
-        lost += gone + _lost_plain(each, start, end)
-    return received / (received + lost) if received + lost else None
+        due += came + gone + _lost_plain(each, start, end) + _overdue(each.owner, now, seconds)
+    return received / due if due and not _unheard(found, start, now) else None
 
 
-def totals(found: Iterable[Found], retired: list[float]) -> float | None:
-    """The sum over lives; None when nothing arrived."""
-    counts = [*retired, *(each.last for each in found if each.last is not None)]
-    return sum(counts) if counts else None
+def doubts(found: Iterable[Found], now: float) -> set[IncompleteReason]:
+    """Why the totals of these series may be too small, as far as their own lives tell."""
+    reasons = set()
+    for each in found:
+        life = each.owner
+        if not isinstance(life, Life):
+            continue
+        if life.refuses:
+            reasons.add(IncompleteReason.REFUSED_BY_SENDER)
+        if not life.is_exact(each.series, now):
+            unknown = life.tail(now) is MetricTail.UNKNOWN
+            reasons.add(IncompleteReason.TAIL_UNKNOWN if unknown else IncompleteReason.PENDING)
+    return reasons
+
+
+def _mean(mode: GaugeMode, made: list[list[Found]], bounds: tuple[float, float], width: float) -> float | None:
+    """The mean over time of the value, weighted by the readings."""
+    total, weight = 0.0, 0
+    for lives in made:
+        steps = [
+            {
+                round(start / width): (amount, came, set_at)
+                for start, came, _, amount, set_at in one.series.ring.rows(*bounds)
+            }
+            for one in lives
+        ]
+        for value, came in gauge_steps(mode, steps).values():
+            total += value * came
+            weight += came
+    return total / weight if weight else None
+
+
+def _unheard(found: Iterable[Found], start: float, now: float) -> tuple[IncompleteReason, ...]:
+    """That a process said goodbye in the window, and its last snapshot did not come."""
+    for each in found:
+        life = each.owner
+        ended = isinstance(life, Life) and life.closed and life.latest_at >= start
+        if ended and isinstance(life, Life) and not life.is_exact(each.series, now):
+            return (IncompleteReason.TAIL_UNKNOWN,)
+    return ()
 
 
 def _bounds(seconds: float, now: float, width: float) -> tuple[float, float]:

@@ -10,20 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from atmost.core.events import Event
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.history import Slot
-from atmost.metrics.life import Missing, RetiredKey
-from atmost.metrics.query import Found, Match, Window, completeness, totals, window
-from atmost.metrics.state import Metric, ReaderState
+from atmost.metrics.history import MetricSlot
+from atmost.metrics.life import MetricTail, MissingSnapshot, RetiredKey
+from atmost.metrics.query import (
+    Found,
+    Match,
+    MetricTotal,
+    MetricWindow,
+    completeness,
+    doubts,
+    gauge_steps,
+    groups,
+    window,
+)
+from atmost.metrics.state import Doubts, IncompleteReason, Metric, MetricConflict, ReaderState
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MetricSource:
     """One life of one registry, and what came of it."""
 
     sender: str
@@ -42,10 +51,47 @@ class Source:
     overdue: int
     """Snapshots that should have come since the last: nobody knows whether they were sent."""
     closed: bool
-    missing: tuple[Missing, ...]
+    """Whether no other snapshot is expected."""
+    tail: MetricTail
+    """What is known of its end."""
+    missing: tuple[MissingSnapshot, ...]
     """The last 256 that were lost."""
     dropped: Mapping[str, int]
     """What the registry refused, by reason, as it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsReaderStats:
+    """What became of the input, and how much of each bound is in use."""
+
+    parts: int
+    """Parts of snapshots taken in."""
+    readings: int
+    """Plain readings taken in."""
+    repeated: int
+    """Parts that had come before."""
+    late_messages: int
+    malformed: int
+    """Messages, or readings in them, that no registry sends."""
+    conflicts: int
+    """Readings refused because another sender declared the name in another way; see `samples`."""
+    redeclared: int
+    """Names that got another meaning when nobody used the former any more."""
+    retired: int
+    """Parts of lives that were forgotten, and cannot return."""
+    refused: Mapping[str, int]
+    """Readings refused by a bound: `series_limit`, `series_of_life_limit`, `histogram_limit`."""
+    lives_folded: int
+    lives: int
+    """Registries and sessions in memory."""
+    series: int
+    """Series in memory."""
+    largest: int
+    """Series of the registry or session that has most."""
+    histograms: int
+    """Series that are histograms."""
+    samples: tuple[MetricConflict, ...]
+    """The last 64 pairs of senders that say different things of one name."""
 
 
 class MetricsReader:
@@ -113,10 +159,31 @@ class MetricsReader:
             began=now,
         )
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """What became of the input: `parts`, `readings`, and what was refused: `malformed`, `conflict`, `series_limit` and others."""
-        return dict(self._state.counts)
+    def stats(self) -> MetricsReaderStats:
+        """What became of the input, and how much of each bound is in use."""
+        state = self._state
+        counts = state.counts
+        sizes = [
+            *(len(life.series) for life in state.lives.values()),
+            *(len(plain.series) for plain in state.plain.values()),
+        ]
+        return MetricsReaderStats(
+            parts=counts["parts"],
+            readings=counts["readings"],
+            repeated=counts["repeated"],
+            late_messages=counts["late_messages"],
+            malformed=counts["malformed"],
+            conflicts=counts["conflict"],
+            redeclared=counts["redeclared"],
+            retired=counts["retired"],
+            refused={name: counts[name] for name in _LIMITS if counts[name]},
+            lives_folded=counts["lives_folded"],
+            lives=len(sizes),
+            series=state.series_kept,
+            largest=max(sizes, default=0),
+            histograms=state.histograms_kept,
+            samples=tuple(state.conflicts.values()),
+        )
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -130,7 +197,17 @@ class MetricsReader:
             event: a message or another event.
             now: seconds.
         """
-        self._state.take(event, now)
+        self._state.feed(event, now)
+
+    def tick(self, now: float) -> None:
+        """Calls lost what is missing for longer than the grace; every answer does so first."""
+        for life in self._state.lives.values():
+            life.settle(now)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` will have something to do; None while nothing is missing."""
+        deadlines = [life.next_deadline() for life in self._state.lives.values()]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def total(self, name: str, labels: Mapping[str, str] | None = None, sender: str | None = None) -> float | None:
         """A counter's total, or a histogram's number of observations, over all lives and restarts of the senders.
@@ -144,7 +221,32 @@ class MetricsReader:
             None when nothing arrived.
         """
         match = self._match(name, labels, sender)
-        return totals(self._matches(name, labels, sender), match.counted(self._state.retired.totals()))
+        totals = self._state.retired.totals()
+        counts = [totals[key] for key in match.counted(totals)]
+        counts += [found.last for found in self._matches(name, labels, sender) if found.last is not None]
+        return sum(counts) if counts else None
+
+    def total_of(
+        self, name: str, now: float, labels: Mapping[str, str] | None = None, sender: str | None = None
+    ) -> MetricTotal:
+        """The same total, and whether anything can be missing of it.
+
+        Args:
+            name: the metric's.
+            now: seconds.
+            labels: only series with these values.
+            sender: only this sender's.
+        """
+        self.tick(now)
+        found = list(self._matches(name, labels, sender))
+        keys = self._match(name, labels, sender).counted(self._state.retired.totals())
+        known = self._state.doubts()
+        reasons = doubts(found, now)
+        for each in {one.sender for one in found} | {key[0] for key in keys} | ({sender} if sender else set()):
+            reasons |= known.reasons(each, name)
+        if not known.uncertain.isdisjoint(keys):
+            reasons.add(IncompleteReason.TAIL_UNKNOWN)
+        return MetricTotal(self.total(name, labels, sender), tuple(sorted(reasons)))
 
     def window(
         self,
@@ -153,7 +255,7 @@ class MetricsReader:
         now: float,
         labels: Mapping[str, str] | None = None,
         sender: str | None = None,
-    ) -> Window:
+    ) -> MetricWindow:
         """What is known of the last seconds: value, increase, quantiles and completeness.
 
         Args:
@@ -163,9 +265,8 @@ class MetricsReader:
             labels: only series with these values.
             sender: only this sender's.
         """
-        self.settle(now)
-        metric = self._state.metrics.get(name)
-        return window(metric.kind if metric else "", self._matches(name, labels, sender), seconds, now, self._slot)
+        self.tick(now)
+        return window(self._state.metrics.get(name), self._matches(name, labels, sender), seconds, now, self._slot)
 
     def slots(
         self,
@@ -175,7 +276,7 @@ class MetricsReader:
         labels: Mapping[str, str] | None = None,
         sender: str | None = None,
         width: float | None = None,
-    ) -> list[Slot]:
+    ) -> list[MetricSlot]:
         """The last seconds slot by slot, oldest first: every slot is there, and its value None where nothing is known.
 
         Args:
@@ -186,43 +287,41 @@ class MetricsReader:
             sender: only this sender's.
             width: `coarse_slot` for the coarse history; None takes `slot`.
         """
-        self.settle(now)
+        self.tick(now)
         width = self._slot if width is None else width
         metric = self._state.metrics.get(name)
-        gauge = metric is not None and metric.kind in {"gauge", "reading"}
         first, last = math.floor((now - seconds) / width) + 1, math.floor(now / width)
         received, lost = [0] * (last - first + 1), [0] * (last - first + 1)
-        sums = [0.0] * (last - first + 1)
-        for match in self._matches(name, labels, sender):
-            for row, (_, came, gone, amount) in match.rows(first, last, width):
-                received[row] += came
-                lost[row] += gone
-                sums[row] += amount
+        sums, values = [0.0] * (last - first + 1), [0] * (last - first + 1)
+        for lives in groups(metric, self._matches(name, labels, sender)):
+            steps: list[dict[int, tuple[float, int, float]]] = []
+            for one in lives:
+                steps.append({})
+                for row, (_, came, gone, amount, set_at) in one.rows(first, last, width):
+                    received[row] += came
+                    lost[row] += gone
+                    if came or amount:
+                        steps[-1][row] = (amount, came, set_at)
+            if metric is not None and metric.kind in {"gauge", "reading"}:
+                combined = {row: value for row, (value, _) in gauge_steps(metric.mode, steps).items()}
+            else:
+                combined = {}
+                for step in steps:
+                    for row, (amount, _, _) in step.items():
+                        combined[row] = combined.get(row, 0.0) + amount
+            for row, value in combined.items():
+                sums[row] += value
+                values[row] += 1
+        gauge = metric is not None and metric.kind in {"gauge", "reading"}
         return [
-            Slot(
+            MetricSlot(
                 (first + row) * width,
-                None if not came else sums[row] / came if gauge else sums[row],
+                None if not values[row] or not came else sums[row] / values[row] if gauge else sums[row],
                 came,
                 lost[row],
             )
             for row, came in enumerate(received)
         ]
-
-    @property
-    def kept(self) -> int:
-        """Series in memory."""
-        return self._state.series_kept
-
-    @property
-    def largest(self) -> int:
-        """Series of the registry or session that has most."""
-        sizes = [len(life.series) for life in self._state.lives.values()]
-        return max(sizes + [len(session.series) for session in self._state.plain.values()], default=0)
-
-    @property
-    def histograms_kept(self) -> int:
-        """Those of them that are histograms."""
-        return self._state.histograms_kept
 
     def found(
         self, name: str | None = None, labels: Mapping[str, str] | None = None, sender: str | None = None
@@ -249,11 +348,11 @@ class MetricsReader:
             for match in self._matches(name, None, None)
         ]
 
-    def sources(self, now: float) -> list[Source]:
+    def sources(self, now: float) -> list[MetricSource]:
         """Every registry's life that is remembered, and exactly what of it is missing."""
-        self.settle(now)
+        self.tick(now)
         return [
-            Source(
+            MetricSource(
                 sender=life.sender,
                 host=life.session.host,
                 pid=life.session.pid,
@@ -266,6 +365,7 @@ class MetricsReader:
                 pending=life.pending,
                 overdue=life.overdue(now),
                 closed=life.closed,
+                tail=life.tail(now),
                 missing=tuple(life.missing),
                 dropped=dict(life.dropped),
             )
@@ -274,17 +374,19 @@ class MetricsReader:
 
     def completeness(self, seconds: float, now: float, sender: str | None = None) -> float | None:
         """received / (received + lost) over all series; None when nothing was to come."""
-        self.settle(now)
+        self.tick(now)
         return completeness(self._matches(None, None, sender), seconds, now, self._slot)
 
-    def settle(self, now: float) -> None:
-        """Calls lost what is missing for longer than the grace; every answer does so first."""
-        for life in self._state.lives.values():
-            life.settle(now)
+    def doubts(self) -> Doubts:
+        """Why totals may be too small, besides what the lives of `found` tell: for exporters."""
+        return self._state.doubts()
 
     def _match(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Match:
         metric = self._state.metrics.get(name) if name is not None else None
         return Match(name, metric.label_names if metric else (), dict(labels or {}), sender)
 
-    def _matches(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Iterator[Any]:
+    def _matches(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Iterator[Found]:
         return self._match(name, labels, sender).among(self._state.lives.values(), self._state.plain.values())
+
+
+_LIMITS = ("series_limit", "series_of_life_limit", "histogram_limit")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from atmost.errors import OptionError
-from atmost.metrics.query import Window
+from atmost.metrics.query import MetricWindow
 from atmost.metrics.reader import MetricsReader
 
 _FIGURES: Final = ("mean", "last", "increase", "rate")
@@ -25,23 +25,23 @@ class RuleState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleResult:
     """An answer with its reasons."""
 
     state: RuleState
     value: float | None
     """What was compared; None when there was nothing."""
     completeness: float | None
-    window: Window
+    window: MetricWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class MetricRule:
     """Fires when a figure of a window is beyond a bound.
 
     Example:
-        >>> slow = Rule(metric="http_request_seconds", figure=0.99, above=0.5, window=60)
-        >>> slow.judge(reader, now).state
+        >>> slow = MetricRule(metric="http_request_seconds", figure=0.99, above=0.5, window=60)
+        >>> slow.evaluate(reader, now).state
     """
 
     metric: str
@@ -77,7 +77,7 @@ class Rule:
         if not _within(self.min_completeness, 0, 1):
             raise OptionError("min_completeness", self.min_completeness, "0 to 1")
 
-    def judge(self, reader: MetricsReader, now: float) -> Verdict:
+    def evaluate(self, reader: MetricsReader, now: float) -> RuleResult:
         """The answer at this moment.
 
         Args:
@@ -91,9 +91,9 @@ class Rule:
             value = seen.quantile(self.figure)
         complete = seen.completeness
         if value is None or complete is None or complete < self.min_completeness:
-            return Verdict(RuleState.UNKNOWN, value, complete, seen)
+            return RuleResult(RuleState.UNKNOWN, value, complete, seen)
         beyond = (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
-        return Verdict(RuleState.FIRING if beyond else RuleState.OK, value, complete, seen)
+        return RuleResult(RuleState.FIRING if beyond else RuleState.OK, value, complete, seen)
 
 
 def _within(value: Any, least: float, most: float) -> bool:

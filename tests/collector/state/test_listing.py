@@ -15,8 +15,8 @@ def test_the_list_says_what_is_known_of_each():
     for second in range(4):
         registry.turn(T0 + second, lost=second == 1)
     feed_statsd(state, "bar.temperature:21|g|#room:a")
-    state.tick(T0 + 6, 6.0)
-    found = listed(snapshot(state), "", 10, T0 + 6, state.knows_loss)
+    state.tick(T0 + 5, 5.0)
+    found = listed(snapshot(state), "", 10, T0 + 5, state.knows_loss)
     rows, left = found.series, found.truncated
     assert [(row.name, row.labels, row.sender, row.source, row.kind, row.help, row.last) for row in rows] == [
         ("bar.temperature", {"room": "a"}, "", "statsd", "gauge", "", 21.0),
@@ -24,6 +24,6 @@ def test_the_list_says_what_is_known_of_each():
     ]
     assert [row.completeness for row in rows] == [None, 0.75]
     assert left == 0
-    assert listed(snapshot(state), "", 1, T0 + 6, state.knows_loss).truncated == 1
+    assert listed(snapshot(state), "", 1, T0 + 5, state.knows_loss).truncated == 1
     for text, count in (("ROOM=A", 1), ("web-1", 1), ("requests", 1), ("a", 2), ("zzz", 0)):
-        assert len(listed(snapshot(state), text, 10, T0 + 6, state.knows_loss).series) == count
+        assert len(listed(snapshot(state), text, 10, T0 + 5, state.knows_loss).series) == count

@@ -21,7 +21,7 @@ def test_messages_find_their_use_by_subject():
     subjects = {"metrics.cpu": 0.5, "logs.app": {"message": "m"}, "heartbeats.w": beat, "orders.new": 1}
     for subject, payload in subjects.items():
         state.take(message(subject, payload), T0, 0.0)
-    assert (state.metrics.kept, len(state.logs), len(state.heartbeats)) == (1, 1, 1)
+    assert (state.metrics.stats().series, len(state.logs), len(state.heartbeats)) == (1, 1, 1)
 
 
 def test_a_clock_alarm_reaches_the_sender_table():

@@ -104,7 +104,7 @@ def test_sets_count_different_values_of_ten_seconds():
     assert (series.value, state.counts["set_limit"], state.largest_set) == (5.0, 8, 5)
     feed(state, "s:a|s", T0 + 10)
     assert series.value == 1.0
-    assert series.ring.for_width(10.0).rows(T0, T0 + 20) == [(T0, 1, 0, 5.0), (T0 + 10, 1, 0, 1.0)]
+    assert series.ring.for_width(10.0).rows(T0, T0 + 20) == [(T0, 1, 0, 5.0, T0), (T0 + 10, 1, 0, 1.0, T0 + 10)]
 
 
 def test_tags_are_labels_in_any_order():

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-_BAD_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]")
+from atmost.metrics.registry import is_reserved
+
+_BAD_IN_METRIC: Final = re.compile(r"[^a-zA-Z0-9_]")
 _BAD_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 _RESERVED: Final = frozenset({"le", "quantile", "sender"})
 _SUFFIXES: Final = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
@@ -17,6 +19,8 @@ _SUFFIXES: Final = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 def metric_name(name: str, kind: str, unit: str = "") -> str:
     """The family's name, without the `_total` that counters are shown with.
+
+    Colons belong to recording rules, so they become underscores. What Prometheus writes itself, as `up`, gets the prefix `exported_`.
 
     Args:
         name: as the sender has it, such as `bar.hits`.
@@ -26,6 +30,8 @@ def metric_name(name: str, kind: str, unit: str = "") -> str:
     text = _BAD_IN_METRIC.sub("_", name) or "_"
     if text[0].isdigit():
         text = f"_{text}"
+    if is_reserved(text):
+        text = f"exported_{text}"
     if kind == "counter":
         return text.removesuffix("_total") or "_"
     if unit and not text.endswith(f"_{unit}"):

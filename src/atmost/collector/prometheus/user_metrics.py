@@ -1,13 +1,17 @@
 """The senders' own series as Prometheus families: `bar.hits` of StatsD is `bar_hits_total`, `bar.temperature` `bar_temperature`.
 
-A name or set of labels that two series would share is given to the first, and the others are counted as collisions: one
-sample twice would make the whole scrape invalid. Histograms have a bucket at every 35th boundary of ours, a factor of 2.01
-apart, where the counts are exact.
+A name or set of labels that two series would share is given to the first, and the others are counted as collisions, because one
+sample twice would make the whole scrape invalid.
+
+All series of a histogram have the same `le`, complete from the first scrape on and independent of what was observed: those that
+`Metrics.histogram(buckets=…)` chose, or those that go with the last word of the name (`atmost.metrics.default_bounds`).
+Values of several processes are combined by the rule of `atmost.metrics.query`, as in the API and on the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isfinite
 from threading import Lock
 from typing import Final, NamedTuple
@@ -17,17 +21,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from atmost.collector.api.views import Views
 from atmost.collector.prometheus.names import label_names, metric_name
 from atmost.collector.state.listing import COMPLETENESS_OF
-from atmost.collector.state.series import Snapshot, grouped, retired_of, snapshot
+from atmost.collector.state.series import Snapshot, grouped, incomplete, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
-from atmost.metrics.buckets import GAMMA, Buckets
-from atmost.metrics.query import Found, completeness
+from atmost.metrics.buckets import Buckets, default_bounds
+from atmost.metrics.query import Found, completeness, gauge_value
 
-FRESH: Final = {"gauge": 60.0, "reading": 60.0}
-"""How long a last value of our senders is shown, seconds: they repeat it every ten."""
 FRESH_STATSD: Final = 300.0
-"""The same of StatsD, whose clients do not."""
-_EVERY: Final = 35
-_MOST_BOUNDS: Final = 40
+"""How long a last value of StatsD is shown, seconds: its clients do not repeat it."""
 _NAMES: Final = {
     "counter": ("", "_total", "_created"),
     "gauge": ("",),
@@ -46,9 +46,21 @@ class _Sample(NamedTuple):
     help: str
     labels: dict[str, str]
     value: float
-    buckets: Buckets | None = None
-    sum: float = 0.0
+    histogram: _Histogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    """Cumulative counts by bound, and what makes a sum."""
+
+    bounds: tuple[float, ...]
+    counts: list[int]
+    count: int
+    sum: float
+    may_fall: bool
+    """Whether the sum is one that a rate cannot be taken of: values below 0, or beyond a float."""
     scale: int = 1
+    """What counts stand for: one observation is as many."""
 
 
 class UserMetrics:
@@ -85,50 +97,59 @@ class UserMetrics:
                 labelled.add(key)
                 _add(family, sample)
         yield from shown.values()
-        yield self._completeness(seen, now)
+        yield from self._completeness(seen, now)
 
-    def _completeness(self, seen: Snapshot, now: float) -> GaugeMetricFamily:
-        """How much of what was sent arrived in the last minute; absent where nobody can know."""
-        text = f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown"
-        family = GaugeMetricFamily("atmost_series_completeness", text, labels=("metric", "sender"))
+    def _completeness(self, seen: Snapshot, now: float) -> Iterator[GaugeMetricFamily]:
+        """How much of what was sent arrived in the last minute, absent where nobody can know; and why totals may be too small."""
+        text = (
+            f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown, "
+            "and where the total may be too small"
+        )
+        share_of = GaugeMetricFamily("atmost_series_completeness", text, labels=("metric", "sender"))
+        why = GaugeMetricFamily(
+            "atmost_series_incomplete",
+            "1 for each reason why a total may be too small",
+            labels=("metric", "sender", "reason"),
+        )
         pooled: dict[tuple[str, str], list[Found]] = {}
-        for (name, sender, _), lives in grouped(seen).items():
+        reasons: dict[tuple[str, str], set[str]] = {}
+        for key, lives in grouped(seen).items():
+            name, sender, _ = key
             metric = seen.metrics[name]
             if self._views.state.knows_loss(metric.kind):
-                shown = metric_name(name, metric.kind) + ("_total" if metric.kind == "counter" else "")
-                pooled.setdefault((shown, sender), []).extend(lives)
+                shown = (metric_name(name, metric.kind) + ("_total" if metric.kind == "counter" else ""), sender)
+                pooled.setdefault(shown, []).extend(lives)
+                reasons.setdefault(shown, set()).update(map(str, incomplete(seen, key, lives, now)))
         for labels, found in list(pooled.items())[: self._views.state.options.max_exported]:
             share = completeness(found, COMPLETENESS_OF, now, 1.0)
-            if share is not None:
-                family.add_metric(labels, share)
-        return family
+            if share is not None and not reasons[labels]:
+                share_of.add_metric(labels, share)
+            for reason in sorted(reasons[labels]):
+                why.add_metric((*labels, reason), 1.0)
+        yield share_of
+        yield why
 
 
 def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
-    """Every series that has something to show; copies what a histogram holds, each under the lock for itself."""
-    for (name, sender, labels), lives in grouped(seen).items():
+    """Every series that has something to show; what a histogram holds is read under the lock, one series at a time."""
+    for key, lives in grouped(seen).items():
+        name, sender, labels = key
         metric = seen.metrics[name]
-        latest = max(lives, key=lambda each: each.series.updated)
         text, kind = metric.help or f"{metric.kind} {name}", metric.kind
         shown = dict(zip(label_names(label for label, _ in labels), (value for _, value in labels), strict=True))
         shown["sender"] = sender
-        family, before = metric_name(name, kind), retired_of(seen, (name, sender, labels))
-        if kind == "histogram":
-            pooled = Buckets()
-            with lock:
-                if isinstance(before, Buckets):
-                    pooled.merge(before)
-                for each in lives:
-                    if each.series.buckets is not None:
-                        pooled.merge(each.series.buckets)
-            yield _Sample(family, kind, text, shown, pooled.count, pooled, pooled.sum)
-            continue
+        family, before = metric_name(name, kind), retired_of(seen, key)
         known = [each.last for each in lives if each.last is not None]
-        if kind == "counter" and known:
+        if kind == "histogram":
+            parts = [each.series.buckets for each in lives if each.series.buckets is not None]
+            with lock:
+                told = _histogram(metric.bounds, [*parts, *([before] if isinstance(before, Buckets) else [])])
+            yield _Sample(family, kind, text, shown, told.count, told)
+        elif kind == "counter" and known:
             total = sum(known) + (0 if isinstance(before, Buckets) else before)
             yield _Sample(family, kind, text, shown, total)
-        elif kind != "counter" and latest.last is not None and now - latest.series.updated <= FRESH[kind]:
-            yield _Sample(family, "gauge", text, shown, latest.last)
+        elif kind != "counter" and (value := gauge_value(metric.mode, lives, now)) is not None:
+            yield _Sample(family, "gauge", text, shown, value)
     falling = {series.name for series in seen.theirs if series.falls}
     for series in seen.theirs:
         names = label_names(label for label, _ in series.labels)
@@ -138,12 +159,22 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
         family, text = metric_name(series.name, kind, series.unit), f"{series.kind} {series.name} of StatsD"
         if series.kind == "histogram" and series.buckets is not None:
             with lock:
-                copy = Buckets().merge(series.buckets)
-            yield _Sample(family, "histogram", text, shown, series.value, copy, series.sum, SCALE)
+                told = _histogram(default_bounds(family), [series.buckets], series.sum, SCALE)
+            yield _Sample(family, "histogram", text, shown, series.value, told)
         elif series.kind == "counter":
             yield _Sample(family, kind, text, shown, series.value)
         elif now - series.updated <= FRESH_STATSD:
             yield _Sample(family, "gauge", text, shown, series.value)
+
+
+def _histogram(
+    bounds: tuple[float, ...], parts: list[Buckets], total: float | None = None, scale: int = 1
+) -> _Histogram:
+    """The counts of several processes up to each bound: each at its own scale, so that none can fall when another's is lowered."""
+    counts = [sum(column) for column in zip([0] * len(bounds), *(part.up_to(bounds) for part in parts), strict=True)]
+    total = sum(part.sum for part in parts) if total is None else total
+    may_fall = any(part.negative for part in parts) or not isfinite(total)
+    return _Histogram(bounds, counts, sum(part.count for part in parts), total, may_fall, scale)
 
 
 def _family_of(sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> Family | None:
@@ -166,43 +197,17 @@ def _family_of(sample: _Sample, shown: dict[str, Family], reserved: set[str]) ->
 
 def _add(family: Family, sample: _Sample) -> None:
     if isinstance(family, HistogramMetricFamily):
-        assert sample.buckets is not None
-        buckets, scale = sample.buckets, sample.scale
-        counts = [*((repr(bound), count) for bound, count in boundaries(buckets)), ("+Inf", buckets.count)]
+        told = sample.histogram
+        assert told is not None
+        counts = [
+            *((repr(bound), count) for bound, count in zip(told.bounds, told.counts, strict=True)),
+            ("+Inf", told.count),
+        ]
         # OpenMetrics has whole numbers here, where a sampling rate makes others, and a sum only where it cannot fall.
-        whole = [(bound, (count + scale // 2) // scale) for bound, count in counts]
-        may_fall = buckets.negative or not isfinite(sample.sum)
+        whole = [(bound, (count + told.scale // 2) // told.scale) for bound, count in counts]
         family._labelnames = tuple(sample.labels)  # noqa: SLF001  each series has labels of its own
-        family.add_metric(list(sample.labels.values()), whole, None if may_fall else sample.sum)
+        family.add_metric(list(sample.labels.values()), whole, None if told.may_fall else told.sum)
     elif isinstance(family, CounterMetricFamily):
         family.add_sample(f"{family.name}_total", sample.labels, sample.value)
     else:
         family.add_sample(family.name, sample.labels, sample.value)
-
-
-def boundaries(buckets: Buckets) -> list[tuple[float, int]]:
-    """Upper bounds with the observations up to each, from the least; exact, for each is a boundary of our own buckets."""
-    below = buckets.zero + sum(buckets.negative.values())
-    first = 0.0 if buckets.threshold is None else _power(buckets.threshold)
-    bounds = [(first, below)] if below or not buckets.positive else []
-    if not buckets.positive:
-        return bounds
-    ordered = sorted(buckets.positive)
-    top = -(-ordered[-1] // _EVERY)
-    least = max(-(-ordered[0] // _EVERY), top - _MOST_BOUNDS)
-    place = 0
-    for step in range(least, top + 1):
-        while place < len(ordered) and ordered[place] <= step * _EVERY:
-            below += buckets.positive[ordered[place]]
-            place += 1
-        if (bound := _power(step * _EVERY)) > first:
-            bounds.append((bound, below))
-    return bounds
-
-
-def _power(bucket: int) -> float:
-    """The upper bound of a bucket."""
-    try:
-        return float(GAMMA**bucket)
-    except OverflowError:
-        return float("1.7e308")

@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
-from atmost.collector.state.series import Labels, Snapshot, grouped, retired_of
+from atmost.collector.state.series import Labels, Snapshot, grouped, incomplete, retired_of
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.query import Found, completeness
+from atmost.metrics.query import Found, completeness, gauge_value
 from atmost.metrics.state import Metric
 
 COMPLETENESS_OF: Final = 60.0
@@ -34,7 +34,9 @@ class Series(msgspec.Struct, kw_only=True):
     last: float | None
     last_seen: float
     completeness: float | None
-    """Of the last minute; None where nothing was to come, and where nobody can know."""
+    """Of the last minute; None where nothing was to come, where nobody can know, and where a total may be too small."""
+    incomplete: list[str]
+    """Why a total may be too small, as `tail_unknown`; empty when nothing that was counted can be missing of it."""
 
 
 class SeriesList(msgspec.Struct, kw_only=True):
@@ -65,9 +67,25 @@ def listed(seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callab
         if place < len(ours):
             name, sender, labels, lives = ours[place]
             metric = seen.metrics[name]
-            before = retired_of(seen, (name, sender, labels))
+            key = (name, sender, labels)
+            before, reasons = retired_of(seen, key), incomplete(seen, key, lives, now)
             counted = before.count if isinstance(before, Buckets) else before
-            rows.append(_of_ours(metric, sender, labels, lives, counted, now, knows=knows_loss(metric.kind)))
+            known = knows_loss(metric.kind) and not reasons
+            rows.append(
+                Series(
+                    name=metric.name,
+                    labels=dict(labels),
+                    sender=sender,
+                    source="atmost",
+                    kind=metric.kind,
+                    unit=metric.unit,
+                    help=metric.help,
+                    last=_last(metric, lives, counted, now),
+                    last_seen=max(each.series.updated for each in lives),
+                    completeness=completeness(lives, COMPLETENESS_OF, now, 1.0) if known else None,
+                    incomplete=[str(reason) for reason in reasons],
+                )
+            )
         else:
             rows.append(_of_other(theirs[place - len(ours)]))
     return SeriesList(series=rows, truncated=max(0, len(keys) - limit))
@@ -82,24 +100,13 @@ def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
     )
 
 
-def _of_ours(
-    metric: Metric, sender: str, labels: Labels, lives: list[Found], before: float, now: float, *, knows: bool
-) -> Series:
-    latest = max(lives, key=lambda each: each.series.updated)
-    known = [each.last for each in lives if each.last is not None]
-    last = sum(known) + before if known and metric.kind in {"counter", "histogram"} else latest.last
-    return Series(
-        name=metric.name,
-        labels=dict(labels),
-        sender=sender,
-        source="atmost",
-        kind=metric.kind,
-        unit=metric.unit,
-        help=metric.help,
-        last=last,
-        last_seen=latest.series.updated,
-        completeness=completeness(lives, COMPLETENESS_OF, now, 1.0) if knows else None,
-    )
+def _last(metric: Metric, lives: list[Found], before: float, now: float) -> float | None:
+    """A total over all processes, or a gauge's value by its mode; of one that nobody tells any more the last that was told."""
+    if metric.kind in {"counter", "histogram"}:
+        known = [each.last for each in lives if each.last is not None]
+        return sum(known) + before if known else None
+    value = gauge_value(metric.mode, lives, now)
+    return max(lives, key=lambda each: each.series.updated).last if value is None else value
 
 
 def _of_other(series: StatsdSeries) -> Series:
@@ -114,4 +121,5 @@ def _of_other(series: StatsdSeries) -> Series:
         last=series.value,
         last_seen=series.updated,
         completeness=None,
+        incomplete=[],
     )

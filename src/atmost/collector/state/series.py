@@ -15,10 +15,11 @@ from atmost.collector.options import COARSE_SLOT, COARSE_SLOTS, FINE_SLOTS
 from atmost.collector.state.flow import PREFIX
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
-from atmost.metrics.history import RECENT
+from atmost.metrics.history import RECENT, Packed
 from atmost.metrics.life import RetiredKey
-from atmost.metrics.query import Found
-from atmost.metrics.state import Metric
+from atmost.metrics.query import PROCESS, Found, doubts, gauge_steps
+from atmost.metrics.state import Doubts, IncompleteReason, Metric
+from atmost.metrics.wire import GaugeMode
 
 if TYPE_CHECKING:
     from atmost.collector.state.state import CollectorState
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MAX_POINTS: Final = 2000
 MAX_MERGED: Final = 500
 """Series that one question may merge."""
+MAX_BUCKETS_MERGED: Final = 1_000_000
+"""Buckets that one question may merge: some tenths of a second of work, in a thread of its own."""
 FIGURES: Final = ("value", "rate", "p50", "p90", "p99")
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _USUAL_POINTS: Final = 300
@@ -90,13 +93,15 @@ class Snapshot(NamedTuple):
     """What processes that are forgotten had counted of the same series; of histograms read only under the lock."""
     counted: Sequence[StatsdSeries] = ()
     """What the collector counts itself of every sender."""
+    doubts: Doubts = Doubts({}, frozenset())
+    """Why totals may be too small, besides what `ours` tell."""
 
 
 def snapshot(state: CollectorState, question: Question | None = None) -> Snapshot:
     """All series, or those that fit a question; call it under the state's lock."""
     if question is None:
-        theirs, counted = list(state.statsd.series.values()), list(state.flow.series.values())
-        return Snapshot(state.metrics.found(), state.metrics.metrics, theirs, state.metrics.retired(), counted)
+        theirs, counted, metrics = list(state.statsd.series.values()), list(state.flow.series.values()), state.metrics
+        return Snapshot(metrics.found(), metrics.metrics, theirs, metrics.retired(), counted, metrics.doubts())
     ours = state.metrics.found(question.name, question.labels, question.sender)
     return Snapshot(ours, state.metrics.metrics, [] if ours else _others_of(state, question))
 
@@ -123,10 +128,10 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
         )
     width, step, first, count = _steps(question, now, quantile=quantile, gauge=kind in {"gauge", "reading"})
     if quantile:
-        with state.lock:
-            points = _quantiles(ours, theirs, int(question.figure[1:]) / 100, first, step, count)
+        points = _quantiles(state, ours, theirs, int(question.figure[1:]) / 100, (first, step, count))
     else:
-        points = _merged(ours, theirs, kind, question.figure, (first, step, count, width), knows=state.knows_loss(kind))
+        grid, knows = (first, step, count, width), state.knows_loss(kind)
+        points = _merged(ours, theirs, metric, kind, question.figure, grid, knows=knows)
     return QueryAnswer(
         name=question.name,
         kind=kind,
@@ -140,19 +145,35 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
 
 
 def grouped(seen: Snapshot) -> dict[GroupKey, list[Found]]:
-    """The lives of each series of our own senders, by name, sender and labels."""
+    """The lives of each series of our own senders, by name, sender and labels; a gauge of mode `each` has the label `process` too."""
     groups: dict[GroupKey, list[Found]] = {}
-    metrics = seen.metrics
     for name, each in seen.ours:
-        names = metrics[name].label_names
-        groups.setdefault((name, each.sender, tuple(zip(names, each.labels, strict=False))), []).append(each)
+        metric = seen.metrics.get(name)
+        if metric is not None:
+            groups.setdefault((name, each.sender, _labels(metric, each)), []).append(each)
     return groups
+
+
+def _labels(metric: Metric, found: Found) -> Labels:
+    labels = tuple(zip(metric.label_names, found.labels, strict=False))
+    return (*labels, (PROCESS, found.process)) if metric.mode is GaugeMode.EACH else labels
 
 
 def retired_of(seen: Snapshot, key: GroupKey) -> float | Buckets:
     """What was counted of a series before, by processes that are forgotten; 0 where there is nothing."""
     name, sender, labels = key
     return seen.retired.get((sender, name, tuple(value for _, value in labels)), 0)
+
+
+def incomplete(seen: Snapshot, key: GroupKey, lives: list[Found], now: float) -> list[IncompleteReason]:
+    """Why the total of a series may be too small; empty for gauges, and when nothing that was counted can be missing."""
+    name, sender, labels = key
+    if seen.metrics[name].kind not in {"counter", "histogram"}:
+        return []
+    reasons = doubts(lives, now) | seen.doubts.reasons(sender, name)
+    if (sender, name, tuple(value for _, value in labels)) in seen.doubts.uncertain:
+        reasons.add(IncompleteReason.TAIL_UNKNOWN)
+    return sorted(reasons)
 
 
 def _others_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
@@ -193,63 +214,107 @@ def _steps(question: Question, now: float, *, quantile: bool, gauge: bool) -> tu
 def _merged(
     ours: list[Found],
     theirs: list[StatsdSeries],
+    metric: Metric | None,
     kind: str,
     figure: str,
     grid: tuple[int, float, int, float],
     *,
     knows: bool,
 ) -> list[SeriesPoint]:
+    """Values by step: processes of one series combined as the metric says, then totals added, and gauges averaged."""
     first, step, count, width = grid
-    received, lost, sums = [0] * count, [0] * count, [0.0] * count
+    received, lost = [0] * count, [0] * count
     slots = round(step / width)
     low, high = first * slots, (first + count) * slots - 1
+    gauge = kind in {"gauge", "reading"}
+    of_group: dict[tuple[str, Labels], list[dict[int, tuple[float, int, float]]]] = {}
     for found in ours:
-        for place, (_, came, gone, amount) in found.rows(low, high, width):
+        told: dict[int, tuple[float, int, float]] = {}
+        for place, (_, came, gone, amount, set_at) in found.rows(low, high, width):
             at = place // slots
             received[at] += came
             lost[at] += gone
-            sums[at] += amount
-    for series in theirs:
-        for start, came, _, amount in series.ring.for_width(width).rows(low * width, (high + 0.5) * width):
+            if came or amount:
+                before = told.get(at, (0.0, 0, set_at))
+                told[at] = (before[0] + amount, before[1] + came, max(before[2], set_at))
+        of_group.setdefault((found.sender, _labels(metric, found) if metric else ()), []).append(told)
+    for number, series in enumerate(theirs):
+        told = {}
+        for start, came, _, amount, set_at in series.ring.for_width(width).rows(low * width, (high + 0.5) * width):
             at = (round(start / width) - low) // slots
             received[at] += came
-            sums[at] += amount
+            before = told.get(at, (0.0, 0, set_at))
+            told[at] = (before[0] + amount, before[1] + came, set_at)
+        of_group[str(number), ()] = [told]
+    sums, values = [0.0] * count, [0] * count
+    for steps in of_group.values():
+        for at, value in _combined(metric, steps, gauge=gauge).items():
+            sums[at] += value
+            values[at] += 1
     knows = knows and bool(ours)
     points = []
     for at in range(count):
         came, gone = received[at], lost[at]
-        value = None if not came else sums[at] / came if kind in {"gauge", "reading"} else sums[at]
-        if value is not None and figure == "rate":
-            value /= step
+        shown = None if not came or not values[at] else sums[at] / values[at] if gauge else sums[at]
+        if shown is not None and figure == "rate":
+            shown /= step
         whole = came / (came + gone) if knows and came + gone else None
-        points.append(SeriesPoint(t=(first + at) * step, value=value, lost=gone if knows else None, completeness=whole))
+        points.append(SeriesPoint(t=(first + at) * step, value=shown, lost=gone if knows else None, completeness=whole))
     return points
 
 
+def _combined(
+    metric: Metric | None, steps: list[dict[int, tuple[float, int, float]]], *, gauge: bool
+) -> dict[int, float]:
+    if gauge:
+        mode = metric.mode if metric else GaugeMode.LATEST
+        return {at: value for at, (value, _) in gauge_steps(mode, steps).items()}
+    total: dict[int, float] = {}
+    for told in steps:
+        for at, (amount, _, _) in told.items():
+            total[at] = total.get(at, 0.0) + amount
+    return total
+
+
 def _quantiles(
-    ours: list[Found], theirs: list[StatsdSeries], share: float, first: int, step: float, count: int
+    state: CollectorState,
+    ours: list[Found],
+    theirs: list[StatsdSeries],
+    share: float,
+    grid: tuple[int, float, int],
 ) -> list[SeriesPoint]:
+    """A quantile by step. The lock is held while references are collected, and not while they are merged.
+
+    Raises:
+        QuestionError: it would merge too much.
+    """
+    first, step, count = grid
     slots = round(step / RECENT)
     low, high = first * slots, (first + count) * slots - 1
+    start, end = first * step, (first + count) * step
+    recents = [each for each in (*(one.series.recent for one in ours), *(one.recent for one in theirs)) if each]
+    with state.lock:
+        pieces = [piece for recent in recents for piece in recent.pieces(start, end)]
+    if (work := sum(piece.size for _, piece in pieces)) > MAX_BUCKETS_MERGED:
+        raise QuestionError(
+            "too_much_work",
+            f"{work} buckets fit, at most {MAX_BUCKETS_MERGED} are merged: add sender= or label=, or use a shorter range",
+        )
+    pooled: dict[int, Buckets] = {}
+    for began, piece in pieces:
+        at = min(count - 1, int((began - start) // step))
+        pooled.setdefault(at, Buckets()).merge(piece.unpack() if isinstance(piece, Packed) else piece)
     received, lost = [0] * count, [0] * count
     for found in ours:
-        for place, (_, came, gone, _) in found.rows(low, high, COARSE_SLOT):
+        for place, (_, came, gone, _, _) in found.rows(low, high, COARSE_SLOT):
             received[place // slots] += came
             lost[place // slots] += gone
     points = []
     for at in range(count):
-        start = (first + at) * step
-        pooled = Buckets()
-        for found in ours:
-            pooled.merge(found.series.between(start, start + step))
-        for series in theirs:
-            if series.recent is not None:
-                pooled.merge(series.recent.between(start, start + step))
         came, gone = received[at], lost[at]
+        value = pooled[at].quantile(share) if at in pooled else None
         whole = came / (came + gone) if ours and came + gone else None
-        points.append(
-            SeriesPoint(t=start, value=pooled.quantile(share), lost=gone if ours else None, completeness=whole)
-        )
+        points.append(SeriesPoint(t=(first + at) * step, value=value, lost=gone if ours else None, completeness=whole))
     return points
 
 

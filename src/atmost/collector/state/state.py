@@ -224,7 +224,7 @@ class CollectorState:
     def tick(self, now: float, mono: float) -> None:
         """Does what is due."""
         self.heartbeats.tick(now, mono)
-        self.metrics.settle(now)
+        self.metrics.tick(now)
         self.statsd.tick(now)
         self.our_logs.tick(now)
 
@@ -238,18 +238,18 @@ class CollectorState:
 
     def limits(self) -> list[LimitUse]:
         """Every bound of memory."""
-        counts, statsd, options, logs = self.metrics.counts, self.statsd.counts, self.options, self.logs
+        metrics, statsd, options, logs = self.metrics.stats(), self.statsd.counts, self.options, self.logs
         ledgers = self.senders.ledgers.values()
         return [
-            LimitUse("series", self.metrics.kept, options.max_series, counts.get("series_limit", 0)),
+            LimitUse("series", metrics.series, options.max_series, metrics.refused.get("series_limit", 0)),
             LimitUse(
                 "series_per_sender",
-                self.metrics.largest,
+                metrics.largest,
                 options.max_series_per_sender,
-                counts.get("series_of_life_limit", 0),
+                metrics.refused.get("series_of_life_limit", 0),
             ),
             LimitUse(
-                "histograms", self.metrics.histograms_kept, options.max_histograms, counts.get("histogram_limit", 0)
+                "histograms", metrics.histograms, options.max_histograms, metrics.refused.get("histogram_limit", 0)
             ),
             LimitUse("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
             LimitUse("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),

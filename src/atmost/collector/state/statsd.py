@@ -11,7 +11,7 @@ from typing import Final
 
 from atmost.collector.options import MEMBERS_IN_ALL
 from atmost.ingest.statsd import StatsdKind, StatsdMetric
-from atmost.metrics.buckets import Buckets, bucket_of
+from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import RECENT, Recent, Ring
 
 SCALE: Final = 1000
@@ -230,8 +230,5 @@ class StatsdState:
 
 
 def _count(into: Buckets, value: float, scaled: int) -> None:
-    if value == 0:
-        into.zero += scaled
-    else:
-        into.add_to(into.positive if value > 0 else into.negative, bucket_of(abs(value)), scaled)
-        into.bound()
+    into.count_value(value, scaled)
+    into.bound()
