@@ -18,7 +18,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from atmost.collector.listening import Tap, open_all
-from atmost.collector.options import CollectorOptions, is_loopback, meaning_of, parse_place, read_token
+from atmost.collector.options import (
+    CollectorOptions,
+    is_loopback,
+    load_mapping,
+    meaning_of,
+    parse_place,
+    read_token,
+)
 from atmost.collector.receiving import Receiving
 from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
@@ -70,6 +77,7 @@ class CollectorDaemon:
         self._workers_ledger: dict[str, Ledger] = {}
         self.state = state = CollectorState(options, self.now(), time.monotonic())
         state.keyed = self._keyed
+        state.mapping = load_mapping(options)
         self._opened = open_all(options, state, given, tap)
         try:
             self.http = self._make_http(place.text, token) if place is not None else None
@@ -165,6 +173,7 @@ class CollectorDaemon:
             keys = [key.text() for key in find_keys(None, options.key_file or None)]
             if not keys and self._keyed:
                 raise ConfigError("key_file", "keys cannot be taken away while it runs: start it anew")
+            mapping = load_mapping(options)
             if keys:
                 for intake in self._opened.intakes:
                     intake.change_keys(keys)
@@ -173,6 +182,7 @@ class CollectorDaemon:
             in_force = replace(options, **{name: getattr(self.options, name) for name in fixed})
             with self.state.lock:
                 self.state.reload(in_force)
+                self.state.mapping = mapping
             if self.http is not None:
                 self.http.change(token, options.http_hosts, options.max_streams)
             if self._opened.workers is not None and keys:

@@ -31,7 +31,7 @@ from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfIncomplete, GelfReader
 from atmost.ingest.gelf.reader import Outcome
 from atmost.ingest.rejected import Rejected
-from atmost.ingest.statsd import StatsdGauges
+from atmost.ingest.statsd import StatsdGauges, StatsdNote
 from atmost.ingest.syslog import SyslogHost
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
@@ -294,11 +294,21 @@ class StatsdReader:
         """Reads the lines."""
         gauges = StatsdGauges(self._gauges or self.state.options.statsd_gauges)
         found = statsd.parse(datagram, gauges=gauges)
+        if self.state.mapping is not None:
+            _map(found, self.state.mapping)
         return lambda: self.state.take_statsd(found, stats, *peer_text(address), now)
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
         """Returns None: every line is complete in itself."""
         return None
+
+
+def _map(found: statsd.StatsdDatagram, mapping: statsd.StatsdMapping) -> None:
+    """Gives the measurements of a datagram the names and labels of the operator's rules."""
+    mapped = [mapping.apply(metric) for metric in found.metrics]
+    found.metrics = [metric for metric in mapped if metric is not None]
+    if dropped := len(mapped) - len(found.metrics):
+        found.notes[StatsdNote.DROPPED_BY_RULE] = dropped
 
 
 class SyslogReader:

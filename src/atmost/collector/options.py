@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
 from atmost.endpoint.checking import read_secret
 from atmost.errors import ConfigError
+from atmost.ingest.statsd import StatsdMapping, read_mapping
 
 MEBIBYTE: Final = 1 << 20
 CHOICES: Final = {
@@ -100,6 +101,9 @@ class CollectorOptions:
     statsd_timer_unit: str = option(
         "seconds",
         "of the timers at /metrics and in the API: seconds, as statsd_exporter has it, or milliseconds, as sent",
+    )
+    statsd_mapping: str = option(
+        "", "a mapping file of statsd_exporter, with rules from StatsD's names to names and labels", reload=True
     )
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
     syslog_host: str = option(
@@ -374,6 +378,23 @@ def read_token(options: CollectorOptions) -> str:
             "token", f"expected {_LEAST_TOKEN} or more printable ASCII characters, as of: openssl rand -hex 16"
         )
     return token
+
+
+def load_mapping(options: CollectorOptions) -> StatsdMapping | None:
+    """The rules for StatsD's names; None without any.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what is not supported.
+        MissingExtra: PyYAML is not installed.
+    """
+    if not options.statsd_mapping:
+        return None
+    path = Path(options.statsd_mapping)
+    try:
+        return read_mapping(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise ConfigError("statsd_mapping", f"{path}: {reason}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

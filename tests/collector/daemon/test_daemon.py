@@ -123,6 +123,31 @@ def test_what_a_signed_gauge_means_can_be_said():
         assert (plain.notes, own.notes) == ({"ambiguous_gauge": 2}, {})
 
 
+def test_names_are_mapped_by_the_rules_of_a_file(tmp_path):
+    """As statsd_exporter has them; a reload takes new ones, and one that cannot be followed changes nothing."""
+    file = tmp_path / "mapping.yml"
+    file.write_text(
+        "mappings: [{match: 'req.*.time', name: 'request_duration', help: 'Of requests', labels: {route: '$1'}}]"
+    )
+    given = {"statsd": ("127.0.0.1:0",), "statsd_mapping": str(file), "http": "127.0.0.1:0"}
+    with collecting(**given) as collector:
+        collector.send("statsd", b"req.home.time:250|ms\nreq.home:1|c")
+        collector.took("statsd", 1)
+        shown = collector.get("/metrics")[1].decode()
+        assert 'request_duration_sum{route="home"} 0.25' in shown
+        assert "# HELP request_duration Of requests" in shown
+        assert "req_home_total 1.0" in shown
+        file.write_text("mappings: [{match: 'a', name: 'b', ttl: 5m}]")
+        with pytest.raises(ConfigError, match=r"statsd_mapping.*`ttl`"):
+            collector.daemon.reload(collector.daemon.options)
+        file.write_text("mappings: [{match: '.', match_type: regex, action: drop}]")
+        assert collector.daemon.reload(collector.daemon.options) == []
+        collector.send("statsd", b"other:1|c")
+        (stats,) = collector.daemon.state.listeners
+        until(lambda: stats.notes["dropped_by_rule"])
+        assert len(collector.daemon.state.statsd.series) == 2
+
+
 def test_places_of_one_protocol_share_nothing():
     """What is held and followed at one place is no business of another's: chunks, numbers and samples."""
     with collecting(gelf=("127.0.0.1:0",) * 2, syslog=("127.0.0.1:0",) * 2, http="127.0.0.1:0") as collector:

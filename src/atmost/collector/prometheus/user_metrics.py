@@ -156,7 +156,8 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
         shown = dict(zip(names, (value for _, value in series.labels), strict=True))
         # Rates would take each step down for a new beginning, and OpenMetrics has no counter below 0.
         kind = "gauge" if series.kind == "counter" and series.name in falling else series.kind
-        family, text = metric_name(series.name, kind, series.unit), f"{series.kind} {series.name} of StatsD"
+        family = metric_name(series.name, kind, "" if series.mapped else series.unit)
+        text = series.help or f"{series.kind} {series.name} of StatsD"
         if series.kind == "histogram" and series.buckets is not None:
             with lock:
                 told = _histogram(default_bounds(family), [series.buckets], series.sum, SCALE)

@@ -28,7 +28,7 @@ from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import ClockAlarm, Event, Message
 from atmost.ingest.pickled import ADVICE
 from atmost.ingest.rejected import Rejected
-from atmost.ingest.statsd import StatsdDatagram, StatsdNote
+from atmost.ingest.statsd import StatsdDatagram, StatsdMapping, StatsdNote
 from atmost.metrics.reader import MetricsReader
 
 _LOSS_BY_RECEIVER: Final = "reading"
@@ -116,6 +116,8 @@ class CollectorState:
         self.listeners: list[ListenerStats] = []
         self.client_drops: Counter[tuple[str, str]] = Counter()
         """What StatsD's clients say they dropped themselves: by the client's address, and its own names for what it drops."""
+        self.mapping: StatsdMapping | None = None
+        """Rules for StatsD's names; those that are in force when a datagram is read."""
         self.events_missing = False
         """Whether losses are not told by events: with several workers they stay in those."""
         self._news: deque[str] = deque(maxlen=_MOST_NEWS)

@@ -44,8 +44,10 @@ class StatsdSeries:
     __slots__ = (
         "buckets",
         "falls",
+        "help",
         "kind",
         "labels",
+        "mapped",
         "members",
         "name",
         "period",
@@ -68,6 +70,9 @@ class StatsdSeries:
         """A counter's total, a gauge's value, observations of a histogram, members of the present set."""
         self.sum = 0.0
         """Of a histogram's values."""
+        self.mapped = False
+        """Whether the name is one of the operator's rules, which is shown as it is."""
+        self.help = ""
         self.falls = False
         """Whether a counter was ever counted down."""
         self.updated = 0.0
@@ -216,6 +221,7 @@ class StatsdState:
         unit = self._timer_unit if metric.kind is StatsdKind.TIMER else ""
         ring = Ring(*self._fine, Ring(*self._coarse))
         found = self.series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
+        found.mapped, found.help = metric.mapped, metric.help
         return found
 
     def _forget_idle(self, now: float) -> None:

@@ -6,6 +6,7 @@ The protocols have no sequence numbers: what is lost on the way is unknown, and 
 """
 
 from atmost.ingest.statsd.datagram import parse
+from atmost.ingest.statsd.mapping import StatsdMapping, read_mapping
 from atmost.ingest.statsd.values import (
     StatsdAlert,
     StatsdCheck,
@@ -28,6 +29,7 @@ __all__ = [
     "StatsdEvent",
     "StatsdGauges",
     "StatsdKind",
+    "StatsdMapping",
     "StatsdMetric",
     "StatsdNote",
     "StatsdOrigin",
@@ -35,4 +37,5 @@ __all__ = [
     "StatsdReason",
     "StatsdStatus",
     "parse",
+    "read_mapping",
 ]

@@ -71,6 +71,8 @@ class StatsdNote(StrEnum):
     """Of a gauge or a set, for which a rate means nothing."""
     MALFORMED_FIELD = "malformed_field"
     """An optional field of an event or a service check that cannot be read, or comes twice."""
+    DROPPED_BY_RULE = "dropped_by_rule"
+    """A measurement that a mapping rule says to drop."""
     AMBIGUOUS_GAUGE = "ambiguous_gauge"
     """A signed gauge with DogStatsD's tags, taken for a change as in StatsD: DogStatsD means a value."""
 
@@ -147,6 +149,10 @@ class StatsdMetric(msgspec.Struct, frozen=True, gc=False):
     timestamp: float | None = None
     """Unix seconds, where the client gave them."""
     origin: StatsdOrigin = NOWHERE
+    mapped: bool = False
+    """Whether a mapping rule gave it its name, which is then shown as it is."""
+    help: str = ""
+    """The rule's text about it."""
 
     @property
     def weight(self) -> float:
