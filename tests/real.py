@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -99,10 +99,10 @@ class Program:
 
 
 @contextmanager
-def program(code: str, *arguments: object) -> Iterator[Program]:
-    """Start a program, which does not outlive the test."""
+def program(code: str, *arguments: object, prefix: Sequence[str] = ()) -> Iterator[Program]:
+    """Start a program, which does not outlive the test; `prefix` may be a way into a namespace."""
     with subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [*prefix, sys.executable, "-c", code, *map(str, arguments)],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from atmost.core.limits import MAX_DATAGRAM
 from atmost.errors import AddressInUse
 from atmost.transport.memory import MemoryInlet, MemoryOutlet, memory_network
 from atmost.transport.url import parse_url
-from tests.real import BOUND
+from tests.real import BOUND, run
 
 NETWORK = parse_url("memory://twin")
 
@@ -146,3 +146,78 @@ def test_a_race_between_senders_and_the_receiver_loses_nothing(inlet: MemoryInle
         arrived += sum(1 for _ in iter(inlet.receive, None))
     sender.join(BOUND)
     assert arrived == total
+
+
+def test_a_dropped_receiver_gives_the_name_free() -> None:
+    """Nobody need close it for the next one to come."""
+    inlet = MemoryInlet(NETWORK)
+    assert MemoryOutlet(NETWORK).send(b"x") is None
+    del inlet
+    MemoryInlet(NETWORK).close()
+
+
+IN_HANDLERS = """
+import signal, sys, atmost
+from atmost.transport.url import open_outlet
+outlet, readings, handled = open_outlet("memory://signals"), [], 0
+atmost.Receiver("memory://loaded").close()
+
+def handler(*_):
+    global handled
+    handled += 1
+    readings.append(outlet.clock())
+    with atmost.Receiver(f"memory://inside{handled}"):
+        outlet.send(b"x")
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+with atmost.Receiver("memory://signals") as receiver:
+    while handled < 200:
+        readings.append(outlet.clock())
+        outlet.send(b"x")
+        receiver.receive(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert len(set(readings)) == len(readings)
+print("done")
+"""
+
+
+def test_a_signal_handler_may_use_it_in_the_middle_of_anything() -> None:
+    """R9: clock, sending, opening a receiver; the readings stay different ones."""
+    assert run(IN_HANDLERS) == "done\n"
+
+
+FORKS = """
+import os, sys, threading, atmost
+from atmost.transport.url import open_inlet, open_outlet
+outlet, going = open_outlet("memory://forks"), True
+
+def busy():
+    while going:
+        outlet.clock()
+        outlet.send(b"x")
+        open_outlet("memory://forks")
+
+inlet = open_inlet("memory://forks")
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(20):
+    pid = os.fork()
+    if not pid:
+        outlet.clock()
+        with atmost.Receiver("memory://forks") as receiver, atmost.Sender("memory://forks") as sender:
+            sender.send("a", 1)
+            sender.flush()
+            os._exit(receiver.receive(5) is None)
+    assert os.waitpid(pid, 0)[1] == 0
+going = False
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
+
+def test_a_child_forked_at_any_moment_has_networks_of_its_own() -> None:
+    """R8: whatever other threads were in the middle of; nothing hangs, and the parent's receiver holds no name in the child."""
+    assert run(FORKS) == "done\n"

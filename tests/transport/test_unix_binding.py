@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from atmost import Receiver
 from atmost.errors import AddressInUse, BindError
 from atmost.transport import unix
 from atmost.transport.url import open_inlet
@@ -157,18 +158,99 @@ def test_a_missing_permission_names_the_directory(inside: str) -> None:
         folder.chmod(0o755)
 
 
-def test_a_path_taken_by_another_receiver_is_not_removed_by_the_first(path: Path, url: str) -> None:
-    """Somebody removed its files and started a second one: the first leaves alone what is no longer its own."""
-    first = open_inlet(url)
+def delete_all(path: Path) -> None:
+    """Delete the socket and its lock, as somebody who tidies up."""
     for file in list(path.parent.iterdir()):
         file.unlink()
-    second = open_inlet(url)
-    first.close()
-    assert sorted(file.name for file in path.parent.iterdir()) == ["a.sock", "a.sock.lock"]
-    with pytest.raises(AddressInUse):
+
+
+@pytest.mark.needs("linux")
+def test_deleting_both_files_lets_nobody_else_in(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two receivers would live at once (H2). The first one finds that nobody can send to it any more, and ends."""
+    monkeypatch.setattr(unix, "_LOOK", 0.0)
+    first = open_inlet(url)
+    assert first.ended is None
+    delete_all(path)
+    with pytest.raises(AddressInUse) as refused:
         open_inlet(url)
-    second.close()
+    assert refused.value.holder is not None
+    assert refused.value.holder.endswith(f"(pid {os.getpid()})")
+    assert first.ended == "its socket was deleted, so that no sender can reach it any more"
+    first.close()
+    open_inlet(url).close()
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.needs("netns")
+def test_where_the_locks_do_not_reach_the_first_one_ends(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another network namespace, and over deleted files: the first one sees it, and leaves alone what is no longer its own."""
+    monkeypatch.setattr(unix, "_LOOK", 0.0)
+    first = open_inlet(url)
+    delete_all(path)
+    with program(HOLD, url, prefix=["unshare", "--net", "--"]) as second:
+        second.line()
+        assert first.ended == "another file stands at its path, so that no sender can reach it any more"
+        first.close()
+        assert sorted(file.name for file in path.parent.iterdir()) == ["a.sock", "a.sock.lock"]
+        with pytest.raises(AddressInUse):
+            open_inlet(url)
+        assert second.end() == 0
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_receiver_whose_socket_is_deleted_ends(path: Path, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Though nothing arrives any more that could make it look."""
+    with Receiver(url, clock_guard=0) as receiver:
+        delete_all(path)
+        assert list(receiver) == []
+        assert receiver.closed
+    assert "its socket was deleted, so that no sender can reach it any more; this receiver is closed" in caplog.text
+
+
+SQUAT = """
+import os, socket, sys
+os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+sock.bind(sys.argv[1].encode().replace(b"@", bytes(1)))
+sock.listen(1)
+print("here", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.needs("root", "linux")
+def test_a_stranger_who_takes_the_abstract_name_keeps_nobody_out(path: Path, url: str) -> None:
+    """Anybody of the network namespace may take such a name, but not everybody may receive at this path."""
+    before = abstract_names()
+    with closing(open_inlet(url)):
+        during = abstract_names()
+    (name,) = during - before - abstract_names()
+    with program(SQUAT, name) as stranger:
+        assert stranger.line() == "here"
+        with closing(open_inlet(url)):
+            assert path.exists()
+
+
+def abstract_names() -> set[str]:
+    """Return the names that are taken here; other tests come and go."""
+    rows = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {row.split()[-1] for row in rows if "@atmost-" in row}
+
+
+@pytest.mark.parametrize("end", ["dropped", "abandoned"])
+def test_a_dropped_receiver_gives_the_path_free(end: str, path: Path, url: str) -> None:
+    """Nobody need close it for the next one to come; but in a forked child nothing of the parent's is removed."""
+    inlet = open_inlet(url)
+    if end == "abandoned":
+        pid = os.fork()
+        if not pid:
+            del inlet
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert path.exists()
+    del inlet
+    assert list(path.parent.iterdir()) == []
+    open_inlet(url).close()
 
 
 def test_a_lock_whose_file_vanishes_is_taken_anew(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,9 +216,12 @@ class Intake:
     def next_wait(self, timeout: float | None) -> float | None:
         """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""
         deadline = self._core.next_deadline()
+        longest = min(_LONGEST_WAIT, self.inlet.look_every)
         if deadline is None:
-            return None if timeout is None else min(timeout, _LONGEST_WAIT)
-        left = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
+            if timeout is None:
+                return None if longest == _LONGEST_WAIT else longest
+            return min(timeout, longest)
+        left = min(max(0.0, deadline - time.monotonic()), longest)
         return left if timeout is None else min(left, timeout)
 
     def handle(self, handler: Callable[[Message], object], message: Message) -> None:

@@ -107,6 +107,9 @@ class Inlet(Protocol):
     shards: Shards | None
     """Which sessions arrive here, when others receive the rest (R17)."""
 
+    look_every: float
+    """How often `ended` should be looked at although nothing arrives (seconds)."""
+
     @property
     def overlap(self) -> float:
         """How long an earlier owner may still accept after this one began (seconds); 0 where the system forbids that. Added to G."""

@@ -33,6 +33,16 @@ def unix_holder(path: str) -> str | None:
     return _owner(inodes)
 
 
+def process_name(pid: int) -> str | None:
+    """A process as `name (pid 123)`; None when the system does not say."""
+    try:
+        # The kernel cuts the name at 15 bytes, in the middle of a letter too.
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return f"{name} (pid {pid})"
+
+
 def _bound(table: str, port: int, wanted: str | None) -> set[str]:
     """The inodes of the sockets that collide with an address as these tables write it; None collides with wildcards only."""
     found = set()
@@ -68,9 +78,7 @@ def _owner(inodes: set[str]) -> str | None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir()):
-                # The kernel cuts the name at 15 bytes, in the middle of a letter too.
-                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
-                return f"{name} (pid {process.name})"
+                return process_name(int(process.name))
         except OSError:
             continue
     return None

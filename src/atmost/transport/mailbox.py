@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from typing import Final
 
+from atmost.atomic import guarded
+
 MAX_DATAGRAMS: Final = 65_536
 MAX_BYTES: Final = 16 << 20
 
@@ -57,6 +59,7 @@ class Mailbox:
         self._waiting: deque[bytes] = deque()
         self._put = 0
         self._taken = 0
+        self._guard = threading.RLock()
         self._bell = threading.Lock()
         self._bell.acquire()
         self._waker: Waker | None = None
@@ -64,15 +67,17 @@ class Mailbox:
         self.dropped = 0
         """Datagrams that found no room."""
 
-    def put(self, datagram: bytes) -> None:
+    def _take_in(self, datagram: bytes) -> None:
         """Keeps a datagram, or drops and counts it when there is no room."""
+        size = len(datagram)
         if len(self._waiting) >= self._max_datagrams or self._put - self._taken >= self._max_bytes:
             self.dropped += 1
             return
-        size = len(datagram)
         self._put += size
         self._waiting.append(datagram)
         self.wake()
+
+    put = guarded(_take_in, "_guard")
 
     def take(self) -> bytes | None:
         """The oldest datagram; None when there is none."""

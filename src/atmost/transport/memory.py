@@ -2,17 +2,23 @@
 
 Each name is one network with its own strictly increasing clock, so that F = G = 0 and a receiver is ready at once.
 Datagrams sent while nobody receives are gone, as on a real network; a full queue drops and counts.
+
+Nothing here takes a lock where CPython needs none, so a signal handler may send in the middle of a send, and a child may be forked at any moment.
+A forked child has networks of its own: nobody receives on them until it opens a receiver itself.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import weakref
 from typing import Final
 
+from atmost.atomic import guarded
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse
+from atmost.lifecycle import Floor, register, unregister
 from atmost.transport.base import MEMORY, Address
 from atmost.transport.mailbox import Mailbox
 
@@ -25,25 +31,29 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         """Begins without a receiver."""
-        self._lock = threading.Lock()
+        self._guard = threading.Lock()
         self._last_us = 0
-        self.mailbox: Mailbox | None = None
+        self.mailboxes: dict[None, Mailbox] = {}
+        """The one of the receiver, if there is any; `setdefault` takes the place in one step."""
+
+    def _next_reading(self, now_us: int) -> int:
+        # One line without a call: neither another thread nor a signal handler comes between reading and writing.
+        self._last_us = reading = now_us if now_us > self._last_us else self._last_us + 1
+        return reading
+
+    _advance = guarded(_next_reading, "_guard")
 
     def clock(self) -> int:
         """The system's wall clock made strictly increasing, µs since 1970."""
-        with self._lock:
-            self._last_us = max(self._last_us + 1, time.time_ns() // 1000)
-            return self._last_us
+        return self._advance(time.time_ns() // 1000)
 
 
-_networks: dict[str, MemoryNetwork] = {}
-_networks_lock = threading.Lock()
+_networks: Final[dict[str, MemoryNetwork]] = {}
 
 
 def memory_network(name: str) -> MemoryNetwork:
     """The network of that name, made when it is first asked for."""
-    with _networks_lock:
-        return _networks.setdefault(name, MemoryNetwork())
+    return _networks.get(name) or _networks.setdefault(name, MemoryNetwork())
 
 
 class MemoryOutlet:
@@ -61,7 +71,7 @@ class MemoryOutlet:
 
     def send(self, datagram: bytes) -> str | None:
         """Queues one datagram; without a receiver it is gone."""
-        mailbox = self._network.mailbox
+        mailbox = self._network.mailboxes.get(None)
         if mailbox is not None:
             mailbox.put(datagram)
         return None
@@ -82,6 +92,7 @@ class MemoryInlet:
     shards: Shards | None = None
     ended: str | None = None
     overlap = 0.0
+    look_every = float("inf")
 
     def __init__(self, address: Address) -> None:
         """Takes the name.
@@ -90,17 +101,18 @@ class MemoryInlet:
             AddressInUse: another receiver of this process has it.
         """
         self.url = address.url
-        self._network = memory_network(address.host)
-        self.clock = self._network.clock
+        network = memory_network(address.host)
+        self.clock = network.clock
         self._mailbox = mailbox = Mailbox(_QUEUE, _QUEUE * MAX_DATAGRAM)
         self.receive = mailbox.take
         self.wait = mailbox.wait
         self.wake = mailbox.wake
         self.fileno = mailbox.fileno
-        with _networks_lock:
-            if self._network.mailbox is not None:
-                raise AddressInUse(address.url, "a receiver of this process")
-            self._network.mailbox = mailbox
+        if network.mailboxes.setdefault(None, mailbox) is not mailbox:
+            raise AddressInUse(address.url, "a receiver of this process")
+        self._give_free = weakref.finalize(self, _give_free, network, mailbox)
+        self._give_free.atexit = False
+        register(self, Floor.TRANSPORT)
 
     def confirms(self) -> bool:
         """Always: a name stays taken until it is given free."""
@@ -114,13 +126,22 @@ class MemoryInlet:
         """Datagrams dropped because the queue was full."""
         return self._mailbox.dropped
 
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
+        """In a forked child: gives the name free."""
+        self.abandon()
+
     def abandon(self) -> None:
         """Gives the name free in a forked child, whose networks are its own."""
         self.close()
 
     def close(self) -> None:
         """Gives the name free."""
-        with _networks_lock:
-            if self._network.mailbox is self._mailbox:
-                self._network.mailbox = None
-        self._mailbox.close()
+        self._give_free()
+        unregister(self)
+
+
+def _give_free(network: MemoryNetwork, mailbox: Mailbox) -> None:
+    """Also for an inlet that was dropped without a word."""
+    if network.mailboxes.get(None) is mailbox:
+        network.mailboxes.pop(None, None)
+    mailbox.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
+import select
 import socket
 import struct
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -59,47 +60,92 @@ def let_go(sock: socket.socket, identity: tuple[int, int]) -> None:
         sock.detach()
 
 
+class Binding:
+    """What an inlet holds of the system: given back once, by `close`, in a forked child, or when the inlet was dropped without a word."""
+
+    def __init__(self, sock: socket.socket, unbind: Callable[[], None] | None) -> None:
+        """Args: sock: bound. unbind: gives back what else the address takes, after the socket was closed."""
+        self.sock = sock
+        self.waker = Waker()
+        self._identity = identity_of(sock)
+        self._unbind = unbind
+        self._pid = os.getpid()
+
+    def give_back(self) -> None:
+        """Gives the address free; in a forked child it stays with the parent."""
+        self.close_sockets()
+        unbind, self._unbind = self._unbind, None
+        if unbind is not None and os.getpid() == self._pid:
+            unbind()
+
+    def close_sockets(self) -> None:
+        """Closes this process's copies."""
+        if self.sock.fileno() >= 0:
+            let_go(self.sock, self._identity)
+        self.waker.close()
+
+
 class SocketInlet:
-    """The receiving end over a bound, non-blocking datagram socket."""
+    """The receiving end over a bound, non-blocking datagram socket.
+
+    One thread may wait while another one closes. Closing a socket does not wake who waits for it, so `close` wakes it, and the waiting thread closes
+    the socket itself; the descriptor's number cannot become another's while it is waited for.
+    """
 
     shards: Shards | None = None
-    ended: str | None = None
     overlap = 0.0
+    look_every = float("inf")
     clock = staticmethod(wall_clock)
 
-    def __init__(self, sock: socket.socket, url: str, *, preset: Preset) -> None:
+    def __init__(
+        self, sock: socket.socket, url: str, *, preset: Preset, unbind: Callable[[], None] | None = None
+    ) -> None:
         """Takes over a bound socket.
 
         Args:
             sock: bound; closed by `close`.
             url: the address really bound.
             preset: the usual bounds on clocks for senders that can reach it.
+            unbind: gives back what else the address takes; must not refer to this inlet.
         """
         self.url = url
         self.preset = preset
         self.warning = ask_receive_buffer(sock)
         sock.setblocking(False)
+        self._binding = binding = Binding(sock, unbind)
+        self._dropped = weakref.finalize(self, binding.give_back)
+        self._dropped.atexit = False
         self._sock = sock
         self._recv: Callable[[int], bytes] = sock.recv
         self._peers: deque[tuple[bytes, Any]] = deque()
         self._drops = KernelDrops(sock)
         self._last_drops: int | None = self._drops.total()
-        self._waker = Waker()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(sock, selectors.EVENT_READ)
-        self._selector.register(self._waker.reader, selectors.EVENT_READ)
+        self._waker = binding.waker
+        self._woken = binding.waker.reader.fileno()
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._poll.register(binding.waker.reader, select.POLLIN)
         self._closed = False
         self._abandoned = False
         self._waiter: int | None = None
         self._state = threading.RLock()
         self._released = threading.Event()
 
+    @property
+    def ended(self) -> str | None:
+        """Never, as long as nobody else can take the address."""
+        return None
+
     def receive(self) -> bytes | None:
         """The next datagram, or None when none waits."""
         try:
             return self._recv(_READ)
-        except OSError:  # empty, or closed; an unconnected socket has no other errors to tell of
+        except OSError:  # empty, or closed; an unconnected socket reports no other errors
             return None
+
+    def confirms(self) -> bool:
+        """Always: what is bound stays bound until it is closed."""
+        return True
 
     def remember_peers(self) -> None:
         """From now on `peer_of` knows who sent the last few datagrams; costs each datagram a little."""
@@ -118,17 +164,15 @@ class SocketInlet:
         return next((address for known, address in reversed(self._peers) if known is datagram), None)
 
     def wait(self, timeout: float | None) -> None:
-        """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
+        """Returns when a datagram may wait, when `wake` was called, or after `timeout` seconds."""
         with self._state:
             if self._closed:
                 return
             self._waiter = threading.get_ident()
         try:
-            if any(key.fileobj is self._waker.reader for key, _ in self._selector.select(timeout)):
+            ready = self._poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+            if any(fd == self._woken for fd, _ in ready):
                 self._waker.clear()
-        except (OSError, ValueError):
-            if not self._abandoned:
-                raise
         finally:
             with self._state:
                 self._waiter = None
@@ -138,10 +182,6 @@ class SocketInlet:
     def wake(self) -> None:
         """Ends a `wait`."""
         self._waker.wake()
-
-    def confirms(self) -> bool:
-        """Always: what is bound stays bound until it is closed."""
-        return True
 
     def renewed(self) -> bool:
         """Never: what is bound stays bound until it is closed."""
@@ -158,7 +198,7 @@ class SocketInlet:
         return self._last_drops
 
     def close(self) -> None:
-        """Lets go of the address; a thread that waits here is woken, and lets go in its stead."""
+        """Gives the address free; a thread that waits here is woken and closes the socket itself."""
         with self._state:
             if self._closed:
                 return
@@ -174,21 +214,16 @@ class SocketInlet:
 
     def abandon(self) -> None:
         """Closes this process's copy of the socket and leaves the address to the process that forked this one (H2)."""
-        self._closed = self._abandoned = (
-            True  # a handler that interrupted `wait` may have forked: it goes on there in the child
-        )
+        # A handler that interrupted `wait` may have forked: it goes on there in the child.
+        self._closed = self._abandoned = True
         self._state = threading.RLock()
-        self._release_socket()
+        self._dropped.detach()
+        self._binding.close_sockets()
 
     def _release(self) -> None:
-        """Closes everything; nobody waits here any more. Closing an epoll somebody waits on would leave it waiting for ever."""
-        self._release_socket()
+        """Closes everything; nobody waits here any more."""
+        self._dropped()
         self._released.set()
-
-    def _release_socket(self) -> None:
-        self._selector.close()
-        self._sock.close()
-        self._waker.close()
 
 
 def ask_receive_buffer(sock: socket.socket) -> str | None:

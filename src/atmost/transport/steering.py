@@ -21,11 +21,11 @@ import os
 import socket
 import struct
 import sys
-import weakref
 from typing import Final
 
 from atmost.core.shards import SHARD_OFFSET
 from atmost.errors import AddressError, BindError
+from atmost.lifecycle import Floor, register
 from atmost.transport.base import Address, Preset
 from atmost.transport.sockets import KernelDrops, SocketInlet
 from atmost.transport.udp import bind_udp
@@ -36,8 +36,6 @@ _LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS: big endian, from the datag
 _MODULO: Final = 0x94  # BPF_ALU | BPF_MOD | BPF_K
 _RETURN: Final = 0x16  # BPF_RET | BPF_A
 _INSTRUCTION: Final = struct.Struct("HBBI")
-
-_ports: weakref.WeakSet[SharedPort] = weakref.WeakSet()
 
 
 def can_share() -> bool:
@@ -55,7 +53,7 @@ class SharedPort:
         self._sockets = sockets
         self._drops = [KernelDrops(sock) for sock in sockets]
         self._last_drops: int | None = self.kernel_drops()
-        _ports.add(self)
+        register(self, Floor.TRANSPORT)
 
     def copy(self, shard: int) -> socket.socket:
         """A copy of one socket, for the process that is to receive on it; closing it gives nothing up."""
@@ -75,6 +73,10 @@ class SharedPort:
     def close(self) -> None:
         """Lets go of the address, as far as no copy holds it; may be called twice."""
         self.kernel_drops()
+        self.abandon()
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
+        """In a forked child: leaves the address to the parent."""
         self.abandon()
 
     def abandon(self) -> None:
@@ -141,12 +143,3 @@ def _steer(sock: socket.socket, count: int) -> None:
     # struct sock_fprog: the number of instructions, and where they are.
     filter_program = struct.pack("HP", len(program), ctypes.addressof(memory))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, filter_program)
-
-
-def _abandon_after_fork() -> None:
-    for port in list(_ports):
-        port.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)

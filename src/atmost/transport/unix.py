@@ -1,24 +1,38 @@
 """Unix datagram sockets.
 
-The kernel refuses what does not fit the receiver's queue (`net.unix.max_dgram_qlen`, often 10 datagrams) instead of dropping it:
-datagrams are large here, and a refusal is "not now" and counted.
-The inlet holds a lock file beside its socket, so that a stale socket can be told from a live one (H2).
+The kernel refuses what does not fit the receiver's queue (`net.unix.max_dgram_qlen`, often 10 datagrams) instead of dropping it: datagrams
+are large here, and a refusal is "not now" and counted.
+
+One receiver at a time (H2): a path can be deleted under its owner, and a second socket be bound there. So there are three locks. A lock file
+beside the socket holds between all processes that see the directory. An abstract socket, named after the directory and the name in it, holds
+within a network namespace although somebody deleted both files. And the owner looks every second whether its socket still stands at its path, and
+ends when it does not, because nobody can send to it any more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import socket
 import stat
+import struct
+import sys
+import time
+from typing import Final
 
 from atmost.errors import AddressError, AddressInUse, BindError
+from atmost.lifecycle import Floor, register, unregister
 from atmost.transport.base import LOCAL_DATAGRAM, SAME_HOST, Address, wall_clock
-from atmost.transport.holder import unix_holder
-from atmost.transport.sockets import SocketInlet, errno_name
+from atmost.transport.holder import process_name, unix_holder
+from atmost.transport.sockets import SocketInlet, errno_name, identity_of, is_still, let_go
 
-_GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
+_GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
+_LOOK: Final = 1.0
+"""How often an end looks whether its descriptor, or its path, still is its own (seconds)."""
+_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred: process, user and group of who listens."""
 
 
 class UnixOutlet:
@@ -39,9 +53,14 @@ class UnixOutlet:
         self.url = address.url
         self._path = address.path
         self._sock: socket.socket | None = None
+        self._identity = (0, 0)
+        self._look_at = 0.0
+        register(self, Floor.TRANSPORT)
 
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram to the receiver's queue; a refusal means that it was not transmitted."""
+        if time.monotonic() >= self._look_at:
+            self._look()
         try:
             if self._sock is None:
                 self._connect()
@@ -49,19 +68,37 @@ class UnixOutlet:
             self._sock.send(datagram)
         except OSError as error:
             if error.errno in _GONE:
-                self.close()
+                self._disconnect()
+            elif error.errno == errno.EBADF:
+                self._look()
             return errno_name(error)
         return None
 
     def path_datagram(self) -> int | None:
-        """Half the present size: the system does not tell the limit."""
+        """None: the system does not say the limit."""
         return None
 
     def close(self) -> None:
         """Closes the socket; the next `send` would connect again."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        self._disconnect()
+        unregister(self)
+
+    release = close
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
+        """In a forked child: its own socket, at the next datagram."""
+        self._disconnect()
+
+    def _look(self) -> None:
+        """A program that closes all descriptors may have opened something else under the number: it is not written to, and not closed."""
+        self._look_at = time.monotonic() + _LOOK
+        if self._sock is not None and not is_still(self._sock, self._identity):
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            let_go(sock, self._identity)
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -71,32 +108,42 @@ class UnixOutlet:
         except OSError:
             sock.close()
             raise
+        self._identity = identity_of(sock)
         self._sock = sock
 
 
 class UnixInlet(SocketInlet):
-    """Receives on one path; removes its socket and lock when it closes."""
+    """Receives on one path; removes its socket and its locks when it closes."""
 
-    def __init__(self, sock: socket.socket, address: Address, lock: int) -> None:
-        """Args: sock: bound to the path. address: the URL. lock: the open, locked lock file."""
-        super().__init__(sock, address.url, preset=SAME_HOST)
+    look_every = _LOOK
+
+    def __init__(self, sock: socket.socket, address: Address, lock: _Lock) -> None:
+        """Args: sock: bound to the path. address: the URL. lock: held."""
         self._path = address.path
-        self._inode = os.stat(address.path).st_ino
+        self._inode = _inode(address.path)
+        self._ended: str | None = None
+        self._look_at = time.monotonic() + _LOOK
         self._lock = lock
+        super().__init__(sock, address.url, preset=SAME_HOST, unbind=_Unbind(address.path, self._inode, lock))
 
-    def _release(self) -> None:
-        """Lets go of the path; what stands there now is removed only when it is ours."""
-        self._release_socket()
-        with contextlib.suppress(OSError):
-            if os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
-        _unlock(_lock_path(self._path), self._lock)
-        self._released.set()
+    @property
+    def ended(self) -> str | None:
+        """Why no sender can reach this socket any more: its path is gone, or another socket stands there."""
+        if self._ended is None and not self._closed and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK
+            try:
+                if _inode(self._path) != self._inode:
+                    self._ended = "another file stands at its path, so that no sender can reach it any more"
+            except FileNotFoundError:
+                self._ended = "its socket was deleted, so that no sender can reach it any more"
+            except OSError:  # who may not look any more receives all the same
+                pass
+        return self._ended
 
     def abandon(self) -> None:
-        """As for every socket; the lock stays with the process that took it."""
+        """As for every socket; the locks stay with the process that took them."""
         super().abandon()
-        os.close(self._lock)
+        self._lock.close()
 
 
 def bind_unix(address: Address) -> UnixInlet:
@@ -109,11 +156,11 @@ def bind_unix(address: Address) -> UnixInlet:
     _require_unix(address)
     path = address.path
     try:
-        lock = _lock(_lock_path(path))
+        lock = _Lock(address)
+    except AddressInUse:
+        raise
     except OSError as error:
         raise _bind_error(address, error) from error
-    if lock is None:
-        raise AddressInUse(address.url, unix_holder(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         _remove_stale(address)
@@ -121,10 +168,64 @@ def bind_unix(address: Address) -> UnixInlet:
         return UnixInlet(sock, address, lock)
     except OSError as error:
         sock.close()
-        _unlock(_lock_path(path), lock)
+        lock.remove()
         if isinstance(error, (AddressInUse, BindError)):
             raise
         raise _bind_error(address, error) from error
+
+
+class _Lock:
+    """The two locks of one path."""
+
+    def __init__(self, address: Address) -> None:
+        """Takes both.
+
+        Raises:
+            AddressInUse: another process holds one of them.
+            OSError: the lock file cannot be made.
+        """
+        self._path = address.path + ".lock"
+        file = _lock_file(self._path)
+        if file is None:
+            raise AddressInUse(address.url, unix_holder(address.path))
+        self._file = file
+        self._abstract: socket.socket | None = None
+        try:
+            self._abstract = _lock_name(address)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Gives both free, and removes the file."""
+        with contextlib.suppress(OSError):
+            if self._file >= 0 and os.stat(self._path).st_ino == os.fstat(self._file).st_ino:
+                os.unlink(self._path)  # else somebody removed ours, and this is another receiver's
+        self.close()
+
+    def close(self) -> None:
+        """Closes this process's copies."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(file)
+        if self._abstract is not None:
+            self._abstract.close()
+
+
+class _Unbind:
+    """Removes what a receiver leaves at its path; what stands there now is removed only when it is its own."""
+
+    def __init__(self, path: str, inode: tuple[int, int], lock: _Lock) -> None:
+        self._path = path
+        self._inode = inode
+        self._lock = lock
+
+    def __call__(self) -> None:
+        with contextlib.suppress(OSError):
+            if _inode(self._path) == self._inode:
+                os.unlink(self._path)
+        self._lock.remove()
 
 
 def _bind_error(address: Address, error: OSError) -> BindError:
@@ -134,6 +235,11 @@ def _bind_error(address: Address, error: OSError) -> BindError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return BindError(address.url, f"no permission to create files in {directory}")
     return BindError(address.url, f"{error.strerror or error}")
+
+
+def _inode(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _remove_stale(address: Address) -> None:
@@ -156,12 +262,8 @@ def _remove_stale(address: Address) -> None:
     raise AddressInUse(address.url, unix_holder(address.path))
 
 
-def _lock_path(path: str) -> str:
-    return path + ".lock"
-
-
-def _lock(path: str) -> int | None:
-    """Opens and locks `path`; None when somebody else holds it. Survives the holder's removal of the file between the two."""
+def _lock_file(path: str) -> int | None:
+    """Opens and locks `path`; None when another process holds it. Survives the holder's removal of the file between the two."""
     import fcntl
 
     while True:
@@ -180,11 +282,44 @@ def _lock(path: str) -> int | None:
         os.close(lock)
 
 
-def _unlock(path: str, lock: int) -> None:
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_ino == os.fstat(lock).st_ino:  # else somebody removed ours, and this is another receiver's
-            os.unlink(path)
-    os.close(lock)
+def _lock_name(address: Address) -> socket.socket | None:
+    """Takes an abstract name for a place in a directory, however many paths lead there; None where the system has no such names.
+
+    Anybody may take such a name. A holder that may not write to the directory is a squatter, and is ignored.
+
+    Raises:
+        AddressInUse: a receiver holds it.
+    """
+    if sys.platform != "linux":
+        return None
+    directory, name = os.path.split(address.path)
+    status = os.stat(directory)
+    place = f"{status.st_dev}:{status.st_ino}:{name}"
+    abstract = "\0atmost-" + hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
+    # A stream, because only who connects to one is told who listens.
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(abstract)
+        sock.listen(8)
+    except OSError as error:
+        sock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(abstract)
+            except (ConnectionRefusedError, FileNotFoundError):  # it has gone meanwhile
+                return None
+            except BlockingIOError:  # who has so many callers that it does not answer says nothing of itself
+                return None
+            process, user, _ = _CREDENTIALS.unpack(
+                probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            )
+        if user in {0, os.geteuid(), status.st_uid}:
+            raise AddressInUse(address.url, process_name(process)) from None
+        return None
+    return sock
 
 
 def _require_unix(address: Address) -> None:

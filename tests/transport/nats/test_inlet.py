@@ -254,6 +254,14 @@ def test_closing_leaves_nothing_and_says_so(server):
     inlet.wait(None)
 
 
+def test_a_dropped_receiver_gives_its_shards_free(server):
+    """They would be a black hole until the process ends: its thread would go on to hold them."""
+    url = server.url(options=LEASE)
+    receiver = atmost.Receiver(url, **FAST)
+    del receiver
+    atmost.Receiver(url, **FAST).close()
+
+
 @pytest.mark.parametrize(("platform", "clock"), [("linux", "CLOCK_BOOTTIME"), ("darwin", "CLOCK_MONOTONIC")])
 def test_a_lease_runs_on_while_the_host_sleeps(monkeypatch, platform, clock):
     """By the clock of each platform that does; `time.monotonic` stands still while a Mac sleeps."""

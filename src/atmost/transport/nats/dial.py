@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import select
 import socket
 import ssl
@@ -21,6 +22,7 @@ from atmost.errors import AddressError, AtMostError, MissingExtra
 from atmost.transport.mailbox import Waker
 from atmost.transport.nats.url import NatsAddress, Server, Tls, read_port
 from atmost.transport.nats.wire import Cutter, ProtocolError, Said
+from atmost.transport.sockets import identity_of, is_still, let_go
 
 TIMEOUT: Final = 2.0
 """The longest a server may take to be reached and to answer, seconds."""
@@ -43,6 +45,7 @@ class Connection:
     def __init__(self, sock: socket.socket, cutter: Cutter, server: Server, info: dict[str, Any]) -> None:
         """Args: sock: not blocking. cutter: of its stream. server: whose. info: what the server said of itself."""
         self.sock = sock
+        self._identity = identity_of(sock)
         self.cutter = cutter
         self.server = server
         self.rest = b""
@@ -103,7 +106,15 @@ class Connection:
     def close(self) -> None:
         """Closes the socket; what was written still leaves."""
         with suppress(OSError):
-            self.sock.close()
+            let_go(self.sock, self._identity)
+
+    def abandon(self) -> None:
+        """Closes a forked child's descriptor, and nothing else: closing a TLS socket could say so to the server."""
+        ours = is_still(self.sock, self._identity)
+        descriptor = self.sock.detach()
+        if ours:
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _send(self, data: bytes) -> int:
         try:

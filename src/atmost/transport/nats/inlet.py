@@ -22,6 +22,7 @@ from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse, BindError, OptionError
+from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 from atmost.transport.base import NETWORK, Address, Clock, wall_clock
 from atmost.transport.holder import this_program
 from atmost.transport.mailbox import Mailbox
@@ -54,6 +55,7 @@ class NatsInlet:
     clock = staticmethod(wall_clock)
     preset = NETWORK
     warning: str | None = None
+    look_every = float("inf")
 
     def __init__(self, address: Address, shards: Shards | None = None) -> None:
         """Connects, and claims the shards; returns when they are its own.
@@ -80,9 +82,9 @@ class NatsInlet:
         self._receiving = _Receiving(where, own, self._mailbox, self.clock)
         self._link = Link(where, self._receiving, self._receiving.who)
         self._incarnation = 1
-        self._pid = os.getpid()
-        self._closed = False
-        _inlets.add(self)
+        self._give_free = weakref.finalize(self, _give_free, self._receiving, self._link, self._mailbox)
+        self._give_free.atexit = False
+        register(self, Floor.TRANSPORT)
         try:
             self._claim()
         except BaseException:
@@ -136,20 +138,23 @@ class NatsInlet:
         """Datagrams that arrived here and were dropped: no room, or no certainty whose they are."""
         return self._mailbox.dropped + self._receiving.doubtful
 
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
+        """In a forked child: the shards stay with the parent."""
+        self.abandon()
+
     def abandon(self) -> None:
         """Lets go in a forked child; the shards stay with the parent."""
-        self._closed = True
-        self._link.abandon()
-        self._mailbox.close()
+        if self._give_free.detach() is not None:
+            self._link.abandon()
+            self._mailbox.close()
 
     def close(self) -> None:
         """Gives the shards free."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        self._closed = True
-        _inlets.discard(self)
-        self._link.close(self._receiving.farewell())
-        self._mailbox.close()
+        if not HERE[0]:
+            notice_fork()
+        unregister(self)
+        self._give_free()
+        self._link.wait_for_end()
 
     def _claim(self) -> None:
         receiving, link = self._receiving, self._link
@@ -187,6 +192,12 @@ class NatsInlet:
             raise BindError(self.url, presence.objection)
         if receiving.forbidden is not None:
             raise BindError(self.url, f"the server forbids it: {receiving.forbidden}")
+
+
+def _give_free(receiving: _Receiving, link: Link, mailbox: Mailbox) -> None:
+    """Gives the shards free without waiting: also for an inlet that was dropped without a word, from whatever thread collects it."""
+    link.close(receiving.farewell())
+    mailbox.close()
 
 
 class _Receiving:
@@ -284,15 +295,3 @@ class _Receiving:
 
     def _publish(self, announcements: Sequence[bytes]) -> list[bytes]:
         return [publish(self._address.presence, said) for said in announcements]
-
-
-_inlets: weakref.WeakSet[NatsInlet] = weakref.WeakSet()
-
-
-def _abandon_after_fork() -> None:
-    for inlet in list(_inlets):
-        inlet.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)

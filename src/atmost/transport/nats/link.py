@@ -7,7 +7,6 @@ So nothing waits in here but the rest of one message, and with the connection th
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 import ssl
@@ -81,7 +80,6 @@ class Link:
         self._lock = threading.Lock()
         self._waker = Waker()
         self._stopped = False
-        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         # In any order, so that senders spread over a cluster.
@@ -148,8 +146,8 @@ class Link:
         return None if taken else NOT_NOW
 
     def close(self, last: bytes = b"") -> None:
-        """Writes what was begun, and the last words, and ends; bounded."""
-        if self._stopped or os.getpid() != self._pid:
+        """Says the last words, and has the thread finish what was begun and end; see `wait_for_end`."""
+        if self._stopped:
             return
         connection = self._connection
         if last and connection is not None and self._lock.acquire(timeout=_LAST_WORDS):
@@ -158,19 +156,22 @@ class Link:
             self._lock.release()
         self._stopped = True
         self._waker.wake()
-        thread = self._thread
-        if thread is None:
+        if self._thread is None:
             self._waker.close()
-        elif thread is not threading.current_thread():
+
+    def wait_for_end(self) -> None:
+        """Waits until a closed link has ended; bounded."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
             thread.join(_JOIN)
 
     def abandon(self) -> None:
         """Lets go of a forked child's copies: no thread runs there, and not a byte is written to the parent's connection."""
         self._stopped = True
         connection, self._connection = self._connection, None
+        self._thread = None
         if connection is not None:
-            with suppress(OSError):  # the descriptor alone: closing a TLS socket could say so to the server
-                os.close(connection.sock.detach())
+            connection.abandon()
         self._waker.close()
 
     # --- in the link's thread ---------------------------------------------------------------------------------------

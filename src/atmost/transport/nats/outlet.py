@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import time
-import weakref
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from atmost.core.limits import EPISODE, MAX_DATAGRAM
 from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
+from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, Address, wall_clock
 from atmost.transport.nats.dial import check_credentials
 from atmost.transport.nats.link import DENIED, NOT_CONNECTED, Link
@@ -30,8 +30,6 @@ logger = logging.getLogger("atmost")
 
 _PATIENCE: Final = 1.0
 """How long a first connection may take before what is sent is refused, seconds."""
-
-_outlets: weakref.WeakSet[NatsOutlet] = weakref.WeakSet()
 
 
 class NatsOutlet:
@@ -56,7 +54,7 @@ class NatsOutlet:
         self._waiting: bytes | None = None
         self._waiting_since = 0
         self._begin()
-        _outlets.add(self)
+        register(self, Floor.TRANSPORT)
 
     @property
     def patience(self) -> float:
@@ -67,8 +65,8 @@ class NatsOutlet:
 
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram over, or says why not; ENOTCONN without a connection, EACCES where the server forbids it."""
-        if os.getpid() != self._pid:
-            self.renew()
+        if not HERE[0]:
+            notice_fork()
         link = self._link
         first_at = self._first_at
         if first_at is None:
@@ -101,17 +99,18 @@ class NatsOutlet:
 
     def close(self) -> None:
         """Finishes what was begun to be written, and lets go of the connection."""
-        _outlets.discard(self)
-        if os.getpid() == self._pid:
-            self._link.close()
+        if not HERE[0]:
+            notice_fork()
+        unregister(self)
+        self._link.close()
+        self._link.wait_for_end()
 
-    def renew(self) -> None:
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
         """Begins anew in a forked child, which must not write a byte to its parent's connection (R8)."""
         self._link.abandon()
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._ends = _Sending(self._address)
         self._link = Link(self._address, self._ends, self._ends.who)
         self._first_at = None
@@ -170,12 +169,3 @@ class _Sending:
 
     def due(self) -> Sequence[bytes]:
         return ()
-
-
-def _renew_after_fork() -> None:
-    for outlet in list(_outlets):
-        outlet.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
