@@ -8,7 +8,7 @@ from atmost.metrics.metrics import Metrics
 from atmost.metrics.query import MetricTotal, MetricWindow
 from atmost.metrics.reader import MetricSource, MetricsReader, MetricsReaderStats
 from atmost.metrics.rules import MetricRule, RuleResult, RuleState
-from atmost.metrics.state import IncompleteReason, Metric, MetricConflict
+from atmost.metrics.state import IncompleteReason, Metric, MetricRefusal, RefusedMetric
 from atmost.metrics.wire import GaugeMode
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "IncompleteReason",
     "Labelled",
     "Metric",
-    "MetricConflict",
     "MetricDropReason",
+    "MetricRefusal",
     "MetricRule",
     "MetricSlot",
     "MetricSource",
@@ -32,6 +32,7 @@ __all__ = [
     "MetricsReader",
     "MetricsReaderStats",
     "MissingSnapshot",
+    "RefusedMetric",
     "RuleResult",
     "RuleState",
     "Timer",

@@ -18,9 +18,8 @@ import msgspec
 
 from atmost.core.names import check_subject
 from atmost.endpoint.background import Rhythm
-from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
-from atmost.endpoint.sender import Sender
+from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, notice_fork, register, run, run_async, unregister
 from atmost.metrics import wire
@@ -40,7 +39,7 @@ class Metrics:
 
     def __init__(
         self,
-        sender: Sender | str | None = None,
+        sender: GivenSender = None,
         interval: float = 1.0,
         *,
         subject: str = "metrics",
@@ -50,8 +49,8 @@ class Metrics:
         """Prepares to measure; no thread is started, and nothing sent, before the first declaration.
 
         Args:
-            sender: carries the readings, and stays its owner's to close, after `close()` here. An address opens a sender of its own,
-                which `close()` closes; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
+            sender: carries the readings, and stays its owner's to close, after `close()` here. A URL, or a mapping of the arguments of
+                `Sender`, opens a sender of its own, which `close()` closes; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
             interval: seconds between snapshots. Shorter shows more and costs more; totals are right with any.
             subject: the first tokens of every subject used here.
             max_series: series over all metrics; beyond it `labels()` returns an instrument that is not sent, and counts.
@@ -69,8 +68,7 @@ class Metrics:
             raise OptionError("max_series", max_series, "1 to 100,000 series")
         self._subject = check_lossy_below(subject)
         self._snapshots = check_subject(f"{subject}.{SNAPSHOTS}")
-        self._owns_sender = sender is None or isinstance(sender, str)
-        self._sender = Sender(sender) if sender is None or isinstance(sender, str) else check_sender(sender)
+        self._sender, self._owns_sender = open_sender(sender)
         self._interval = float(interval)
         name = self._sender.name.encode(errors="replace")[: wire.MAX_NAME].decode(errors="ignore")
         self._registry = Registry(name, _life(), time.monotonic(), interval=self._interval, max_series=max_series)
@@ -247,9 +245,7 @@ class Metrics:
         """Closes without blocking the event loop; see `close`."""
         await run_async(self._closing(timeout))
         if self._owns_sender:
-            import asyncio
-
-            await asyncio.to_thread(self._sender.close, timeout)
+            await self._sender.aclose(timeout)
 
     def last_words(self, until: float) -> Iterator[float]:
         """Sends the last snapshot and its repeats, for `atmost.lifecycle`; nothing when nothing was counted since the last time.
@@ -327,11 +323,13 @@ class Metrics:
             raise OptionError("timeout", timeout, f"seconds from 0 to {LONGEST_CLOSE:g}")
         if self._closed:
             return
+        until = time.monotonic() + timeout
         self._rhythm.stop()
-        for pause in self.last_words(time.monotonic() + timeout):
+        for pause in self.last_words(until):
             if timeout:
                 yield pause
         self._closed = True
+        yield from self._rhythm.ending(until)
         unregister(self)
 
     def _tick(self) -> int:

@@ -77,6 +77,8 @@ class Match(NamedTuple):
     label_names: tuple[str, ...]
     labels: Mapping[str, str]
     sender: str | None
+    each: bool = False
+    """Whether every process is a series of its own, with the label `process`."""
 
     def wants(self, sender: str) -> bool:
         """Whether this sender is asked for."""
@@ -107,7 +109,7 @@ class Match(NamedTuple):
             if self.wants(life.sender):
                 for (name, labels), series in life.series.items():
                     found = Found(life, labels, series)
-                    if self.fits(name, labels, found.process if self.labels else None):
+                    if self.fits(name, labels, found.process if self.labels and self.each else None):
                         yield name, found
         for session in plain:
             if self.wants(session.sender):

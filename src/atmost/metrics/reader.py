@@ -28,7 +28,8 @@ from atmost.metrics.query import (
     groups,
     window,
 )
-from atmost.metrics.state import Doubts, IncompleteReason, Metric, MetricConflict, ReaderState
+from atmost.metrics.state import Doubts, IncompleteReason, Metric, ReaderState, RefusedMetric
+from atmost.metrics.wire import GaugeMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class MetricsReaderStats:
     """Series of the registry or session that has most."""
     histograms: int
     """Series that are histograms."""
-    samples: tuple[MetricConflict, ...]
-    """The last 64 pairs of senders that say different things of one name."""
+    samples: tuple[RefusedMetric, ...]
+    """The last 64 kinds of what was refused: of whom, why, and how often."""
 
 
 class MetricsReader:
@@ -182,7 +183,7 @@ class MetricsReader:
             series=state.series_kept,
             largest=max(sizes, default=0),
             histograms=state.histograms_kept,
-            samples=tuple(state.conflicts.values()),
+            samples=tuple(state.refused.values()),
         )
 
     @property
@@ -383,7 +384,8 @@ class MetricsReader:
 
     def _match(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Match:
         metric = self._state.metrics.get(name) if name is not None else None
-        return Match(name, metric.label_names if metric else (), dict(labels or {}), sender)
+        each = metric is not None and metric.mode is GaugeMode.EACH
+        return Match(name, metric.label_names if metric else (), dict(labels or {}), sender, each)
 
     def _matches(self, name: str | None, labels: Mapping[str, str] | None, sender: str | None) -> Iterator[Found]:
         return self._match(name, labels, sender).among(self._state.lives.values(), self._state.plain.values())

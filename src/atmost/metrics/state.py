@@ -88,18 +88,36 @@ class Metric:
         return self.unit, self.mode, self.buckets
 
 
-@dataclass(frozen=True, slots=True)
-class MetricConflict:
-    """Two senders that say different things of one name."""
+class MetricRefusal(StrEnum):
+    """Why a reader did not take something as it was sent."""
 
+    MALFORMED = "malformed"
+    """No registry sends this."""
+    CONFLICT = "conflict"
+    """Another sender declared the name with another kind or other labels: the series are refused."""
+    VIEW = "view"
+    """Another sender declared the name with another unit, mode or buckets: those are used, and the series taken."""
+    RETIRED = "retired"
+    """The process was forgotten, and its share of the totals is not known any more."""
+    LIMIT = "limit"
+    """A bound on series was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMetric:
+    """A sample of what was refused."""
+
+    at: float
+    """The last time, seconds on the reader's clock."""
+    reason: MetricRefusal
+    sender: str
+    """Whose it was."""
     name: str
-    reason: str
-    """`meaning` when the second one's series are refused; `view` when only its unit, mode or buckets are not used."""
+    """The metric's; empty where it is not known."""
     kept_sender: str
-    kept: str
-    """What the first one says."""
-    refused_sender: str
-    refused: str
+    """Of a conflict: whose declaration is used."""
+    text: str
+    """What is wrong, for people."""
     count: int
     """How often it came."""
 
@@ -152,7 +170,8 @@ class ReaderState:
         self.metrics: dict[str, Metric] = {}
         self.retired = Retired()
         self.counts: Tally[str] = Tally()
-        self.conflicts: dict[tuple[str, str, str], MetricConflict] = {}
+        self.refused: dict[tuple[MetricRefusal, str, str], RefusedMetric] = {}
+        """Samples, by reason, sender and name."""
         self._doubts: dict[tuple[str, str], Tally[IncompleteReason]] = {}
         """By sender and name; an empty text stands for all."""
         self.series_kept = 0
@@ -192,7 +211,7 @@ class ReaderState:
         elif isinstance(payload, list):
             self._take_part(payload, session, now)
         else:
-            self.counts["malformed"] += 1
+            self._malformed(session, subject[len(self._prefix) :], now)
 
     def _take_loss(self, loss: Loss, now: float) -> None:
         key = loss.session.key
@@ -230,7 +249,7 @@ class ReaderState:
     def _take_reading(self, message: Message, plain: PlainSession | None, now: float) -> None:
         value, name = message.payload, message.subject[len(self._prefix) :]
         if not -1.7e308 < value < 1.7e308 or len(name.encode()) > wire.MAX_NAME:  # NaN fails too
-            self.counts["malformed"] += 1
+            self._malformed(message.session, name, now)
             return
         if not self._declare(Metric(name, "reading", sender=message.session.name), now):
             return
@@ -246,7 +265,7 @@ class ReaderState:
     def _take_part(self, payload: Any, session: Session, now: float) -> None:
         part = wire.read_part(payload)
         if part is None:
-            self.counts["malformed"] += 1
+            self._malformed(session, "", now)
             return
         life = self._life_of(part, session, now)
         if life is None:
@@ -281,6 +300,7 @@ class ReaderState:
             returned = self.retired.take_back(part.life, part.number)
             if returned is None:
                 self.counts["retired"] += 1
+                self._sample(MetricRefusal.RETIRED, part.sender, "", "a process that was forgotten", now)
                 if self.retired.may_miss(part.life, part.number):
                     self._doubt(part.sender, "", IncompleteReason.EVICTED)
                 return None
@@ -306,7 +326,7 @@ class ReaderState:
             amount = entry.value
             series.receive_value(entry.value, number, now - entry.age)
         if amount is None:
-            self.counts["malformed"] += 1
+            self._malformed(life.session, name, now)
             return
         series.touched = max(series.touched, number)
         if isinstance(entry, wire.HistogramEntry) and entry.chunks > 1:
@@ -323,21 +343,21 @@ class ReaderState:
             if len(self.metrics) >= self._max_series and self._forget_gone(now):
                 self._forget_names()
             if len(self.metrics) >= self._max_series:
-                self._refuse("series_limit", metric.sender, metric.name)
+                self._refuse("series_limit", metric.sender, metric.name, now)
                 return False
             self.metrics[metric.name] = metric
             return True
         if known.meaning != metric.meaning:
             if self._is_used(known, now):
                 self.counts["conflict"] += 1
-                self._sample("meaning", known, metric)
+                self._contradict(MetricRefusal.CONFLICT, known, metric, now)
                 self._doubt(metric.sender, metric.name, IncompleteReason.CONFLICT)
                 return False
             self._forget_name(known.name)
             self.metrics[metric.name] = metric
         elif known.view != metric.view:
             if known.sender == metric.sender or self._is_used(known, now, by=known.sender):
-                self._sample("view", known, metric)
+                self._contradict(MetricRefusal.VIEW, known, metric, now)
             else:
                 self.metrics[metric.name] = replace(metric, help=metric.help or known.help)
         elif metric.help and not known.help:
@@ -368,15 +388,19 @@ class ReaderState:
         for plain in self.plain.values():
             self.series_kept -= plain.series.pop(name, None) is not None
 
-    def _sample(self, reason: str, known: Metric, metric: Metric) -> None:
+    def _sample(self, reason: MetricRefusal, sender: str, name: str, text: str, now: float, kept: str = "") -> None:
+        """Keeps what was refused, of whom and why; the oldest samples go first."""
+        key = (reason, sender, name)
+        before = self.refused.pop(key, None)
+        self.refused[key] = RefusedMetric(now, reason, sender, name, kept, text, before.count + 1 if before else 1)
+        if len(self.refused) > _MAX_SAMPLES:
+            del self.refused[next(iter(self.refused))]
+
+    def _contradict(self, reason: MetricRefusal, known: Metric, metric: Metric, now: float) -> None:
         """Keeps who contradicts whom."""
-        key = (reason, metric.name, metric.sender)
-        before = self.conflicts.pop(key, None)
-        said = (_said(known, reason), _said(metric, reason))
-        count = before.count + 1 if before else 1
-        self.conflicts[key] = MetricConflict(metric.name, reason, known.sender, said[0], metric.sender, said[1], count)
-        if len(self.conflicts) > _MAX_SAMPLES:
-            del self.conflicts[next(iter(self.conflicts))]
+        told = [_said(each, reason) for each in (known, metric)]
+        text = f"{known.name}: {known.sender or '?'} says {told[0]}, {metric.sender or '?'} says {told[1]}"
+        self._sample(reason, metric.sender, metric.name, text, now, known.sender)
 
     def _doubt(self, sender: str, name: str, reason: IncompleteReason) -> None:
         key = (sender, name)
@@ -384,21 +408,27 @@ class ReaderState:
             key = ("", "")  # too many to tell apart: nothing is certain any more
         self._doubts.setdefault(key, Tally())[reason] += 1
 
-    def _refuse(self, limit: str, sender: str, name: str) -> None:
+    def _refuse(self, limit: str, sender: str, name: str, now: float) -> None:
         self.counts[limit] += 1
         self._doubt(sender, name, IncompleteReason.LIMIT)
+        self._sample(MetricRefusal.LIMIT, sender, name, f"a series beyond {limit}", now)
+
+    def _malformed(self, session: Session, name: str, now: float) -> None:
+        self.counts["malformed"] += 1
+        who = session.name or session.id
+        self._sample(MetricRefusal.MALFORMED, who, name[: wire.MAX_NAME], "not what a registry sends", now)
 
     # What there is room for.
 
     def _admit(self, sender: str, name: str, of_life: int, now: float, *, histogram: bool = False) -> bool:
         """Whether there is room for one more series, of a life or session that has so many."""
         if of_life >= self._max_series_of_life < self._max_series:
-            self._refuse("series_of_life_limit", sender, name)
+            self._refuse("series_of_life_limit", sender, name, now)
             return False
         if (full := self._full(histogram=histogram)) and self._forget_gone(now):
             full = self._full(histogram=histogram)
         if full:
-            self._refuse(full, sender, name)
+            self._refuse(full, sender, name, now)
             return False
         self.histograms_kept += histogram
         self.series_kept += 1
@@ -472,9 +502,9 @@ def _declared(family: wire.Family, sender: str) -> Metric:
     return Metric(family.name, kind, family.label_names, family.unit, family.help, mode, bounds, sender)
 
 
-def _said(metric: Metric, reason: str) -> str:
+def _said(metric: Metric, reason: MetricRefusal) -> str:
     """What a sender says of a name, for people."""
-    if reason == "meaning":
+    if reason is MetricRefusal.CONFLICT:
         return f"{metric.kind} with labels ({', '.join(metric.label_names)})"
     return f"unit {metric.unit!r}, mode {metric.mode}, buckets {list(metric.buckets) or 'by default'}"
 

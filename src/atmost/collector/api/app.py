@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -118,7 +119,8 @@ class CollectorApp:
         return _json(self._views.series(questions.text(given, "match"), questions.limit(given, 500)))
 
     async def _query(self, request: Request) -> Response:
-        return _json(self._views.query(questions.question(_given(request), self._views.now())))
+        asked = questions.question(_given(request), self._views.now())
+        return _json(await run_in_threadpool(self._views.query, asked))  # a quantile of many histograms takes a while
 
     async def _logs(self, request: Request) -> Response:
         given = _given(request)

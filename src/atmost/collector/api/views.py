@@ -20,6 +20,7 @@ from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.listing import SeriesList, listed
 from atmost.collector.state.logtail import LogFilter, Page, look_up
+from atmost.collector.state.rejected import Sample
 from atmost.collector.state.senders import SenderRow, by_sender, staleness, totals
 from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
@@ -170,7 +171,19 @@ class Views:
     def rejected(self) -> shapes.RejectedList:
         """Samples of rejected input."""
         with self.state.lock:
-            return shapes.RejectedList(rejected=self.state.rejected.latest())
+            samples, metrics = self.state.rejected.latest(), self.state.metrics.stats().samples
+        refused = [
+            Sample(
+                t=each.at,
+                listener="atmost",
+                address="metrics",
+                peer=each.sender,
+                reason=str(each.reason),
+                sample=each.text if each.count == 1 else f"{each.text} ({each.count} times)",
+            )
+            for each in metrics
+        ]
+        return shapes.RejectedList(rejected=sorted(samples + refused, key=lambda sample: sample.t))
 
 
 def _this_process() -> psutil.Process | None:

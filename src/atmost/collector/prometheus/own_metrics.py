@@ -53,6 +53,7 @@ class OwnMetrics:
                 "atmost_collector_memory_bytes", "Resident memory of the process", overview.memory.bytes
             )
         yield from self._of_limits(overview.memory.limits)
+        yield self._of_metrics()
         yield from self._of_senders()
         yield from self._of_listeners(overview.listeners)
         yield from self._of_logs()
@@ -78,6 +79,17 @@ class OwnMetrics:
             most.add_metric((limit.name,), limit.max)
             hits.add_metric((limit.name,), limit.hit)
         yield from (used, most, hits)
+
+    def _of_metrics(self) -> Own:
+        """Yields what was refused of the senders' metrics, by reason; samples of it are in the API."""
+        stats = self._views.state.metrics.stats()
+        refused = CounterMetricFamily(
+            "atmost_metrics_refused", "Readings of senders' metrics that were refused", labels=("reason",)
+        )
+        counts = {"malformed": stats.malformed, "conflict": stats.conflicts, "retired": stats.retired}
+        for reason, count in counts.items():
+            refused.add_metric((reason,), count)
+        return refused
 
     def _of_senders(self) -> Iterator[Own]:
         state, totals = self._views.state, self._views.state.totals
