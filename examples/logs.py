@@ -7,7 +7,7 @@ from random import Random
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
-from atmost.logs import LogGap, lines
+from atmost.logs import LogGap, display_lines
 
 receiver = atmost.Receiver("udp://127.0.0.1:0")
 reader, records, lost = atmost.LogReader(now=time.monotonic(), grace=0.2), 0, 0
@@ -25,6 +25,6 @@ while records + lost < 1000:
         records += not isinstance(found, LogGap)
         if isinstance(found, LogGap):
             lost += found.lost
-            print(*lines(found))
+            print(*display_lines(found))
 print(f"1000 logged, {records} received, {lost} known to be missing")
 receiver.close()

@@ -57,7 +57,7 @@ def test_one_process_uses_all_four_over_one_socket():
                 cache.tick(now)
 
             def settled():
-                known = log_reader.counts.get("records", 0) + log_reader.counts.get("lost", 0)
+                known = log_reader.stats().records + log_reader.stats().lost
                 return metrics_reader.total("requests_total") == RECORDS and known == RECORDS + 1
 
             with Heartbeat(sender, "shop", 0.1):

@@ -35,7 +35,7 @@ from atmost import (
     durable,
 )
 from atmost.heartbeats import HeartbeatChange
-from atmost.logs import LogGap, LogRecord, lines
+from atmost.logs import LogGap, LogRecord, display_lines
 
 
 class Order(msgspec.Struct):
@@ -207,9 +207,9 @@ def uses(sender: Sender, event: Event, now: float) -> None:
         else:
             assert_type(found, LogRecord)
             assert_type(found.level, str | None)
-        assert_type(lines(found), list[str])
+        assert_type(display_lines(found), list[str])
     assert_type(reader.next_deadline(), float | None)
-    assert_type(reader.lost, dict[str, int])
+    assert_type(reader.stats().lost_by_level, Mapping[str, int])
     with atmost.Heartbeat(sender, "job", 1.0, timeout=5.0) as heartbeat:
         assert_type(heartbeat, atmost.Heartbeat)
     monitor = atmost.HeartbeatMonitor(on_change=print)

@@ -140,7 +140,7 @@ def test_losses_are_counted_as_everywhere():
         while (event := receiver.next_event(0.05)) is not None:
             found += reader.feed(event, time.monotonic())
     assert [one.lost if isinstance(one, LogGap) else one.message for one in found] == ["0", 1, "2"]
-    assert reader.lost == {"WARNING": 1}
+    assert reader.stats().lost_by_level == {"WARNING": 1}
     assert isinstance(found[0], LogRecord)
 
 

@@ -65,7 +65,7 @@ def make(name: str = "web-1", **options: Any) -> tuple[logging.Logger, LogHandle
     """A logger of its own with a handler over a sender that keeps what it is given."""
     sender = FakeSender(name, options.pop("max_message", 1432 - 67))
     handler = LogHandler(sender, **options)
-    handler._writer._arm = lambda _after: None  # type: ignore[method-assign]  no thread: the test sends the marks
+    handler.writer._wake_at = lambda _when: True  # type: ignore[method-assign]  no thread: the test sends the marks
     logger = logging.Logger("app.db", level=1)  # noqa: LOG001  of this test alone
     logger.addHandler(handler)
     return logger, handler, sender

@@ -10,7 +10,7 @@ from atmost.core.events import Message
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.world import EPOCH_US, Agenda, Path, VirtualSender, wall_us
-from atmost.logs import LogGap, LogHandler, LogRecord
+from atmost.logs import LogGap, LogHandler, LogRecord, LogWriter
 from tests.logs.scene import FakeSender
 
 
@@ -37,8 +37,8 @@ class World(FakeSender):
     def begin(self) -> tuple[LogHandler, logging.Logger]:
         """A handler of its own life, in virtual time."""
         handler = LogHandler(self)
-        handler._writer._arm = lambda _after: None  # type: ignore[method-assign]
-        handler._writer._life = wall_us(self.now).to_bytes(8, "big") + handler._writer._life[8:]
+        handler.writer = LogWriter(self, wall_clock=lambda: wall_us(self.now) / 1e6)
+        handler.writer._wake_at = lambda _when: True  # type: ignore[method-assign]  no thread: the test sends the marks
         logger = logging.Logger("app", level=1)  # noqa: LOG001  of this test alone
         logger.addHandler(handler)
         return handler, logger
@@ -48,7 +48,7 @@ class World(FakeSender):
 
     def mark(self) -> None:
         """What the marker does once in a while."""
-        self.handler._writer._mark()
+        self.handler.writer.mark()
         self.sender.hand_over()
 
     def heal(self) -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atmost.logs.wire import MAX_LEVELS, OTHER, Tally, key_of, name_of
+from atmost.logs.wire import MAX_LEVELS, OTHER, LevelTally, level_key, level_name
 
 
 def counted(tally):
@@ -13,15 +13,15 @@ def counted(tally):
     return tally.spread(tally.packed)
 
 
-@pytest.mark.parametrize("name", ["take", "take_guarded"])
+@pytest.mark.parametrize("name", ["number", "number_under_lock"])
 def test_threads_get_numbers_of_their_own(name):
     """No two records have the same counts before them, and none is missing."""
-    tally, seen = Tally(), []
+    tally, seen = LevelTally(), []
     steps = [tally.step("INFO")[0], tally.step("ERROR")[0]]
 
     def run():
-        take = getattr(tally, name)
-        seen.extend([take(steps[turn & 1]) for turn in range(5000)])
+        number = getattr(tally, name)
+        seen.extend([number(steps[turn & 1]) for turn in range(5000)])
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
@@ -34,7 +34,7 @@ def test_threads_get_numbers_of_their_own(name):
 
 def test_nothing_comes_between_reading_and_storing():
     """No call and no jump backward, where CPython changes threads or runs signal handlers."""
-    code = [one for one in dis.get_instructions(Tally.take) if one.opname not in {"CACHE", "EXTENDED_ARG"}]
+    code = [one for one in dis.get_instructions(LevelTally.number) if one.opname not in {"CACHE", "EXTENDED_ARG"}]
     load = next(at for at, one in enumerate(code) if one.argval == "packed" and "LOAD_ATTR" in one.opname)
     store = next(at for at, one in enumerate(code) if one.opname == "STORE_ATTR")
     assert load < store
@@ -44,10 +44,10 @@ def test_nothing_comes_between_reading_and_storing():
 
 def test_levels_beyond_the_limit_are_counted_together():
     """So the counts stay a few bytes, whatever levels a program makes up."""
-    tally = Tally()
+    tally = LevelTally()
     names = [tally.step(f"L{number}")[1] for number in range(200)]
     for name in names:
-        tally.take(tally.step(name)[0])
+        tally.number(tally.step(name)[0])
     assert len(counted(tally)) <= MAX_LEVELS
     assert counted(tally)[OTHER] == names.count(OTHER) > 0
     assert sum(counted(tally).values()) == 200
@@ -58,14 +58,14 @@ def test_levels_beyond_the_limit_are_counted_together():
 )
 def test_odd_names(given, name):
     """Any of them counts."""
-    tally = Tally()
+    tally = LevelTally()
     step, shown = tally.step(given)
-    tally.take(step)
+    tally.number(step)
     assert shown == name
     assert counted(tally) == {name: 1}
 
 
 def test_standard_levels_are_numbers_only_under_their_own_name():
     """A level renamed by the program is another one."""
-    assert (key_of("WARNING"), key_of("WARN")) == (30, "WARN")
-    assert (name_of(30), name_of("WARN"), name_of(35)) == ("WARNING", "WARN", "35")
+    assert (level_key("WARNING"), level_key("WARN")) == (30, "WARN")
+    assert (level_name(30), level_name("WARN"), level_name(35)) == ("WARNING", "WARN", "35")

@@ -1,12 +1,10 @@
 """`LogReader`: order, gaps in their place, late arrivals, restarts, plain messages, and strangers' payloads."""
 
-import math
-
 import pytest
 
 from atmost import LogReader, OptionError, SubjectError
 from atmost.core.events import LateArrival, Loss, Message, Place, QueueOverflow, SessionClosed
-from atmost.logs import GapReason, LogGap, LogRecord
+from atmost.logs import LogGap, LogGapReason, LogRecord
 from atmost.logs.life import MAX_INTERVALS
 from atmost.logs.wire import MAX_TOTALS
 from tests.logs.scene import ONE, deliver, make, message, session, shown
@@ -24,7 +22,7 @@ def records(levels, **options):
 
 def mark(handler, sender, *, final=False):
     """What a mark says now."""
-    handler._writer._mark(final=final)
+    handler.writer.mark(final=final)
     return sender.take()
 
 
@@ -35,7 +33,7 @@ def test_in_order_nothing_waits():
     assert shown(deliver(reader, sent, 1.0)) == ["0", "1", "2", "3"]
     assert reader.next_deadline() is None
     assert reader.wait(1.0) is None
-    assert reader.counts["records"] == 4
+    assert reader.stats().records == 4
 
 
 def test_what_overtakes_waits_for_the_others():
@@ -49,7 +47,7 @@ def test_what_overtakes_waits_for_the_others():
     assert shown(deliver(reader, [sent[1]], 1.9)) == ["1", "2", "3", "4"]
     assert reader.tick(2.0) == []
     assert reader.next_deadline() is None
-    assert reader.lost == {}
+    assert reader.stats().lost_by_level == {}
 
 
 def test_a_gap_stands_in_its_place_by_level():
@@ -61,13 +59,13 @@ def test_a_gap_stands_in_its_place_by_level():
     gap, *rest = reader.tick(2.0)
     assert shown(rest) == ["5", "6"]
     assert isinstance(gap, LogGap)
-    assert (gap.first, gap.last, gap.lost, gap.reason) == (2, 4, 3, GapReason.LOST)
+    assert (gap.first, gap.last, gap.lost, gap.reason) == (2, 4, 3, LogGapReason.LOST)
     assert gap.by_level == {"INFO": 1, "WARNING": 0, "ERROR": 1, "DEBUG": 1}
     assert (gap.sender, gap.host, gap.session, gap.dropped, gap.late) == ("web-1", "host", ONE, 0, 0)
     assert gap.from_t == sent[1][1]["time"]
     assert gap.to_t == sent[5][1]["time"]
-    assert reader.lost == {"INFO": 1, "ERROR": 1, "DEBUG": 1}
-    assert reader.counts["lost"] == 3
+    assert reader.stats().lost_by_level == {"INFO": 1, "ERROR": 1, "DEBUG": 1}
+    assert reader.stats().lost == 3
 
 
 def test_a_mark_reveals_what_is_missing_at_the_end():
@@ -81,7 +79,7 @@ def test_a_mark_reveals_what_is_missing_at_the_end():
     assert gap.by_level == {"INFO": 0, "ERROR": 1, "WARNING": 2}
     assert deliver(reader, mark(handler, sender, final=True), 4.0) + reader.tick(9.0) == []
     assert [source.closed for source in reader.sources()] == [True]
-    assert reader.counts["marks"] == 2
+    assert reader.stats().marks == 2
 
 
 def test_a_mark_that_overtakes_costs_nothing():
@@ -116,11 +114,11 @@ def test_a_late_record_is_told_of_and_lowers_its_gap():
     [gap] = reader.tick(3.0)
     assert (gap.first, gap.last, gap.lost, gap.late) == (1, 3, 2, 1)
     assert gap.by_level == {"INFO": 0, "WARNING": 2, "ERROR": 0}
-    assert reader.lost == {"WARNING": 2}
-    assert reader.counts["repeated"] == 1
+    assert reader.stats().lost_by_level == {"WARNING": 2}
+    assert reader.stats().repeated == 1
     deliver(reader, sent[1:3], 4.5)
     assert shown(reader.tick(5.5)) == [0]
-    assert reader.lost == {}
+    assert reader.stats().lost_by_level == {}
 
 
 def test_gaps_within_a_second_are_joined():
@@ -160,19 +158,19 @@ def test_what_the_sender_dropped_is_told_apart():
     assert len(sent) == 4
     reader = LogReader(now=0.0, grace=0.0, gap_interval=0.0)
     _, gap, _ = deliver(reader, sent[:2], 1.0)
-    assert (gap.lost, gap.dropped, gap.reason) == (2, 2, GapReason.DROPPED)
+    assert (gap.lost, gap.dropped, gap.reason) == (2, 2, LogGapReason.DROPPED)
     assert gap.by_level == {"INFO": 1, "ERROR": 1}
     gap, _ = deliver(reader, sent[3:], 2.0)
-    assert (gap.lost, gap.dropped, gap.reason) == (1, 0, GapReason.LOST)
+    assert (gap.lost, gap.dropped, gap.reason) == (1, 0, LogGapReason.LOST)
     reader = LogReader(now=0.0, grace=0.0)
     _, gap, _ = deliver(reader, [sent[0], sent[3]], 1.0)
-    assert (gap.lost, gap.dropped, gap.reason) == (4, 2, GapReason.PARTLY_DROPPED)
+    assert (gap.lost, gap.dropped, gap.reason) == (4, 2, LogGapReason.PARTLY_DROPPED)
     assert [source.dropped for source in reader.sources()] == [2]
     logger.info("6")
     deliver(reader, [*sent[1:3], *sender.take()], 1.5)
     [gap] = reader.tick(2.0)
-    assert (gap.lost, gap.dropped, gap.reason) == (2, 2, GapReason.DROPPED)
-    handler._writer._dropped = 5  # a stranger's claims contradict: more were dropped than are missing
+    assert (gap.lost, gap.dropped, gap.reason) == (2, 2, LogGapReason.DROPPED)
+    handler.writer._life.dropped = 5  # a stranger's claims contradict: more were dropped than are missing
     logger.info("7")
     assert shown(deliver(reader, sender.take(), 3.0)) == ["7"]
 
@@ -193,7 +191,7 @@ def test_a_reader_that_joins_knows_what_it_could_not_have():
     assert shown(there.tick(111.0)) == [3, "3"]
     [source] = there.sources()
     assert (source.before_join, source.lost, source.received) == (0, 3, 1)
-    assert shown(LogReader().feed(message(sent[3], sent_us=began + 1), 5.0)) == ["3"]
+    assert shown(LogReader().feed(message(sent[3], sent_us=began + 1000), 5.0)) == ["3"]
 
 
 def test_several_handlers_and_restarts_have_accounts_of_their_own():
@@ -209,7 +207,7 @@ def test_several_handlers_and_restarts_have_accounts_of_their_own():
     ]
     assert shown(found) == ["0", "0", 1, "2", "0", "1", "1"]
     assert [(source.numbered, source.lost) for source in reader.sources()] == [(2, 0), (3, 1), (2, 0)]
-    assert reader.lost == {"ERROR": 1}
+    assert reader.stats().lost_by_level == {"ERROR": 1}
 
 
 def test_a_life_may_go_on_in_another_session():
@@ -252,7 +250,7 @@ def test_plain_messages_are_records_without_numbers(payload, text, level, fields
     assert (record.message, record.level, record.logger, record.fields) == (text, level, "app", fields)
     assert (record.life, record.number) == ("", None)
     assert record.t == record.session.start_us / 1e6
-    assert reader.counts["plain"] == 1
+    assert reader.stats().plain == 1
 
 
 def test_losses_between_plain_messages_say_that_little_is_known():
@@ -262,17 +260,17 @@ def test_losses_between_plain_messages_say_that_little_is_known():
     for sequence in (1, 5, 9):
         reader.feed(message(("logs.app", "x"), sequence=sequence, sent_us=sequence * 1_000_000), 1.0)
     [gap] = reader.feed(Loss(ONE, 4, Place.IN_FLIGHT, 2, 4), 2.0)
-    assert (gap.lost, gap.by_level, gap.reason) == (4, None, GapReason.UNATTRIBUTED)
+    assert (gap.lost, gap.by_level, gap.reason) == (4, None, LogGapReason.UNATTRIBUTED)
     assert (gap.first, gap.last, gap.from_t, gap.to_t, gap.life) == (2, 4, 1.0, 5.0, ONE.id)
     assert reader.feed(Loss(ONE, 2, Place.IN_FLIGHT, 6, 8), 2.1) == []
     assert reader.feed(QueueOverflow(ONE, 3), 2.2) == []
     assert reader.feed(LateArrival(ONE, 2), 2.3) == []
     [gap] = reader.tick(3.0)
     assert (gap.first, gap.lost, gap.late) == (6, 3, 2)
-    assert reader.counts["unattributed"] == 7
+    assert reader.stats().unattributed == 7
     assert reader.feed(SessionClosed(ONE), 4.0) == []
     [gap] = reader.feed(QueueOverflow(ONE, 1), 5.0)
-    assert gap.reason is GapReason.OVERFLOW
+    assert gap.reason is LogGapReason.OVERFLOW
 
 
 @pytest.mark.parametrize(
@@ -286,7 +284,6 @@ def test_losses_between_plain_messages_say_that_little_is_known():
         {"prior": {f"L{number}": 1 for number in range(50)}},
         {"prior": {"LEVEL " + "9" * 5000: 1}},
         {"prior": [1]},
-        {"time": math.nan},
         {"time": "now"},
         {"level": ""},
         {"level": "x" * 50},
@@ -306,7 +303,7 @@ def test_strangers_payloads_are_counted(change):
     sent, _, _ = records("ii")
     reader = LogReader(now=0.0)
     assert deliver(reader, [("logs.app", sent[0][1] | change)], 1.0) == []
-    assert reader.counts["malformed"] == 1
+    assert reader.stats().malformed == 1
     assert shown(deliver(reader, sent, 2.0)) == ["0", "1"]
 
 
@@ -316,7 +313,7 @@ def test_counts_that_contradict_are_counted():
     reader = LogReader(now=0.0, grace=0.0)
     deliver(reader, sent[:2], 1.0)
     assert deliver(reader, [("logs.app", sent[3][1] | {"prior": {40: 9}})], 1.0) == []
-    assert reader.counts["conflict"] == 1
+    assert reader.stats().conflict == 1
     assert shown(deliver(reader, sent[2:], 1.0)) == ["2", "3"]
 
 
@@ -338,13 +335,13 @@ def test_lives_are_bounded():
     assert shown(deliver(reader, lives[3][0][:1], 1.5)) == ["0"]
     assert shown(deliver(reader, lives[4][0], 1.6)) == [1, "2", "0", "1", "2"]
     assert len(reader.sources()) == 3
-    assert reader.counts["lives_forgotten"] == 2
+    assert reader.stats().lives_forgotten == 2
     # One that may have been forgotten begins anew: what it logged before is not known.
     deliver(reader, [("logs.app", "plain")], 4.0, session("other", 9))
     began = int.from_bytes(lives[2][0][0][1]["handler"][:8], "big")
     [record] = reader.feed(message(lives[2][0][2], sent_us=began + 2_000_000), 5.0)
     assert record.number == 2
-    assert reader.counts["lost"] == 1
+    assert reader.stats().lost == 1
 
 
 def test_what_is_held_back_is_bounded():
@@ -357,7 +354,7 @@ def test_what_is_held_back_is_bounded():
     deliver(reader, sent[:1], 1.0)
     found = deliver(reader, sent[2:], 1.0)
     assert isinstance(found[0], LogGap)
-    assert reader.counts["held_limit"] == 1
+    assert reader.stats().held_limit == 1
     assert len(found) == 39
     assert reader._size == sum(life.size for life in reader._lives.values()) == 0
 
@@ -367,17 +364,17 @@ def test_runs_of_missing_numbers_are_bounded():
     sent, _, _ = records("i" * (2 * MAX_INTERVALS + 10))
     reader = LogReader(now=0.0, grace=0.0)
     deliver(reader, sent[0::2], 1.0)
-    lost = reader.counts["lost"]
+    lost = reader.stats().lost
     [record] = deliver(reader, [sent[1]], 2.0)[-1:]
     assert record.late
-    assert reader.counts["late_unplaced"] == 1
-    assert reader.counts["lost"] == lost
+    assert reader.stats().late_unplaced == 1
+    assert reader.stats().lost == lost
     [life] = reader._lives.values()
     assert len(life.gaps._intervals) == MAX_INTERVALS
     halves = [("logs.app.db", sent[3][1] | {"part": part, "parts": 2}) for part in (0, 1)]
     [record] = [one for one in deliver(reader, halves, 2.5) if isinstance(one, LogRecord)]
     assert (record.number, record.late, record.hole) == (3, True, ())
-    assert reader.counts["late_unplaced"] == 2
+    assert reader.stats().late_unplaced == 2
 
 
 def test_a_gap_never_has_more_dropped_ones_than_missing_ones():
@@ -387,7 +384,7 @@ def test_a_gap_never_has_more_dropped_ones_than_missing_ones():
     deliver(reader, [sent[0], ("logs.app", sent[3][1] | {"dropped": 2})], 1.0)
     deliver(reader, sent[1:2], 1.1)
     [gap] = reader.tick(2.0)
-    assert (gap.lost, gap.dropped, gap.reason) == (1, 1, GapReason.DROPPED)
+    assert (gap.lost, gap.dropped, gap.reason) == (1, 1, LogGapReason.DROPPED)
 
 
 def test_late_parts_of_a_lost_record_are_joined():
@@ -404,7 +401,7 @@ def test_late_parts_of_a_lost_record_are_joined():
     [record] = deliver(reader, parts[:1], 2.6)
     assert record.late
     assert record.message == "x" * 3000
-    assert reader.lost == {}
+    assert reader.stats().lost_by_level == {}
     assert reader._size == 0
 
 
@@ -421,7 +418,7 @@ def test_some_late_parts_of_a_lost_record_are_a_record_with_a_hole():
     assert deliver(reader, parts[:1], 2.5) == []
     found = reader.tick(3.5)
     assert [one.hole for one in found if isinstance(one, LogRecord)] == [tuple(range(1, len(parts)))]
-    assert reader.lost == {}
+    assert reader.stats().lost_by_level == {}
 
 
 def test_closing_tells_everything_that_was_held_back():
@@ -472,8 +469,8 @@ def test_lost_levels_of_all_lives_are_bounded():
         life = payload | {"handler": payload["handler"][:8] + number.to_bytes(4, "big"), "prior": {f"L{number}": 1}}
         deliver(reader, [(subject, life)], 3.0 * number + 1)
         reader.tick(3.0 * number + 3)
-    assert len(reader.lost) == MAX_TOTALS + 1
-    assert (reader.lost["L0"], reader.lost["OTHER"]) == (1, 50)
+    assert len(reader.stats().lost_by_level) == MAX_TOTALS + 1
+    assert (reader.stats().lost_by_level["L0"], reader.stats().lost_by_level["OTHER"]) == (1, 50)
 
 
 def test_a_late_record_of_a_level_that_is_not_missing_contradicts():
@@ -483,7 +480,7 @@ def test_a_late_record_of_a_level_that_is_not_missing_contradicts():
     deliver(reader, [sent[0], sent[3]], 1.0)
     reader.tick(3.0)
     assert deliver(reader, [(sent[1][0], sent[1][1] | {"level": "AUDIT"})], 4.0) == []
-    assert reader.counts["conflict"] == 1
-    assert reader.lost == {"INFO": 1, "WARNING": 1}
+    assert reader.stats().conflict == 1
+    assert reader.stats().lost_by_level == {"INFO": 1, "WARNING": 1}
     assert shown(deliver(reader, [sent[1], sent[2]], 5.0)) == ["1*", 1, "2*"]
-    assert reader.lost == {}
+    assert reader.stats().lost_by_level == {}

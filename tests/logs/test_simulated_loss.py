@@ -46,7 +46,7 @@ def test_gaps_sum_to_exactly_what_is_missing(loss, reorder_delay):
         assert result["in_gaps"] == result["missing"]
         assert (result["missing"] > 0) == (loss >= 0.05) or loss in {0.0, 0.01}
         assert (result["late"] > 0) == (reorder_delay > 1.0)
-        assert world.reader.counts.get("lost", 0) == result["missing"]
+        assert world.reader.stats().lost == result["missing"]
         [source] = world.reader.sources()
         assert (source.numbered, source.lost, source.pending) == (len(logged), result["missing"], 0)
         assert source.received == len(logged) - result["missing"]

@@ -16,7 +16,7 @@ from atmost.cli.output import clock_time, harmless, to_json
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
 from atmost.logs.reader import LogReader, Read
-from atmost.logs.records import LogGap, LogRecord, lines
+from atmost.logs.records import LogGap, LogRecord, display_lines
 from atmost.logs.wire import is_ours
 
 _SUBJECT = "logs"
@@ -51,7 +51,7 @@ class LogView:
         if self._as_json:
             click.echo(to_json(_as_dict(found)))
             return
-        first, *rest = lines(found)
+        first, *rest = display_lines(found)
         if isinstance(found, LogGap):
             click.echo(click.style(first, fg="yellow"))
             return

@@ -25,6 +25,9 @@ MAX_COUNT: Final = 0xFFFF
 MAX_MESSAGES: Final = 1 << 63
 """`prior + count` stays below this (R11.7), so that signed 64-bit arithmetic elsewhere is safe."""
 
+MAX_TIME: Final = 253_402_300_799
+"""The end of the year 9999, seconds since 1970: what is a time anywhere lies between 0 and this, so that whoever shows it can."""
+
 # --- the sender -----------------------------------------------------------------------------------------------------
 
 BEACON_UNDER_LOAD: Final = 1.0

@@ -7,10 +7,9 @@ not used, for level, time and place travel beside the message. It never raises f
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
-from atmost.endpoint.sender import Sender
+from atmost.endpoint.opening import GivenSender
 from atmost.logs.text import said
 from atmost.logs.writer import LogOptions, LogWriter
 
@@ -22,7 +21,7 @@ class AtmostSink:
         >>> loguru.logger.add(AtmostSink("udp://127.0.0.1:7140"), level="INFO")
     """
 
-    def __init__(self, sender: Sender | str | Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(self, sender: GivenSender = None, **options: Any) -> None:
         """Prepares to send.
 
         Args:
@@ -51,7 +50,7 @@ class AtmostSink:
         )
 
     def stop(self) -> None:
-        """Says how many records there were, and closes the sender when it was made here; called by loguru's `remove`."""
+        """Says how many records there were, and goodbye for a sender that was made here; called by loguru's `remove`."""
         self.writer.close()
 
 

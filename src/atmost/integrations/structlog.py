@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from structlog import DropEvent
 
-from atmost.endpoint.sender import Sender
+from atmost.endpoint.opening import GivenSender
 from atmost.logs.text import describe_error, said
 from atmost.logs.writer import LogOptions, LogWriter
 
@@ -32,9 +32,7 @@ class AtmostProcessor:
         >>> structlog.configure(processors=[structlog.contextvars.merge_contextvars, AtmostProcessor("udp://127.0.0.1:7140")])
     """
 
-    def __init__(
-        self, sender: Sender | str | Mapping[str, Any] | None = None, *, passing: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, sender: GivenSender = None, *, passing: bool = False, **options: Any) -> None:
         """Prepares to send.
 
         Args:
@@ -81,7 +79,7 @@ class AtmostProcessor:
         )
 
     def close(self) -> None:
-        """Says how many records there were, and closes the sender when it was made here."""
+        """Says how many records there were, and goodbye for a sender that was made here; a later event opens it again."""
         self.writer.close()
 
 

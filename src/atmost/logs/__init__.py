@@ -1,19 +1,24 @@
 """Logs: a lost record is a counted hole, by level and in its place (docs/logs.md)."""
 
 from atmost.logs.handler import LogHandler
-from atmost.logs.reader import LogReader
-from atmost.logs.records import GapReason, LogGap, LogRecord, LogSource, lines
-from atmost.logs.writer import DropPolicy, LogOptions, LogWriter
+from atmost.logs.reader import LogReader, LogReaderStats
+from atmost.logs.reading import read, read_async
+from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource, display_lines
+from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter
 
 __all__ = [
-    "DropPolicy",
-    "GapReason",
+    "LogDropPolicy",
     "LogGap",
+    "LogGapReason",
     "LogHandler",
     "LogOptions",
     "LogReader",
+    "LogReaderStats",
     "LogRecord",
     "LogSource",
+    "LogStats",
     "LogWriter",
-    "lines",
+    "display_lines",
+    "read",
+    "read_async",
 ]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
+from atmost.endpoint.opening import GivenSender
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.logs.text import exception_of, extra_of, message_of
-from atmost.logs.writer import DropPolicy, LogOptions, LogWriter
+from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter
 
 MAX_DEPTH: Final = 4
 """Records logged while another one is made text, as by the `__str__` of an argument, and again while that one is."""
@@ -34,12 +34,12 @@ class LogHandler(logging.Handler):
 
     def __init__(
         self,
-        sender: Sender | str | Mapping[str, Any] | None = None,
+        sender: GivenSender = None,
         *,
         url: str | None = None,
         subject: str = "logs",
         level: int | str = logging.NOTSET,
-        drop: str = DropPolicy.NEWEST,
+        drop: str = LogDropPolicy.NEWEST,
         max_queue: int = 1000,
         max_record: int = 65_536,
         mark_interval: float = 5.0,
@@ -48,9 +48,9 @@ class LogHandler(logging.Handler):
         """Prepares to send; no thread is started, and nothing sent, before the first record.
 
         Args:
-            sender: carries the records. A `Sender` stays its owner's to close, after this handler; from a URL, or from the
-                arguments of a Sender by name, one is made here, and closed with the handler. None takes `url`.
-            url: where to, when no sender is given; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
+            sender: carries the records. A `Sender` stays its owner's to close, after this handler. From a URL, or from the
+                arguments of a Sender by name, one is made here; its session ends with the handler. None takes `url`.
+            url: where to send, when no sender is given; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
             level: records below it are not this handler's, and are not counted.
             subject, drop, max_queue, max_record, mark_interval, flush_level: see `LogOptions`.
 
@@ -63,7 +63,7 @@ class LogHandler(logging.Handler):
             raise OptionError("url", url, "either a sender or a URL, not both")
         super().__init__(level)
         self._inside = threading.local()
-        self._writer = LogWriter(
+        self.writer = LogWriter(
             url if sender is None else sender,
             LogOptions(
                 subject=subject,
@@ -74,23 +74,18 @@ class LogHandler(logging.Handler):
                 flush_level=flush_level,
             ),
         )
-        self._reentered = self._failed = 0
 
     @property
     def sender(self) -> Sender:
         """What carries the records."""
-        return self._writer.sender
+        return self.writer.sender
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """What became of the records: `records` in all, and of them `dropped`, `waiting`, `truncated`, `parted` (sent in
-        several parts), `unformatted`, `reentered` (logged in making another one text, too deeply) and `errors` (our own).
-        """  # noqa: D205
-        counts = self._writer.counts
-        return counts | {"reentered": self._reentered, "errors": counts.get("errors", 0) + self._failed}
+    def stats(self) -> LogStats:
+        """Returns what became of the records since the handler was last closed."""
+        return self.writer.stats()
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
-        """Filters a record, and sends it; unlike other handlers without a lock, for nothing here needs one."""
+        """Filters a record, and sends it; unlike other handlers without a lock, because nothing here needs one."""
         passed = self.filter(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
@@ -105,21 +100,25 @@ class LogHandler(logging.Handler):
             if depth < MAX_DEPTH:
                 self._emit(record)
             else:
-                self._reentered += 1  # its text would log again, and again
                 self._write(record, f"<logged while {MAX_DEPTH} others were made text>", "", None, "reentered")
-        except Exception:  # noqa: BLE001  logging never harms what it tells of
-            self._failed += 1
+                self.writer.count("reentered")  # its text would log again, and again
+        except Exception:  # noqa: BLE001  logging never harms what it reports on
+            self.writer.count("errors")
         finally:
             inside.depth = depth
 
     def flush(self) -> None:
         """Hands over what waits, now."""
-        if "_writer" in self.__dict__:
-            self._writer.flush()
+        if "writer" in self.__dict__:
+            self.writer.flush()
 
     def close(self) -> None:
-        """Says how many records there were, which takes 0.1 s, and closes the sender when it was made here."""
-        self._writer.close()
+        """Says how many records there were, which takes 0.1 s, and goodbye for a sender that was made here.
+
+        A record that comes later opens the handler again, as with the standard library's network handlers: `dictConfig`,
+        `fileConfig` and servers that configure logging close every handler there is.
+        """
+        self.writer.close()
         super().close()
 
     def __reduce__(self) -> NoReturn:
@@ -141,7 +140,7 @@ class LogHandler(logging.Handler):
     def _write(
         self, record: logging.LogRecord, message: str, exception: str, fields: dict[str, Any] | None, error: str
     ) -> None:
-        self._writer.write(
+        self.writer.write(
             record.levelname,
             record.levelno,
             record.name,

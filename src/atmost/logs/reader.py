@@ -9,18 +9,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
-from atmost.core.events import Event, LateArrival, Loss, Message, QueueOverflow, Session
+from atmost.core.events import (
+    Event,
+    LateArrival,
+    Loss,
+    Message,
+    QueueOverflow,
+    Session,
+    SessionClosed,
+    SessionEvicted,
+    SessionOpened,
+)
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
-from atmost.logs.life import Gap, Gaps, Held, Life
-from atmost.logs.records import GapReason, LogGap, LogRecord, LogSource
-from atmost.logs.wire import MAX_LEVEL, Body, LevelTotals, is_ours, name_of, read_body
+from atmost.logs.life import LifeGap, LifeGaps, LogLife
+from atmost.logs.parts import Held
+from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource
+from atmost.logs.wire import MAX_LEVEL, Body, LevelTotals, is_ours, level_name, read_body, time_or
 
 _PLACES: Final = 256
-"""Arrivals remembered, to tell between which of them a gap lies."""
+"""Arrivals remembered, to know between which of them a gap lies."""
+_ROUNDING: Final = 1e-5
+"""Seconds by which two differences of the same times may differ."""
+_FIRST_SESSION_US: Final = 1_000_000
+"""A session begins when its first datagram leaves: so much later than what is in it was logged, at most, µs."""
 _OWN: Final = {"message", "level", "exception", "logger", "time", "truncated", "original_bytes"}
 
 
@@ -33,10 +50,10 @@ class PlainSession:
     __slots__ = ("_overflow", "_overflow_at", "_places", "gaps", "heard_at", "queued", "session")
 
     def __init__(self, session: Session, pause: float) -> None:
-        """Args: session: whose. pause: seconds between two gaps that are told of."""
+        """Args: session: whose. pause: seconds between two gaps that are reported."""
         self.session = session
-        self.gaps = Gaps(pause)
-        self._overflow: Gap | None = None
+        self.gaps = LifeGaps(pause)
+        self._overflow: LifeGap | None = None
         self._overflow_at = -1
         self._places: deque[tuple[int, float]] = deque(maxlen=_PLACES)
         self.heard_at = -math.inf
@@ -47,29 +64,29 @@ class PlainSession:
         self._places.append((message.arrival.sequence, message.sent_at))
         self.heard_at = now
 
-    def lost(self, loss: Loss, now: float) -> Gap | None:
-        """Takes in a loss; returns the gap when it may be told of now."""
+    def lost(self, loss: Loss, now: float) -> LifeGap | None:
+        """Takes in a loss; returns the gap when it may be reported now."""
         before = [t for sequence, t in self._places if sequence < loss.first_sequence]
         after = [t for sequence, t in self._places if sequence > loss.last_sequence]
-        gap = Gap(
+        gap = LifeGap(
             loss.first_sequence,
             loss.last_sequence,
             loss.count,
             None,
-            reason=GapReason.UNATTRIBUTED,
+            reason=LogGapReason.UNATTRIBUTED,
             from_t=max(before, default=None),
             to_t=min(after, default=None),
         )
-        return self.gaps.add(gap, now)
+        return self.gaps.open(gap, now)
 
-    def overflowed(self, count: int, now: float) -> Gap | None:
+    def overflowed(self, count: int, now: float) -> LifeGap | None:
         """Messages came and found the receiver's queue full."""
         last, t = self._places[-1] if self._places else (0, None)
         if self._overflow is not None and self._overflow_at == last:  # nothing came in between: the same gap
             self.gaps.raise_by(self._overflow, count)
             return None
-        gap = Gap(last, last, count, None, reason=GapReason.OVERFLOW, from_t=t)
-        told = self.gaps.add(gap, now)
+        gap = LifeGap(last, last, count, None, reason=LogGapReason.OVERFLOW, from_t=t)
+        told = self.gaps.open(gap, now)
         if self.gaps.recent is gap:  # else it was joined with another one
             self._overflow, self._overflow_at = gap, last
         return told
@@ -84,14 +101,15 @@ class PlainSession:
 
 
 def plain_record(message: Message, prefix: str) -> LogRecord:
-    """A record of a message that has no counts, whatever its payload is."""
+    """Returns the record of a message that has no counts, whatever its payload is."""
     payload, session = message.payload, message.session
     facts: dict[Any, Any] = payload if isinstance(payload, dict) else {"message": payload}
-    text, level, t = facts.get("message", ""), facts.get("level"), facts.get("time")
+    text, level = facts.get("message", ""), facts.get("level")
+    t, note = time_or(message.sent_at, facts.get("time"))
     original = facts.get("original_bytes")
     known = isinstance(level, str) and 0 < len(level) <= MAX_LEVEL
     return LogRecord(
-        t=float(t) if isinstance(t, int | float) and math.isfinite(t) else message.sent_at,
+        t=t,
         sender=session.name or session.id,
         host=session.host,
         session=session,
@@ -101,6 +119,7 @@ def plain_record(message: Message, prefix: str) -> LogRecord:
         message=_text(text),
         exception=_text(facts.get("exception")),
         fields={str(name): value for name, value in facts.items() if name not in _OWN},
+        error=note,
         truncated=facts.get("truncated") is True,
         original_bytes=original if isinstance(original, int) and original > 0 else 0,
     )
@@ -114,8 +133,8 @@ def _text(value: Any) -> str:
     return "" if value is None else repr(value)
 
 
-def record_of(life: Life, held: Held, prefix: str, *, late: bool) -> LogRecord:
-    """A record of a handler; the prefix is that of its subject, with the dot."""
+def record_of(life: LogLife, held: Held, prefix: str, *, late: bool) -> LogRecord:
+    """Returns a record of a handler; the prefix is that of its subject, with the dot."""
     body, message = held.body, held.message
     text, exception, fields, hole = held.join()
     return LogRecord(
@@ -142,18 +161,18 @@ def record_of(life: Life, held: Held, prefix: str, *, late: bool) -> LogRecord:
     )
 
 
-def gap_of(one: Life | PlainSession, gap: Gap) -> LogGap:
-    """A gap as it is now."""
+def gap_of(one: LogLife | PlainSession, gap: LifeGap) -> LogGap:
+    """Returns a gap as it is now."""
     return LogGap(
         sender=who(one.session),
         host=one.session.host,
         session=one.session,
-        life=one.id if isinstance(one, Life) else one.session.id,
+        life=one.id if isinstance(one, LogLife) else one.session.id,
         first=gap.first,
         last=gap.last,
         lost=gap.lost,
         reason=gap.why(),
-        by_level=None if gap.by_level is None else {name_of(key): count for key, count in gap.by_level.items()},
+        by_level=None if gap.by_level is None else {level_name(key): count for key, count in gap.by_level.items()},
         dropped=gap.dropped,
         late=gap.late,
         from_t=gap.from_t,
@@ -161,8 +180,8 @@ def gap_of(one: Life | PlainSession, gap: Gap) -> LogGap:
     )
 
 
-def source_of(life: Life) -> LogSource:
-    """What is known of a life."""
+def source_of(life: LogLife) -> LogSource:
+    """Returns what is known of a life."""
     return LogSource(
         sender=who(life.session),
         host=life.session.host,
@@ -171,23 +190,62 @@ def source_of(life: Life) -> LogSource:
         numbered=life.top,
         received=life.received,
         lost=life.lost,
-        by_level={name_of(key): count for key, count in life.by_level.items() if count},
+        by_level={level_name(key): count for key, count in life.by_level.items() if count},
         late=life.late,
         pending=life.pending,
         before_join=life.before_join,
         holes=life.holes,
         dropped=life.dropped,
+        tail_lost=life.tail_lost,
         closed=life.closed,
         last_t=life.last_t,
     )
 
 
 def who(session: Session) -> str:
-    """A sender's name, or its identity while no beacon has told the name."""
+    """Returns a sender's name, or its identity while no beacon has brought the name."""
     return session.name or session.id
 
 
 Read = LogRecord | LogGap
+
+
+@dataclass(frozen=True, slots=True)
+class LogReaderStats:
+    """What became of a reader's input."""
+
+    records: int
+    """Records of handlers that were reported."""
+    plain: int
+    """Log messages without counts."""
+    marks: int
+    lost: int
+    """Records; those that came after all are taken off again."""
+    lost_by_level: Mapping[str, int]
+    """`lost` divided."""
+    late: int
+    """Records that came after they had been reported missing."""
+    holes: int
+    """Records with parts missing."""
+    truncated: int
+    unattributed: int
+    """Messages lost of which nobody knows whether they were log messages."""
+    before_join: int
+    """Records logged before this reader could have had them."""
+    malformed: int
+    """Messages that claim to come from a handler, and do not make sense."""
+    repeated: int
+    """Records, or parts, that had come already."""
+    conflict: int
+    """Records whose counts contradict those before."""
+    late_parts: int
+    """Parts of records that had been reported with a hole."""
+    late_unplaced: int
+    """Late records of which it was no longer known whether they had been reported missing."""
+    held_limit: int
+    """Times that too much was held back, and was reported with what is missing in it."""
+    lives_forgotten: int
+    """Lives and sessions that were forgotten to make room."""
 
 
 class LogReader:
@@ -219,11 +277,12 @@ class LogReader:
             grace: seconds until a missing record is lost; what stands behind it is held back for as long.
                 Larger calls fewer reordered records lost, and shows what follows a loss later. With 0 only
                 the parts of one record are waited for, a quarter of a second.
-            gap_interval: seconds between two gaps of one life that are told of; those in between are joined.
+            gap_interval: seconds between two gaps of one life that are reported; those in between are joined.
             max_lives: lives of handlers, and sessions with plain log messages, that are remembered; beyond it the longest
                 silent one is forgotten.
             max_held: bytes held back, about; beyond it what is missing in front of them is lost at once.
-            now: since when events come, seconds; None takes the first. What was logged earlier is neither received nor lost.
+            now: since when events come, seconds; None takes the first. What was logged before is neither received nor lost,
+                except by senders whose session began while events came.
 
         Raises:
             OptionError: an option is outside its range.
@@ -238,9 +297,15 @@ class LogReader:
         self._prefix = check_subject(subject) + "."
         self._grace, self._pause = float(grace), float(gap_interval)
         self._max_lives, self._max_held = max_lives, max_held
-        self._lives: dict[tuple[int, bytes], Life] = {}
+        self._lives: dict[tuple[int, bytes], LogLife] = {}
         self._plain: dict[bytes, PlainSession] = {}
-        self._heap: list[tuple[float, int, Life | PlainSession]] = []
+        self._carried: dict[bytes, list[LogLife]] = {}
+        """The lives that each session carries."""
+        self._whole: dict[bytes, None] = {}
+        """Sessions whose every message is in the account, because this reader was there when they began."""
+        self._ended: dict[bytes, None] = {}
+        """Sessions that said goodbye."""
+        self._heap: list[tuple[float, int, LogLife | PlainSession]] = []
         self._pushes = 0
         self._counts: Counter[str] = Counter()
         self._lost = LevelTotals()
@@ -248,18 +313,11 @@ class LogReader:
         self._began = now
         self._out: list[Read] = []
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """What became of the input: `records` and `plain` ones, `marks`, `lost` records (late ones taken off again), `late`,
-        `holes`, `truncated`, `unattributed` (messages lost between plain ones); and what could not be used: `malformed`,
-        `repeated`, `conflict`, `late_parts`, `late_unplaced`, `held_limit`, `lives_forgotten`.
-        """  # noqa: D205
-        return dict(self._counts)
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """Records lost so far, by level, over all lives."""
-        return {name_of(level): count for level, count in self._lost.counts.items() if count}
+    def stats(self) -> LogReaderStats:
+        """Returns what became of the input, over all lives."""
+        lost = {level_name(level): count for level, count in self._lost.counts.items() if count}
+        names = [name for name in LogReaderStats.__dataclass_fields__ if name != "lost_by_level"]
+        return LogReaderStats(**{name: self._counts[name] for name in names}, lost_by_level=lost)
 
     def feed(self, event: Event, now: float) -> list[Read]:
         """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
@@ -282,6 +340,16 @@ class LogReader:
             plain = self._plain.get(event.session.key)
             if plain is not None:
                 self._trouble(plain, event, now)
+            elif not isinstance(event, QueueOverflow):
+                self._miss_at_the_tail(event)
+        elif isinstance(event, SessionOpened):
+            if not event.before_join:
+                self._note(self._whole, event.session)
+        elif isinstance(event, SessionClosed | SessionEvicted):
+            self._whole.pop(event.session.key, None)
+            self._note(self._ended, event.session)
+            for life in self._carried.get(event.session.key, ()):
+                life.session_ended()
         if self._heap and self._heap[0][0] <= now:  # without a grace, what it reveals is due at once
             self._settle(now)
         return self._take()
@@ -301,17 +369,18 @@ class LogReader:
         return None if deadline is None else max(0.0, deadline - now)
 
     def close(self, now: float) -> list[Read]:
-        """Everything that is held back, for nothing more will come; what is missing is lost."""
+        """Returns everything that is held back, because nothing more will come; what is missing is lost."""
         for life in self._lives.values():
             life.end(now)
+            life.session_ended()
         self._size = 0
         for plain in self._plain.values():
-            self._out += [gap_of(plain, gap) for gap in plain.gaps.take(now, everything=True)]
+            self._out += [gap_of(plain, gap) for gap in plain.gaps.take_due(now, everything=True)]
         self._heap.clear()
         return self._take()
 
     def sources(self) -> list[LogSource]:
-        """Every handler's life that is remembered, and exactly what of it is missing."""
+        """Returns every handler's life that is remembered, and exactly what of it is missing."""
         return [source_of(life) for life in self._lives.values()]
 
     def _message(self, message: Message, now: float) -> None:
@@ -325,31 +394,37 @@ class LogReader:
             self._counts["plain"] += 1
             self._out.append(plain_record(message, self._prefix))
             return
-        body = read_body(message.payload)
+        body = read_body(message.payload, message.sent_at)
         if body is None:
             self._counts["malformed"] += 1
             return
         key = session.key_id, body.handler
         life = self._lives.get(key) or self._begin(key, body, message, now)
         before = life.size
-        life.take(body, message, now)
+        carried_before = life.session.key
+        life.receive(body, message, now)
+        if carried_before != session.key:
+            self._carry(carried_before, session.key, life)
         self._size += life.size - before
         self._schedule(life)
         while self._size > self._max_held:
             self._let_go(now)
 
-    def _begin(self, key: tuple[int, bytes], body: Body, message: Message, now: float) -> Life:
+    def _begin(self, key: tuple[int, bytes], body: Body, message: Message, now: float) -> LogLife:
         assert self._began is not None
         watched = now - self._began
         self._make_room(now)
         # Both by the sender's clock: how old its handler was when it sent this. One that is older than this reader may
         # have logged anything before, and so may one that may have been forgotten.
         age = (message.arrival.sent_us - body.began_us) / 1e6
-        life = self._lives[key] = Life(
+        # One whose first session began before our eyes cannot: that session began with its first record, or before it.
+        session = message.session
+        whole = session.key in self._whole and body.began_us >= session.start_us - _FIRST_SESSION_US
+        life = self._lives[key] = LogLife(
             key,
             body,
             message.session,
-            from_start=age <= watched,
+            from_start=whole or age <= watched + _ROUNDING,
             grace=self._grace,
             pause=self._pause,
             counts=self._counts,
@@ -357,31 +432,63 @@ class LogReader:
             emit=self._emit,
         )
         self._counts["before_join"] += life.before_join
+        self._carried.setdefault(session.key, []).append(life)
         return life
 
+    def _carry(self, before: bytes, after: bytes, life: LogLife) -> None:
+        """Another session carries a life from now on, or none."""
+        carried = self._carried.get(before, [])
+        if life in carried:
+            carried.remove(life)
+        if not carried:
+            self._carried.pop(before, None)
+        if after:
+            self._carried.setdefault(after, []).append(life)
+
+    def _note(self, sessions: dict[bytes, None], session: Session) -> None:
+        sessions[session.key] = None
+        if len(sessions) > 4 * self._max_lives:
+            del sessions[next(iter(sessions))]
+
+    def _miss_at_the_tail(self, event: Loss | LateArrival) -> None:
+        """Messages of a session are missing: perhaps the end of a life that it carries, the one that was heard last."""
+        carried = self._carried.get(event.session.key)
+        if not carried:
+            return
+        life = max(carried, key=lambda one: one.sequence)
+        if isinstance(event, Loss):
+            life.miss_at_the_tail(event.count, event.last_sequence)
+        else:
+            life.miss_at_the_tail(-event.count, life.sequence + 1)
+        if event.session.key in self._ended:
+            life.session_ended()
+
     def _make_room(self, now: float) -> None:
-        """Forgets the one that is silent for longest when there are too many."""
+        """Forgets the one that has been silent for longest when there are too many."""
         if len(self._lives) + len(self._plain) < self._max_lives:
             return
-        everyone: list[Life | PlainSession] = [*self._lives.values(), *self._plain.values()]
+        everyone: list[LogLife | PlainSession] = [*self._lives.values(), *self._plain.values()]
         victim = min(
             everyone,
-            key=lambda one: (not (isinstance(one, Life) and one.closed), one.heard_at),
+            key=lambda one: (not (isinstance(one, LogLife) and one.closed), one.heard_at),
         )
         self._counts["lives_forgotten"] += 1
-        if isinstance(victim, Life):
+        if isinstance(victim, LogLife):
             self._size -= victim.size
             victim.end(now)
+            victim.session_ended()
             del self._lives[victim.key]
+            self._carry(victim.session.key, b"", victim)
             self._began = now
+            self._whole.clear()
         else:
-            self._out += [gap_of(victim, gap) for gap in victim.gaps.take(now, everything=True)]
+            self._out += [gap_of(victim, gap) for gap in victim.gaps.take_due(now, everything=True)]
             del self._plain[victim.session.key]
         self._heap = [entry for entry in self._heap if entry[2] is not victim]
         heapify(self._heap)
 
     def _let_go(self, now: float) -> None:
-        """Too much is held back: the life that holds most tells all of it, with its gaps."""
+        """Too much is held back: the life that holds most reports all of it, with its gaps."""
         life = max(self._lives.values(), key=lambda one: one.size)
         life.end(now)
         self._counts["held_limit"] += 1
@@ -393,16 +500,16 @@ class LogReader:
             if at != one.queued:  # it stands in the heap once more, earlier
                 continue
             one.queued = math.inf
-            if isinstance(one, Life):
+            if isinstance(one, LogLife):
                 before = one.size
                 one.settle(now)
                 self._size += one.size - before
             else:
-                self._out += [gap_of(one, gap) for gap in one.gaps.take(now)]
+                self._out += [gap_of(one, gap) for gap in one.gaps.take_due(now)]
             self._schedule(one)
 
-    def _schedule(self, one: Life | PlainSession) -> None:
-        due = one.due() if isinstance(one, Life) else one.gaps.due()
+    def _schedule(self, one: LogLife | PlainSession) -> None:
+        due = one.due() if isinstance(one, LogLife) else one.gaps.due()
         if due < one.queued:
             one.queued = due
             self._pushes += 1
@@ -418,8 +525,8 @@ class LogReader:
                 self._out.append(gap_of(plain, told))
         self._schedule(plain)
 
-    def _emit(self, life: Life, found: Held | Gap, late: bool) -> None:  # noqa: FBT001  called by the life only
-        if isinstance(found, Gap):
+    def _emit(self, life: LogLife, found: Held | LifeGap, late: bool) -> None:  # noqa: FBT001  called by the life only
+        if isinstance(found, LifeGap):
             self._out.append(gap_of(life, found))
             return
         record = record_of(life, found, self._prefix, late=late)

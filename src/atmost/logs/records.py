@@ -13,7 +13,7 @@ from atmost.core.events import Session
 from atmost.core.names import harmless
 
 
-class GapReason(StrEnum):
+class LogGapReason(StrEnum):
     """What is known of the cause of a gap."""
 
     LOST = "lost"
@@ -85,7 +85,7 @@ class LogGap:
     """The last one. What came of the numbers between them is not in `lost`."""
     lost: int
     """Records; for plain log messages messages of any use."""
-    reason: GapReason
+    reason: LogGapReason
     by_level: Mapping[str, int] | None
     """`lost` divided; every level of which this life had logged anything is there. None for plain log messages."""
     dropped: int
@@ -121,28 +121,36 @@ class LogSource:
     """Records with a hole."""
     dropped: int
     """Records dropped at the sender, as it says."""
+    tail_lost: int
+    """Messages of its session that are missing after the last one heard of it: perhaps records, perhaps not."""
     closed: bool
+    """Whether its final mark came, so that `numbered` is exact."""
     last_t: float
     """When it was last heard of, by the sender's clock, seconds since 1970."""
 
 
 FURTHER: Final = "    | "
 """What stands before each line of a text but its first."""
+MAX_DISPLAY: Final = 65_536
+"""Characters that a record takes on a display, at most: a kilobyte of compressed control characters would take a million."""
+_MAX_FACT: Final = 4_096
+"""Of a name, a field or a note."""
 _GRAVE: Final = {"ERROR", "CRITICAL"}
 _WHY: Final = {
-    GapReason.LOST: "lost here",
-    GapReason.DROPPED: "lost here, for the sender had no room",
-    GapReason.PARTLY_DROPPED: "lost here, {dropped:,} of them for the sender had no room",
-    GapReason.UNATTRIBUTED: "lost here; whether they were log messages is not known",
-    GapReason.OVERFLOW: "lost here, for this receiver is too slow",
+    LogGapReason.LOST: "lost here",
+    LogGapReason.DROPPED: "lost here, because the sender had no room",
+    LogGapReason.PARTLY_DROPPED: "lost here, {dropped:,} of them because the sender had no room",
+    LogGapReason.UNATTRIBUTED: "lost here; whether they were log messages is not known",
+    LogGapReason.OVERFLOW: "lost here, because this receiver is too slow",
 }
 
 
-def lines(found: LogRecord | LogGap) -> list[str]:
-    """A record or a gap as lines of text without anything that could steer a terminal.
+def display_lines(found: LogRecord | LogGap) -> list[str]:
+    """Returns a record or a gap as lines of text without anything that could steer a terminal. It never raises.
 
     A text keeps its line breaks, but each further line is indented, so that none can pass for a record of its own. The
-    first line has no time and no sender: these are the caller's to show.
+    first line has no time and no sender: these are the caller's to show. All lines together have at most `MAX_DISPLAY`
+    characters; what is left out is counted in the last one.
     """
     return [_gap(found)] if isinstance(found, LogGap) else _record(found)
 
@@ -152,33 +160,74 @@ def _record(record: LogRecord) -> list[str]:
         *(["late"] if record.late else ()),
         *([f"head and tail of {record.original_bytes:,} bytes"] if record.truncated else ()),
         *([f"{len(record.hole)} of {record.parts} parts lost"] if record.hole else ()),
-        *([harmless(record.error)] if record.error else ()),
+        *([_shown(record.error)] if record.error else ()),
     ]
-    first, *rest = record.message.split("\n")
-    facts = "".join(f" {harmless(name)}={_value(value)}" for name, value in record.fields.items())
-    head = f"{harmless(record.level or '-')} {harmless(record.logger)}: {harmless(first)}"
-    after = facts + "".join(f" ({note})" for note in notes)
-    further = [*rest, *(record.exception.split("\n") if record.exception else ())]
-    return [head + after, *(FURTHER + harmless(line) for line in further)]
+    room = _Room(MAX_DISPLAY)
+    first, *rest = record.message[:MAX_DISPLAY].split("\n")
+    head = f"{_shown(record.level or '-')} {_shown(record.logger)}: {room.take(first)}"
+    facts = "".join(room.take(f" {_shown(name)}={_value(value)}", shown=True) for name, value in record.fields.items())
+    further = [*rest, *(record.exception[:MAX_DISPLAY].split("\n") if record.exception else ())]
+    lines = [head + facts + "".join(f" ({note})" for note in notes)]
+    lines += [FURTHER + room.take(line) for line in further if room.has_line(line)]
+    left_out = room.left_out + max(0, len(record.message) - MAX_DISPLAY) + max(0, len(record.exception) - MAX_DISPLAY)
+    if left_out:
+        lines.append(f"{FURTHER}[more than is shown here: {left_out:,} characters]")
+    return lines
+
+
+class _Room:
+    """What is left of a display's characters."""
+
+    def __init__(self, characters: int) -> None:
+        self.left = characters
+        self.left_out = 0
+
+    def has_line(self, text: str) -> bool:
+        """Whether there is room for a further line, which costs its margin too; one that has none is counted."""
+        if self.left <= len(FURTHER):
+            self.left_out += len(text) + 1
+            return False
+        self.left -= len(FURTHER)
+        return True
+
+    def take(self, text: str, *, shown: bool = False) -> str:
+        """Returns as much of a text as there is room for, made harmless."""
+        if self.left <= 0:
+            self.left_out += len(text)
+            return ""
+        harmless_text = text if shown else harmless(text[: self.left])
+        kept = harmless_text[: self.left]
+        self.left -= len(kept)
+        self.left_out += max(0, len(text) - len(kept))
+        return kept
 
 
 def _gap(gap: LogGap) -> str:
     unit = "message" if gap.by_level is None else "record"
     if not gap.lost:
-        return f"-- {_count(gap.late, unit)} of {harmless(gap.sender)} came late: nothing lost after all"
+        return f"-- {_count(gap.late, unit)} of {_shown(gap.sender)} came late: nothing lost after all"
     levels = ""
     if gap.by_level is not None:
-        told = {level: count for level, count in gap.by_level.items() if count or level in _GRAVE}
-        if not _GRAVE & told.keys():
-            told["ERROR"] = 0
-        levels = ": " + ", ".join(f"{count:,} {harmless(level)}" for level, count in told.items())
+        counted = {level: count for level, count in gap.by_level.items() if count or level in _GRAVE}
+        if not _GRAVE & counted.keys():
+            counted["ERROR"] = 0
+        levels = ": " + ", ".join(f"{count:,} {_shown(level)}" for level, count in counted.items())
     why = _WHY[gap.reason].format(dropped=gap.dropped)
-    late = f" ({gap.late:,} that were counted so came late)" if gap.late else ""
-    return f"-- {_count(gap.lost, unit)} of {harmless(gap.sender)} {why}{levels}{late}"
+    late = f" ({gap.late:,} that were counted here came late)" if gap.late else ""
+    return f"-- {_count(gap.lost, unit)} of {_shown(gap.sender)} {why}{levels}{late}"
 
 
 def _value(value: object) -> str:
-    return harmless(value if isinstance(value, str) else repr(value))
+    if isinstance(value, str):
+        return _shown(value)
+    try:
+        return _shown(repr(value))
+    except Exception as error:  # noqa: BLE001  deeper than the interpreter can go
+        return f"<not shown: {type(error).__name__}>"
+
+
+def _shown(text: str) -> str:
+    return harmless(text[:_MAX_FACT])[:_MAX_FACT]
 
 
 def _count(count: int, unit: str) -> str:

@@ -1,42 +1,41 @@
-"""How a record travels: one message, or several when it is larger than a datagram, each telling what it is part of.
+"""How a record travels: one message, or several when it is larger than a datagram, each naming the record it is part of.
 
 Every record carries how many of each level its handler had numbered before it. That is its number and the account of
 all before it at once: what is missing between two that came is the difference, level by level, whatever else shares the
-sender. What arrives is checked here completely; nothing here raises for it.
+sender. What arrives is checked here completely; nothing here raises because of it.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 import threading
 from collections import Counter
 from typing import Any, Final
 
 import msgspec
 
-Key = int | str
+from atmost.atomic import guarded, locked
+from atmost.core.limits import MAX_TIME
+
+LevelKey = int | str
 """A level on the wire: its number where it is a standard level of the standard name, else its name."""
 
 STANDARD: Final[dict[str, int]] = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
-NAMES: Final[dict[Key, str]] = {number: name for name, number in STANDARD.items()}
+NAMES: Final[dict[LevelKey, str]] = {number: name for name, number in STANDARD.items()}
 OTHER: Final = "OTHER"
 """What levels beyond `MAX_LEVELS` are counted as."""
 MAX_LEVELS: Final = 16
-"""Levels counted apart; so few, that the counts stay a few bytes."""
+"""Levels counted apart; so few that the counts stay a few bytes."""
 MAX_TOTALS: Final = 256
 """Levels of all lives counted apart."""
 MAX_LEVEL: Final = 32
 """A level's name, characters."""
-_FIRST: Final[tuple[Key, ...]] = (20, 30, 40, 10, 50, OTHER)
+_FIRST: Final[tuple[LevelKey, ...]] = (20, 30, 40, 10, 50, OTHER)
 """The order of the bits: the usual levels low, so that the integer stays small and is spread quickly."""
 _BITS: Final = 64
 _MASK: Final = (1 << _BITS) - 1
 
-LOCK_FREE: Final = sys.implementation.name == "cpython" and bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
-
-class Tally:
+class LevelTally:
     """How many records of each level one life of a handler has numbered, all in one integer, so that counting takes no lock.
 
     Each level has 64 bits of its own. Between reading the integer and storing the greater one there is no call and no
@@ -44,39 +43,36 @@ class Tally:
     lock the same step takes a lock.
     """
 
-    __slots__ = ("_keys", "_lock", "_steps", "packed")
+    __slots__ = ("_keys", "_steps", "guard", "packed")
 
     def __init__(self) -> None:
         """Begins at 0."""
         self.packed = 0
-        self._keys: list[Key] = list(_FIRST)
+        self._keys: list[LevelKey] = list(_FIRST)
         self._steps: dict[str, tuple[int, str]] = {}
-        self._lock = threading.RLock()
+        self.guard = threading.RLock()
 
     def step(self, level: str) -> tuple[int, str]:
-        """What `take` adds for a level, and the name under which it counts."""
+        """Returns what `number` adds for a level, and the name under which it counts."""
         try:
             known = self._steps.get(level)
         except TypeError:  # not even hashable
             known = None
         return self._admit(level) if known is None else known
 
-    def take(self, step: int) -> int:
-        """Numbers a record: returns the counts prior to it, packed."""
+    def _number(self, step: int) -> int:
         prior = self.packed
         self.packed = prior + step
         return prior
 
-    def take_guarded(self, step: int) -> int:
-        """The same, where nothing else makes it one step for other threads."""
-        with self._lock:
-            prior = self.packed
-            self.packed = prior + step
-        return prior
+    number = guarded(_number, "guard")
+    """Numbers a record: returns the counts prior to it, packed."""
+    number_under_lock = locked(_number, "guard")
+    """The same on an interpreter where nothing else makes it one step for other threads."""
 
-    def spread(self, packed: int) -> dict[Key, int]:
-        """Counts by level; levels without records are left out."""
-        counts: dict[Key, int] = {}
+    def spread(self, packed: int) -> dict[LevelKey, int]:
+        """Returns counts by level; levels without records are left out."""
+        counts: dict[LevelKey, int] = {}
         for key in self._keys:
             if not packed:
                 break
@@ -107,27 +103,27 @@ class LevelTotals:
 
     def __init__(self) -> None:
         """Begins at 0."""
-        self.counts: Counter[Key] = Counter()
+        self.counts: Counter[LevelKey] = Counter()
 
-    def add(self, level: Key, count: int) -> None:
+    def count(self, level: LevelKey, count: int) -> None:
         """Counts a level, beyond `MAX_TOTALS` of them as `OTHER`: a level that once was counted so always is."""
         if level not in self.counts and len(self.counts) >= MAX_TOTALS:
             level = OTHER
         self.counts[level] += count
 
 
-def key_of(level: str) -> Key:
-    """A level's name as the counts have it."""
+def level_key(level: str) -> LevelKey:
+    """Returns a level's name as the counts have it."""
     return STANDARD.get(level, level)
 
 
-def name_of(key: Key) -> str:
-    """A level of the counts for people."""
+def level_name(key: LevelKey) -> str:
+    """Returns a level of the counts for people."""
     return NAMES.get(key) or str(key)
 
 
 LIFE: Final = 12
-"""Bytes that tell one life of a handler from all others: when it began, µs since 1970 (8), and 4 random ones."""
+"""Bytes that distinguish one life of a handler from all others: when it began, µs since 1970 (8), and 4 random ones."""
 MAX_PARTS: Final = 4096
 MAX_FIELDS: Final = 256
 """Fields of one record; more are left out, and the record is `truncated`."""
@@ -141,7 +137,7 @@ class Body(msgspec.Struct, omit_defaults=True):
 
     handler: bytes
     """The life of the handler."""
-    prior: dict[Key, int]
+    prior: dict[LevelKey, int]
     """Records of each level that this life numbered before this one; of a mark, so far."""
     time: float
     """When it was logged, seconds since 1970."""
@@ -165,7 +161,7 @@ class Body(msgspec.Struct, omit_defaults=True):
     part: int = 0
     parts: int = 1
     mark: bool = False
-    """No record: only the counts so far."""
+    """Not a record: only the counts so far."""
     final: bool = False
     """The last mark of a life."""
 
@@ -185,8 +181,13 @@ def is_ours(payload: Any) -> bool:
     return payload.__class__ is dict and "handler" in payload and "prior" in payload
 
 
-def read_body(payload: Any) -> Body | None:
-    """What a message of a handler carries, or None when it is malformed."""
+def read_body(payload: Any, sent_at: float) -> Body | None:
+    """Returns what a message of a handler carries, or None when it is malformed.
+
+    Args:
+        payload: of the message.
+        sent_at: when the message was sent, seconds since 1970: stands in for a time that cannot be one, with a note.
+    """
     try:
         body = msgspec.convert(payload, Body)
     except Exception:  # noqa: BLE001  whatever a stranger's payload provokes means malformed
@@ -196,11 +197,31 @@ def read_body(payload: Any) -> Body | None:
         and len(body.prior) <= MAX_LEVELS
         and all(0 <= count < _MAX_NUMBER for count in body.prior.values())
         and all(isinstance(level, int) or len(level) <= MAX_LEVEL for level in body.prior)
-        and math.isfinite(body.time)
         and 0 <= body.part < body.parts <= MAX_PARTS
         and (body.mark or 0 < len(body.level) <= MAX_LEVEL)
         and (body.fields is None or isinstance(body.fields, dict))
+        and body.number < _MAX_NUMBER
         and body.dropped >= 0
         and body.original_bytes >= 0
     )
-    return body if sound else None
+    if not sound:
+        return None
+    body.time, note = time_or(sent_at, body.time)
+    if note:
+        body.error = f"{body.error}; {note}" if body.error else note
+    return body
+
+
+def time_or(sent_at: float, time: object) -> tuple[float, str]:
+    """Returns a time as it is, or the time of sending and a note in its place when it cannot be a time.
+
+    Args:
+        sent_at: seconds since 1970.
+        time: what was given as one; None is nothing, and needs no note.
+    """
+    if time is None:
+        return sent_at, ""
+    if isinstance(time, int | float) and not isinstance(time, bool) and 0 <= time <= MAX_TIME:
+        return float(time), ""
+    shown = repr(time)[:32] if isinstance(time, int | float | str) else type(time).__name__
+    return sent_at, f"its time is not in seconds since 1970 ({shown}): the time of sending is shown"

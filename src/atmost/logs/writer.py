@@ -2,13 +2,28 @@
 
 What `LogHandler`, the structlog processor and the loguru sink have in common. `write` is safe from any thread, signal
 handler and finalizer; it never raises and never waits. Without a queue of its own (`newest`) it takes no lock.
-A forked child's records begin at 0, in a life of their own.
+
+Theory of operation
+-------------------
+
+All that counts belongs to a *life* (`_Life`): its identity, how many records of each level it has numbered, what became of
+them, and what waits. A life begins with its first record, because a reader must be able to see from its age whether it could
+have heard all of it. It ends when the writer is closed, when the process says its last words, and at a fork. Whatever is
+written afterwards begins another life, so a writer is never closed for good: programs configure their logging again, and log
+at their exit after everything was closed.
+
+`write` takes the writer's life once, and everything it does is done to that one. So a life that another thread ends, or a
+fork replaces, meanwhile still gets the record into its own counts: the record was numbered there, and is missed there when
+it does not arrive. Two threads that find no life agree on one, because `dict.setdefault` is one step.
+
+The number of a record is taken before anything else can fail. From then on it is either sent, or dropped and counted in
+`dropped`, or it is missed by the reader, which sees the number jump. A mark repeats the counts so that the end is known
+without a further record: a few after the last record, and `FINAL_MARKS` at the end of a life, all of them before the
+sender's own goodbye.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import logging
 import math
 import os
@@ -19,22 +34,26 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
 from atmost.core.names import MAX_SUBJECT
+from atmost.endpoint.background import Background
 from atmost.endpoint.must_deliver import check_lossy_below
+from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
-from atmost.logs.text import Parcel
-from atmost.logs.wire import LOCK_FREE, MAX_FIELDS, Body, Tally, encode
+from atmost.lifecycle import HERE, Floor, notice_fork, register, run
+from atmost.logs.parts import Parcel
+from atmost.logs.text import is_plain, plain_fields
+from atmost.logs.wire import MAX_FIELDS, Body, LevelKey, LevelTally, encode
 
 
-class DropPolicy(StrEnum):
+class LogDropPolicy(StrEnum):
     """Which record goes when there is no room for all."""
 
     NEWEST = "newest"
@@ -51,7 +70,7 @@ class LogOptions:
 
     subject: str = "logs"
     """The first tokens of the subjects; the logger's name is the rest."""
-    drop: str = DropPolicy.NEWEST
+    drop: str = LogDropPolicy.NEWEST
     """Which record goes when the sender has no room: the `newest`, the `oldest`, or one of the `lowest` level.
     With `newest` nothing is kept beside the sender's own buffer, and no lock taken."""
     max_queue: int = 1000
@@ -67,7 +86,7 @@ class LogOptions:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
-        if self.drop not in tuple(DropPolicy):
+        if self.drop not in tuple(LogDropPolicy):
             raise OptionError("drop", self.drop, "newest, oldest or lowest")
         for name, least, most, unit in (
             ("max_queue", 1, 1_000_000, "records"),
@@ -91,13 +110,13 @@ class _Entry(NamedTuple):
     parcel: Parcel
 
 
-class Waiting:
+class KeptBack:
     """The records kept back while the sender has no room, bounded, and sent in the order in which they were logged.
 
     Its lock is held for as long as handing over takes, which never waits; a signal handler may log in the middle of it.
     """
 
-    def __init__(self, sender: Sender, size: int, policy: DropPolicy) -> None:
+    def __init__(self, sender: Sender, size: int, policy: LogDropPolicy) -> None:
         """Args: sender: takes them. size: records. policy: which goes when there are more."""
         self._sender = sender
         self._max = size
@@ -113,7 +132,7 @@ class Waiting:
         return self._count
 
     def offer(self, rank: int, parcel: Parcel) -> int:
-        """Sends a record, or keeps it back; returns how many were dropped for it, which may be itself.
+        """Sends a record, or keeps it back; returns how many were dropped for it, which may be the record itself.
 
         Args:
             rank: its level as a number.
@@ -126,9 +145,9 @@ class Waiting:
             dropped = 0
             if self._count >= self._max:
                 lowest = min(self._by_rank)
-                if self._policy is DropPolicy.LOWEST and rank < lowest:
+                if self._policy is LogDropPolicy.LOWEST and rank < lowest:
                     return 1
-                self._remove(lowest if self._policy is DropPolicy.LOWEST else self._oldest())
+                self._remove(lowest if self._policy is LogDropPolicy.LOWEST else self._oldest())
                 dropped = 1
             self._order += 1
             self._by_rank.setdefault(rank, deque()).append(_Entry(self._order, parcel))
@@ -176,13 +195,6 @@ class Waiting:
             del self._by_rank[rank]
 
 
-_LONGEST_WAIT: Final = 3600.0
-
-
-class _Writer(Protocol):
-    def _tick(self, now: float) -> float | None: ...
-
-
 class Marker:
     """The one background thread for the marks of all writers of a process: it sleeps while nothing is logged.
 
@@ -191,74 +203,39 @@ class Marker:
 
     def __init__(self) -> None:
         """Nothing is started yet."""
-        self._writers: list[weakref.ref[_Writer]] = []
-        self._signal = threading.Lock()  # held while there is nothing to wake for
-        self._signal.acquire()
-        self._comes_at = math.inf
-        self._started = False
+        self._writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
+        self._background = Background(self, Marker._turn, "atmost-logs")
+        register(self, Floor.ENDPOINT)  # renewed before the writers, which rely on it
 
-    def add(self, writer: _Writer) -> None:
+    def renew(self, *, seen: bool) -> None:
+        """A forked child has no thread; see `lifecycle.Living`."""
+        del seen
+        self._background = Background(self, Marker._turn, "atmost-logs")
+
+    def add(self, writer: LogWriter) -> None:
         """Makes a writer known."""
-        self._writers.append(weakref.ref(writer))
+        self._writers.add(writer)
 
     def wake_at(self, when: float) -> bool:
         """Makes sure that a turn comes at `when` (monotonic, seconds) or before; False when there is no thread to be had."""
-        if when >= self._comes_at:
-            return True
-        self._comes_at = when
-        if not self._started:
-            self._started = True
-            try:
-                threading.Thread(target=_run, args=(self,), name="atmost-logs", daemon=True).start()
-            except RuntimeError:  # the interpreter is ending, or threads have run out: the next record tries again
-                self._started = False
-                self._comes_at = math.inf
-                return False
-        with contextlib.suppress(RuntimeError):  # already rung
-            self._signal.release()
-        return True
+        return self._background.wake_at(when)
 
-    def turn(self) -> float:
-        """One turn; returns seconds to wait."""
-        self._comes_at = -math.inf  # awake: nobody need ring
-        due = self._ask_all()
-        self._comes_at = due
-        # Whoever looked before this line may have relied on a turn to come; look once more.
-        self._comes_at = due = min(due, self._ask_all())
-        return max(0.0, min(_LONGEST_WAIT, due - time.monotonic()))
+    def rest(self, until: float) -> Iterator[float]:
+        """Ends the thread when no writer needs it any more, and waits for its end, which lasts until a record comes."""
+        if any(writer.is_open for writer in list(self._writers)):
+            return
+        self._background.rest()
+        if any(writer.is_open for writer in list(self._writers)):  # it began meanwhile, and relied on the thread
+            self._background.wake_at(time.monotonic())
+        yield from self._background.ending(until)
 
-    def _ask_all(self) -> float:
-        due = math.inf
-        for reference in tuple(self._writers):
-            writer = reference()
-            if writer is None:
-                self._writers.remove(reference)
-                continue
-            at = writer._tick(time.monotonic())  # noqa: SLF001  the two are one component
-            due = min(due, math.inf if at is None else at)
-        return due
+    def _turn(self) -> float | None:
+        now = time.monotonic()
+        due = [at for writer in list(self._writers) if (at := writer.tick(now)) is not None]
+        return min(due, default=None)
 
 
-def _run(marker: Marker) -> None:
-    while True:
-        marker._signal.acquire(timeout=marker.turn())  # noqa: SLF001
-
-
-marker = Marker()
-
-
-def the_marker() -> Marker:
-    """The one of this process."""
-    return marker
-
-
-def _renew_marker_after_fork() -> None:
-    global marker  # noqa: PLW0603  the child has another thread, so it needs another one
-    marker = Marker()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_marker_after_fork)
+_marker: Final = Marker()
 
 
 MARK: Final = "mark"
@@ -282,8 +259,8 @@ class Subjects:
         self._prefix = prefix
         self._known: dict[str, tuple[str, str]] = {}
 
-    def of(self, logger: str) -> tuple[str, str]:
-        """The subject, and the logger's name where the subject does not tell it, else empty."""
+    def of_logger(self, logger: str) -> tuple[str, str]:
+        """Returns the subject, and the logger's name where the subject does not show it, else empty."""
         known = self._known.get(logger)
         if known is None:
             if len(self._known) >= _KEPT:
@@ -300,13 +277,74 @@ class Subjects:
 
 
 MARKS: Final = 3
-"""Marks after the last record, and at a life's end: one may be lost."""
+"""Marks after the last record: one may be lost."""
+FINAL_MARKS: Final = 5
+"""Marks at the end of a life: the loss of all of them leaves its last losses unattributed, which is one in 100 at 40 % loss."""
 _AGAIN: Final = 0.02
 """Seconds until what is kept back is offered again."""
-_EXIT_TIMEOUT: Final = 0.02
 _UTF8: Final = 4
 """Bytes of a character, at most."""
-_all: weakref.WeakSet[LogWriter] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """What became of the records of a writer's present life."""
+
+    records: int
+    """All of them."""
+    dropped: int
+    """Not sent, because there was no room, the sender was closed, or something went wrong."""
+    waiting: int
+    """Kept back until there is room."""
+    truncated: int
+    """Sent with head and tail of their texts only, or with some of their fields."""
+    parted: int
+    """Sent in several parts."""
+    unformatted: int
+    """Sent with the format and the arguments as they are, because the arguments do not fit."""
+    reentered: int
+    """Sent without their text, because they were logged in making others text, too deeply."""
+    errors: int
+    """Our own errors."""
+    marks: int
+    """Marks that were sent."""
+
+
+class _Life:
+    """One life of a writer; see the theory of operation above."""
+
+    __slots__ = (
+        "armed",
+        "closed",
+        "counts",
+        "dropped",
+        "id",
+        "kept_back",
+        "mark_at",
+        "marks_left",
+        "number",
+        "pid",
+        "successor",
+        "tally",
+    )
+
+    def __init__(self, began_us: int, kept_back: KeptBack) -> None:
+        self.id = began_us.to_bytes(8, "big") + secrets.token_bytes(4)
+        self.pid = os.getpid()
+        self.tally = LevelTally()
+        self.number = self.tally.number
+        self.counts: Counter[str] = Counter()
+        self.dropped = 0
+        self.kept_back = kept_back
+        self.marks_left = 0
+        self.mark_at = math.inf
+        self.armed = False
+        self.closed = False
+        self.successor: dict[str, _Life] = {}
+
+    def numbered(self) -> dict[LevelKey, int]:
+        """Returns how many records of each level there were so far."""
+        return self.tally.spread(self.tally.packed)
 
 
 class LogWriter:
@@ -314,14 +352,17 @@ class LogWriter:
 
     def __init__(
         self,
-        sender: Sender | str | Mapping[str, Any] | None = None,
+        sender: GivenSender = None,
         options: LogOptions | None = None,
+        *,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepares to write; no thread is started, and nothing sent, before the first record.
 
         Args:
             sender: as `LogHandler` has it.
             options: None takes the defaults.
+            wall_clock: seconds since 1970, for tests in virtual time.
 
         Raises:
             SubjectError: the subject cannot be used.
@@ -331,12 +372,14 @@ class LogWriter:
         self._options = options = LogOptions() if options is None else options
         self._mark_subject = f"{check_lossy_below(options.subject)}.{MARK}"
         self._subjects = Subjects(options.subject)
-        self._newest = options.drop == DropPolicy.NEWEST
-        self._owns = not isinstance(sender, Sender)
-        self._sender = sender if isinstance(sender, Sender) else _open(sender)
-        self._closed = False
-        self._begin_life()
-        _all.add(self)
+        self._newest = options.drop == LogDropPolicy.NEWEST
+        self._wall_clock = wall_clock
+        self._sender, self._owned = open_sender(sender, "stats")
+        self._pid = os.getpid()
+        self._first: dict[str, _Life] = {}
+        self._life: _Life | None = None
+        _marker.add(self)
+        register(self, Floor.USE)
 
     @property
     def sender(self) -> Sender:
@@ -344,12 +387,28 @@ class LogWriter:
         return self._sender
 
     @property
-    def counts(self) -> dict[str, int]:
-        """What became of the records of this life: `records` in all, and of them `dropped`, `waiting`, `truncated`,
-        `parted` (sent in several parts), `unformatted` and `errors` (our own); and how many `marks` were sent.
-        """  # noqa: D205
-        records = sum(self._tally.spread(self._tally.packed).values())
-        return {**self._counts, "records": records, "dropped": self._dropped, "waiting": len(self._waiting)}
+    def is_open(self) -> bool:
+        """Whether something was written since the last `close`."""
+        life = self._life
+        return life is not None and not life.closed
+
+    def stats(self) -> LogStats:
+        """Returns what became of the records of the present life, which began with the first one since the last `close`."""
+        life = self._life
+        if life is None:
+            return LogStats(0, 0, 0, 0, 0, 0, 0, 0, 0)
+        counts = life.counts
+        return LogStats(
+            records=sum(life.numbered().values()),
+            dropped=life.dropped,
+            waiting=len(life.kept_back),
+            truncated=counts["truncated"],
+            parted=counts["parted"],
+            unformatted=counts["unformatted"],
+            reentered=counts["reentered"],
+            errors=counts["errors"],
+            marks=counts["marks"],
+        )
 
     def write(
         self,
@@ -382,18 +441,19 @@ class LogWriter:
         Returns:
             False when it was dropped.
         """
-        if process != self._pid and os.getpid() != self._pid:  # forked by C code, past the hook
-            self._begin_life()
-        if self._closed:
-            self._dropped += 1
-            return False
-        step, level = self._tally.step(level)
-        prior = self._take(step)  # from here on it is missed when it does not arrive
+        if process != self._pid and not HERE[0]:  # forked by C code, past the hook
+            notice_fork()
+        life = self._life
+        if life is None or life.closed:
+            life = self._begin(life)
+        step, level = life.tally.step(level)
+        prior = life.number(step)  # from here on it is missed when it does not arrive
+        counts = life.counts
         try:
-            subject, name = self._subjects.of(logger)
+            subject, name = self._subjects.of_logger(logger)
             body = Body(
-                handler=self._life,
-                prior=self._tally.spread(prior),
+                handler=life.id,
+                prior=life.tally.spread(prior),
                 time=at,
                 level=level,
                 message=message,
@@ -402,167 +462,167 @@ class LogWriter:
                 process=process or self._pid,
                 exception=exception,
                 error=error,
-                dropped=self._dropped,
+                dropped=life.dropped,
             )
             if error:
-                self._counts["unformatted"] += 1
-            dropped = self._offer(subject, body, fields, rank)
+                counts["unformatted"] += 1
+            dropped = self._offer(life, subject, body, fields, rank)
             if rank >= self._options.flush_level:
                 self._sender.flush()
-        except Exception:  # noqa: BLE001  logging never harms what it tells of: counted, and told by the next record
-            self._counts["errors"] += 1
+        except Exception:  # noqa: BLE001  logging never harms what it reports on: counted, and the next record says so
+            counts["errors"] += 1
             dropped = 1
         if dropped:
-            self._dropped += dropped
-        self._marks_left = MARKS
-        if not self._armed:
-            self._arm(self._options.mark_interval)
+            life.dropped += dropped
+        life.marks_left = MARKS
+        if not life.armed:
+            self._arm(life, self._options.mark_interval)
         return not dropped
+
+    def count(self, what: str) -> None:
+        """Counts what a handler did to a record of the present life before it was written, as `reentered` and `errors`."""
+        life = self._life or self._begin(None)
+        life.counts[what] += 1
 
     def flush(self) -> None:
         """Hands over what waits, now; what the transport cannot take keeps waiting, bounded."""
-        self._waiting.drain()
+        life = self._life
+        if life is not None:
+            life.kept_back.drain()
         self._sender.flush()
 
-    def finish(self, timeout: float = 0.1) -> None:
-        """Says how many records there were, so that losses at the end are known; more records may follow.
+    def mark(self, *, final: bool = False) -> bool:
+        """Says how many records there were so far; returns whether that could be sent.
+
+        Args:
+            final: whether it is the last of this life, as `close` has it.
+        """
+        life = self._life
+        return life is not None and self._mark(life, final=final)
+
+    def close(self, timeout: float = 0.1) -> None:
+        """Says how many records there were, and says goodbye for a sender that was made here; may be called twice.
+
+        What is written later opens it again.
 
         Args:
             timeout: seconds over which the marks are spaced; 0 sends only one.
         """
-        if os.getpid() != self._pid or self._tally.packed == self._finished:
-            return
-        deadline = time.monotonic() + timeout
-        self.flush()
-        while len(self._waiting) and time.monotonic() < deadline:
-            time.sleep(0.002)
-            self.flush()
-        self._dropped += self._waiting.give_up()
-        for turn in range(MARKS if timeout > 0 else 1):
-            if turn:
-                time.sleep(timeout / (MARKS - 1))
-            if not self._mark(final=True):
-                break
-            self._sender.flush()
+        run(self._closing(timeout, goodbye=self._owned))
 
-    def close(self, timeout: float = 0.1) -> None:
-        """Finishes, and closes the sender when it was made here; may be called twice. Later records count as dropped."""
-        if self._closed:
-            return
-        self._closed = True
-        self.finish(timeout)
-        if self._owns:
-            self._sender.close(timeout)
-        _all.discard(self)
+    def last_words(self, until: float) -> Iterator[float]:
+        """Says how many records there were when the process ends; see `lifecycle.register`."""
+        return self._closing(max(0.0, until - time.monotonic()), goodbye=False)
+
+    def renew(self, *, seen: bool) -> None:
+        """The child's first step: nothing of the parent's, and a life of its own with its first record; see `lifecycle.Living`."""
+        del seen
+        self._pid, self._first, self._life = os.getpid(), {}, None
+
+    def tick(self, now: float) -> float | None:
+        """Does what is due, and returns when to come again; called by the background thread.
+
+        Args:
+            now: monotonic seconds.
+        """
+        life = self._life
+        if life is None or life.closed or not HERE[0]:
+            return None
+        life.kept_back.drain()
+        if len(life.kept_back):  # a mark would call them lost
+            return now + _AGAIN
+        if life.marks_left and now >= life.mark_at:
+            life.mark_at = now + self._options.mark_interval
+            life.marks_left -= 1
+            self._mark(life)
+        if not life.marks_left:
+            life.armed = False
+            if not life.marks_left:
+                return None
+            life.armed = True  # a record came in between that relied on a turn to come
+        return life.mark_at
 
     def __del__(self) -> None:
         """Says how many records there were when nobody holds the writer any more."""
-        if "_armed" in self.__dict__ and not sys.is_finalizing():
+        if "_life" in self.__dict__ and not sys.is_finalizing():
             self.close(timeout=0)
 
     def __reduce__(self) -> NoReturn:
         """A copy would number its records like the original."""
         raise TypeError("what writes logs cannot be pickled or copied: construct one in each process")
 
-    def _begin_life(self) -> None:
-        """At construction, and again in a forked child, with nothing of the parent's."""
-        self._pid = os.getpid()
-        self._life = (time.time_ns() // 1000).to_bytes(8, "big") + secrets.token_bytes(4)
-        self._tally = Tally()
-        self._take = self._tally.take if LOCK_FREE else self._tally.take_guarded
-        self._counts: Counter[str] = Counter()
-        self._dropped = 0
-        self._finished = 0
-        self._waiting = Waiting(self._sender, self._options.max_queue, DropPolicy(self._options.drop))
-        self._marks_left = 0
-        self._mark_at = 0.0
-        self._armed = False
-        the_marker().add(self)
+    def _begin(self, before: _Life | None) -> _Life:
+        """The life after this one: the same for all who ask, whatever comes between."""
+        kept_back = KeptBack(self._sender, self._options.max_queue, LogDropPolicy(self._options.drop))
+        new = _Life(int(self._wall_clock() * 1e6), kept_back)
+        life = (self._first if before is None else before.successor).setdefault("", new)
+        self._life = life
+        return life
 
-    def _offer(self, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
+    def _offer(self, life: _Life, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
         """Sends, or keeps back; returns how many records were dropped."""
         if self._newest:
             size = _UTF8 * (len(body.message) + len(body.exception))
             try:
                 if fields is not None:
-                    body.fields = msgspec.Raw(encode(fields))
+                    body.fields = msgspec.Raw(encode(fields if is_plain(fields) else plain_fields(fields)))
                     size += len(body.fields)
                 if size <= self._options.max_record and (fields is None or len(fields) <= MAX_FIELDS):
                     return not self._sender.send(subject, body)  # the usual case
             except Exception:  # noqa: BLE001  too large for a datagram, or something that cannot be carried
-                self._counts["reworked"] += 1
+                life.counts["reworked"] += 1
         parcel = Parcel(subject, body, fields, self._options.max_record)
-        self._counts["truncated"] += parcel.truncated
+        life.counts["truncated"] += parcel.truncated
         if self._newest:
             dropped = int(not parcel.send(self._sender))
         else:
-            dropped = self._waiting.offer(rank, parcel)
-            if len(self._waiting):
-                self._arm(_AGAIN)
-        self._counts["parted"] += parcel.parts > 1
+            dropped = life.kept_back.offer(rank, parcel)
+            if len(life.kept_back):
+                self._arm(life, _AGAIN)
+        life.counts["parted"] += parcel.parts > 1
         return dropped or int(parcel.failed)
 
-    def _mark(self, *, final: bool = False) -> bool:
-        """Says how many records there were so far."""
-        packed = self._tally.packed
-        counts = self._tally.spread(packed)
-        mark = Body(self._life, counts, time.time(), dropped=self._dropped, mark=True, final=final)
+    def _mark(self, life: _Life, *, final: bool = False) -> bool:
+        mark = Body(life.id, life.numbered(), self._wall_clock(), dropped=life.dropped, mark=True, final=final)
         try:
             sent = self._sender.send(self._mark_subject, mark)
         except Exception:  # noqa: BLE001  see `write`
-            self._counts["errors"] += 1
+            life.counts["errors"] += 1
             return False
-        self._counts["marks"] += sent
-        if final:
-            self._finished = packed
+        life.counts["marks"] += sent
         return sent
 
-    def _arm(self, after: float) -> None:
-        """Sees that a turn of the marker comes."""
+    def _closing(self, timeout: float, *, goodbye: bool) -> Iterator[float]:
+        """The end of a life."""
+        if not HERE[0]:
+            notice_fork()
+        life = self._life
+        if life is None or life.closed:
+            return
+        life.closed = True  # whoever writes from now on begins another one
+        deadline = time.monotonic() + timeout
+        self.flush()
+        while len(life.kept_back) and time.monotonic() < deadline:
+            yield 0.002
+            self.flush()
+        life.dropped += life.kept_back.give_up()
+        # New messages with the same meaning, spaced: back to back they would die together in a full buffer.
+        for turn in range(FINAL_MARKS if timeout > 0 else 1):
+            if turn:
+                yield timeout / (FINAL_MARKS - 1)
+            if not self._mark(life, final=True):
+                break
+            self._sender.flush()
+        yield from _marker.rest(deadline + timeout)
+        if goodbye:
+            yield from self._sender.last_words(time.monotonic() + timeout)
+
+    def _wake_at(self, when: float) -> bool:
+        return _marker.wake_at(when)
+
+    def _arm(self, life: _Life, after: float) -> None:
+        """Sees that a turn of the background thread comes."""
         now = time.monotonic()
-        if not self._armed:
-            self._mark_at = now + self._options.mark_interval
-        self._armed = the_marker().wake_at(now + after)
-
-    def _tick(self, now: float) -> float | None:
-        """The marker's turn; returns when to come again, monotonic seconds."""
-        if os.getpid() != self._pid or self._closed:
-            return None
-        self._waiting.drain()
-        if len(self._waiting):  # a mark would call them lost
-            return now + _AGAIN
-        if self._marks_left and now >= self._mark_at:
-            self._mark_at = now + self._options.mark_interval
-            self._marks_left -= 1
-            self._mark()
-        if not self._marks_left:
-            self._armed = False
-            if not self._marks_left:
-                return None
-            self._armed = True  # a record came in between that relied on a turn to come
-        return self._mark_at
-
-
-def _open(sender: str | Mapping[str, Any] | None) -> Sender:
-    if sender is None or isinstance(sender, str):
-        return Sender(sender)
-    if isinstance(sender, Mapping):
-        return Sender(
-            **{name: sender[name] for name in sender}
-        )  # one by one: a configuration converts what is asked for
-    raise OptionError("sender", sender, "a Sender, a URL, or the arguments of a Sender by name")
-
-
-def _renew_after_fork() -> None:
-    for writer in list(_all):
-        writer._begin_life()  # noqa: SLF001  the module's own hook
-
-
-def _finish_at_exit() -> None:
-    for writer in list(_all):
-        writer.finish(_EXIT_TIMEOUT)
-
-
-atexit.register(_finish_at_exit)  # after the senders' own: what registers later is called earlier
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+        if not life.armed:
+            life.mark_at = now + self._options.mark_interval
+        life.armed = self._wake_at(now + after)

@@ -12,7 +12,7 @@ from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.records import Gap, Record, clean, plain_fields
 from atmost.core.events import Event
 from atmost.logs.reader import LogReader
-from atmost.logs.records import GapReason, LogGap, LogRecord
+from atmost.logs.records import LogGap, LogGapReason, LogRecord
 
 _GAPS_KEPT: Final = 4096
 """Gaps that a late arrival may still lower."""
@@ -99,7 +99,7 @@ class OurLogs:
             reason=found.reason.value,
             from_=end if begin is None else begin,
             to=end,
-            verified=found.reason not in {GapReason.UNATTRIBUTED, GapReason.OVERFLOW},
+            verified=found.reason not in {LogGapReason.UNATTRIBUTED, LogGapReason.OVERFLOW},
         )
         self._tail.add(entry)
         self._gaps[key] = entry
