@@ -177,7 +177,7 @@ def account(ledger: Ledger) -> None:
         assert_type(number, int)
     for number in (ledger.discarded, ledger.before_join, ledger.tail_unknown):
         assert_type(number, int)
-    assert_type(ledger.lost_by_place, dict[str, int])
+    assert_type(ledger.lost_by_place, dict[str, int | None])
     assert_type(ledger.refused, dict[str, int])
     assert_type(ledger.kernel_drops, int | None)
     assert_type(ledger.balanced(), bool)

@@ -8,7 +8,7 @@ WORDS = {
     RefusalReason: "malformed unknown_key wrong_shard future boot_quarantine below_floor too_old duplicate expired "
     "auth_failed inconsistent implausible",
     DropReason: "buffer_full pacing closed forked",
-    Place: "sender_socket in_flight",
+    Place: "sender_socket in_flight unknown",
     Tail: "alive silent closed",
     ClockTrouble: "stepped_back unsynchronised negative_delay sender_ahead sender_behind",
 }

@@ -188,11 +188,26 @@ def test_r12_a_retired_key_frees_no_session() -> None:
     old, new = key_of(KeyMode.SIGNED), key_of(KeyMode.SIGNED, number=6)
     core = receiving(old, new)
     assert payloads(core, sealed(old)) == ["secret text"]
-    core.change_keys(keyring([new], ""))
+    core.accept_keys(keyring([new], ""))
     assert payloads(core, sealed(old, sequence=1)) == []
-    core.change_keys(keyring([old, new], ""))
+    core.accept_keys(keyring([old, new], ""))
     assert payloads(core, sealed(old)) == []
     assert core.ledger(0.0).refused == {RefusalReason.UNKNOWN_KEY: 1, RefusalReason.DUPLICATE: 1}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_secret_under_an_old_number_ends_the_old_ones_sessions(mode: KeyMode) -> None:
+    """The keyring's epoch: what a stolen secret still signs is refused, whatever number and mode the new one has; R12 holds on."""
+    old = key_of(KeyMode.SIGNED)
+    core = receiving(old)
+    assert payloads(core, sealed(old)) == ["secret text"]
+    core.accept_keys(keyring([key_of(mode, secret=bytes(32))], ""))
+    assert payloads(core, sealed(old, sequence=1)) == []
+    (reason,) = core.ledger(0.0).refused
+    assert reason in {RefusalReason.AUTH_FAILED, RefusalReason.MALFORMED}
+    core.accept_keys(keyring([old], ""))
+    assert payloads(core, sealed(old)) == []
+    assert payloads(core, sealed(old, sequence=1)) == ["secret text"]
 
 
 def test_a_session_says_which_key_proved_it() -> None:

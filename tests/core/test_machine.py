@@ -204,7 +204,8 @@ class Link(RuleBasedStateMachine):
         ledger = self.there.ledger()
         for row, state in zip(ledger.sessions, self.there.core._table.sessions.values(), strict=True):
             assert row.pending + row.lost == self._missing(state)
-            assert row.lost_by_place["sender_socket"] >= 0 <= row.lost_by_place["in_flight"]
+            assert all((count or 0) >= 0 for count in row.lost_by_place.values())
+            assert sum(count or 0 for count in row.lost_by_place.values()) == row.lost
         undelivered = len(set(chain.from_iterable(of.values() for of in self.numbered.values()))) - len(self.delivered)
         assert ledger.lost + ledger.pending <= undelivered
         losses = [event.count for event in self.there.events if isinstance(event, Loss)]

@@ -48,7 +48,7 @@ def test_r20_the_identities_hold_for_all_together(lost):
 
 def test_r20_every_figure_of_a_ledger_is_merged():
     """R20: a figure that a ledger gets in future is not silently left out of the account of workers."""
-    known = {"int", "int | None", "dict[str, int]", "list[SessionLedger]"}
+    known = {"int", "int | None", "dict[str, int]", "dict[str, int | None]", "list[SessionLedger]"}
     assert {str(field.type) for field in fields(MergedLedger)} == known
 
 

@@ -15,8 +15,9 @@ def test_r11_eviction_folds_the_victim_into_the_floor():
     first, second = there.hand(1), there.hand(2)
     second.sent_us += 1
     tape = [first.beacon(), *(first.data() for _ in range(4))]
-    there.take(*tape, *(second.data() for _ in range(4)))
+    there.take(*tape)
     there.pass_time(1000)
+    there.take(*(second.data() for _ in range(4)))
     assert there.core.floor_us < first.sent_us
     there.take(there.hand(3).data())
     assert there.core.floor_us == first.sent_us
@@ -184,29 +185,53 @@ def test_r11_silence_counts_from_more_than_a_minute():
     assert there.ledger().evicted == 1
 
 
-def test_r11_among_established_ones_the_smallest_time_goes():
-    """R11.8: where all are live and busy, the one whose fold raises the floor least."""
+def test_r11_among_established_ones_the_longest_unheard_goes():
+    """R11.8: where all are live and busy, the receiver's own clock decides, and no stamp that a sender chose."""
     there = Receiving(max_sessions=3)
-    for random64, ahead in ((1, 300), (2, 100), (3, 200)):
-        hand = there.hand(random64)
-        hand.sent_us += ahead
+    hands = {random64: there.hand(random64) for random64 in (1, 2, 3)}
+    for random64 in (1, 3, 2, 3, 1):
+        hand = hands[random64]
+        hand.sent_us = there.wall_us + random64 * 1000
         there.take(*(hand.data() for _ in range(3)))
-    there.pass_time(1000)
+        there.pass_time(1000)
     assert evicted_by(there) == [2]
 
 
+def test_r11_of_those_with_few_datagrams_the_youngest_goes():
+    """R11.8: a flood evicts itself, whatever stamps it carries, and an older newcomer stays."""
+    there = Receiving(max_sessions=3)
+    busy, older = there.hand(1), there.hand(2)
+    there.take(*(busy.data() for _ in range(3)), older.data())
+    for number in range(10, 60):
+        forged = there.hand(number)
+        forged.sent_us = there.wall_us + FUTURE_US
+        there.take(forged.data())
+        there.pass_time(FUTURE_US + 1)
+    gone = [int(event.session.id, 16) for event in there.events if isinstance(event, SessionEvicted)]
+    assert gone == list(range(10, 59))
+    busy.sent_us = older.sent_us = there.wall_us
+    there.take(busy.data(), older.data())
+    assert there.ledger().sessions[0].delivered == 4
+
+
 def test_r11_a_victim_that_spoke_again_is_spared():
-    """R11.8: in a large table victims are named ahead; one that was heard since is no longer one."""
+    """R11.8: in a large table victims are listed ahead; one that was heard since is no longer one."""
     there = Receiving(max_sessions=64)
     hands = [there.hand(number) for number in range(64)]
     for hand in hands:
-        hand.sent_us += hand.random64
-        there.take(hand.data())
-    there.pass_time(1000)
-    assert evicted_by(there, 100) == [0]
+        there.take(*(hand.data() for _ in range(3)))
+        there.pass_time(1000)
+
+    def newcomer(number):
+        gone = evicted_by(there, number)
+        hand = there.hand(number, sequence=1, prior=1)
+        there.take(hand.data(), hand.data())
+        return gone
+
+    assert newcomer(100) == [0]
     hands[1].sent_us = there.wall_us
     there.take(hands[1].data())
-    assert evicted_by(there, 101) == [2]
+    assert newcomer(101) == [2]
 
 
 def test_r11_the_newcomer_is_announced_after_the_eviction_and_before_its_messages():

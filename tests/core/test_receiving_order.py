@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from atmost.core.events import RefusalReason
-from atmost.core.limits import IMPLAUSIBLE_JUMP
+from atmost.core.limits import WINDOW
 from tests.core.twins import FUTURE_US, Receiving, datagram
 
 MAX_AGE_US = 1_000_000
@@ -41,11 +41,11 @@ LAST = [
 ]
 CLAIMS_OF_KNOWN = [
     (R.INCONSISTENT, lambda t, h: {"prior": 3}),
-    (R.IMPLAUSIBLE, lambda t, h: {"sequence": 20 + IMPLAUSIBLE_JUMP + 1}),
+    (R.IMPLAUSIBLE, lambda t, h: {"sequence": 20 + WINDOW // 2 + 1}),
 ]
 CLAIMS_OF_UNKNOWN = [
     (R.INCONSISTENT, lambda t, h: {"prior": 2**63}),
-    (R.IMPLAUSIBLE, lambda t, h: {"sequence": IMPLAUSIBLE_JUMP + 1}),
+    (R.IMPLAUSIBLE, lambda t, h: {"sequence": WINDOW // 2 + 1}),
 ]
 KNOWN = OF_BOTH + OF_KNOWN + LAST + CLAIMS_OF_KNOWN
 UNKNOWN = OF_BOTH + OF_UNKNOWN + LAST + CLAIMS_OF_UNKNOWN

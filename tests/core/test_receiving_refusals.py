@@ -6,7 +6,7 @@ import pytest
 
 from atmost.core.datagram import FLAG_ENCRYPTED, FLAG_PADDED, Kind, pack_messages
 from atmost.core.events import DatagramRefused, RefusalReason
-from atmost.core.limits import IMPLAUSIBLE_JUMP, MAX_MESSAGES
+from atmost.core.limits import MAX_COUNT, MAX_MESSAGES
 from tests.core.twins import FUTURE_US, Hand, Receiving, beacon_body, datagram, messages
 
 WINDOW = 8
@@ -109,8 +109,8 @@ FAULTS = {
     "one bit in a known session": (R.AUTH_FAILED, lambda s: _flip(s.known.data(), 52)),
     "a far number with a wrong tag": (R.AUTH_FAILED, lambda s: _flip(s.known.data(sequence=2**63), 52)),
     "sent before its session began": (R.INCONSISTENT, lambda s: s.fresh(start_us=s.there.wall_us + 1)),
-    "the end of all numbers": (R.INCONSISTENT, lambda s: s.fresh(prior=MAX_MESSAGES - 1, start_us=0)),
-    "beyond the end of all numbers": (R.INCONSISTENT, lambda s: s.fresh(prior=2**64 - 1, start_us=0)),
+    "the end of all numbers": (R.INCONSISTENT, lambda s: s.fresh(sequence=2**60, prior=MAX_MESSAGES, start_us=0)),
+    "beyond the end of all numbers": (R.INCONSISTENT, lambda s: s.fresh(sequence=2**60, prior=2**64 - 1, start_us=0)),
     "a later number with earlier messages": (R.INCONSISTENT, lambda s: s.known_with(prior=s.known.prior - 1)),
     "a later beacon with earlier messages": (
         R.INCONSISTENT,
@@ -127,10 +127,18 @@ FAULTS = {
         lambda s: s.joined.data(2, sequence=49, prior=499),
     ),
     "older than the receiver wants": (R.EXPIRED, lambda s: (s.fresh(), s.there.pass_time(100_000_001))[0]),
-    "a number beyond belief": (R.IMPLAUSIBLE, lambda s: s.known_with(sequence=20 + IMPLAUSIBLE_JUMP + 1)),
-    "messages beyond belief": (R.IMPLAUSIBLE, lambda s: s.known_with(prior=s.known.prior + IMPLAUSIBLE_JUMP + 1)),
-    "a new session that begins beyond belief": (R.IMPLAUSIBLE, lambda s: s.fresh(sequence=IMPLAUSIBLE_JUMP + 1)),
-    "a new session with messages beyond belief": (R.IMPLAUSIBLE, lambda s: s.fresh(prior=IMPLAUSIBLE_JUMP + 1)),
+    "a number beyond belief": (R.IMPLAUSIBLE, lambda s: s.known_with(sequence=20 + WINDOW // 2 + 1)),
+    "a new session that begins beyond belief": (R.IMPLAUSIBLE, lambda s: s.fresh(sequence=WINDOW // 2 + 1)),
+    "messages between neighbours": (R.INCONSISTENT, lambda s: s.known_with(prior=s.known.prior + 1)),
+    "more messages than the missing datagrams hold": (
+        R.INCONSISTENT,
+        lambda s: s.known_with(sequence=22, prior=s.known.prior + MAX_COUNT + 1),
+    ),
+    "a new session with messages and no datagrams before it": (R.INCONSISTENT, lambda s: s.fresh(prior=1)),
+    "a new session with more messages than its datagrams hold": (
+        R.INCONSISTENT,
+        lambda s: s.fresh(sequence=2, prior=2 * MAX_COUNT + 1),
+    ),
     "the last number there is": (R.IMPLAUSIBLE, lambda s: s.known_with(sequence=2**64 - 1)),
 }
 

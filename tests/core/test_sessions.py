@@ -107,7 +107,7 @@ def test_a_session_shows_what_its_beacons_say():
     hand = there.hand()
     there.take(hand.data())
     (before,) = there.ledger().sessions
-    assert (before.name, before.host, before.pid, before.sender_offered) == ("", "", 0, 0)
+    assert (before.name, before.host, before.pid, before.sender_offered) == ("", "", 0, None)
     there.take(hand.beacon(name="w", host="box", pid=7, offered=9, dropped={"pacing": 2}, refused={"EPERM": 3}))
     there.pass_time(250_000)
     (row,) = there.ledger().sessions
@@ -120,5 +120,5 @@ def test_a_session_shows_what_its_beacons_say():
 def test_r12_a_table_with_room_evicts_nobody():
     """R12: nothing leaves without need, and the floor stays."""
     table = SessionTable(2, 100)
-    assert table.make_room(0.0) is None
+    assert table.victim(0.0) is None
     assert table.floor == table.boot_floor == 100

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.core.events import RefusalReason
-from atmost.core.limits import IMPLAUSIBLE_JUMP
+from atmost.core.limits import WINDOW
 from atmost.core.shards import SHARD_OFFSET, Shards, shard_of
 from atmost.errors import OptionError
 from tests.core.twins import Hand, Receiving
@@ -66,7 +66,7 @@ def test_r17_a_known_session_stays_where_it_is():
 def test_r17_a_strange_session_leaves_no_claim():
     """R16, R17: what a worker refuses as another's is not remembered as implausible either."""
     there = Receiving(shard=(1, 2))
-    far = there.hand(2, sequence=IMPLAUSIBLE_JUMP + 1, prior=IMPLAUSIBLE_JUMP + 1)
+    far = there.hand(2, sequence=WINDOW // 2 + 1, prior=WINDOW // 2 + 1)
     assert there.refusal(far.data(), claims=False) is RefusalReason.WRONG_SHARD
 
 

@@ -141,7 +141,7 @@ def test_rotation_loses_nothing() -> None:
         sender.flush()
         received = [receiver.receive(WAIT) for _ in range(100)]
         assert [message.payload for message in received if message is not None] == list(range(100))
-        receiver.change_keys(new)
+        receiver.accept_keys(new)
         sender.send("n", 100)
         last = receiver.receive(WAIT)
         assert last is not None

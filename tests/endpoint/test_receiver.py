@@ -124,7 +124,7 @@ def test_events_show_a_loss_in_its_place(receiver: Receiver, hand: Hand) -> None
     hand.data("after")
     assert next(events).payload == "after"  # type: ignore[union-attr]
     loss = next(events)
-    assert loss == Loss(loss.session, 2, "in_flight", 1, 1)  # type: ignore[union-attr, arg-type]
+    assert loss == Loss(loss.session, 2, "unknown", 1, 1)  # type: ignore[union-attr, arg-type]
     assert receiver.ledger().lost == 2
     hand.pass_on(lost)
     late = next(events)

@@ -136,7 +136,7 @@ class Notable:
             lost = row.lost - (before.lost if before else 0)
             if lost > 0:
                 gone = {
-                    place: count - (before.lost_by_place.get(place, 0) if before else 0)
+                    place: (count or 0) - ((before.lost_by_place.get(place) or 0) if before else 0)
                     for place, count in row.lost_by_place.items()
                 }
                 yield click.style(

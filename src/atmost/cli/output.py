@@ -68,7 +68,7 @@ def clock_time(seconds: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03d}"
 
 
-def places(counts: dict[str, int]) -> str:
+def places(counts: Mapping[str, int | None]) -> str:
     """Where messages were lost, for people."""
     return ", ".join(f"{place.replace('_', ' ')} {count:,}" for place, count in counts.items() if count)
 

@@ -176,7 +176,7 @@ class CollectorDaemon:
             mapping = load_mapping(options)
             if keys:
                 for intake in self._opened.intakes:
-                    intake.change_keys(keys)
+                    intake.accept_keys(keys)
             changed = [name for name in options.__slots__ if getattr(options, name) != getattr(self.options, name)]
             fixed = [name for name in changed if not meaning_of(options.__dataclass_fields__[name]).reload]
             in_force = replace(options, **{name: getattr(self.options, name) for name in fixed})

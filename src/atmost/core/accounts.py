@@ -8,7 +8,6 @@ Unknown is reported as unknown (`tail_unknown`), never as 0.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -24,8 +23,11 @@ class Account:
     """Handed to the handler or the iteration."""
     lost: int = 0
     """Numbered, and not arrived within the grace; late arrivals are taken off again."""
-    lost_by_place: dict[str, int] = field(default_factory=dict)
-    """`lost` divided: `sender_socket` as the sender's beacons report it, `in_flight` the rest (network and kernels)."""
+    lost_by_place: dict[str, int | None] = field(default_factory=dict)
+    """`lost` divided: `sender_socket` as the sender's beacons report it, `in_flight` the rest (network and kernels).
+
+    Before a session's first beacon both are None, and its loss is `unknown`.
+    """
     late: int = 0
     """Arrived after they had been booked as lost; delivered."""
     pending: int = 0
@@ -61,12 +63,12 @@ class SessionLedger(Account):
     """Datagrams accepted."""
     last_seen: float
     """Seconds since the last accepted datagram."""
-    sender_offered: int = 0
-    """Messages given to the sender, as its last beacon says."""
-    sender_dropped: dict[str, int] = field(default_factory=dict)
-    """Messages the sender dropped before numbering them, by reason, as its last beacon says."""
-    sender_refused: dict[str, int] = field(default_factory=dict)
-    """Messages the sender's socket refused, by errno, as its last beacon says."""
+    sender_offered: int | None = None
+    """Messages given to the sender, as its last beacon says; None before any beacon."""
+    sender_dropped: dict[str, int] | None = None
+    """Messages that the sender dropped before numbering them, by reason, as its last beacon says; None before any beacon."""
+    sender_refused: dict[str, int] | None = None
+    """Messages that the sender's socket refused, by errno, as its last beacon says; None before any beacon."""
 
     def balanced(self) -> bool:
         """R20 for one session."""
@@ -181,6 +183,19 @@ def retire(ledger: Ledger, *, killed: bool) -> MergedLedger:
     )
 
 
+def divide(lost: int, at_sender: int | None, unknown: int) -> dict[str, int | None]:
+    """Lost messages by place.
+
+    Args:
+        lost: all of them.
+        at_sender: those that the sender's socket refused; None when no beacon says so.
+        unknown: those of sessions without a beacon.
+    """
+    in_flight = None if at_sender is None else lost - at_sender - unknown
+    places: dict[str, int | None] = {Place.SENDER_SOCKET.value: at_sender, Place.IN_FLIGHT.value: in_flight}
+    return places | {Place.UNKNOWN.value: unknown} if unknown else places
+
+
 class SessionAccount:
     """The running account of one session (GUARANTEE §6): O, E, D and what was booked as lost.
 
@@ -213,6 +228,13 @@ class SessionAccount:
         self.sender_socket_base = 0
         self.sender_socket_booked = 0
 
+    def copy(self) -> SessionAccount:
+        """Another account with the same figures; the refusals are shared, because counting them needs no draft."""
+        other = SessionAccount.__new__(SessionAccount)
+        for name in SessionAccount.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
     @property
     def missing(self) -> int:
         """Messages numbered and not arrived, pending or lost."""
@@ -223,23 +245,23 @@ class SessionAccount:
         """Messages booked as lost that have not come since."""
         return self.lost_total - self.late_total
 
-    def at_sender(self, reported: int) -> int:
-        """Of the lost messages, those the sender's socket refused, given the refusals its beacons report."""
-        return min(self.lost, max(0, reported - self.sender_socket_base))
+    def at_sender(self, reported: int | None) -> int | None:
+        """Of the lost messages, those that the sender's socket refused, given the refusals its beacons report; None when there is no beacon."""
+        return None if reported is None else min(self.lost, max(0, reported - self.sender_socket_base))
 
-    def figures(self, queued: int, reported: int) -> dict[str, Any]:
+    def figures(self, queued: int, reported: int | None) -> dict[str, Any]:
         """The fields of `Account` in messages.
 
         Args:
             queued: this session's messages waiting for the handler.
-            reported: messages the sender's socket refused, cumulative, as its last beacon says.
+            reported: messages that the sender's socket refused, cumulative, as its last beacon says; None before any beacon.
         """
         at_sender = self.at_sender(reported)
         queued = min(queued, self.accepted - self.overflow - self.discarded)  # the rest was accepted before a fold
         return {
             "delivered": self.accepted - queued - self.overflow - self.discarded,
             "lost": self.lost,
-            "lost_by_place": {Place.SENDER_SOCKET.value: at_sender, Place.IN_FLIGHT.value: self.lost - at_sender},
+            "lost_by_place": divide(self.lost, at_sender, self.lost if at_sender is None else 0),
             "late": self.late_total,
             "pending": self.missing - self.lost,
             "queued": queued,
@@ -253,10 +275,11 @@ class SessionAccount:
 def _sum(values: list[Any]) -> Any:
     first = values[0]
     if isinstance(first, dict):
-        total: Counter[str] = Counter()
-        for value in values:
-            total.update(value)
-        return dict(total)
+        total: dict[str, int | None] = {}
+        for name in dict.fromkeys(name for value in values for name in value):
+            known = [value[name] for value in values if value.get(name) is not None]
+            total[name] = sum(known) if known else None
+        return total
     if isinstance(first, list):
         return [row for value in values for row in value]
     return None if None in values else sum(values)

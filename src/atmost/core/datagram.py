@@ -14,7 +14,17 @@ from typing import Any, Final
 import msgspec
 
 from atmost.core.events import Message
-from atmost.core.limits import HEADER, MAGIC, MAX_NAME, MAX_REASON, MAX_REASONS, TAG, VERSION
+from atmost.core.limits import (
+    HEADER,
+    MAGIC,
+    MAX_COUNT,
+    MAX_DATAGRAM,
+    MAX_NAME,
+    MAX_REASON,
+    MAX_REASONS,
+    TAG,
+    VERSION,
+)
 
 HEADER_LAYOUT: Final = struct.Struct(">BBHQQQQQHH")
 """magic, version and type, key_id, start_us, random64, sequence, prior, sent_us, count, flags."""
@@ -27,6 +37,31 @@ _ARRAY16: Final = 0xDC
 FLAG_ENCRYPTED: Final = 1
 FLAG_PADDED: Final = 2
 _FLAGS_KNOWN: Final = FLAG_ENCRYPTED | FLAG_PADDED
+
+
+MAX_ARRAY_KEYS: Final = 15
+"""Arrays among the keys of one map (R3)."""
+_ARRAY_HEADS: Final = bytes([*range(0x90, 0xA0), 0xDC, 0xDD])
+_SIZED, _ARRAY, _MAP, _UNUSED = "sized", "array", "map", "unused"
+_SHAPES: Final[list[Any]] = (
+    [1] * 0x80
+    + [_MAP] * 16
+    + [_ARRAY] * 16
+    + [1 + length for length in range(32)]
+    + [1, _UNUSED, 1, 1]
+    + [_SIZED] * 6
+    + [5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18]
+    + [_SIZED] * 3
+    + [_ARRAY, _ARRAY, _MAP, _MAP]
+    + [1] * 32
+)
+"""By a token's first byte: how many bytes it takes in all, or what has to be read to know."""
+_HEADS: Final = (
+    dict.fromkeys(range(0x80, 0xA0), (1, 0))
+    | {0xC1: (1, 0), 0xC4: (2, 1), 0xC5: (3, 2), 0xC6: (5, 4), 0xC7: (3, 1), 0xC8: (4, 2), 0xC9: (6, 4)}
+    | {0xD9: (2, 1), 0xDA: (3, 2), 0xDB: (5, 4), 0xDC: (3, 2), 0xDD: (5, 4), 0xDE: (3, 2), 0xDF: (5, 4)}
+)
+"""Bytes before the content, and how many of them are its length."""
 
 
 class Kind(IntEnum):
@@ -70,14 +105,14 @@ _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
 
 def read_header(datagram: bytes) -> Header | None:
     """Reads the first 48 bytes; None when they are not ours (R11.1)."""
-    if len(datagram) < HEADER + TAG:
+    if not HEADER + TAG <= len(datagram) <= MAX_DATAGRAM:
         return None
     header: Header = HEADER_LAYOUT.unpack_from(datagram)
     if header[0] != MAGIC or header[9] & ~_FLAGS_KNOWN:
         return None
     kind = header[1]
     if kind == _DATA:
-        return header if header[8] else None
+        return header if 0 < header[8] <= MAX_COUNT else None
     if kind in (_BEACON, _GOODBYE):
         return None if header[8] else header
     return None
@@ -88,9 +123,11 @@ def pack_messages(items: list[bytes]) -> bytes:
     return ARRAY_LAYOUT.pack(_ARRAY16, len(items)) + b"".join(items)
 
 
-def unpack_messages(body: bytes | memoryview, count: int) -> list[Message] | None:
+def unpack_messages(body: bytes, count: int) -> list[Message] | None:
     """The messages of a DATA body, or None when it is not exactly an array of `count` pairs."""
     if len(body) < ARRAY_LAYOUT.size or ARRAY_LAYOUT.unpack_from(body) != (_ARRAY16, count):
+        return None
+    if (0xDE in body or 0xDF in body) and has_many_array_keys(body, count):
         return None
     try:
         return _decode_messages(body)
@@ -98,12 +135,23 @@ def unpack_messages(body: bytes | memoryview, count: int) -> list[Message] | Non
         return None
 
 
+def has_many_array_keys(body: bytes, count: int) -> bool:
+    """Whether a map in the body of `count` messages has more than `MAX_ARRAY_KEYS` arrays as keys: it must not be decoded (R3).
+
+    A decoder makes a tuple of the array and hashes it. Unlike that of a text the hash of a tuple is not randomised: keys made to collide
+    would cost a time that grows with the square of their number. A map of so many pairs begins with 0xde or 0xdf (the caller looks), and
+    its keys need as many heads of arrays as there are keys; only a body that has both is read token by token.
+    """
+    heads = len(body) - len(body.translate(None, _ARRAY_HEADS))
+    return heads - count > MAX_ARRAY_KEYS and _walk_to_array_keys(body)
+
+
 def pack_beacon(beacon: BeaconBody) -> bytes:
     """The body of a BEACON or GOODBYE datagram."""
     return _encode_any(beacon)
 
 
-def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
+def unpack_beacon(body: bytes) -> BeaconBody | None:
     """A sender's report, or None when it is malformed; as is one with longer or more names than a sender may have.
 
     It is kept with its session: a flood of forged ones must not cost more memory than their number.
@@ -123,7 +171,44 @@ def unpack_beacon(body: bytes | memoryview) -> BeaconBody | None:
     return beacon
 
 
-def strip_padding(body: bytes | memoryview) -> bytes | memoryview | None:
+def _walk_to_array_keys(body: bytes) -> bool:
+    """The exact answer: token by token, as far as a decoder would get, with the containers that are open on a stack."""
+    position, remaining, in_map, arrays = 0, 1, False, 0
+    stack: list[tuple[int, bool, int]] = []
+    try:
+        while True:
+            while not remaining:
+                if not stack:
+                    return False
+                remaining, in_map, arrays = stack.pop()
+            byte = body[position]
+            shape = _SHAPES[byte]
+            if shape is _ARRAY and in_map and not remaining & 1:
+                arrays += 1
+                if arrays > MAX_ARRAY_KEYS:
+                    return True
+            remaining -= 1
+            if shape.__class__ is int:
+                position += shape
+                continue
+            # Strings, bytes and extensions are as long as they say; arrays and maps open a container.
+            head, width = _HEADS[byte]
+            length = int.from_bytes(body[position + 1 : position + 1 + width]) if width else byte & 15
+            position += head
+            if shape is _SIZED:
+                position += length
+            elif shape is _UNUSED:
+                return False
+            elif length:
+                if remaining:
+                    stack.append((remaining, in_map, arrays))
+                in_map = shape is _MAP
+                remaining, arrays = 2 * length if in_map else length, 0
+    except IndexError:
+        return False  # cut short: a decoder gets no further
+
+
+def strip_padding(body: bytes) -> bytes | None:
     """The body without its padding, whose length (these two bytes included) is the body's last u16."""
     if len(body) < PADDING_LAYOUT.size:
         return None

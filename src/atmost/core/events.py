@@ -44,6 +44,8 @@ class Place(StrEnum):
 
     SENDER_SOCKET = "sender_socket"
     IN_FLIGHT = "in_flight"
+    UNKNOWN = "unknown"
+    """Before the session's first beacon: the sender's socket may have refused them, or they were lost in flight."""
 
 
 class Tail(StrEnum):

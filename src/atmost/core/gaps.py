@@ -3,32 +3,47 @@
 A gap is noticed at the first higher number, is pending for a grace, then lost; until it leaves the window a late datagram may fill it.
 `prior` on both sides of a gap gives its messages exactly, although nobody knows how they were spread over its datagrams.
 The sum of all room, forgotten gaps included, is the session's `missing`: a late datagram is accepted only where it fits (R11.7).
+
+A `Gap` never changes, so that a copy of `Gaps` costs no more than its list: the booking works on a copy and replaces the original at once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from atmost.core.limits import MAX_GAPS
+from atmost.core.limits import MAX_COUNT, MAX_GAPS
 
 _FIRST = attrgetter("first")
 
 
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Missing datagrams `first`…`last`, which held the session's messages `start`…`end - 1`."""
 
-    __slots__ = ("end", "first", "last", "lost", "noticed", "room", "start")
+    first: int
+    """Datagram number."""
+    last: int
+    """Datagram number."""
+    start: int
+    """Message number."""
+    end: int
+    """Message number after the last."""
+    noticed: float
+    """Monotonic, seconds."""
+    room: int
+    """Messages that have not arrived."""
+    lost: bool = False
+    """Whether they are booked as lost."""
 
-    def __init__(self, first: int, last: int, start: int, end: int, noticed: float) -> None:
-        """Args: first, last: datagram numbers. start, end: message numbers. noticed: monotonic, seconds."""
-        self.first = first
-        self.last = last
-        self.start = start
-        self.end = end
-        self.room = end - start
-        self.noticed = noticed
-        self.lost = False
+
+def crowded(messages: int, datagrams: int) -> bool:
+    """Whether so many messages cannot have been in so many datagrams, or their number is negative (R11.7).
+
+    What no sender can have numbered is refused, so that a forged datagram can invent only as many messages as its distance allows.
+    """
+    return not 0 <= messages <= MAX_COUNT * datagrams
 
 
 class Gaps:
@@ -51,34 +66,49 @@ class Gaps:
         else:
             self._gaps.insert(bisect_right(self._gaps, gap.first, key=_FIRST), gap)
 
+    def copy(self) -> Gaps:
+        """Another list of the same gaps."""
+        other = Gaps()
+        other._gaps = self._gaps.copy()
+        return other
+
+    def lowest(self) -> Gap:
+        """The oldest of at least one."""
+        return self._gaps[0]
+
     def find(self, sequence: int) -> Gap | None:
         """The gap that datagram `sequence` belongs to."""
-        position = bisect_right(self._gaps, sequence, key=_FIRST) - 1
-        if position < 0:
-            return None
-        gap = self._gaps[position]
-        return gap if sequence <= gap.last else None
+        position = self._position(sequence)
+        return None if position is None else self._gaps[position]
 
     def fits(self, sequence: int, prior: int, count: int) -> bool:
-        """Whether a late datagram's messages fit the gap it claims to come from; outside every gap only none do."""
+        """Whether a late datagram's messages fit the gap it claims to come from; outside every gap only none do.
+
+        They must leave enough for the other datagrams of the gap, and not more than those can hold.
+        """
         gap = self.find(sequence)
         if gap is None:
             return count == 0
-        return gap.start <= prior and prior + count <= gap.end and count <= gap.room
+        if count > gap.room or crowded(prior - gap.start, sequence - gap.first):
+            return False
+        return not crowded(gap.end - prior - count, gap.last - sequence)
 
     def fill(self, sequence: int, count: int) -> bool:
-        """Takes `count` messages out of the gap of `sequence`; True when they had been booked as lost."""
-        gap = self.find(sequence)
-        if gap is None:
+        """Subtracts `count` messages from the gap of `sequence`; True when they had been booked as lost."""
+        position = self._position(sequence)
+        if position is None:
             return False
-        gap.room -= count
+        gap = self._gaps[position]
+        self._gaps[position] = replace(gap, room=gap.room - count)
         return gap.lost
 
     def settle(self, now: float, grace: float) -> list[Gap]:
         """Declares lost what was noticed a grace ago or longer (monotonic, seconds) and returns those gaps."""
-        settled = [gap for gap in self._gaps if not gap.lost and gap.noticed + grace <= now]
-        for gap in settled:
-            gap.lost = True
+        settled = []
+        for position, gap in enumerate(self._gaps):
+            if not gap.lost and gap.noticed + grace <= now:
+                self._gaps[position] = replace(gap, lost=True)
+                settled.append(gap)
         return settled
 
     def forget_below(self, lowest: int) -> list[Gap]:
@@ -98,12 +128,9 @@ class Gaps:
         """
         older, newer = self._gaps[:2]
         early = None if older.lost == newer.lost else newer if older.lost else older
-        joined = Gap(older.first, newer.last, older.start, newer.end, min(older.noticed, newer.noticed))
-        joined.room = older.room + newer.room
-        joined.lost = older.lost or newer.lost
-        self._gaps[:2] = [joined]
-        if early is not None:
-            early.lost = True
+        noticed, room = min(older.noticed, newer.noticed), older.room + newer.room
+        lost = older.lost or newer.lost
+        self._gaps[:2] = [Gap(older.first, newer.last, older.start, newer.end, noticed, room, lost)]
         return early
 
     def over_limit(self) -> bool:
@@ -113,3 +140,8 @@ class Gaps:
     def pending(self) -> bool:
         """Whether any gap is not yet declared lost."""
         return any(not gap.lost for gap in self._gaps)
+
+    def _position(self, sequence: int) -> int | None:
+        """Where the gap stands that datagram `sequence` belongs to."""
+        position = bisect_right(self._gaps, sequence, key=_FIRST) - 1
+        return position if position >= 0 and sequence <= self._gaps[position].last else None

@@ -145,11 +145,10 @@ class SignedSeal:
         plain = header + body
         return plain + blake2b(plain, key=self._key, digest_size=TAG).digest()
 
-    def open(self, datagram: bytes) -> memoryview | None:
+    def open(self, datagram: bytes) -> bytes | None:
         """The body when the tag fits; compared in constant time."""
-        view = memoryview(datagram)
-        tag = blake2b(view[:-TAG], key=self._key, digest_size=TAG).digest()
-        return view[HEADER:-TAG] if hmac.compare_digest(tag, datagram[-TAG:]) else None
+        tag = blake2b(memoryview(datagram)[:-TAG], key=self._key, digest_size=TAG).digest()
+        return datagram[HEADER:-TAG] if hmac.compare_digest(tag, datagram[-TAG:]) else None
 
 
 class EncryptedSeal:

@@ -20,10 +20,12 @@ ARRAY_HEADER: Final = 3
 """Bytes of the MessagePack array header (0xdc and a u16) in front of the messages."""
 OVERHEAD: Final = HEADER + ARRAY_HEADER + TAG
 """What a DATA datagram costs besides its messages, bytes."""
-MAX_COUNT: Final = 0xFFFF
-"""Messages in one datagram: a u16."""
-MAX_MESSAGES: Final = 1 << 63
-"""`prior + count` stays below this (R11.7), so that signed 64-bit arithmetic elsewhere is safe."""
+MAX_DATAGRAM: Final = 65_507
+"""The largest datagram, bytes: the largest UDP payload over IPv4."""
+MAX_COUNT: Final = (MAX_DATAGRAM - OVERHEAD) // 4
+"""C: messages in the largest datagram, because the smallest message takes 4 bytes (an array of a subject of one letter and nil)."""
+MAX_MESSAGES: Final = 1 << 53
+"""`prior + count` does not pass this (R11.7), so that sums of it stay exact wherever they are read, JavaScript included."""
 
 MAX_TIME: Final = 253_402_300_799
 """The end of the year 9999, seconds since 1970: what is a time anywhere lies between 0 and this, so that whoever shows it can."""
@@ -42,8 +44,6 @@ GOODBYES: Final = 3
 """Datagrams that say goodbye (R7): three back to back die together in a full buffer, so they are spaced."""
 MIN_DATAGRAM: Final = 508
 """The smallest datagram size that can be asked for: what every IPv4 host must take (RFC 791: 576, less headers), bytes."""
-MAX_DATAGRAM: Final = 65_507
-"""The largest UDP payload over IPv4, bytes."""
 MAX_NAME: Final = 128
 """A sender's or a host's name, characters."""
 MAX_REASONS: Final = 64
@@ -61,14 +61,12 @@ GRACE: Final = 1.0
 """Missing becomes lost after one to two of these (R19), seconds."""
 MAX_QUEUE: Final = 131_072
 """Messages between the core and the handler (R14)."""
-QUEUED_BYTES: Final = 512
-"""Of a datagram, on average, that a message between the core and the handler counts for; a larger one counts as several."""
+QUEUED_BYTES: Final = 1024
+"""Decoded bytes that a message between the core and the handler counts for; a larger one counts as several (R14)."""
 MAX_GAPS: Final = 1024
 """Gaps remembered for one session; beyond it the oldest two are joined."""
 MAX_GAPS_TOTAL: Final = 65_536
 """Gaps remembered for all sessions together, about 15 MB."""
-IMPLAUSIBLE_JUMP: Final = 1_000_000
-"""Without a key, a sequence number or `prior` that jumps further must be confirmed (R16)."""
 SILENT_INTERVALS: Final = 3
 """Announced intervals without a sign of life after which a tail is unknown (R21)."""
 VICTIM_SILENCE: Final = 60.0

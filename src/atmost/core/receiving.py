@@ -42,8 +42,9 @@ from atmost.core.events import (
     SessionEvicted,
     SessionOpened,
 )
-from atmost.core.limits import GRACE, IMPLAUSIBLE_JUMP, MAX_MESSAGES, MAX_SESSIONS, VICTIM_SILENCE, WINDOW
-from atmost.core.seal import NO_KEY, Keyring, no_keys
+from atmost.core.gaps import crowded
+from atmost.core.limits import GRACE, MAX_MESSAGES, MAX_SESSIONS, VICTIM_SILENCE, WINDOW
+from atmost.core.seal import NO_KEY, Keyring, Seal, SealFactory, no_keys
 from atmost.core.sessions import SessionState, SessionTable
 from atmost.core.shards import Shards, shard_of
 from atmost.core.window import Verdict
@@ -91,7 +92,22 @@ class ReceiverOptions:
 
 
 class ReceiverCore:
-    """One incarnation of a receiver."""
+    """One incarnation of a receiver.
+
+    Theory of operation. The state is a table of sessions, a floor, the books, and one remembered claim (R16). A session is in one of three
+    conditions: unknown (only the floor speaks for it), known (its window, its efloor and its account do), or forgotten. A forgotten session
+    is unknown again, because the floor has risen above everything it ever sent. There is no other way out of the table.
+
+    `receive` has two halves. The first only looks: `_examine` goes through R11 in its order and gives back what the datagram carries, or the
+    reason to refuse it. The second half commits, in *one statement* each time: the common case (the next number of a session) assigns a
+    few figures; every other case works on a draft of the session and replaces the session in the table. CPython runs signal handlers
+    only after calls and at jumps, never within such a statement. So an exception raised by a signal handler, wherever it comes, finds a
+    datagram either not counted at all or booked completely, with what it revealed in `in_hand`. A caller who was interrupted before it had
+    the result of `receive` asks there. What is left to do after a commit (a forgotten session to delete, efloors to raise) is noted in the
+    same statement and done first thing in the next call; `_finish` may be interrupted and run again.
+
+    Marked before delivered (R11.9): the statement that marks a number is the one that makes its messages available.
+    """
 
     def __init__(
         self,
@@ -113,6 +129,8 @@ class ReceiverCore:
         self._max_age_us = None if options.max_age is None else round(options.max_age * 1e6)
         self._keys = no_keys() if keys is None else keys
         self._shards = Shards(frozenset(shard[:1]), shard[1]) if isinstance(shard, tuple) else shard
+        self._jump = max(1, options.window // 2)
+        self._mask = (1 << options.window) - 1
         self._table = SessionTable(options.max_sessions, wall_us + self._future_us + round(options.clock_guard * 1e6))
         self._books = Books(options.grace)
         self._wall_us = wall_us
@@ -126,14 +144,23 @@ class ReceiverCore:
         """Called with each datagram that is refused, the reason, and whether its session is known; must not raise."""
         # What was sent during the start is refused and no sign of a wrong clock.
         self._usual_lag_us = self._table.boot_floor - wall_us + _IN_FLIGHT_US
+        self._proved: tuple[SealFactory, Seal] | None = None
+        self._unfinished = False
+        self._raise_to: int | None = None
+        self.in_hand: Sequence[Event] = ()
+        """What the latest commit of `receive` or `handle_deadline` revealed, for a caller that was interrupted before it had the result."""
 
     @property
     def floor_us(self) -> int:
         """Nothing of an unknown session at or below this is accepted, µs since 1970; never decreases (R12)."""
         return self._table.floor
 
-    def change_keys(self, keys: Keyring) -> None:
-        """Accepts these keys from now on; sessions of a retired key stay in the table (R12) and are refused."""
+    def accept_keys(self, keys: Keyring) -> None:
+        """Accepts these keys from now on.
+
+        Sessions of a retired key stay in the table (R12) and are refused. A session whose key number has another secret now must prove
+        itself again: its next datagram is opened with the new secret.
+        """
         self._keys = keys
 
     def is_ready(self, wall_us: int) -> bool:
@@ -149,11 +176,14 @@ class ReceiverCore:
         Args:
             wall_us: the wall clock, read after the address was taken over, µs since 1970.
         """
-        self._table.raise_floor(wall_us + self._future_us + round(self.options.clock_guard * 1e6))
+        floor = wall_us + self._future_us + round(self.options.clock_guard * 1e6)
+        self._raise_to, self._unfinished = floor, True
+        self._finish()
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
-        """Takes one datagram; returns its messages, once ever, and whatever else it reveals."""
-        self._books.datagrams_in += 1
+        """Decides on one datagram; returns its messages, once ever, and whatever else it reveals."""
+        if self._unfinished:
+            self._finish()
         events: list[Event] = []
         if wall_us < self._wall_us:
             events += self._alarm(ClockTrouble.STEPPED_BACK, None, (self._wall_us - wall_us) / 1e6, now)
@@ -172,15 +202,49 @@ class ReceiverCore:
             if self.on_refused is not None:
                 self.on_refused(datagram, content, state is not None)
             return events + self._refuse(content, state, now)
-        # Everything is checked: mark (R11.8), and only then deliver (R11.9).
-        state = self._mark(header, key, state, now, wall_us, events)
+        # Everything is checked.
+        sequence, sent_us, count = header[5], header[7], header[8]
+        session = Session(key, header[3]) if state is None else state.session
+        if sent_us > wall_us:
+            events += self._alarm(ClockTrouble.NEGATIVE_DELAY, session, (sent_us - wall_us) / 1e6, now)
         if isinstance(content, BeaconBody):
-            self._take_report(state, content, header, events)
-            return events
-        arrival = Arrival(state.session, header[5], header[7], wall_us)
+            return self._commit_draft(header, state, session, content, events, now)
+        arrival = Arrival(session, sequence, sent_us, wall_us)
         for message in content:
             message.arrival = arrival
-        return [*events, *content] if events else content
+        if state is None or sequence != state.window.highest + 1 or sequence >= state.gaps_leave_at:
+            return self._commit_draft(header, state, session, content, events, now)
+        # The next number of its session, and no gap leaves the window: mark and deliver (R11.8, R11.9).
+        found: Sequence[Event] = [*events, *content] if events else content
+        account, window, books = state.account, state.window, self._books
+        unseen = window.unseen
+        if unseen:
+            unseen = unseen << 1 & self._mask
+        latest_us = sent_us if sent_us > state.max_sent_us else state.max_sent_us  # noqa: FURB136  a call costs twice as much
+        (
+            window.highest,
+            window.unseen,
+            account.end,
+            account.accepted,
+            state.max_sent_us,
+            state.last_seen,
+            state.datagrams,
+            books.accepted,
+            books.datagrams_in,
+            self.in_hand,
+        ) = (
+            sequence,
+            unseen,
+            account.end + count,
+            account.accepted + count,
+            latest_us,
+            now,
+            state.datagrams + 1,
+            books.accepted + 1,
+            books.datagrams_in + 1,
+            found,
+        )
+        return found
 
     def next_deadline(self) -> float | None:
         """When `handle_deadline` should be called next, monotonic seconds; None when nothing waits."""
@@ -194,13 +258,23 @@ class ReceiverCore:
 
     def handle_deadline(self, now: float) -> Sequence[Event]:
         """Declares lost what has been missing for a grace, and reports what was kept quiet."""
-        events = self._books.settle(now)
+        self._finish()
+        books, sessions = self._books, self._table.sessions
+        events: list[Event] = []
+        while (key := books.next_due(now)) is not None:
+            state = sessions.get(key)
+            if state is not None and state.gaps is not None:
+                draft = state.copy()
+                events = [*events, *books.settle(draft, now)]
+                sessions[key], self.in_hand = draft, events
+            books.end_turn(key, sessions.get(key), now)
         for (reason, session), count in self._refusals.due(now):
             events.append(DatagramRefused(reason, count, session))
         for (trouble, session), count in self._alarms.due(now):
             events.append(ClockAlarm(trouble, count, session, self._clock_seconds))
         for session, count in self._overflows.due(now):
             events.append(QueueOverflow(session, count))
+        self.in_hand = events
         return events
 
     def overflowed(self, session: Session, count: int, now: float) -> Sequence[Event]:
@@ -214,7 +288,7 @@ class ReceiverCore:
         self._books.not_handled(self._table.sessions.get(key), "discarded", count)
 
     def unsynchronised(self, now: float) -> Sequence[Event]:
-        """Books that the operating system says this host's clock is not synchronised (R18)."""
+        """Reports that nothing keeps this host's clock right (R18)."""
         return self._alarm(ClockTrouble.UNSYNCHRONISED, None, 0.0, now)
 
     def handler_failed(self) -> None:
@@ -229,7 +303,9 @@ class ReceiverCore:
             queued: messages handed out by `receive` that wait for their handler, by session key.
             kernel_drops: datagrams the kernel dropped at the socket; None when unknown.
         """
-        return self._books.ledger(self._table.sessions.values(), queued or {}, now, kernel_drops)
+        leaving = self._table.leaving
+        sessions = [state for key, state in self._table.sessions.items() if key != leaving]
+        return self._books.ledger(sessions, queued or {}, now, kernel_drops)
 
     def _examine(
         self, datagram: bytes, header: Header, key: bytes, state: SessionState | None, wall_us: int
@@ -254,7 +330,8 @@ class ReceiverCore:
             verdict = state.window.judge(sequence)
             if verdict is not Verdict.NEW:
                 return RefusalReason.DUPLICATE if verdict is Verdict.DUPLICATE else RefusalReason.TOO_OLD
-            seal = state.seal
+            # The keyring may have been changed since the session was proved.
+            seal = state.seal if factory is state.factory else factory(key)
         if self._max_age_us is not None and sent_us < wall_us - self._max_age_us:
             return RefusalReason.EXPIRED
         if (flags ^ seal.flags) & FLAG_ENCRYPTED:
@@ -262,6 +339,10 @@ class ReceiverCore:
         body = seal.open(datagram)
         if body is None:
             return RefusalReason.AUTH_FAILED
+        if state is None:
+            self._proved = factory, seal
+        elif factory is not state.factory:
+            state.factory, state.seal = factory, seal
         if flags & FLAG_PADDED:
             body = strip_padding(body)
             if body is None:
@@ -274,83 +355,143 @@ class ReceiverCore:
     def _contradicts(self, header: Header, key: bytes, state: SessionState | None) -> RefusalReason | None:
         """The second half of R11.7, and R16: whether the numbers fit what is known of the session."""
         _, _, key_id, start_us, _, sequence, prior, sent_us, count, _ = header
-        if sent_us < start_us or prior + count >= MAX_MESSAGES:
+        if sent_us < start_us or prior + count > MAX_MESSAGES:
             return RefusalReason.INCONSISTENT
-        if state is not None and not self._books.fits(state, sequence, prior, count):
-            return RefusalReason.INCONSISTENT
-        if key_id != NO_KEY:
-            return None
         if state is not None:
-            if sequence <= state.window.highest + IMPLAUSIBLE_JUMP and prior <= state.account.end + IMPLAUSIBLE_JUMP:
+            ahead = sequence - state.window.highest
+            if ahead == 1:  # neighbours: nothing fits between them
+                return None if prior == state.account.end else RefusalReason.INCONSISTENT
+            if not self._books.fits(state, sequence, prior, count):
+                return RefusalReason.INCONSISTENT
+            if ahead <= self._jump or key_id != NO_KEY:
                 return None
-            if state.claim is not None and _confirms(state.claim, sequence, prior):
+            if state.claim is not None and self._confirms(state.claim, sequence, prior):
                 return None
             state.claim = (sequence, prior + count)
             return RefusalReason.IMPLAUSIBLE
+        if crowded(prior, sequence):
+            return RefusalReason.INCONSISTENT
         # A session older than this receiver may be anywhere; one that began under its eyes begins at 0.
-        if start_us <= self._table.floor or (sequence <= IMPLAUSIBLE_JUMP and prior <= IMPLAUSIBLE_JUMP):
+        if key_id != NO_KEY or start_us <= self._table.floor or sequence <= self._jump:
             return None
         claimed = self._claim
-        if claimed is not None and claimed[0] == key and _confirms(claimed[1:], sequence, prior):
+        if claimed is not None and claimed[0] == key and self._confirms(claimed[1:], sequence, prior):
             return None
         self._claim = (key, sequence, prior + count)
         return RefusalReason.IMPLAUSIBLE
 
-    def _mark(
-        self, header: Header, key: bytes, state: SessionState | None, now: float, wall_us: int, events: list[Event]
-    ) -> SessionState:
-        """R11.8: advances the session, or takes it up; from here on the datagram is a duplicate."""
+    def _confirms(self, claim: tuple[int, int], sequence: int, prior: int) -> bool:
+        """Whether a later datagram continues from a claim, a sequence number and the end of its messages (R16)."""
+        claimed_sequence, claimed_end = claim
+        ahead = sequence - claimed_sequence
+        return 0 < ahead <= self._jump and not crowded(prior - claimed_end, ahead - 1)
+
+    def _commit_draft(
+        self,
+        header: Header,
+        state: SessionState | None,
+        session: Session,
+        content: list[Message] | BeaconBody,
+        events: list[Event],
+        now: float,
+    ) -> Sequence[Event]:
+        """R11.8 and R11.9 where more is to be done than to count on: all is prepared on drafts, and then put in its place."""
         sequence, prior, sent_us, count = header[5:9]
-        self._books.accepted += 1
-        if state is None:
-            state = self._take_up(header, key, now, events)
+        books, table = self._books, self._table
+        evicted: SessionState | None = None
+        floor, folded = table.floor, books.folded
+        gaps_before = 0 if state is None or state.gaps is None else len(state.gaps)
+        if state is not None:
+            draft = state.copy()
+            events += books.book(draft, sequence, prior, count, now)
+            draft.window.mark(sequence)
         else:
-            account, window = state.account, state.window
-            if sequence == window.highest + 1 and prior == account.end and state.gaps is None:
-                account.end += count
-                account.accepted += count
-            else:
-                events += self._books.book(state, sequence, prior, count, now)
-            window.mark(sequence)
-        state.last_seen = now
-        state.datagrams += 1
-        state.max_sent_us = max(state.max_sent_us, sent_us)
-        if sent_us > wall_us:
-            events += self._alarm(ClockTrouble.NEGATIVE_DELAY, state.session, (sent_us - wall_us) / 1e6, now)
-        return state
-
-    def _take_up(self, header: Header, key: bytes, now: float, events: list[Event]) -> SessionState:
-        start_us, sequence, prior, count = header[3], header[5], header[6], header[8]
-        efloor = self._table.floor  # before making room, or the newcomer's own past would be shut out
-        evicted = self._table.make_room(now)
-        if evicted is not None:
-            events += self._books.evict(evicted, now)
-            events.append(SessionEvicted(evicted.session, live=now - evicted.last_seen <= VICTIM_SILENCE))
-        exact = start_us > efloor
-        session = Session(key, start_us)
-        state = SessionState(
-            session, self._keys[header[2]](key), efloor, sequence, self.options.window, 0 if exact else prior
+            # The newcomer's own floor is the one before making room, or its own past would be shut out.
+            efloor = floor
+            evicted = table.victim(now)
+            if evicted is not None:
+                gone = evicted.copy()
+                gaps_before = 0 if gone.gaps is None else len(gone.gaps)
+                events += books.lose_all(gone)
+                folded, floor = books.fold(gone, now), table.fold(evicted)
+                events.append(SessionEvicted(evicted.session, live=now - evicted.last_seen <= VICTIM_SILENCE))
+            draft = self._take_up(header, session, efloor)
+            events.append(SessionOpened(session, draft.account.origin))
+            events += books.open(draft, sequence, prior, count, now)
+        draft.last_seen = now
+        draft.datagrams += 1
+        draft.max_sent_us = max(draft.max_sent_us, sent_us)
+        if isinstance(content, BeaconBody):
+            self._note_report(draft, content, header, events)
+        else:
+            events += content
+        draft.finish()
+        books.settle_later(draft, now)
+        (
+            table.sessions[session.key],
+            table.floor,
+            table.leaving,
+            books.folded,
+            books.evicted,
+            books.gap_total,
+            books.accepted,
+            books.datagrams_in,
+            self._unfinished,
+            self.in_hand,
+        ) = (
+            draft,
+            floor,
+            None if evicted is None else evicted.session.key,
+            folded,
+            books.evicted + (evicted is not None),
+            books.gap_total - gaps_before + (0 if draft.gaps is None else len(draft.gaps)),
+            books.accepted + 1,
+            books.datagrams_in + 1,
+            evicted is not None,
+            events,
         )
-        if exact:
-            state.first_sequence = 0
-        self._table.sessions[key] = state
-        events.append(SessionOpened(session, state.account.origin))
-        events += self._books.open(state, sequence, prior, count, now)
-        return state
+        self._finish()
+        if state is None:
+            table.note_newcomer(session)
+        return events
 
-    def _take_report(self, state: SessionState, beacon: BeaconBody, header: Header, events: list[Event]) -> None:
-        session = state.session
-        if header[5] == state.window.highest or state.report is None:
+    def _finish(self) -> None:
+        """Does what the latest commit left to do; may be interrupted and done again."""
+        if not self._unfinished:
+            return
+        table = self._table
+        if table.leaving is not None:
+            self._books.forget(table.leaving)
+            table.sessions.pop(table.leaving, None)
+            table.leaving = None
+        if self._raise_to is not None:
+            table.raise_floor(self._raise_to)
+            self._raise_to = None
+        self._unfinished = False
+
+    def _take_up(self, header: Header, session: Session, efloor: int) -> SessionState:
+        """A draft of a session that is unknown so far and has just proved itself."""
+        _, start_us, _, sequence, prior = header[2:7]
+        assert self._proved is not None
+        exact = start_us > efloor
+        draft = SessionState(session, self._proved, efloor, sequence, self.options.window, 0 if exact else prior)
+        if exact:
+            draft.first_sequence = 0
+        return draft
+
+    def _note_report(self, draft: SessionState, beacon: BeaconBody, header: Header, events: list[Event]) -> None:
+        session = draft.session
+        if header[5] == draft.window.highest or draft.report is None:
             session.name, session.host, session.pid = beacon.name, beacon.host, beacon.pid
-            self._books.report(state, beacon)
-        if header[1] & 15 == Kind.GOODBYE and not state.closed:
-            state.closed = True
+            self._books.report(draft, beacon)
+        if header[1] & 15 == Kind.GOODBYE and not draft.closed:
+            draft.closed = True
             events.append(SessionClosed(session))
 
     def _refuse(self, reason: RefusalReason, state: SessionState | None, now: float) -> list[Event]:
-        self._books.refuse(reason, state)
         session = state.session if state is not None else None
         report = self._refusals.note((reason, session), now)
+        self._books.refuse(reason, state)
         return [DatagramRefused(reason, report, session)] if report else []
 
     def _suspect(self, reason: RefusalReason, datagram: bytes, header: Header, now: float, wall_us: int) -> list[Event]:
@@ -403,7 +544,10 @@ class _Suspects:
         if header[1] & 15 == Kind.DATA:
             return None
         key = datagram[2:20]
-        body = keys[header[2]](key).open(datagram)
+        factory = keys.get(header[2])
+        if factory is None:  # the keyring was changed just now
+            return None
+        body = factory(key).open(datagram)
         beacon = None if body is None else unpack_beacon(body)
         if beacon is None:
             return None
@@ -413,9 +557,3 @@ class _Suspects:
             self._sessions.clear()
         self._sessions[key] = session
         return session
-
-
-def _confirms(claim: tuple[int, int], sequence: int, prior: int) -> bool:
-    """Whether a later datagram continues from a claim, a sequence number and the end of its messages (R16)."""
-    claimed_sequence, claimed_end = claim
-    return 0 < sequence - claimed_sequence <= IMPLAUSIBLE_JUMP and 0 <= prior - claimed_end <= IMPLAUSIBLE_JUMP

@@ -27,7 +27,7 @@ class Seal(Protocol):
         """Makes the whole datagram: header, body as it travels, tag."""
         ...
 
-    def open(self, datagram: bytes) -> bytes | memoryview | None:
+    def open(self, datagram: bytes) -> bytes | None:
         """Gives the body in the clear, or None when the tag does not fit."""
         ...
 
@@ -55,12 +55,11 @@ class ChecksumSeal:
         plain = header + body
         return plain + xxh3_128_digest(plain, self._seed)
 
-    def open(self, datagram: bytes) -> memoryview | None:
+    def open(self, datagram: bytes) -> bytes | None:
         """The body when the checksum fits."""
-        view = memoryview(datagram)
-        if xxh3_128_digest(view[:-TAG], self._seed) != datagram[-TAG:]:
+        if xxh3_128_digest(memoryview(datagram)[:-TAG], self._seed) != datagram[-TAG:]:
             return None
-        return view[HEADER:-TAG]
+        return datagram[HEADER:-TAG]
 
 
 def no_keys(audience: str = "") -> Keyring:

@@ -33,6 +33,12 @@ class ReplayWindow:
         # Numbers below the first have not been seen: a late one is still new.
         self.unseen = ((1 << min(first, width - 1)) - 1) << 1
 
+    def copy(self) -> ReplayWindow:
+        """Another window that has seen the same numbers."""
+        other = type(self)(self.highest, 1)
+        other.width, other.unseen = self.width, self.unseen
+        return other
+
     def judge(self, number: int) -> Verdict:
         """Says whether `number` is new, a duplicate, or too far behind to tell."""
         behind = self.highest - number

@@ -26,7 +26,7 @@ class DemoAccount:
     """By the sender's socket, after they were numbered: part of `lost + unknown`."""
     delivered: int
     lost: int
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     unknown: int
     """Numbered after the last datagram that got through."""
     late: int

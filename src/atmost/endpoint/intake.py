@@ -128,11 +128,11 @@ class Intake:
         for warning in self._warnings:
             logger.warning("%s: %s", self.inlet.url, warning)
 
-    def change_keys(self, key: KeyText) -> None:
+    def accept_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others."""
         ring = keyring(find_keys(key, None), self._audience)
         with self._lock:
-            self._core.change_keys(ring)
+            self._core.accept_keys(ring)
 
     def watch_refusals(self, report: Callable[[bytes, RefusalReason, bool], object]) -> None:
         """From now on reports each datagram that is refused: its bytes, the reason, and whether its session is known.

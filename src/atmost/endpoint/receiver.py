@@ -162,7 +162,7 @@ class Receiver:
                 if event.__class__ is Message and matches(event.subject):
                     handle(handler, event)
 
-    def change_keys(self, key: KeyText) -> None:
+    def accept_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others; from any thread.
 
         To rotate without loss: accept the old and the new key, `Sender.rotate_key` everywhere, then accept only the new one.
@@ -170,7 +170,7 @@ class Receiver:
         Raises:
             InvalidKey: a text is no key.
         """
-        self._intake.change_keys(key)
+        self._intake.accept_keys(key)
 
     def ledger(self) -> Ledger:
         """The account of this incarnation at this moment; from any thread.

@@ -127,9 +127,9 @@ class AsyncReceiver:
                 except Exception:  # noqa: BLE001  the handler's own affair
                     intake.handler_failed(event)
 
-    def change_keys(self, key: KeyText) -> None:
-        """Accepts these keys from now on, and no others; see `Receiver.change_keys`."""
-        self._intake.change_keys(key)
+    def accept_keys(self, key: KeyText) -> None:
+        """Accepts these keys from now on, and no others; see `Receiver.accept_keys`."""
+        self._intake.accept_keys(key)
 
     def ledger(self) -> Ledger:
         """The account of this incarnation at this moment."""

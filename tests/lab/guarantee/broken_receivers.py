@@ -6,7 +6,7 @@ from typing import Any
 
 from atmost.core.accounts import Ledger
 from atmost.core.datagram import Header, Kind, read_header
-from atmost.core.events import Event
+from atmost.core.events import Event, Session
 from atmost.core.limits import HEADER, TAG
 from atmost.core.receiving import ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, Keyring
@@ -63,11 +63,8 @@ class FoldingTable(SessionTable):
 
     __slots__ = ("now_us", "with_now")
 
-    def _fold(self, key: bytes) -> SessionState:
-        before = self.floor
-        evicted = super()._fold(key)
-        self.floor = max(before, self.now_us) if self.with_now else before
-        return evicted
+    def fold(self, evicted: SessionState) -> int:
+        return max(self.floor, self.now_us) if self.with_now else self.floor
 
 
 class NoFold(ObservedReceiver):
@@ -95,8 +92,8 @@ class FoldNow(NoFold):
 class NoEfloor(ObservedReceiver):
     """M5."""
 
-    def _take_up(self, header: Header, key: bytes, now: float, events: list[Event]) -> SessionState:
-        state = super()._take_up(header, key, now, events)
+    def _take_up(self, header: Header, session: Session, efloor: int) -> SessionState:
+        state = super()._take_up(header, session, efloor)
         state.efloor = -1
         return state
 
@@ -104,8 +101,8 @@ class NoEfloor(ObservedReceiver):
 class EfloorFromBoot(ObservedReceiver):
     """M5a."""
 
-    def _take_up(self, header: Header, key: bytes, now: float, events: list[Event]) -> SessionState:
-        state = super()._take_up(header, key, now, events)
+    def _take_up(self, header: Header, session: Session, efloor: int) -> SessionState:
+        state = super()._take_up(header, session, efloor)
         state.efloor = self._table.boot_floor
         return state
 
@@ -113,10 +110,13 @@ class EfloorFromBoot(ObservedReceiver):
 class EfloorAfterRoom(ObservedReceiver):
     """The efloor read after making room: what the newcomer sent before is shut out."""
 
-    def _take_up(self, header: Header, key: bytes, now: float, events: list[Event]) -> SessionState:
-        state = super()._take_up(header, key, now, events)
-        state.efloor = self._table.floor
-        return state
+    def _take_up(self, header: Header, session: Session, efloor: int) -> SessionState:
+        victim = self._table.victim(self._now)
+        return super()._take_up(header, session, efloor if victim is None else self._table.fold(victim))
+
+    def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
+        self._now = now
+        return super().receive(datagram, now, wall_us)
 
 
 class Windowless(ReplayWindow):
@@ -156,8 +156,8 @@ class BelowWindow(ObservedReceiver):
 
     window: type[ReplayWindow] = Windowless
 
-    def _take_up(self, header: Header, key: bytes, now: float, events: list[Event]) -> SessionState:
-        state = super()._take_up(header, key, now, events)
+    def _take_up(self, header: Header, session: Session, efloor: int) -> SessionState:
+        state = super()._take_up(header, session, efloor)
         window = self.window(state.window.highest, state.window.width)
         window.unseen = state.window.unseen
         state.window = window
@@ -189,31 +189,29 @@ class MarkAfterDeliver(ObservedReceiver):
 
     def __init__(self, options: ReceiverOptions, wall_us: int, *rest: Any) -> None:
         super().__init__(options, wall_us, *rest)
-        self._in_handler: list[tuple[SessionState, int, int]] = []
+        self._in_handler: list[tuple[bytes, int]] = []
         self._at = 0.0
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
         if now > self._at:
-            for state, sequence, _ in self._in_handler:
-                if state.window.judge(sequence) is Verdict.NEW:
+            for key, sequence in self._in_handler:
+                state = self._table.sessions.get(key)
+                if state is not None and state.window.judge(sequence) is Verdict.NEW:
                     state.window.mark(sequence)
             self._in_handler = []
         self._at = now
-        return super().receive(datagram, now, wall_us)
+        accepted = self._books.accepted
+        events = super().receive(datagram, now, wall_us)
+        header = read_header(datagram)
+        if self._books.accepted > accepted and header is not None and header[8]:
+            state = self._table.sessions[datagram[2:20]]
+            state.window.unseen |= 1 << state.window.highest - header[5]
+            self._in_handler.append((datagram[2:20], header[5]))
+        return events
 
     def handler_failed(self) -> None:
         super().handler_failed()
         self._in_handler = []
-
-    def _mark(
-        self, header: Header, key: bytes, state: SessionState | None, now: float, wall_us: int, events: list[Event]
-    ) -> SessionState:
-        marked = super()._mark(header, key, state, now, wall_us, events)
-        if header[8]:
-            behind = marked.window.highest - header[5]
-            marked.window.unseen |= 1 << behind
-            self._in_handler.append((marked, header[5], header[8]))
-        return marked
 
 
 class KernelDropsInLoss(ObservedReceiver):

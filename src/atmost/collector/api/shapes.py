@@ -51,7 +51,7 @@ class Totals(msgspec.Struct, kw_only=True):
     """Sessions that have not said goodbye."""
     delivered: int
     lost: int
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     late: int
     pending: int
     duplicates_refused: int
@@ -98,15 +98,15 @@ class Session(msgspec.Struct, kw_only=True):
     sent: int
     delivered: int
     lost: int
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     loss_ratio: float | None
     late: int
     pending: int
     before_join: int
     refused: dict[str, int]
-    sender_offered: int
-    sender_dropped: dict[str, int]
-    sender_refused: dict[str, int]
+    sender_offered: int | None
+    sender_dropped: dict[str, int] | None
+    sender_refused: dict[str, int] | None
     last_seen: float
     clock_warning: str | None
 
@@ -132,15 +132,15 @@ class Sender(msgspec.Struct, kw_only=True):
     sent: int
     delivered: int
     lost: int
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     loss_ratio: float | None
     late: int
     pending: int
     before_join: int
     refused: dict[str, int]
-    sender_offered: int
-    sender_dropped: dict[str, int]
-    sender_refused: dict[str, int]
+    sender_offered: int | None
+    sender_dropped: dict[str, int] | None
+    sender_refused: dict[str, int] | None
     last_seen: float
     clock_warning: str | None
     minute: Minute | None
@@ -170,7 +170,7 @@ class ReceiverLedger(msgspec.Struct, kw_only=True):
     sent: int
     delivered: int
     lost: int
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     late: int
     pending: int
     queued: int

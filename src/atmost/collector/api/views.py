@@ -227,10 +227,10 @@ def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shap
     accounts = [row.account for row in rows]
     best = min(accounts, key=staleness)
     tails = Counter(account.tail for account in accounts)
-    sums = {name: sum(getattr(account, name) for account in accounts) for name in _SUMMED}
+    sums = {name: _known_sum(getattr(account, name) for account in accounts) for name in _SUMMED}
     overflow = sum(account.overflow for account in accounts)
     lost = sum(account.lost for account in accounts) + overflow
-    due = sums["delivered"] + lost
+    due = sum(account.delivered for account in accounts) + lost
     return shapes.Sender(
         id=best.id if not best.name else f"{best.key_id}:{best.name}",
         name=best.name,
@@ -247,9 +247,9 @@ def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shap
         lost=lost,
         lost_by_place=_places(_added(account.lost_by_place for account in accounts), overflow),
         loss_ratio=lost / due if due else None,
-        refused=_added(account.refused for account in accounts),
-        sender_dropped=_added(account.sender_dropped for account in accounts),
-        sender_refused=_added(account.sender_refused for account in accounts),
+        refused=_counts(account.refused for account in accounts) or {},
+        sender_dropped=_counts(account.sender_dropped for account in accounts),
+        sender_refused=_counts(account.sender_refused for account in accounts),
         last_seen=min(account.last_seen for account in accounts),
         clock_warning=next((row.clock_warning for row in rows if row.clock_warning), None),
         minute=minutes.get(best.name) if best.name else None,
@@ -257,11 +257,23 @@ def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shap
     )
 
 
-def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)
+def _added(counts: Iterable[Mapping[str, int | None] | None]) -> dict[str, int | None]:
+    """Counts by name; None where nobody knows."""
+    known = [each for each in counts if each is not None]
+    names = dict.fromkeys(name for each in known for name in each)
+    return {name: _known_sum(each.get(name) for each in known) for name in names}
+
+
+def _counts(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int] | None:
+    """Counts by name, summed; None where nobody knows any."""
+    known = [each for each in counts if each is not None]
+    return dict(sum(map(Counter, known), Counter())) if known else None
+
+
+def _known_sum(figures: Iterable[int | None]) -> Any:
+    """The sum of what is known; None where nothing is."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
 
 
 def _session(row: SenderRow) -> shapes.Session:
@@ -293,7 +305,7 @@ def _session(row: SenderRow) -> shapes.Session:
     )
 
 
-def _places(places: dict[str, int], overflow: int) -> dict[str, int]:
+def _places(places: dict[str, int | None], overflow: int) -> dict[str, int | None]:
     """Where messages were lost, what found the receiver's queue full among them; the parts add up to what was lost."""
     whole: dict[str, Any] = {"sender_socket": 0, "in_flight": 0} | places
     return {**whole, "receiver_queue": overflow}

@@ -110,6 +110,7 @@ export function digits(number) {
 
 /** Counts by name: "duplicate 3, malformed 1", the largest first; what is 0 is left out. */
 export function reasons(counts, none = "none") {
+  if (counts === null) return UNKNOWN;
   const known = Object.entries(counts ?? {}).filter(([, number]) => number);
   known.sort((one, other) => other[1] - one[1]);
   return known.map(([name, number]) => `${words(name)} ${count(number)}`).join(", ") || none;

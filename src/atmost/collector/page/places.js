@@ -1,4 +1,4 @@
-// Where messages were lost: a bar in the three colours of the legend, and the same in words.
+// Where messages were lost: a bar in the colours of the legend, and the same in words.
 
 import { el } from "./dom.js";
 import { count } from "./format.js";
@@ -7,6 +7,7 @@ const PLACES = [
   ["sender_socket", "socket", "socket"],
   ["in_flight", "flight", "in flight"],
   ["receiver_queue", "queue", "queue"],
+  ["unknown", "unknown", "where is unknown"],
 ];
 
 /** In words, the places where something was lost. */

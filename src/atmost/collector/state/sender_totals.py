@@ -108,7 +108,8 @@ class SenderTotals:
                     seen.figures = _NONE
                 seen.figures = self._add(label, seen.figures, figures)
             if account.sender_dropped or account.sender_refused:
-                seen.dropped = self._drop(label, seen.dropped, {**account.sender_dropped, **account.sender_refused})
+                known = {**(account.sender_dropped or {}), **(account.sender_refused or {})}
+                seen.dropped = self._drop(label, seen.dropped, known)
         self._gone = _sum([self._gone, *(seen.figures for seen in before.values())])
         # What forgotten sessions had after they were looked at last is in the receivers' totals only.
         forgotten = map(sub, _sum(map(_figures, ledgers)), _sum(remembered))
@@ -190,13 +191,14 @@ def _latest(rows: Iterable[SenderRow]) -> dict[str, SessionLedger]:
 
 
 def _figures(account: Account) -> Figures:
-    places, late = account.lost_by_place, account.late
+    # What is of unknown place counts as lost in flight until a beacon says otherwise.
+    socket = account.lost_by_place.get(_SOCKET) or 0
     return Figures(
         account.delivered,
-        late,
+        account.late,
         account.overflow,
-        places.get(_SOCKET, 0),
-        places.get(_FLIGHT, 0) + late,
+        socket,
+        account.lost - socket + account.late,
         sum(account.refused.values()),
     )
 

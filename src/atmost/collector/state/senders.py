@@ -115,15 +115,17 @@ def staleness(one: SessionLedger) -> tuple[bool, float]:
 def totals(ledgers: dict[str, Ledger]) -> Totals:
     """The sums over all receivers."""
     refused: Counter[str] = Counter()
-    places: Counter[str] = Counter()
+    places: dict[str, int | None] = {}
     sums: Counter[str] = Counter()
     for ledger in ledgers.values():
         refused.update(ledger.refused)
-        places.update(ledger.lost_by_place)
+        for place, count in ledger.lost_by_place.items():
+            known = places.get(place)
+            places[place] = known if count is None else (known or 0) + count
         for name in ("delivered", "lost", "overflow", "late", "pending", "tail_unknown"):
             sums[name] += getattr(ledger, name)
     alive = sum(account.tail is not Tail.CLOSED for ledger in ledgers.values() for account in ledger.sessions)
-    return Totals(alive, dict(sums), dict(places), dict(refused))
+    return Totals(alive, dict(sums), places, dict(refused))
 
 
 class Totals(NamedTuple):
@@ -132,5 +134,5 @@ class Totals(NamedTuple):
     senders: int
     """Sessions that have not said goodbye."""
     sums: dict[str, int]
-    lost_by_place: dict[str, int]
+    lost_by_place: dict[str, int | None]
     refused: dict[str, int]

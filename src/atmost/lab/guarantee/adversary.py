@@ -17,7 +17,7 @@ from atmost.core.datagram import (
     encode_message,
     pack_messages,
 )
-from atmost.core.limits import HEADER, IMPLAUSIBLE_JUMP, MAGIC, TAG, VERSION, VICTIM_SILENCE
+from atmost.core.limits import HEADER, MAGIC, TAG, VERSION, VICTIM_SILENCE
 from atmost.core.seal import ChecksumSeal
 from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.driving import Operations
@@ -26,6 +26,7 @@ from atmost.lab.guarantee.senders import subject_of
 from atmost.lab.guarantee.stage import Stage
 from atmost.lab.guarantee.steps import Deliver, Forge, StartReceiver
 from atmost.lab.guarantee.tape import MESSAGES_A_STEP, Entry, Facts
+from atmost.lab.guarantee.witness import FAR
 
 # What an adversary without a key can make up where no key is used: anything, with a correct checksum (R16).
 #
@@ -93,8 +94,8 @@ class Forger:
         """A jump that is not plausible, and a second datagram that confirms it."""
         random = self._stage.random
         known = self._imitated(tape) if random.random() < 0.5 else None
-        sequence = random.choice((IMPLAUSIBLE_JUMP + 1, IMPLAUSIBLE_JUMP * 2, _BIG, _ALL_ONES - 2))
-        prior = random.choice((0, IMPLAUSIBLE_JUMP * 3, _BIG - 10))
+        sequence = random.choice((FAR + 1, FAR * 2, _BIG, _ALL_ONES - 2))
+        prior = random.choice((0, FAR * 3, 1 << 52))
         key = {} if known is None else {"start_us": known.start_us, "random64": int.from_bytes(known.key[10:], "big")}
         first = {"start_us": self._now_us() + random.randint(0, self._future_us()), "random64": random.getrandbits(64)}
         first |= key

@@ -122,6 +122,7 @@ GOALS: Final[Mapping[str, tuple[str, ...]]] = {
         "late arrival",
         "lost at the sender's socket",
         "lost in flight",
+        "lost before any beacon",
         "joined late",
     ),
 }

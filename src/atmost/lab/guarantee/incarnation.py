@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from atmost.core.events import (
     ClockAlarm,
@@ -23,13 +23,18 @@ from atmost.core.events import (
     SessionEvicted,
     SessionOpened,
 )
-from atmost.core.limits import IMPLAUSIBLE_JUMP
 from atmost.lab.faults import corrupted_copy
 from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.cores import ObservedReceiver
 from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.tape import Entry, Facts, read_facts
-from atmost.lab.guarantee.witness import Resident, Witness
+from atmost.lab.guarantee.witness import FAR, Resident, Witness
+
+_WHERE: Final = {
+    Place.SENDER_SOCKET: "lost at the sender's socket",
+    Place.IN_FLIGHT: "lost in flight",
+    Place.UNKNOWN: "lost before any beacon",
+}
 
 
 class Arrived(NamedTuple):
@@ -135,7 +140,8 @@ class Incarnation:
             self.refused[refused.value] += 1
             findings.hit(coverage.REFUSAL, refused.value)
             findings.say(f"{self.label} refuses {entry.label}: {refused.value}")
-            if trusted and refused is not expected:
+            far = refused is RefusalReason.IMPLAUSIBLE and entry.facts is not None and self.witness.far(entry.facts)
+            if trusted and refused is not expected and not far:
                 text = f"{self.label} refused {entry.label} as {refused.value}, R11 says {expected or 'accept'}"
                 findings.violate(ViolationKind.WRONG_VERDICT, text)
         return self.note(events)
@@ -206,8 +212,7 @@ class Incarnation:
         findings, told = self.findings, self.told
         if isinstance(event, Loss):
             told["loss"] += event.count
-            where = "lost at the sender's socket" if event.place is Place.SENDER_SOCKET else "lost in flight"
-            findings.hit(coverage.RECEIVER, where)
+            findings.hit(coverage.RECEIVER, _WHERE[event.place])
         elif isinstance(event, LateArrival):
             told["late"] += event.count
             findings.hit(coverage.RECEIVER, "late arrival")
@@ -239,7 +244,7 @@ class Incarnation:
             findings.hit(coverage.FORGERY, "accepted")
             if facts.key in self.witness.sessions:
                 findings.hit(coverage.FORGERY, "accepted in a sender's name")
-            if facts.sequence > IMPLAUSIBLE_JUMP:
+            if facts.sequence > FAR:
                 findings.hit(coverage.FORGERY, "accepted after a confirmed jump")
         self.witness.accept(facts, honest=entry.honest)
         entry.accepted_at.append((self.receiver, self.number, now_us))

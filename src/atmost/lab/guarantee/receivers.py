@@ -310,7 +310,7 @@ def _check_session(incarnation: Incarnation, row: SessionLedger, resident: Resid
     received = row.delivered + row.queued + row.overflow + row.discarded
     said = (row.before_join, row.sent, received, row.datagrams)
     true = (resident.origin, resident.end, resident.received, len(resident.accepted))
-    places = sum(row.lost_by_place.values())
+    places = sum(count or 0 for count in row.lost_by_place.values())
     if said != true or places != row.lost:
         text = f"{incarnation.label}: origin, end, received, datagrams are {true}, the ledger says {said}"
         incarnation.findings.violate(ViolationKind.MISCOUNTED, f"{text}, places {places} of {row.lost} lost")
@@ -340,7 +340,7 @@ def _check_truth(
         text = f"{incarnation.label}: {missing} messages of {label} are missing, the ledger says"
         incarnation.findings.violate(ViolationKind.MISCOUNTED, f"{text} {row.lost} lost and {row.pending} pending")
     at_sender = row.lost_by_place[Place.SENDER_SOCKET.value]
-    if at_sender > refused:
+    if at_sender is not None and at_sender > refused:
         text = f"{incarnation.label}: the socket of {label} refused {refused}, the ledger says {at_sender}"
         incarnation.findings.violate(ViolationKind.MISCOUNTED, text)
 

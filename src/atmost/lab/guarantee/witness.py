@@ -8,6 +8,7 @@ adversary made up only has to do no harm.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from atmost.core.datagram import Kind
 from atmost.core.events import (
@@ -16,6 +17,9 @@ from atmost.core.events import (
 from atmost.core.receiving import ReceiverOptions
 from atmost.core.shards import shard_of
 from atmost.lab.guarantee.tape import Facts
+
+FAR: Final = 1_000_000
+"""A sequence number that no simulated sender reaches, and the adversary claims."""
 
 
 class Resident:
@@ -107,6 +111,13 @@ class Witness:
         if self._max_age_us is not None and facts.sent_us + self._max_age_us < wall_us:
             return RefusalReason.EXPIRED
         return None
+
+    def far(self, facts: Facts) -> bool:
+        """Whether this number is so far ahead that R16 may want a second one; which of the two is accepted depends on what strangers claim."""
+        jump, resident = max(1, self.window // 2), self.sessions.get(facts.key)
+        if resident is not None:
+            return facts.sequence - resident.highest > jump
+        return facts.start_us > self.floor and facts.sequence > jump
 
     def accept(self, facts: Facts, *, honest: bool) -> None:
         """Remembers what the receiver accepted; evictions that made room for it are told afterwards."""
