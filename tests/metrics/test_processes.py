@@ -5,6 +5,7 @@ import pytest
 from atmost import Loss, MetricsReader, SessionClosed
 from atmost.core.events import LateArrival, Place
 from atmost.metrics import instruments
+from atmost.metrics.wire import FINALS
 from tests.metrics.scene import deliver, make, session, snapshot
 
 
@@ -26,7 +27,10 @@ class Process:
 
     def end(self, now, keep=lambda copy, part: True):
         """The last snapshot with its repeats; `keep` says which copies of which parts arrive."""
-        self.metrics.close(timeout=0)
+        registry = self.metrics._registry
+        registry.snapshot(now, self.metrics._send_part, final=True)
+        for _ in range(FINALS - 1):
+            registry.repeat_final(self.metrics._send_part)
         copies = {}
         for subject, payload in self.sender.take():
             copy = copies[payload[4]] = copies.get(payload[4], -1) + 1

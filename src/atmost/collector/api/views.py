@@ -26,6 +26,7 @@ from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
 from atmost.collector.state.state import CollectorState
 from atmost.core.accounts import Ledger, MergedLedger
 from atmost.core.events import Tail
+from atmost.core.names import harmless
 
 Clock = Callable[[], float]
 _MOST_REFUSED: Final = 50
@@ -177,9 +178,9 @@ class Views:
                 t=each.at,
                 listener="atmost",
                 address="metrics",
-                peer=each.sender,
+                peer=harmless(each.sender),
                 reason=str(each.reason),
-                sample=each.text if each.count == 1 else f"{each.text} ({each.count} times)",
+                sample=harmless(each.text if each.count == 1 else f"{each.text} ({each.count} times)"),
             )
             for each in metrics
         ]
