@@ -45,6 +45,7 @@ def environment(**changes: str) -> dict[str, str]:
     It is not measured for coverage either: what it writes to stderr, and what becomes of it in a fork, is the test's.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "COVERAGE_"))}
+    kept["ATMOST_COLLECT_STATE_DIR"] = "off"  # what one test's collector knew is nothing to the next one's
     return kept | {"PYTHONPATH": str(Path(atmost.__file__).parents[1]), "PYTHONWARNINGS": "default"} | changes
 
 

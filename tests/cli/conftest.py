@@ -1,3 +1,19 @@
-from tests.cli.commands import commands, run, start
+"""What the tests of the commands share: how they are run, and a collector that says what the test wants."""
 
-__all__ = ["commands", "run", "start"]
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.commands import commands, run, start
+from tests.collector.page.fake import FakeCollector
+
+__all__ = ["commands", "fake", "run", "start"]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCollector]:
+    """A collector that nobody has sent anything to."""
+    collector = FakeCollector()
+    collector.start()
+    yield collector
+    collector.stop()

@@ -125,7 +125,7 @@ def _trouble(collector: Collector) -> None:
         tell("atmost", forge(kind=Kind.BEACON, start_us=began, refused={"ENOBUFS": 3}))
         tell("atmost", forge([("a", 1)], start_us=began, sequence=0))
         tell("atmost", forge([("a", 2)], start_us=began, sequence=5, prior=5))
-        tell("statsd", b"bar.hits:1|c\nthis is none")
+        tell("statsd", b"bar.hits:1|c\nthis is none\nbar.level:-5|g|#room:a")
         tell(
             "statsd",
             b"datadog.dogstatsd.client.packets_dropped:2|c|#client:py,client_version:0.52.0,client_transport:udp",
@@ -140,5 +140,5 @@ def _complete(found: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str
     tails = {labels["tail"] for labels in found.get("atmost_sessions", [])}
     arrived = {"orders_total", "cpu_utilization", "memory_utilization", "disk_root_utilization"} <= complete
     beats = len(found.get("atmost_heartbeat_up", [])) == 2
-    told = "atmost_statsd_client_dropped_total" in found and "bar_hits_total" in found
+    told = {"atmost_statsd_client_dropped_total", "bar_hits_total", "atmost_listener_noted_total"} <= found.keys()
     return found if arrived and reasons and beats and told and "alive" in tails else {}

@@ -76,7 +76,7 @@ def test_it_can_be_built_of_what_it_copies(tmp_path):
 
 def test_its_constraints_are_the_lock(tmp_path):
     """The line of sed turns every entry of the lock into a version, and nothing else."""
-    (run,) = [each for name, each in FILE if name == "RUN"]
+    run = next(each for name, each in FILE if name == "RUN")
     command = run.partition("&&")[0].replace("/constraints.txt", str(tmp_path / "constraints.txt"))
     subprocess.run(["sh", "-c", command], cwd=ROOT, check=True, timeout=60)
     lines = (tmp_path / "constraints.txt").read_text().splitlines()

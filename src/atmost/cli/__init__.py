@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "agent": "atmost.cli.agent:agent",
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
+    "forget": "atmost.cli.forget:forget",
     "keygen": "atmost.cli.keygen:keygen",
     "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from atmost.errors import PayloadTooLarge
+
+DEFAULT_PAGE: Final = "http://127.0.0.1:7141"
+"""Where a collector serves its page unless it is told otherwise."""
 
 
 class Number(click.FloatRange):
@@ -35,6 +38,23 @@ audience_option = click.option(
 )
 bind_option = click.option(
     "--bind", callback=utf8, metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]"
+)
+collector_option = click.option(
+    "--collector",
+    "url",
+    default=DEFAULT_PAGE,
+    show_default=True,
+    callback=utf8,
+    metavar="URL",
+    help="Where the collector's page is.",
+)
+token_option = click.option(
+    "--token",
+    envvar="ATMOST_TOKEN",
+    default="",
+    callback=utf8,
+    metavar="TEXT",
+    help="The collector's token.  [default: ATMOST_TOKEN, then none]",
 )
 key_file_option = click.option(
     "--key-file",

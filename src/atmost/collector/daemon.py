@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from atmost.collector.listening import Tap, open_all
 from atmost.collector.options import (
+    OFF,
     CollectorOptions,
     is_loopback,
     load_mapping,
@@ -31,7 +35,9 @@ from atmost.collector.state.state import CollectorState
 from atmost.collector.state.timeline import Timeline
 from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.endpoint.checking import find_keys
-from atmost.errors import ConfigError
+from atmost.errors import AtMostError, ConfigError
+from atmost.heartbeats import HeartbeatMemory
+from atmost.transport.url import DEFAULT_URL
 
 if TYPE_CHECKING:
     from atmost.collector.http import HttpServer
@@ -42,6 +48,8 @@ logger = logging.getLogger("atmost.collector")
 _STALLED: Final = 5.0
 """The receiving thread has not gone round for so long: it hangs, seconds."""
 _AHEAD: Final = 1.0
+_KEEP_EVERY: Final = 5.0
+"""Seconds between two looks at whether the heartbeats that are known have changed."""
 
 
 class CollectorDaemon:
@@ -74,10 +82,13 @@ class CollectorDaemon:
         self._timeline = Timeline(time.monotonic(), time.time())
         self._clock = threading.Lock()
         self._notifier = Notifier(given)
+        self._expected: set[str] = set()
         self._workers_ledger: dict[str, Ledger] = {}
         self.state = state = CollectorState(options, self.now(), time.monotonic())
         state.keyed = self._keyed
         state.mapping = load_mapping(options)
+        self._memory = _Memory(state, memory_path(options, given))
+        self._expect(options.expect)
         self._opened = open_all(options, state, given, tap)
         try:
             self.http = self._make_http(place.text, token) if place is not None else None
@@ -136,6 +147,7 @@ class CollectorDaemon:
                 asked.wait(min(left, 0.25))
         self._account_of_workers()
         self._warn_of_clock()
+        self._warn("memory", self._memory.keep(time.monotonic()))
         self._log_news()
 
     @property
@@ -183,6 +195,7 @@ class CollectorDaemon:
             with self.state.lock:
                 self.state.reload(in_force)
                 self.state.mapping = mapping
+            self._expect(options.expect)
             if self.http is not None:
                 self.http.change(token, options.http_hosts, options.max_streams)
             if self._opened.workers is not None and keys:
@@ -214,6 +227,7 @@ class CollectorDaemon:
             workers.close()
             self._account_of_workers()
         self._receiving.stop()
+        self._memory.close()
         if self.http is not None:
             self.http.stop()
         self._opened.close()
@@ -239,6 +253,21 @@ class CollectorDaemon:
         return make_http(
             self.state, self.options, place, token, now=self.now, ready=self.ready, defects=lambda: self.defects
         )
+
+    def _expect(self, names: tuple[str, ...]) -> None:
+        """Misses these heartbeats from now on, those that are expected already as before.
+
+        Raises:
+            ConfigError: no heartbeat can have this name, or there are too many.
+        """
+        with self.state.lock:
+            for name in names:
+                if name not in self._expected:
+                    try:
+                        self.state.heartbeats.expect(name, self.now(), time.monotonic())
+                    except AtMostError as error:
+                        raise ConfigError("expect", f"{name!r}: {error}") from None
+                    self._expected.add(name)
 
     def _account_of_workers(self) -> None:
         workers, channel = self._opened.workers, self._opened.channel
@@ -288,6 +317,89 @@ class CollectorDaemon:
                 self.state.warnings.pop(about, None)
             else:
                 self.state.warnings[about] = text
+
+
+def memory_path(options: CollectorOptions, environment: Mapping[str, str]) -> Path | None:
+    """The file that keeps what beat over a restart; None when nothing is kept.
+
+    A folder that is named holds one collector's. In the user's folder each address has a file of its own, unless the system
+    chooses the port: the next start would have another one.
+    """
+    if options.state_dir == OFF:
+        return None
+    named = options.state_dir or environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if named:
+        return Path(named) / "heartbeats.json"
+    home = environment.get("XDG_STATE_HOME") or (
+        f"{environment['HOME']}/.local/state" if environment.get("HOME") else ""
+    )
+    address = options.bind[0] if options.bind else environment.get("ATMOST_BIND") or DEFAULT_URL
+    if not home or address in {"", OFF} or address.endswith(":0"):
+        return None
+    return Path(home) / "atmost" / f"heartbeats-{re.sub('[^A-Za-z0-9.]+', '-', address)[:100]}.json"
+
+
+class _Memory:
+    """Keeps the heartbeats that are known in a file: written when they change, in a thread, because a disk may take its time."""
+
+    def __init__(self, state: CollectorState, path: Path | None) -> None:
+        """Expects what was known before the restart."""
+        self._state, self._path = state, path
+        self._next = 0.0
+        self._writing: threading.Thread | None = None
+        self._problem: str | None = None
+        self._memory: HeartbeatMemory | None = None
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            self._problem = _unkept(path, error)
+            return
+        self._memory = HeartbeatMemory(path)
+        with state.lock:
+            problem = self._memory.restore(state.heartbeats.monitor, time.monotonic())
+        if problem:
+            logger.warning(problem)
+
+    def keep(self, mono: float) -> str | None:
+        """Begins to write what has changed, every few seconds; returns what is wrong with it, if anything."""
+        busy = self._writing is not None and self._writing.is_alive()
+        if self._memory is not None and mono >= self._next and not busy:
+            self._next = mono + _KEEP_EVERY
+            content = self._snapshot()
+            if content is not None:
+                self._writing = threading.Thread(target=self._write, args=(content,), name="atmost-keep", daemon=True)
+                self._writing.start()
+        return self._problem
+
+    def close(self) -> None:
+        """Writes what has changed, as far as the disk takes it in time."""
+        self._next = 0.0
+        if self._writing is not None:
+            self._writing.join(_KEEP_EVERY)
+        self.keep(math.inf)
+        if self._writing is not None:
+            self._writing.join(_KEEP_EVERY)
+
+    def _snapshot(self) -> bytes | None:
+        assert self._memory is not None
+        with self._state.lock:
+            return self._memory.snapshot(self._state.heartbeats.monitor)
+
+    def _write(self, content: bytes) -> None:
+        assert self._memory is not None
+        assert self._path is not None
+        try:
+            self._memory.write(content)
+        except OSError as error:
+            self._problem = _unkept(self._path, error)
+        else:
+            self._problem = None
+
+
+def _unkept(path: Path, error: OSError) -> str:
+    return f"heartbeats are not kept over a restart: {path}: {error.strerror or error}; set state_dir to a folder, or to off"
 
 
 def _only_this_host(url: str) -> bool:

@@ -39,8 +39,10 @@ COARSE_SLOTS: Final = 2160
 """Six hours."""
 _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
 _HISTOGRAM_BYTES: Final = 1 << 20
+_FLOW_SERIES: Final = 4
+"""That the collector itself counts of each sender."""
 _SENDER_BYTES: Final = 8192
-_HEARTBEAT_BYTES: Final = 2048
+_HEARTBEAT_BYTES: Final = 4096
 _MEMBER_BYTES: Final = 100
 MEMBERS_IN_ALL: Final = 100
 """Members of all StatsD sets together, as a multiple of what one set may have."""
@@ -123,6 +125,16 @@ class CollectorOptions:
     )
     token: str = option("", "what readers must show; needed where http is not on loopback", reload=True)
     token_file: str = option("", "a file that holds the token, readable by its owner only", reload=True)
+    expect: tuple[str, ...] = option(
+        (),
+        "heartbeats that are missed though they were never heard: names, or patterns as 'worker-*'",
+        reload=True,
+    )
+    state_dir: str = option(
+        "",
+        "a folder where the heartbeats that beat are kept over a restart; empty takes STATE_DIRECTORY, then the user's "
+        "(XDG_STATE_HOME, ~/.local/state); off keeps none",
+    )
     max_series: int = option(
         4000, "series of our senders kept, 4 KB each when new, 54 KB after six hours", unit="series", least=1
     )
@@ -196,6 +208,7 @@ class CollectorOptions:
             + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
             + 2 * self.max_histograms * _HISTOGRAM_BYTES
             + self.max_senders * _SENDER_BYTES * (1 + self.receivers(len(self.bind)))
+            + (self.max_exported_senders + 1) * _FLOW_SERIES * _SERIES_BYTES
             + self.max_heartbeats * _HEARTBEAT_BYTES
             + self.max_log_bytes * 2
             + self.max_queue * 512

@@ -156,7 +156,9 @@ def open_collector(bind: str, tap: Callable[[Event], object]) -> CollectorDaemon
     from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
 
     for place in (PAGE, "127.0.0.1:0", "off"):
-        options = CollectorOptions(bind=(bind,), statsd=("off",), syslog=("off",), gelf=("off",), http=place)
+        options = CollectorOptions(
+            bind=(bind,), statsd=("off",), syslog=("off",), gelf=("off",), http=place, state_dir="off"
+        )
         try:
             return CollectorDaemon(options, {}, tap)
         except (BindError, MissingExtra):

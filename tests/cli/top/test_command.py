@@ -24,7 +24,7 @@ HARMFUL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def test_without_a_terminal_it_tells_the_state_once(fake, run):
     """Senders with their loss by place, heartbeats, the end of the log with its holes, totals and warnings."""
     play(fake)
-    done = run("top", "--url", fake.url)
+    done = run("top", "--collector", fake.url)
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith(f"web-3  {fake.url}  atmost 0.1.0, up for 2 h 14 min")
@@ -75,7 +75,7 @@ def test_nothing_of_a_stranger_reaches_the_terminal_as_it_came(fake, commands):
         record(evil, sender=evil, level=evil, logger=evil, fields={evil: evil}, exception=evil),
         gap(1, {evil: 1}, sender=evil, reason=evil),
     )
-    done = commands("top", "--once", "--url", fake.url)
+    done = commands("top", "--once", "--collector", fake.url)
     assert (done.status, done.err) == (0, "")
     assert not HARMFUL.search(done.out)
     assert done.out.count(r"\x1b]0;x") >= 14
@@ -84,7 +84,7 @@ def test_nothing_of_a_stranger_reaches_the_terminal_as_it_came(fake, commands):
 def test_one_object(fake, run):
     """With --once and --json: what the interface said, to be parsed."""
     play(fake)
-    done = run("top", "--once", "--json", "--url", fake.url)
+    done = run("top", "--once", "--json", "--collector", fake.url)
     (said,) = done.objects
     assert said["overview"]["totals"]["lost"] == 5_198
     assert [one["name"] for one in said["heartbeats"]["heartbeats"]][:1] == ["batch-2"]
@@ -96,7 +96,7 @@ def test_one_object(fake, run):
 def test_an_object_a_second_until_it_is_stopped(fake, start, number):
     """Each with the log lines that are new in it."""
     fake.log(record("one"))
-    command = start("top", "--json", "--url", fake.url)
+    command = start("top", "--json", "--collector", fake.url)
     command.prints(1)
     fake.log(record("two"))
     command.prints(2)
@@ -107,17 +107,17 @@ def test_an_object_a_second_until_it_is_stopped(fake, start, number):
 
 def test_without_a_collector(commands):
     """One line that says what to do, and status 1."""
-    done = commands("top", "--url", "http://127.0.0.1:1")
+    done = commands("top", "--collector", "http://127.0.0.1:1")
     assert (done.status, done.out) == (1, "")
     assert done.err == (
         "atmost: no collector answers at http://127.0.0.1:1 (Connection refused): "
-        "start one with 'atmost collect', or say where it listens with --url\n"
+        "start one with 'atmost collect', or say where it listens with --collector\n"
     )
 
 
 def test_misuse(commands):
     """An address that is none is the user's error: status 2."""
-    done = commands("top", "--url", "udp://127.0.0.1:7140")
+    done = commands("top", "--collector", "udp://127.0.0.1:7140")
     assert done.status == 2
     assert "is no address of a collector: give one like http://127.0.0.1:7141" in done.err
 
@@ -125,15 +125,15 @@ def test_misuse(commands):
 def test_the_token_from_the_environment(fake, run):
     """Not on the command line, where every user of the host could read it."""
     fake.token = "s3cret"
-    assert run("top", "--once", "--url", fake.url).status == 1
-    assert run("top", "--once", "--url", fake.url, ATMOST_TOKEN="s3cret").status == 0
-    assert run("top", "--once", "--url", fake.url, "--token", "s3cret").status == 0
+    assert run("top", "--once", "--collector", fake.url).status == 1
+    assert run("top", "--once", "--collector", fake.url, ATMOST_TOKEN="s3cret").status == 0
+    assert run("top", "--once", "--collector", fake.url, "--token", "s3cret").status == 0
 
 
 def test_a_collector_of_another_version(fake, commands):
     """What it does not say is a line of its own, no traceback."""
     fake.overview = {"started": 1.0}
-    done = commands("top", "--once", "--url", fake.url)
+    done = commands("top", "--once", "--collector", fake.url)
     assert done.status == 1
     assert "speaks another version than this command (KeyError: 'host')" in done.err
 
@@ -201,7 +201,7 @@ def test_live_on_a_terminal(fake, keys):
     """It draws, follows, and leaves the terminal as it was; what strangers wrote stays harmless."""
     pytest.importorskip("textual")
     fake.senders = [sender("worker\x1b]0;owned\x07-7", lost=3)]
-    with Screen("--url", fake.url) as screen:
+    with Screen("--collector", fake.url) as screen:
         until(lambda: r"worker\x1b]0;owned\x07-7" in screen.shown)
         fake.log(record("a new line"))
         until(lambda: "a new line" in screen.shown)
@@ -215,7 +215,7 @@ def test_live_on_a_terminal(fake, keys):
 def test_it_ends_with_its_terminal(fake):
     """Also where the terminal sends no signal, because it is not the controlling one."""
     pytest.importorskip("textual")
-    with Screen("--url", fake.url) as screen:
+    with Screen("--collector", fake.url) as screen:
         until(lambda: "no sender was heard yet" in screen.shown)
         screen.stop_reading()
         screen.hang_up()
@@ -224,7 +224,7 @@ def test_it_ends_with_its_terminal(fake):
 
 def test_a_dumb_terminal_is_given_lines(fake):
     """TERM=dumb: the state once, as text, and not a single escape."""
-    with Screen("--url", fake.url, TERM="dumb") as screen:
+    with Screen("--collector", fake.url, TERM="dumb") as screen:
         assert screen.process.wait(BOUND) == 0
         until(lambda: "heartbeats:" in screen.shown)
     assert "\x1b" not in screen.shown
@@ -241,7 +241,7 @@ def test_no_colours_where_they_are_unwanted(fake, monkeypatch, changes, coloured
     pytest.importorskip("textual")
     monkeypatch.delenv("NO_COLOR", raising=False)
     fake.senders = [sender("worker-7", lost=3)]
-    with Screen("--url", fake.url, **changes) as screen:
+    with Screen("--collector", fake.url, **changes) as screen:
         until(lambda: "worker-7" in screen.shown)
         assert screen.press(b"q") == 0
     assert colours(screen.shown) is coloured

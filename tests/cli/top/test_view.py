@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("textual")
 
-from atmost.cli.top.source import Source
+from atmost.cli.source import Source
 from atmost.cli.top.view import MAX_LOG_LINES, MAX_ROWS, TopView
 from tests.collector.page.answers import gap, heartbeat, record, sender
 from tests.collector.page.scene import play

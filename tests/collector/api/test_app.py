@@ -64,7 +64,7 @@ def test_the_overview_of_a_collector_that_has_seen_everything(asked):
     assert totals["lost_by_place"] == {"sender_socket": 0, "in_flight": 2, "receiver_queue": 1}
     assert totals["lost"] == sum(totals["lost_by_place"].values())
     assert (totals["senders"], totals["delivered"], totals["duplicates_refused"]) == (1, 10, 4)
-    assert set(found["alive"]) == {"up", "late", "suspect", "down", "stopped", "unknown"}
+    assert set(found["alive"]) == {"up", "late", "suspect", "down", "failed", "stopped", "unknown"}
     assert found["memory"]["bytes"] > 1 << 20
     assert {"series", "log_bytes", "senders"} <= {limit["name"] for limit in found["memory"]["limits"]}
     assert found["warnings"] == ["look here"]

@@ -32,7 +32,7 @@ def test_every_answer_has_the_headers(asked, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_only_reading_is_answered(asked, method):
-    """Nothing here changes anything."""
+    """Nothing here changes anything, but that a heartbeat is forgotten."""
     answer = asked.get("/api/v1/overview", method)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
@@ -109,3 +109,21 @@ def test_a_token_in_the_address_shows_nothing(asked):
     """Addresses end up in logs."""
     asked.app.gate.change(TOKEN, [])
     assert asked.get(f"/api/v1/overview?token={TOKEN}").status_code == 401
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+def test_a_page_of_another_site_reads_and_changes_nothing(asked, site):
+    """The browser tells where a request comes from; the page itself, which holds no data, may be linked to."""
+    for path, method in (("/api/v1/overview", "GET"), ("/metrics", "GET"), ("/api/v1/heartbeats?name=a", "DELETE")):
+        answer = asked.get(path, method, **{"sec-fetch-site": site})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site")
+    assert asked.get("/", **{"sec-fetch-site": site}).status_code == 200
+    for own in ("same-origin", "none"):
+        assert asked.get("/api/v1/overview", **{"sec-fetch-site": own}).status_code == 200
+
+
+@pytest.mark.parametrize("header", [{"content-length": "5"}, {"transfer-encoding": "chunked"}])
+def test_a_question_has_no_body(asked, header):
+    """What a proxy and this server might divide differently is refused."""
+    assert asked.get("/api/v1/overview", **header).json()["error"]["code"] == "body"
+    assert asked.get("/api/v1/overview", **{"content-length": "0"}).status_code == 200

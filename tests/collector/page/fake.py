@@ -232,6 +232,15 @@ def _handler(fake: FakeCollector) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 2.0
 
+        def do_DELETE(self) -> None:
+            query = dict(parse_qsl(urlsplit(self.path).query))
+            fake.asked.append((f"DELETE {urlsplit(self.path).path}", query, dict(self.headers)))
+            before = len(fake.heartbeats)
+            fake.heartbeats = [one for one in fake.heartbeats if one["name"] != query["name"]]
+            if len(fake.heartbeats) == before:
+                return self._error(404, "no_such_heartbeat", "There is no such heartbeat.")
+            return self._send(200, "application/json", json.dumps({"forgotten": query["name"]}).encode())
+
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = dict(parse_qsl(parts.query))

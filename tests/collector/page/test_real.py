@@ -86,7 +86,7 @@ def test_what_real_senders_say(start, run, visit):
         until(lambda: "1 in flight" in page.inner_text("#senders tbody"))
         until(lambda: page.locator(".ledger[data-balanced=true]").count() == 1)
         assert page.locator(".identity[data-holds=false]").count() == 0
-        shown = run("top", "--once", "--url", collector.at["page"])
+        shown = run("top", "--once", "--collector", collector.at["page"])
         assert (shown.status, shown.err) == (0, "")
         assert "-- 1 lost here (1 INFO) of checkout-1" in shown.out
         assert re.search(r"^checkout-1 .* in flight 1 ", shown.out, re.MULTILINE)

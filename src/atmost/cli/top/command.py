@@ -9,27 +9,18 @@ from typing import Final
 
 import click
 
-from atmost.cli.options import utf8
+from atmost.cli.options import collector_option, token_option
 from atmost.cli.output import harmless, to_json
+from atmost.cli.source import Snapshot, Source, SourceError
 from atmost.cli.stopping import stopping
-from atmost.cli.top.source import DEFAULT_URL, Snapshot, Source, SourceError
 from atmost.errors import MissingExtra
 
 _EVERY: Final = 1.0
 
 
 @click.command(short_help="Watch a collector's senders, heartbeats and logs in the terminal.")
-@click.option(
-    "--url", default=DEFAULT_URL, show_default=True, callback=utf8, metavar="URL", help="Where the collector's page is."
-)
-@click.option(
-    "--token",
-    envvar="ATMOST_TOKEN",
-    default="",
-    callback=utf8,
-    metavar="TEXT",
-    help="The collector's token.  [default: ATMOST_TOKEN, then none]",
-)
+@collector_option
+@token_option
 @click.option(
     "--once",
     is_flag=True,
@@ -44,7 +35,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
     \b
     Examples:
       atmost top
-      atmost top --url http://collector.example:7141 --once
+      atmost top --collector http://collector.example:7141 --once
       atmost top --json | jq '.overview.totals | {delivered, lost}'
     """
     try:

@@ -9,7 +9,7 @@ import math
 from typing import Any, Final
 
 from atmost.cli.output import clock_time, harmless, places
-from atmost.cli.top.source import Object, Snapshot
+from atmost.cli.source import Object, Snapshot
 
 UNKNOWN: Final = "–"
 SENDER_COLUMNS: Final = (

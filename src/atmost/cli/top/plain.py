@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from atmost.cli.source import Snapshot
 from atmost.cli.top.lines import (
     HEARTBEAT_COLUMNS,
     NUMBERS,
@@ -22,7 +23,6 @@ from atmost.cli.top.lines import (
     totals,
     warnings,
 )
-from atmost.cli.top.source import Snapshot
 
 LOG_LINES: Final = 10
 _ROWS: Final = 50

@@ -15,6 +15,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, RichLog, Static
 
+from atmost.cli.source import Snapshot, Source, SourceError
 from atmost.cli.top.lines import (
     HEARTBEAT_COLUMNS,
     NUMBERS,
@@ -28,7 +29,6 @@ from atmost.cli.top.lines import (
     totals,
     warnings,
 )
-from atmost.cli.top.source import Snapshot, Source, SourceError
 
 MAX_ROWS: Final = 200
 """Rows of a table; further ones are counted."""

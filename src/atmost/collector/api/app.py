@@ -73,7 +73,8 @@ class CollectorApp:
             Route("/api/v1/series", self._series),
             Route("/api/v1/query", self._query),
             Route("/api/v1/logs", self._logs),
-            Route("/api/v1/heartbeats", self._heartbeats),
+            Route("/api/v1/heartbeats", self._heartbeats, methods=["GET"]),
+            Route("/api/v1/heartbeats", self._forget, methods=["DELETE"]),
             Route("/api/v1/rejected", self._rejected),
             Route("/metrics", self._metrics),
             Route("/healthz", self._healthz),
@@ -131,6 +132,14 @@ class CollectorApp:
     async def _heartbeats(self, request: Request) -> Response:
         questions.only(_given(request), ())
         return _json(self._views.heartbeats())
+
+    async def _forget(self, request: Request) -> Response:
+        given = _given(request)
+        questions.only(given, ("name", "key_id"))
+        name = questions.required(given, "name")
+        if not self._views.forget(name, questions.whole(given, "key_id", None, 0, 65_535)):
+            return _failure(404, "no_such_heartbeat", f"no heartbeat is called {name!r}: /api/v1/heartbeats lists them")
+        return _json(shapes.Forgotten(forgotten=name))
 
     async def _rejected(self, request: Request) -> Response:
         questions.only(_given(request), ())

@@ -23,6 +23,7 @@ _ANSWERS: Final = (
     shapes.LogPage,
     shapes.LogEvent,
     shapes.Heartbeats,
+    shapes.Forgotten,
     shapes.RejectedList,
     shapes.Health,
 )
@@ -67,7 +68,7 @@ def document() -> dict[str, Any]:
                 _parameter("text", text, "Only records that hold this text, in any case."),
             ],
         ),
-        "/api/v1/heartbeats": _path("Who is alive, the gravest first", "Heartbeats"),
+        "/api/v1/heartbeats": _path("Who is alive, the gravest first", "Heartbeats") | {"delete": _forgetting(text)},
         "/api/v1/rejected": _path("Samples of rejected input", "RejectedList"),
         "/api/v1/stream": _stream(),
         "/metrics": _text("Everything for Prometheus, in the format that Accept asks for", "text/plain"),
@@ -114,6 +115,18 @@ def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _forgetting(text: dict[str, Any]) -> dict[str, Any]:
+    """The one question that changes something."""
+    key = {"type": "integer", "minimum": 0, "maximum": 65_535}
+    parameters = [
+        _parameter("name", {**text, "minLength": 1}, "Of the heartbeat, or an expected pattern.", required=True),
+        _parameter("key_id", key, "Only under this key; any unless told."),
+    ]
+    found: dict[str, Any] = _path("Stops missing a heartbeat, until it beats again", "Forgotten", parameters)["get"]
+    found["responses"] |= _errors("404")
+    return found
+
+
 def _parameter(name: str, schema: dict[str, Any], text: str, *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": required, "schema": schema, "description": text}
 
@@ -151,7 +164,8 @@ def _errors(*statuses: str) -> dict[str, Any]:
     texts = {
         "400": "A parameter is unknown or out of bounds",
         "401": "The token is missing or wrong",
-        "403": "The Host header names another host",
+        "403": "The Host header names another host, or a page of another site asks",
+        "404": "There is no heartbeat of this name",
         "503": "Too many streams are open",
     }
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}

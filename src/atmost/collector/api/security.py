@@ -35,6 +35,10 @@ MAX_ADDRESS: Final = 8192
 MAX_HEAD: Final = 16_384
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]%]+))(?::[0-9]*)?")
 _METHODS: Final = ("GET", "HEAD")
+_CHANGING: Final = {"/api/v1/heartbeats": "DELETE"}
+"""What may be changed, by path."""
+_OWN_SITE: Final = (b"", b"same-origin", b"none")
+"""Values of Sec-Fetch-Site that a browser sends for this page itself, or for what the reader typed; other programs send none."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -88,8 +92,10 @@ class Gate:
         if self.busy():
             text = "too many connections at once (max_connections): try again"
             return 503, "busy", text, [(b"retry-after", b"1"), (b"connection", b"close")]
-        if scope["method"] not in _METHODS:
-            return 405, "bad_method", "only GET and HEAD are answered", [(b"allow", b"GET, HEAD")]
+        changing = _CHANGING.get(scope["path"])
+        if scope["method"] not in _METHODS and scope["method"] != changing:
+            allowed = ", ".join((*_METHODS, changing) if changing else _METHODS)
+            return 405, "bad_method", f"only {allowed} are answered here", [(b"allow", allowed.encode())]
         if len(scope["path"]) + len(scope["query_string"]) > MAX_ADDRESS:
             return 414, "long_address", f"an address has at most {MAX_ADDRESS} characters", []
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
@@ -98,6 +104,10 @@ class Gate:
         if not self._knows(headers.get(b"host", b"").decode("latin-1")):
             text = "the Host header names another host; add the name to http_hosts if it is right"
             return 403, "bad_host", text, []
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            return 400, "body", "a request has no body here", [(b"connection", b"close")]
+        if scope["path"].startswith(_CLOSED) and headers.get(b"sec-fetch-site", b"") not in _OWN_SITE:
+            return 403, "cross_site", "a page of another site asks: its reader may look here, that page may not", []
         if self._token and scope["path"].startswith(_CLOSED):
             kind, _, shown = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), self._token):

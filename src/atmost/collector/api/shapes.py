@@ -218,6 +218,12 @@ class Heartbeats(msgspec.Struct, kw_only=True):
     heartbeats: list[BoardRow]
 
 
+class Forgotten(msgspec.Struct, kw_only=True):
+    """What is not missed any more, until it beats again."""
+
+    forgotten: str
+
+
 class RejectedList(msgspec.Struct, kw_only=True):
     """Samples of rejected input, oldest first."""
 

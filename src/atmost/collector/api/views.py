@@ -165,6 +165,11 @@ class Views:
             rows: list[BoardRow] = self.state.heartbeats.rows(now, self.mono())
         return shapes.Heartbeats(now=now, heartbeats=rows)
 
+    def forget(self, name: str, key_id: int | None) -> bool:
+        """Takes a heartbeat off the board; returns whether it was there."""
+        with self.state.lock:
+            return self.state.heartbeats.forget(name, key_id)
+
     def heartbeat_changes(self) -> int:
         """A number that grows with every change of the board."""
         return self.state.heartbeats.changes

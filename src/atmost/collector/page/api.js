@@ -27,6 +27,12 @@ export class Api {
     return answer.json();
   }
 
+  /** Has something forgotten. */
+  async delete(path, parameters = {}) {
+    const answer = await this.#fetch(path, parameters, {}, AbortSignal.timeout(PATIENCE), "DELETE");
+    return answer.json();
+  }
+
   /** The event stream's body, from after `cursor`. */
   async stream(cursor, signal) {
     const headers = { Accept: "text/event-stream" };
@@ -34,7 +40,7 @@ export class Api {
     return (await this.#fetch("stream", {}, headers, signal)).body;
   }
 
-  async #fetch(path, parameters, headers, signal) {
+  async #fetch(path, parameters, headers, signal, method = "GET") {
     const url = new URL(`api/v1/${path}`, document.baseURI);
     for (const [name, value] of Object.entries(parameters)) {
       for (const one of Array.isArray(value) ? value : [value]) {
@@ -44,7 +50,7 @@ export class Api {
     if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
     let answer;
     try {
-      answer = await fetch(url, { headers, signal, cache: "no-store", credentials: "omit", redirect: "error" });
+      answer = await fetch(url, { method, headers, signal, cache: "no-store", credentials: "omit", redirect: "error" });
     } catch (error) {
       if (signal.aborted && error.name !== "TimeoutError") throw error;
       throw new ApiError(0, "no_answer", "The collector does not answer.");

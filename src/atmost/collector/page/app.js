@@ -43,7 +43,7 @@ const shows = {
     senders.take(said, overview);
     logs.learn(said.senders.map((sender) => sender.name));
   },
-  heartbeats: (said) => showHeartbeats(said, overview),
+  heartbeats: (said) => showHeartbeats(said, overview, api),
   logs: (said) => logs.take(said),
 };
 

@@ -12,12 +12,11 @@ import atmost
 from atmost.collector.api import shapes
 from atmost.collector.api.views import Views
 from atmost.collector.prometheus.user_metrics import UserMetrics
+from atmost.collector.state.heartbeats import ALIVE
 from atmost.collector.state.state import LimitUse
 from atmost.core.events import ClockTrouble
 
 _MAX_HEARTBEATS: Final = 500
-_ALIVE: Final = {"up": 1.0, "late": 1.0, "suspect": 1.0, "down": 0.0}
-"""Of the other states nobody can say it."""
 _EXTRA: Final = {
     "http_requests": "HTTP requests, those that were refused among them",
     "http_refused": "HTTP requests and connections that were refused, whatever the reason",
@@ -180,17 +179,34 @@ class OwnMetrics:
 
     def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:
         yield _gauge("atmost_heartbeats", "Heartbeats by state", ("state",), alive)
+        labels = ("heartbeat",)
+        missed = CounterMetricFamily(
+            "atmost_heartbeat_missed", "Beats that were due and did not come, sent or not", labels=labels
+        )
+        flaps = CounterMetricFamily("atmost_heartbeat_flaps", "How often it went down and came back", labels=labels)
+        silence = GaugeMetricFamily(
+            "atmost_heartbeat_longest_silence_seconds", "The longest silence between two signs of life", labels=labels
+        )
+        conflict = GaugeMetricFamily(
+            "atmost_heartbeat_conflict", "1 while two senders beat under this name", labels=labels
+        )
         up = GaugeMetricFamily(
             "atmost_heartbeat_up",
-            "1 while it beats, 0 when it is down; absent when unknown or stopped",
+            "1 while it beats, 0 when it is down or failed; absent when unknown or stopped",
             labels=("heartbeat",),
         )
         shown: set[str] = set()
         for row in self._views.heartbeats().heartbeats[:_MAX_HEARTBEATS]:
-            if row.state in _ALIVE and row.name not in shown:
-                shown.add(row.name)
-                up.add_metric((row.name,), _ALIVE[row.state])
-        yield up
+            if row.name in shown:
+                continue
+            shown.add(row.name)
+            if row.state in ALIVE:
+                up.add_metric((row.name,), float(ALIVE[row.state]))
+            missed.add_metric((row.name,), row.missed)
+            flaps.add_metric((row.name,), row.flaps)
+            silence.add_metric((row.name,), row.longest_silence)
+            conflict.add_metric((row.name,), float(bool(row.conflict)))
+        yield from (up, missed, flaps, silence, conflict)
 
 
 def _counter(

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from atmost.cli.top.source import MAX_ANSWER, Source, SourceError
+from atmost.cli.source import MAX_ANSWER, Source, SourceError
 from tests.collector.page.answers import record
 
 

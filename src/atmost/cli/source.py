@@ -14,7 +14,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-DEFAULT_URL: Final = "http://127.0.0.1:7141"
+from atmost.cli.options import DEFAULT_PAGE
+
 MAX_ANSWER: Final = 32 << 20
 """Bytes of one answer; a collector's are bounded far below."""
 LOG_LINES: Final = 200
@@ -42,7 +43,7 @@ class Snapshot:
 class Source:
     """One collector."""
 
-    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
+    def __init__(self, url: str = DEFAULT_PAGE, token: str = "") -> None:
         """Connects when it is first asked.
 
         Args:
@@ -54,7 +55,7 @@ class Source:
         """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is no address of a collector: give one like {DEFAULT_URL}")
+            raise ValueError(f"{url!r} is no address of a collector: give one like {DEFAULT_PAGE}")
         self.url = url.rstrip("/")
         default = 443 if parts.scheme == "https" else 80
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -78,7 +79,7 @@ class Source:
         self._cursor = snapshot.logs.get("cursor")
         return snapshot
 
-    def get(self, name: str, **question: Any) -> Object:
+    def get(self, name: str, /, **question: Any) -> Object:
         """One object of the interface.
 
         Args:
@@ -88,15 +89,30 @@ class Source:
         Raises:
             SourceError: as `look`.
         """
+        return self._answer("GET", name, question)
+
+    def delete(self, name: str, /, **question: Any) -> Object:
+        """Has something forgotten.
+
+        Args:
+            name: of the path under /api/v1.
+            question: its parameters.
+
+        Raises:
+            SourceError: as `look`; also when there is nothing of this name.
+        """
+        return self._answer("DELETE", name, question)
+
+    def _answer(self, method: str, name: str, question: dict[str, Any]) -> Object:
         path = f"{self._path}/api/v1/{name}" + (f"?{urlencode(question)}" if question else "")
         try:
-            status, body = self._ask(path)
+            status, body = self._ask(method, path)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise SourceError(
                 f"no collector answers at {self.url} ({reason}): start one with 'atmost collect', "
-                "or say where it listens with --url"
+                "or say where it listens with --collector"
             ) from error
         if status == 401:
             raise SourceError(f"the collector at {self.url} wants its token: give it with --token, or in ATMOST_TOKEN")
@@ -113,18 +129,18 @@ class Source:
                 sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str) -> tuple[int, bytes]:
         kept = self._connection.sock is not None
         try:
-            return self._once(path)
+            return self._once(method, path)
         except (http.client.RemoteDisconnected, ConnectionError):
             if not kept:
                 raise
         self._connection.close()  # a kept connection that the collector has closed meanwhile
-        return self._once(path)
+        return self._once(method, path)
 
-    def _once(self, path: str) -> tuple[int, bytes]:
-        self._connection.request("GET", path, headers=self._headers)
+    def _once(self, method: str, path: str) -> tuple[int, bytes]:
+        self._connection.request(method, path, headers=self._headers)
         answer = self._connection.getresponse()
         body = answer.read(MAX_ANSWER + 1)
         if len(body) > MAX_ANSWER:
@@ -137,7 +153,7 @@ class Source:
         error = answer.get("error") if answer else None
         if isinstance(error, dict) and isinstance(error.get("message"), str):
             return f"the collector at {self.url} refuses: {error['message']}"
-        return f"what answers at {self.url} is no collector (status {status}): say where one listens with --url"
+        return f"what answers at {self.url} is no collector (status {status}): say where one listens with --collector"
 
 
 def _decoded(body: bytes) -> Object | None:
