@@ -186,6 +186,7 @@ class CollectorDaemon:
             if not keys and self._keyed:
                 raise ConfigError("key_file", "keys cannot be taken away while it runs: start it anew")
             mapping = load_mapping(options)
+            self._expect(options.expect)
             if keys:
                 for intake in self._opened.intakes:
                     intake.accept_keys(keys)
@@ -195,7 +196,6 @@ class CollectorDaemon:
             with self.state.lock:
                 self.state.reload(in_force)
                 self.state.mapping = mapping
-            self._expect(options.expect)
             if self.http is not None:
                 self.http.change(token, options.http_hosts, options.max_streams)
             if self._opened.workers is not None and keys:

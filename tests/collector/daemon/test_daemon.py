@@ -231,7 +231,7 @@ def test_several_addresses_of_one_kind(tmp_path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"z:1|c", theirs)
         state = collector.daemon.state
-        until(lambda: state.metrics.kept == 2 and state.statsd.series)
+        until(lambda: state.metrics.stats().series == 2 and state.statsd.series)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -292,7 +292,7 @@ def test_keys_are_read_again(tmp_path):
         assert daemon.reload(daemon.options) == []
         with atmost.Sender(daemon.url, key=keys[1], linger=0) as sender:
             sender.send("metrics.x", 1.0)
-            until(lambda: daemon.state.metrics.kept == 1)
+            until(lambda: daemon.state.metrics.stats().series == 1)
         with pytest.raises(ConfigError, match="cannot be taken away"):
             daemon.reload(CollectorOptions(**QUIET | {"bind": ("udp://127.0.0.1:0",)}))
 

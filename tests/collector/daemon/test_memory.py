@@ -94,9 +94,9 @@ def test_what_the_configuration_expects_is_missed():
 
 def test_where_it_is_kept():
     """In the folder that is named, in the service manager's, or in the user's with a name of the address's; or nowhere."""
-    here = {"HOME": "/home/op"}
+    here = {"HOME": "/users/op"}
     known = CollectorOptions(bind=("udp://127.0.0.1:7140",))
-    assert memory_path(known, here) == Path("/home/op/.local/state/atmost/heartbeats-udp-127.0.0.1-7140.json")
+    assert memory_path(known, here) == Path("/users/op/.local/state/atmost/heartbeats-udp-127.0.0.1-7140.json")
     assert memory_path(known, here | {"XDG_STATE_HOME": "/s"}) == Path("/s/atmost/heartbeats-udp-127.0.0.1-7140.json")
     assert memory_path(known, here | {"STATE_DIRECTORY": "/var/lib/atmost"}) == Path("/var/lib/atmost/heartbeats.json")
     assert memory_path(CollectorOptions(state_dir="/x"), here) == Path("/x/heartbeats.json")
