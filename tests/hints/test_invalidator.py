@@ -210,12 +210,18 @@ def test_marks_that_fail_are_counted(made):
 
 def test_the_thread_ends_with_its_owner():
     """An invalidator that nobody holds says no more."""
+
+    def threads():
+        return {thread.ident for thread in threading.enumerate() if thread.name == "atmost-marks"}
+
+    others = threads()
     invalidator = Invalidator(Wire(), interval=0.05)
-    rhythm, gone = invalidator._rhythm, weakref.ref(invalidator)
+    assert len(threads() - others) == 1
+    gone = weakref.ref(invalidator)
     del invalidator
     gc.collect()
     until(lambda: gone() is None)
-    assert not rhythm.turn()
+    until(lambda: not threads() - others)
 
 
 def test_threads_never_share_a_number(made):

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from xxhash import xxh3_64_intdigest
 from atmost.endpoint.background import Rhythm
 from atmost.endpoint.checking import check_sender
 from atmost.endpoint.must_deliver import check_lossy_below
+from atmost.endpoint.opening import open_sender
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.hints.members import MemberSenders, SendsHints, addresses_of
@@ -188,7 +189,7 @@ class Invalidator:
 
     def __init__(
         self,
-        sender: SendsHints | str | Collection[SendsHints | str] | None = None,
+        sender: SendsHints | str | Mapping[str, Any] | Collection[SendsHints | str] | None = None,
         *,
         interval: float = 1.0,
         shards: int = SHARDS,
@@ -197,8 +198,8 @@ class Invalidator:
         """Announces itself with a first mark, and then sends a mark once an interval from a thread of its own.
 
         Args:
-            sender: carries hints and marks. A sender, which stays its owner's to close, after `close` here; or an address; or
-                addresses that the processes of a host share, as "udp://127.0.0.1:7150-7157" or "unix:///run/shop/" (a
+            sender: carries hints and marks. A sender, which stays its owner's to close, after `close` here; or an address, or the
+                arguments of a `Sender` by name; or addresses that the processes of a host share, as "udp://127.0.0.1:7150-7157" or "unix:///run/shop/" (a
                 directory), all of which are sent to; or several of these; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
             interval: seconds between marks. Shorter makes readers find losses sooner, and costs a datagram each.
             shards: 1 to 256. More make a lost hint cost fewer refetches, and a mark longer, by 4 to 10 bytes each.
@@ -428,11 +429,12 @@ class Invalidator:
 
 
 def _sender_of(
-    given: SendsHints | str | Collection[SendsHints | str] | None,
+    given: SendsHints | str | Mapping[str, Any] | Collection[SendsHints | str] | None,
 ) -> tuple[SendsHints, Sender | MemberSenders | None]:
     """Returns what carries the hints, and what of it was opened here."""
-    if given is None:
-        opened: Sender | MemberSenders = Sender()
+    opened: Sender | MemberSenders
+    if given is None or isinstance(given, Mapping):
+        opened = open_sender(given)[0]
         return opened, opened
     if not isinstance(given, Collection):
         return check_sender(given), None

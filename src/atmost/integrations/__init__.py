@@ -1,1 +1,1 @@
-"""Other libraries' ways in: each module is imported only where its library is used, and is named after it."""
+"""Where other libraries meet atmost: web frameworks, task queues, logging libraries; each module needs its library only."""

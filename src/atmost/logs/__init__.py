@@ -4,7 +4,7 @@ from atmost.logs.handler import LogHandler
 from atmost.logs.reader import LogReader, LogReaderStats
 from atmost.logs.reading import read, read_async
 from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource, display_lines
-from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter
+from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter, log_fields
 
 __all__ = [
     "LogDropPolicy",
@@ -19,6 +19,7 @@ __all__ = [
     "LogStats",
     "LogWriter",
     "display_lines",
+    "log_fields",
     "read",
     "read_async",
 ]

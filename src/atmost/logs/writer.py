@@ -35,6 +35,7 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, NoReturn
@@ -51,6 +52,9 @@ from atmost.lifecycle import HERE, Floor, notice_fork, register, run
 from atmost.logs.parts import Parcel
 from atmost.logs.text import is_plain, plain_fields
 from atmost.logs.wire import MAX_FIELDS, Body, LevelKey, LevelTally, encode
+
+log_fields: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("atmost_log_fields", default=None)
+"""Fields of every record that this thread or task logs, as the identity of the request it serves; a record's own win."""
 
 
 class LogDropPolicy(StrEnum):
@@ -450,6 +454,9 @@ class LogWriter:
         prior = life.number(step)  # from here on it is missed when it does not arrive
         counts = life.counts
         try:
+            around = log_fields.get()
+            if around:
+                fields = {**around, **fields} if fields else around
             subject, name = self._subjects.of_logger(logger)
             body = Body(
                 handler=life.id,
