@@ -13,7 +13,6 @@ The server is `nats-server` beside this Python or on PATH, on a free port of the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
@@ -30,6 +29,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from atmost.demo.cluster import find_server, free_ports
+from benchmarks.common import arguments
 
 PAYLOAD = os.urandom(128)
 BURST = 50
@@ -43,11 +43,10 @@ STILL = 0.7
 
 def main() -> None:
     """Runs both parts and prints tables, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="of sending, each run (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=5, help="of every system, interleaved (%(default)s)")
     parser.add_argument("--stopped", type=float, default=5.0, help="seconds with the server stopped (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
     with server() as (port, _):

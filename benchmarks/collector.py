@@ -8,7 +8,6 @@ own messages it receives flat out, with and without reader and scraper, in turn,
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+
+from benchmarks.common import arguments
 
 TURNS = 8
 PAUSE = 0.01
@@ -267,9 +268,8 @@ def rates(seconds: float) -> dict[bool, list[tuple[float, float]]]:
 
 def main() -> None:
     """Runs both parts and prints them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of both parts together, about")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     whole = together(options.seconds / 2)
     found = rates(options.seconds / 2)

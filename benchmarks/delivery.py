@@ -10,7 +10,6 @@ Peers carry a bare payload, their best case; `atmost` runs with every rule on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -22,17 +21,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import arguments
+
 PAYLOAD = os.urandom(128)
 BURST = 50
 
 
 def main() -> None:
     """Runs every system in turn and prints a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="of sending, each run (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=5, help="of every system, interleaved (%(default)s)")
     parser.add_argument("--only", help="comma-separated names of systems")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else list(SYSTEMS)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}

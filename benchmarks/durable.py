@@ -14,7 +14,6 @@ First what the must-deliver guard costs a `send()` on other subjects. Then:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -32,6 +31,7 @@ import nats
 import atmost
 from atmost import durable
 from atmost.demo.cluster import find_server, free_ports
+from benchmarks.common import arguments
 
 PAYLOAD = {"order": 4711, "amount": 12.5, "currency": "EUR"}
 Figures = dict[str, float]
@@ -40,10 +40,9 @@ Publish = Callable[[int], Awaitable[object]]
 
 def main() -> None:
     """Starts a server, measures, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--messages", type=int, default=3000, help="in each measurement (%(default)s)")
     parser.add_argument("--together", type=int, default=64, help="messages in flight (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url, server = start(Path(folder))

@@ -9,7 +9,6 @@ Keyed, the forger has no key: its datagrams carry a right key number and a wrong
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.limits import MAGIC, VERSION
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, Seal, SealFactory, no_keys
+from benchmarks.common import arguments, show
 
 ESTABLISHED = 10
 FORGED_A_SECOND = 100_000
@@ -57,7 +57,7 @@ class Source:
 
 def main() -> None:
     """Runs the flood and prints what it cost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=1_000_000, help="forged (%(default)s)")
     parser.add_argument(
         "--datagrams", type=int, default=1, help="a session; from 3 on it looks established (%(default)s)"
@@ -98,14 +98,20 @@ def main() -> None:
     known = {place[0] for place in processed}
     delivered = sum(count for count in processed.values())
     sent = sum(sender.sent for sender in senders)
-    print(f"{options.sessions:,} forged sessions, {'keyed' if options.keyed else 'without a key'}")
-    print(f"  memory            {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
-    print(f"  forged datagrams  {dict(ledger.refused)} refused, {ledger.evicted:,} sessions evicted")
-    print(
-        f"  established       {sent:,} sent, {delivered:,} delivered, {sent - delivered:,} not, from {len(known)} senders"
-    )
-    print(f"  duplicates        {sum(count - 1 for count in processed.values())}")
-    print(f"  a forged datagram {spent / options.sessions / options.datagrams:.0f} ns")
+    row = {
+        "key": "yes" if options.keyed else "no",
+        "forged_sessions": options.sessions,
+        "memory_before_MB": before / 1e6,
+        "memory_after_MB": after / 1e6,
+        "refused": ", ".join(f"{reason} {count:,}" for reason, count in ledger.refused.items()),
+        "evicted": ledger.evicted,
+        "established_sent": sent,
+        "established_delivered": delivered,
+        "established_heard": len(known),
+        "duplicates": sum(count - 1 for count in processed.values()),
+        "ns_a_forged_datagram": spent / options.sessions / options.datagrams,
+    }
+    show([row], as_json=options.json)
 
 
 def resident() -> int:

@@ -9,7 +9,6 @@ bytes, as clients with a buffer send them.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import statistics
@@ -21,6 +20,7 @@ from itertools import count
 from atmost.ingest import statsd, syslog
 from atmost.ingest.gelf import GelfReader
 from atmost.ingest.statsd.values import MAX_LINE
+from benchmarks.common import arguments, show
 
 NOW, PEER, DATAGRAM = 1_767_225_600.0, "10.0.0.7", 1432
 LINES = {
@@ -97,28 +97,25 @@ def measure(call: Callable[[], object], seconds: float) -> float:
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--repetitions", type=int, default=7, help="of every dialect, interleaved (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each repetition (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     jobs = work()
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(options.repetitions):
         for name, (call, lines) in jobs.items():
             times[name].append(measure(call, options.seconds) / lines)
-    rows = {name: (statistics.median(each), min(each)) for name, each in times.items()}
-    if options.json:
-        print(
-            json.dumps(
-                {name: {"median_us": 1e6 * median, "least_us": 1e6 * least} for name, (median, least) in rows.items()}
-            )
-        )
-        return
-    print("| dialect | lines or messages a second | µs each | least |")
-    print("| --- | ---: | ---: | ---: |")
-    for name, (median, least) in rows.items():
-        print(f"| {name} | {1 / median:,.0f} | {1e6 * median:.2f} | {1e6 * least:.2f} |")
+    rows = {
+        name: {
+            "per_s": 1 / statistics.median(each),
+            "median_us": 1e6 * statistics.median(each),
+            "least_us": 1e6 * min(each),
+        }
+        for name, each in times.items()
+    }
+    titles = {"per_s": "lines or messages a second", "median_us": "µs each", "least_us": "least"}
+    show(rows, as_json=options.json, titles=titles)
 
 
 if __name__ == "__main__":

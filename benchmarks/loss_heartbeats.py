@@ -17,7 +17,6 @@ A death comes at any moment after a day, possibly when beats before it were lost
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -27,6 +26,7 @@ from multiprocessing import Pool
 from random import Random
 
 from atmost.heartbeats import LossMeter, patience
+from benchmarks.common import arguments
 
 DAY = 86_400
 """Beats."""
@@ -191,13 +191,12 @@ def row(
 
 def main() -> None:
     """Simulates, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--days", type=int, default=10_000, help="sender-days, each rate (%(default)s)")
     parser.add_argument("--loss", type=float, nargs="+", default=[1, 5, 20], help="percent (%(default)s)")
     parser.add_argument("--burst", type=float, default=1.0, help="mean length of a run of lost beats (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same figures (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="(%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
 
     def notice(done: int, of: int) -> None:

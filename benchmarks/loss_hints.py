@@ -12,8 +12,6 @@ another writes; the bound is 0.5 s.
 
 from __future__ import annotations
 
-import argparse
-import json
 import threading
 import time
 from random import Random
@@ -22,6 +20,7 @@ from typing import Any
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
+from benchmarks.common import arguments, show
 from benchmarks.loss_hints_simulated import run
 from benchmarks.loss_hints_world import World, flat
 
@@ -43,12 +42,11 @@ TITLES = {
 
 def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
     parser.add_argument("--seconds", type=float, default=600.0, help="virtual, of each run (%(default)s)")
     parser.add_argument("--real", type=float, default=8.0, help="seconds over the real link, 0 for none (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = []
     for loss in options.loss:
@@ -57,13 +55,7 @@ def main() -> None:
         if options.real:
             rows.append(real(loss / 100, options.real, options.seed))
     rows.sort(key=lambda row: row["world"])
-    if options.json:
-        print(json.dumps(rows))
-        return
-    print("| " + " | ".join(TITLES.values()) + " |")
-    print("| " + " | ".join("---" for _ in TITLES) + " |")
-    for row in rows:
-        print("| " + " | ".join(_shown(row[name]) for name in TITLES) + " |")
+    show(rows, as_json=options.json, titles=TITLES)
 
 
 def calm(loss: float) -> World:
@@ -164,10 +156,6 @@ def _read(cache: atmost.HintedCache, truth: dict[str, list[float]], chance: Rand
         "hit_%": 100 * hits / reads,
         "ttl_hit_%": 100 * ttl_hits / reads,
     }
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":

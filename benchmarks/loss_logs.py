@@ -10,9 +10,7 @@ with what came out of the receiver: every record once, every missing one in exac
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import logging
 import logging.handlers
 import socket
@@ -24,6 +22,7 @@ from typing import Any
 
 import atmost
 from atmost.logs import LogGap, LogRecord
+from benchmarks.common import arguments, show
 from benchmarks.lossy_path import LossyPath
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
@@ -187,20 +186,13 @@ def run(loss: float, seconds: float, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of faults, each rate (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of faults and of what is logged (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = [run(loss / 100, options.seconds, options.seed) for loss in options.loss]
-    if options.json:
-        print(json.dumps(rows))
-        return
-    print("| " + " | ".join(rows[0]).replace("_", " ") + " |")
-    print("|" + " ---: |" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(f"{value:g}" for value in row.values()) + " |")
+    show(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ StatsD is the `statsd` package as it comes, a datagram an increment; its side ad
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import random
 import re
@@ -26,6 +24,7 @@ from typing import Any
 import statsd
 
 import atmost
+from benchmarks.common import arguments, show
 from benchmarks.lossy_path import LossyPath
 
 COUNTERS = 20
@@ -62,16 +61,12 @@ class StatsdSide:
 
 def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of faults, each rate (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of faults and of what is measured (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = [run(loss / 100, options.seconds, options.seed) for loss in options.loss]
-    if options.json:
-        print(json.dumps(rows))
-        return
     titles = {
         "loss_%": "loss %",
         "wrong_totals": "wrong totals",
@@ -86,10 +81,7 @@ def main() -> None:
         "completeness": "completeness",
         "link_completeness": "link",
     }
-    print("| " + " | ".join(titles.values()) + " |")
-    print("| " + " | ".join("---" for _ in titles) + " |")
-    for row in rows:
-        print("| " + " | ".join(f"{row[name]:.4g}" for name in titles) + " |")
+    show(rows, as_json=options.json, titles=titles)
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:

@@ -10,8 +10,6 @@ StatsD is a datagram an increment, through the same rules and seed, added up as 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -21,6 +19,7 @@ from atmost import Metrics, MetricsReader
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.world import EPOCH_US, Agenda, Path, VirtualSender, wall_us
+from benchmarks.common import arguments, show
 
 COUNTERS = 20
 TURN = 0.01
@@ -113,11 +112,10 @@ def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Runs every loss rate with every seed, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
     parser.add_argument("--runs", type=int, default=100, help="seeds, each rate (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of faults, virtual (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = []
     for loss in options.loss:
@@ -142,17 +140,7 @@ def main() -> None:
                 "statsd_worst_%": 100 * max(one["statsd_worst"] for one in results),
             }
         )
-    if options.json:
-        print(json.dumps(rows))
-        return
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|" + " ---: |" * len(rows[0]))
-    for row in rows:
-        print(
-            "| "
-            + " | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-            + " |"
-        )
+    show(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

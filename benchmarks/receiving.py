@@ -9,8 +9,6 @@ core's own cost (`atmost lab scale`) is what the carrier adds.
 
 from __future__ import annotations
 
-import argparse
-import json
 import socket
 import statistics
 import tempfile
@@ -21,6 +19,7 @@ import atmost
 from atmost.core.datagram import encode_message
 from atmost.core.seal import ChecksumSeal
 from atmost.core.sending import SenderCore, SenderOptions
+from benchmarks.common import arguments, show
 
 FULL = 10
 """Messages of 128 bytes in a datagram of 1432."""
@@ -51,24 +50,22 @@ class Source:
 
 def main() -> None:
     """Measures each carrier and size, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=1000, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         urls = ("udp://127.0.0.1:0", f"unix://{folder}/receiving.sock")
         rows = [measure(url, count, options.sessions, options.rounds) for count in (1, FULL) for url in urls]
-    if options.json:
-        print(json.dumps(rows))
-        return
-    print("| carrier | messages a datagram | bare recv, µs | receiver, µs a datagram | datagrams/s | messages/s |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        print(
-            f"| {row['carrier']} | {row['messages']} | {row['bare_us']:.2f} | {row['receiver_us']:.2f} |"
-            f" {row['datagrams_per_second']:,.0f} | {row['messages_per_second']:,.0f} |"
-        )
+    titles = {
+        "carrier": "carrier",
+        "messages": "messages a datagram",
+        "bare_us": "bare recv, µs",
+        "receiver_us": "receiver, µs a datagram",
+        "datagrams_per_second": "datagrams/s",
+        "messages_per_second": "messages/s",
+    }
+    show(rows, as_json=options.json, titles=titles)
 
 
 def measure(url: str, messages: int, sessions: int, rounds: int) -> dict[str, float | str]:

@@ -7,7 +7,6 @@ Datagrams hold one message of 128 bytes; each figure is the best of five runs ov
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.limits import MAGIC, VERSION
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal, SealFactory, no_keys
+from benchmarks.common import arguments, show
 from benchmarks.flood import Source
 
 CALLS = 20_000
@@ -26,9 +26,10 @@ IMPLAUSIBLE = 1 << 40
 
 def main() -> None:
     """Prints nanoseconds by reason."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--keyed", action="store_true", help="with a signing key")
-    keyed = parser.parse_args().keyed
+    given = parser.parse_args()
+    keyed: bool = given.keyed
     key = new_key(os.urandom(32), 7, KeyMode.SIGNED)
     checksum = ChecksumSeal()
     seals: SealFactory = key.seals("") if keyed else lambda _session: checksum
@@ -66,14 +67,16 @@ def main() -> None:
     }
     if not keyed:
         cases["implausible"] = (datagram(IMPLAUSIBLE, IMPLAUSIBLE, now_us), now_us)
+    rows: list[dict[str, str | float]] = []
     for reason, (content, wall) in cases.items():
         before = core.ledger(1.0).refused.get(reason, 0)
         cost = _best(lambda content=content, wall=wall: core.receive(content, 1.0, wall))
         assert core.ledger(1.0).refused[reason] > before, reason
-        print(f"{reason:16} {cost:8.0f} ns")
+        rows.append({"refused": reason, "ns": cost})
     source = Source(key_id, now_us, seals)
     fresh = iter([source.datagram(now_us) for _ in range(CALLS * 5)])
-    print(f"{'accepted':16} {_best(lambda: core.receive(next(fresh), 1.0, now_us)):8.0f} ns")
+    rows.append({"refused": "(accepted)", "ns": _best(lambda: core.receive(next(fresh), 1.0, now_us))})
+    show(rows, as_json=given.json)
 
 
 def _best(call: Callable[[], object]) -> float:

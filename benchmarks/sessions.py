@@ -7,21 +7,22 @@ The core is fed directly; memory is the growth of resident memory divided by the
 
 from __future__ import annotations
 
-import argparse
 import time
 
 from atmost.core.datagram import HEADER_LAYOUT, BeaconBody, Kind, pack_beacon
 from atmost.core.limits import MAGIC, VERSION
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import NO_KEY, ChecksumSeal
+from benchmarks.common import arguments, show
 from benchmarks.flood import Source, resident
 
 
 def main() -> None:
     """Prints bytes a session and nanoseconds a datagram."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=100_000, help="(%(default)s)")
-    count = parser.parse_args().sessions
+    options = parser.parse_args()
+    count = options.sessions
     wall_us = time.time_ns() // 1000
     core = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5, max_sessions=count), wall_us)
     now_us = wall_us + 1_100_000
@@ -32,13 +33,14 @@ def main() -> None:
     before = resident()
     for datagram in beacons:
         core.receive(datagram, 1.0, now_us)
-    print(f"{(resident() - before) / count:.0f} bytes a session, {count:,} sessions")
-    for datagrams in rounds:
+    row: dict[str, float] = {"sessions": count, "bytes_a_session": (resident() - before) / count}
+    for number, datagrams in enumerate(rounds, 1):
         began = time.perf_counter_ns()
         for datagram in datagrams:
             core.receive(datagram, 1.0, now_us)
-        print(f"{(time.perf_counter_ns() - began) / count:.0f} ns to accept a datagram of one message")
+        row[f"ns_a_datagram_{number}"] = (time.perf_counter_ns() - began) / count
     assert core.ledger(1.0).delivered == 3 * count
+    show([row], as_json=options.json)
 
 
 def _beacon(source: Source, now_us: int, number: int) -> bytes:

@@ -9,7 +9,6 @@ cachetools' caches are not safe from several threads, so users take a lock aroun
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import json
@@ -22,6 +21,7 @@ from typing import Any
 import cachetools
 
 import atmost
+from benchmarks.common import arguments
 
 KEYS = 1000
 Calls = dict[str, Callable[[str], Any]]
@@ -29,10 +29,9 @@ Calls = dict[str, Callable[[str], Any]]
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--repetitions", type=int, default=15, help="of every call, interleaved (%(default)s)")
     parser.add_argument("--calls", type=int, default=100_000, help="in one repetition (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with (
         atmost.Receiver("memory://bench") as receiver,

@@ -10,7 +10,6 @@ while nothing else disturbs. The record is made anew each time by the same `Logg
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import logging.handlers
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Self
 
 import atmost
+from benchmarks.common import arguments
 
 
 class Nothing(logging.Handler):
@@ -36,10 +36,9 @@ class Nothing(logging.Handler):
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--repetitions", type=int, default=15, help="of every handler, interleaved (%(default)s)")
     parser.add_argument("--calls", type=int, default=5000, help="records in one repetition (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with Sink() as sink, Path(os.devnull).open("w", encoding="utf-8") as null:
         drained: queue.Queue[logging.LogRecord] = queue.Queue()

@@ -10,7 +10,6 @@ Peers that are not installed are left out.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -22,16 +21,16 @@ from collections.abc import Callable
 from typing import Any
 
 import atmost
+from benchmarks.common import arguments
 
 Calls = dict[str, Callable[[], Any]]
 
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--repetitions", type=int, default=15, help="of every call, interleaved (%(default)s)")
     parser.add_argument("--calls", type=int, default=100_000, help="in one repetition (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
