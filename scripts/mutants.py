@@ -5,6 +5,7 @@ runs the tests named beside it. It prints rule → mutation → killed by, and e
 text does not stand there once, or when its tests do not pass without it.
 `mutants.py R12 R13` takes the mutants of these rules only.
 `mutants.py --tests tests/core/test_machine.py` runs other tests than those named, to see what they would notice.
+`mutants.py --simulator` runs the simulator of the guarantee instead, over the mutants that name the violation it shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +32,16 @@ TIMEOUT: Final = 150
 MAX_MEMORY: Final = 8 << 30
 """Address space, bytes: a mutant may ask for as much as a number on the wire says (R13)."""
 
+SEEDS: Final = 300
+"""Of the simulator: within so many every mutant that names a violation must show it."""
+_SEARCH: Final = """
+import sys
+from atmost.lab.guarantee import simulate
+for seed in range(int(sys.argv[1])):
+    if any(found.kind.value == sys.argv[2] for found in simulate(seed).violations):
+        print(seed)
+        break
+"""
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+::\w+(?:\[.*?\])?)(?: - |$)", re.MULTILINE)
 _PASSED, _TESTS_FAILED = 0, 1
 
@@ -46,8 +57,10 @@ class Mutant(NamedTuple):
     old: str
     """Stands there once."""
     new: str
-    tests: list[str]
-    """Below tests/core, as `test_window.py::test_r13…`; at least one of them fails."""
+    tests: Sequence[str] = ()
+    """Below tests/core, as `test_window.py::test_r13…`; at least one of them fails. Empty where only the simulator knows."""
+    simulator: str = ""
+    """The kind of violation that the simulator finds; empty where it notices nothing."""
 
 
 class Outcome(NamedTuple):
@@ -64,12 +77,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rules", nargs="*", help="only these, as R12")
     parser.add_argument("--tests", nargs="+", help="instead of those named")
+    parser.add_argument("--simulator", action="store_true", help="run the simulator instead of tests")
     options = parser.parse_args(arguments)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = MAX_MEMORY if most == resource.RLIM_INFINITY else min(MAX_MEMORY, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     table = [Mutant(**row) for row in tomllib.loads(TABLE.read_text(encoding="utf-8"))["mutant"]]
     chosen = [mutant for mutant in table if not options.rules or mutant.rule in options.rules]
+    chosen = [mutant for mutant in chosen if (mutant.simulator if options.simulator else mutant.tests)]
+    if options.simulator:
+        with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+            folders = [Path(folder) / str(number) for number in range(len(chosen))]
+            outcomes = list(pool.map(_simulate, folders, chosen))
+        return _end(outcomes)
     named = [options.tests or [f"tests/core/{test}" for test in mutant.tests] for mutant in chosen]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         unchanged = _copy(Path(folder) / "unchanged")
@@ -81,12 +101,39 @@ def main(arguments: Sequence[str]) -> int:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             folders = [Path(folder) / str(number) for number in range(len(chosen))]
             outcomes = list(pool.map(_try, folders, chosen, named))
+    return _end(outcomes)
+
+
+def _end(outcomes: Sequence[Outcome]) -> int:
     _show(outcomes)
     return 0 if outcomes and all(outcome.killed for outcome in outcomes) else 1
 
 
-def _try(folder: Path, mutant: Mutant, tests: list[str]) -> Outcome:
-    """One mutant's life."""
+def _try(folder: Path, mutant: Mutant, tests: Sequence[str]) -> Outcome:
+    """One mutant's life under its tests."""
+
+    def judge(source: Path) -> Outcome:
+        code, said = _run(source, ["--exitfirst", *tests])
+        if code == _TESTS_FAILED and (found := _FAILED.search(said)):
+            return Outcome(mutant, killed=True, by=found[1].removeprefix("tests/core/"))
+        return Outcome(mutant, killed=False, by="survived" if code == _PASSED else f"pytest ended with {code}:\n{said}")
+
+    return _mutated(folder, mutant, judge)
+
+
+def _simulate(folder: Path, mutant: Mutant) -> Outcome:
+    """One mutant's life under the simulator."""
+
+    def judge(source: Path) -> Outcome:
+        _, said = _python(source, ["-c", _SEARCH, str(SEEDS), mutant.simulator])
+        seed = said.strip()
+        return Outcome(mutant, killed=seed.isdigit(), by=f"{mutant.simulator}, seed {seed}" if seed else "survived")
+
+    return _mutated(folder, mutant, judge)
+
+
+def _mutated(folder: Path, mutant: Mutant, judge: Callable[[Path], Outcome]) -> Outcome:
+    """What a judge says of the source with one place changed."""
     source = _copy(folder)
     path = source / "atmost" / mutant.file
     text = path.read_text(encoding="utf-8")
@@ -94,14 +141,11 @@ def _try(folder: Path, mutant: Mutant, tests: list[str]) -> Outcome:
         return Outcome(mutant, killed=False, by=f"its text stands {times} times in {mutant.file}")
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
-        code, said = _run(source, ["--exitfirst", *tests])
+        return judge(source)
     except subprocess.TimeoutExpired:
         return Outcome(mutant, killed=True, by=f"still running after {TIMEOUT} s")
     finally:
         shutil.rmtree(folder)
-    if code == _TESTS_FAILED and (found := _FAILED.search(said)):
-        return Outcome(mutant, killed=True, by=found[1].removeprefix("tests/core/"))
-    return Outcome(mutant, killed=False, by="survived" if code == _PASSED else f"pytest ended with {code}:\n{said}")
 
 
 def _copy(folder: Path) -> Path:

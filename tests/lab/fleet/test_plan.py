@@ -53,7 +53,7 @@ def test_beacons_are_planned_as_the_core_sends_them(rate):
     for number in range(1, int(rate * seconds) + 1):
         while core.next_deadline() < number / rate:
             beacons += hand_over(core.next_deadline())
-        core.open.append(encode_message(("scale.message", number)))
+        core.offer(encode_message(("scale.message", number)), number / rate)
         beacons += hand_over(number / rate)
     assert beacons / seconds == pytest.approx(beacons_per_second(rate), rel=0.1)
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from atmost.lab.guarantee.cores import Cores
 from atmost.lab.guarantee.coverage import GOALS, NOT_REACHABLE, REFUSAL, check_names
+from atmost.lab.guarantee.parameters import Hypotheses
 from atmost.lab.guarantee.running import Campaign, Run, campaign
-from tests.lab.guarantee.broken_receivers import NoFold
 
 SEEDS = 300
 
@@ -67,10 +66,10 @@ def test_a_campaign_that_reached_too_little_fails():
     assert not result.passed
 
 
-def test_a_broken_core_fails_the_campaign():
+def test_a_broken_promise_fails_the_campaign():
     """Runs with a violation are kept to be looked at, and tell the seed."""
     watched: list[Run] = []
-    result = campaign(range(6), cores=Cores(receiver=NoFold), watch=watched.append)
+    result = campaign(range(6), hypotheses=Hypotheses(one_at_a_time=False), watch=watched.append)
     assert [run.seed for run in watched] == list(range(6))
     assert not result.passed
     assert result.violations == len(result.broken) > 0

@@ -7,8 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from atmost.cli import lab as module
-from atmost.lab.guarantee import BEYOND_GUARD, Cores, Run, campaign, simulate
-from tests.lab.guarantee.broken_receivers import NoFold
+from atmost.lab.guarantee import BEYOND_GUARD, Hypotheses, Run, campaign, simulate
+
+OVERLAPPING = Hypotheses(one_at_a_time=False)
+"""Two receivers live at once, which H2 rules out: a promise is broken for certain."""
 
 
 def run(*arguments: str) -> Result:
@@ -70,11 +72,11 @@ def test_a_campaign_as_json():
 
 
 def _broken(seed: int, **options) -> Run:
-    return simulate(seed, cores=Cores(receiver=NoFold), **options)
+    return simulate(seed, **{**options, "hypotheses": OVERLAPPING})
 
 
 def test_a_violation_fails_with_the_seed_and_the_fewest_steps(monkeypatch):
-    """What a broken core would look like; the shortened list runs on the real one here, so it is only asked for."""
+    """As a broken core would look."""
     asked = []
     monkeypatch.setattr(module, "simulate", _broken)
     monkeypatch.setattr(module, "shorten", lambda run, kind, with_alarm: asked.append((run.seed, kind)) or ["steps"])
@@ -88,7 +90,7 @@ def test_a_violation_fails_with_the_seed_and_the_fewest_steps(monkeypatch):
 
 def test_a_campaign_with_violations_tells_their_seeds(monkeypatch):
     """The first ones with their fewest steps, the others by name."""
-    monkeypatch.setattr(module, "campaign", lambda seeds, **rest: campaign(seeds, cores=Cores(receiver=NoFold), **rest))
+    monkeypatch.setattr(module, "campaign", lambda seeds, **rest: campaign(seeds, hypotheses=OVERLAPPING, **rest))
     monkeypatch.setattr(module, "shorten", lambda run, kind, with_alarm: ["steps"])
     result = run("--campaign", "30")
     assert result.exit_code == 1

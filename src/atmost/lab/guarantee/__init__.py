@@ -7,7 +7,6 @@
 `cast` applies steps to the cores and watches; `running` draws the steps from a seed.
 """
 
-from atmost.lab.guarantee.cores import REAL, Cores, ObservedReceiver
 from atmost.lab.guarantee.findings import Violation, ViolationKind
 from atmost.lab.guarantee.parameters import BEYOND_GUARD, KEPT, Hypotheses, Parameters
 from atmost.lab.guarantee.running import STEPS, Campaign, Run, campaign, shorten, simulate
@@ -15,12 +14,9 @@ from atmost.lab.guarantee.running import STEPS, Campaign, Run, campaign, shorten
 __all__ = [
     "BEYOND_GUARD",
     "KEPT",
-    "REAL",
     "STEPS",
     "Campaign",
-    "Cores",
     "Hypotheses",
-    "ObservedReceiver",
     "Parameters",
     "Run",
     "Violation",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from atmost.lab.guarantee.cores import REAL, Cores
 from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.parameters import RECEIVER, Parameters
 from atmost.lab.guarantee.receivers import Reception
@@ -37,12 +36,12 @@ from atmost.lab.guarantee.tape import Tape
 class Cast:
     """Senders, receivers, the tape between them, and what was found out."""
 
-    def __init__(self, parameters: Parameters, cores: Cores = REAL, *, trace: bool = False) -> None:
-        """Args: parameters: of this run. cores: the code under test. trace: whether to keep what happened as text."""
+    def __init__(self, parameters: Parameters, *, trace: bool = False) -> None:
+        """Args: parameters: of this run. trace: whether to keep what happened as text."""
         self.findings = Findings(trace=trace)
         self.tape = Tape()
-        self.senders = Emission(parameters, cores, self.tape, self.findings)
-        self.receivers = Reception(parameters, cores, self.tape, self.findings, self.senders.socket_refused)
+        self.senders = Emission(parameters, self.tape, self.findings)
+        self.receivers = Reception(parameters, self.tape, self.findings, self.senders.socket_refused)
         self._do: dict[type[Any], Callable[[Any], None]] = {
             StartReceiver: self.receivers.start,
             Deliver: self.receivers.deliver,

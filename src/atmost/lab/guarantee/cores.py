@@ -1,10 +1,8 @@
-"""Which code a simulation runs: the real cores, or ones that a test has broken on purpose."""
+"""The real receiving core, which also says why it refused each datagram, and what a forked child begins with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
 from atmost.core.events import Event, RefusalReason
 from atmost.core.receiving import ReceiverCore
@@ -29,16 +27,3 @@ class ObservedReceiver(ReceiverCore):
 def fork_afresh(_parent: SenderCore, fresh: MakeCore) -> SenderCore:
     """The child begins with nothing of its parent's (R8)."""
     return fresh()
-
-
-@dataclass(frozen=True, slots=True)
-class Cores:
-    """The code under test."""
-
-    sender: type[SenderCore] = SenderCore
-    receiver: type[ObservedReceiver] = ObservedReceiver
-    fork: Callable[[SenderCore, MakeCore], SenderCore] = fork_afresh
-    """What a forked child's sender goes on with."""
-
-
-REAL: Final = Cores()

@@ -20,7 +20,7 @@ from atmost.core.events import (
 from atmost.core.limits import HEADER, TAG
 from atmost.core.seal import no_keys
 from atmost.lab.guarantee import coverage
-from atmost.lab.guarantee.cores import Cores
+from atmost.lab.guarantee.cores import ObservedReceiver
 from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.incarnation import Arrived, Incarnation
 from atmost.lab.guarantee.parameters import AUDIENCES, LEAP_US, Parameters
@@ -34,9 +34,9 @@ class Reception:
     """All receivers, their lives, and whose handler was started for what."""
 
     def __init__(
-        self, parameters: Parameters, cores: Cores, tape: Tape, findings: Findings, socket_refused: Mapping[bytes, int]
+        self, parameters: Parameters, tape: Tape, findings: Findings, socket_refused: Mapping[bytes, int]
     ) -> None:
-        """Args: parameters: of the run. cores: the code under test. The rest is the cast's."""
+        """Args: parameters: of the run. The rest is the cast's."""
         self.incarnations: Counter[str] = Counter()
         """How many lives each receiver has had."""
         self.latest_us: dict[str, int] = {}
@@ -48,7 +48,6 @@ class Reception:
         """Each receiver's account when everything had settled."""
         self._living: dict[str, list[Incarnation]] = {}
         self._parameters = parameters
-        self._cores = cores
         self._tape = tape
         self._findings = findings
         self._socket_refused = socket_refused
@@ -66,7 +65,7 @@ class Reception:
         incarnation = Incarnation(
             name,
             self.incarnations[name],
-            self._cores.receiver(options, step.wall_us, no_keys(AUDIENCES[name]), shard),
+            ObservedReceiver(options, step.wall_us, no_keys(AUDIENCES[name]), shard),
             Witness(options, step.wall_us, shard),
             audience=AUDIENCES[name],
             findings=self._findings,

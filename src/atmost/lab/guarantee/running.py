@@ -14,7 +14,6 @@ from atmost.core.limits import EPISODE
 from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.adversary import Adversary
 from atmost.lab.guarantee.cast import Cast
-from atmost.lab.guarantee.cores import REAL, Cores
 from atmost.lab.guarantee.coverage import NOT_REACHABLE, Hit, as_table, missing
 from atmost.lab.guarantee.driving import Network, Operations, Traffic
 from atmost.lab.guarantee.findings import Violation, ViolationKind
@@ -91,7 +90,6 @@ def simulate(
     steps: int = STEPS,
     hypotheses: Hypotheses = KEPT,
     parameters: Parameters | None = None,
-    cores: Cores = REAL,
     trace: bool = False,
 ) -> Run:
     """Runs one seed; the same arguments give the same run, byte for byte.
@@ -101,14 +99,13 @@ def simulate(
         steps: how long the run is, the adversary's steps and the settling at the end not counted.
         hypotheses: kept, or broken on purpose to show the violation.
         parameters: of the run; None draws them from the seed.
-        cores: the code under test.
         trace: whether to keep what happened as text.
     """
     if parameters is None:
         parameters = draw(Random(f"parameters {seed}"))
         if not hypotheses.kept:
             parameters = undisturbed(parameters)
-    cast = Cast(parameters, cores, trace=trace)
+    cast = Cast(parameters, trace=trace)
     stage = Stage(cast, parameters, hypotheses, Random(f"run {seed}"))
     link = _play(stage, steps)
     findings = cast.findings
@@ -127,28 +124,27 @@ def simulate(
     )
 
 
-def shorten(run: Run, kind: ViolationKind, cores: Cores = REAL, *, with_alarm: bool = False) -> Sequence[str]:
+def shorten(run: Run, kind: ViolationKind, *, with_alarm: bool = False) -> Sequence[str]:
     """The trace of the fewest steps found that still break the same promise.
 
     Args:
         run: one with a violation of this kind.
         kind: which.
-        cores: the code under test, as it was in the run.
         with_alarm: whether what raises the alarm of the receiver's clock stays too (R18).
     """
 
     def violates(steps: Sequence[Recorded]) -> bool:
-        findings = _repeat(run, steps, cores).findings
+        findings = _repeat(run, steps).findings
         found = any(violation.kind is kind for violation in findings.violations)
         return found and (not with_alarm or bool(findings.hits[_ALARM]))
 
     first = next(violation.step for violation in run.violations if violation.kind is kind)
     fewest = shrink(run.steps[: first + 1], violates)
-    return _repeat(run, fewest, cores, trace=True).findings.trace or ()
+    return _repeat(run, fewest, trace=True).findings.trace or ()
 
 
-def _repeat(run: Run, steps: Sequence[Recorded], cores: Cores, *, trace: bool = False) -> Cast:
-    cast = Cast(run.parameters, cores, trace=trace)
+def _repeat(run: Run, steps: Sequence[Recorded], *, trace: bool = False) -> Cast:
+    cast = Cast(run.parameters, trace=trace)
     for number, step in steps:
         cast.apply(number, step)
     return cast
@@ -269,7 +265,7 @@ def campaign(
     seeds: Iterable[int],
     *,
     steps: int = STEPS,
-    cores: Cores = REAL,
+    hypotheses: Hypotheses = KEPT,
     watch: Callable[[Run], None] = lambda _run: None,
 ) -> Campaign:
     """Runs every seed.
@@ -277,12 +273,12 @@ def campaign(
     Args:
         seeds: which.
         steps: of each run.
-        cores: the code under test.
+        hypotheses: kept, or broken on purpose to show violations.
         watch: called after every run, for whoever shows how far it is.
     """
     result = Campaign()
     for seed in seeds:
-        run = simulate(seed, steps=steps, cores=cores)
+        run = simulate(seed, steps=steps, hypotheses=hypotheses)
         result.add(run)
         watch(run)
     return result

@@ -14,7 +14,7 @@ from atmost.core.limits import GOODBYES, OVERHEAD
 from atmost.core.seal import ChecksumSeal
 from atmost.core.sending import Outgoing, SenderCore
 from atmost.lab.guarantee import coverage
-from atmost.lab.guarantee.cores import Cores
+from atmost.lab.guarantee.cores import fork_afresh
 from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.parameters import EPOCH_US, HOUR_US, LEAP_US, Parameters
 from atmost.lab.guarantee.steps import (
@@ -167,15 +167,14 @@ def subject_of(message: int) -> str:
 class Emission:
     """All senders, and what they transmit."""
 
-    def __init__(self, parameters: Parameters, cores: Cores, tape: Tape, findings: Findings) -> None:
-        """Args: parameters: of the run. cores: the code under test. tape, findings: the cast's."""
+    def __init__(self, parameters: Parameters, tape: Tape, findings: Findings) -> None:
+        """Args: parameters: of the run. tape, findings: the cast's."""
         self.living: dict[str, SimulatedSender] = {}
         self.sent: list[Entry] = []
         """What the current step transmitted; the world empties it before a step."""
         self.socket_refused: Counter[bytes] = Counter()
         """Messages the sockets said they refused, by session."""
         self._parameters = parameters
-        self._cores = cores
         self._tape = tape
         self._findings = findings
         self._seal = ChecksumSeal()
@@ -246,7 +245,7 @@ class Emission:
         life = f"{step.child} {self._findings.step}"
 
         def go_on(core: SenderCore) -> SenderCore:
-            return self._cores.fork(core, lambda: self._fresh(step.child))
+            return fork_afresh(core, lambda: self._fresh(step.child))
 
         self.living[step.child] = parent.fork(step.child, life, go_on, unseen=step.unseen)
         self._findings.figures["senders"] += 1
@@ -263,7 +262,7 @@ class Emission:
 
     def _fresh(self, name: str) -> SenderCore:
         parameters = self._parameters
-        return self._cores.sender(
+        return SenderCore(
             parameters.sender,
             parameters.sender.max_datagram or NETWORK_DATAGRAM,
             lambda _session: self._seal,
