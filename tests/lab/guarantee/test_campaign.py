@@ -69,8 +69,8 @@ def test_a_campaign_that_reached_too_little_fails():
 def test_a_broken_promise_fails_the_campaign():
     """Runs with a violation are kept to be looked at, and tell the seed."""
     watched: list[Run] = []
-    result = campaign(range(6), hypotheses=Hypotheses(one_at_a_time=False), watch=watched.append)
-    assert [run.seed for run in watched] == list(range(6))
+    result = campaign(range(20), hypotheses=Hypotheses(one_at_a_time=False), watch=watched.append)
+    assert [run.seed for run in watched] == list(range(20))
     assert not result.passed
     assert result.violations == len(result.broken) > 0
     assert result.as_dict()["broken"][0]["seed"] == result.broken[0].seed
