@@ -20,12 +20,14 @@ from atmost.errors import AddressInUse, AtMostError, BindError, MissingExtra
 
 _COMMANDS: Final = {
     "agent": "atmost.cli.agent:agent",
+    "beat": "atmost.cli.beat:beat",
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
     "forget": "atmost.cli.forget:forget",
     "keygen": "atmost.cli.keygen:keygen",
     "lab": "atmost.cli.lab:lab",
     "listen": "atmost.cli.listen:listen",
+    "run": "atmost.cli.run:run",
     "send": "atmost.cli.send:send",
     "top": "atmost.cli.top.command:top",
 }

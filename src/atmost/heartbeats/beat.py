@@ -57,6 +57,8 @@ class Beat(msgspec.Struct, gc=False, omit_defaults=True):
     """Beats that could not be made."""
     timeout: float | None = None
     """Seconds of silence that mean `down`; None leaves it to the loss that is measured."""
+    alone: bool = False
+    """Each beat comes from a process of its own, as from `atmost beat`: the number only orders them, and does not count."""
     ending: HeartbeatEnding | None = None
     """Set in a goodbye."""
     reason: str = ""

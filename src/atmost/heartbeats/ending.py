@@ -14,7 +14,6 @@ exception that ended it is gone:
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -30,7 +29,7 @@ STOPPED: Final[How] = (HeartbeatEnding.STOPPED, "")
 _STOP_SIGNALS: Final = frozenset(
     int(getattr(signal, name)) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)
 )
-_TOLD_TO_STOP: Final = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+_TOLD_TO_STOP: Final = (KeyboardInterrupt, GeneratorExit)
 _FIRST: Final = 1_000_000
 """The priority of our finalizer in a pool's process: before those that close anything."""
 
@@ -42,7 +41,7 @@ def ending_of(error: object) -> How:
         error: an exception, its class, or None.
     """
     kind = error if isinstance(error, type) else type(error)
-    if error is None or issubclass(kind, _TOLD_TO_STOP):
+    if error is None or issubclass(kind, _TOLD_TO_STOP) or _is_cancelled(kind):
         return STOPPED
     if isinstance(error, SystemExit):
         return ending_of_status(error.code)
@@ -142,6 +141,12 @@ def _note_a_pool_process() -> None:
     error = sys.exc_info()[1]
     if error is not None:
         _note(ending_of(error))
+
+
+def _is_cancelled(kind: type) -> bool:
+    """Whether a task was cancelled: only where an event loop has been loaded, which is not done for this."""
+    loaded = sys.modules.get("asyncio.exceptions")
+    return loaded is not None and issubclass(kind, loaded.CancelledError)
 
 
 def _cut(text: str) -> str:

@@ -6,14 +6,13 @@ A forked child does not beat in its parent's name: it has to start a heartbeat o
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import msgspec
 
@@ -24,6 +23,9 @@ from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.heartbeats.beat import MAX_REASON, SUBJECT, Beat, HeartbeatEnding, check_rhythm, subject_of
 from atmost.heartbeats.ending import STOPPED, How, ending_of, how_the_process_ends, watch_the_exit
 from atmost.lifecycle import HERE, Floor, notice_fork, register, run, run_async
+
+if TYPE_CHECKING:  # whoever beats from an event loop has loaded it
+    import asyncio
 
 GOODBYES: Final = 5
 """Messages that say goodbye: the loss of all of them reads as death, which is one in 3 million at 5 % loss, 3 in 10,000 at 20 %."""
@@ -136,6 +138,8 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beats from this event loop until cancelled: a loop that is blocked does not beat."""
+        import asyncio
+
         if not self._begin():
             return
         due = time.monotonic()
@@ -159,6 +163,8 @@ class Heartbeat:
 
     async def __aenter__(self) -> Self:
         """Beats from this event loop."""
+        import asyncio
+
         self._task = asyncio.get_running_loop().create_task(self.run())
         await asyncio.sleep(0)
         return self
@@ -167,6 +173,8 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Says goodbye as `with` does, without blocking the loop."""
+        import asyncio
+
         task, self._task = self._task, None
         # The goodbye takes the heartbeat from the task, which then has none of its own to say.
         steps = self._closing(ending_of(error), _SPACED)

@@ -243,6 +243,12 @@ class Watched:
                 self.lost -= 1
                 self.meter.found_one()
             return None
+        if beat.alone:  # its numbers say nothing of loss or pauses, only that it is there again
+            explain = self.state is not HeartbeatState.UP
+            self._note(beat, session, sent_us, now)
+            if beat.ending is not None:
+                return self._goodbye(beat, beat.ending)
+            return (HeartbeatState.UP, _HEARD) if explain else self._agreed(now)
         # Between two hand-overs of one session the sender's own clock shows the pause, without the network's delay.
         gap = (sent_us - self.sent_us) / 1e6 if same_session else now - self.beat_at
         own = gap - jump * self.beat.interval
@@ -265,7 +271,7 @@ class Watched:
 
     def session_closed(self) -> Found | None:
         """Its session said goodbye."""
-        if self.state in _ENDED:
+        if self.state in _ENDED or self.beat.alone:
             return None
         self.due = math.inf
         return HeartbeatState.STOPPED, HeartbeatVerdict(HeartbeatVerdictKind.STOPPED)
@@ -425,7 +431,7 @@ class Watched:
         if self.session is not None:
             kind, away = HeartbeatVerdictKind.RESTARTED, max(0.0, now - self.beat_at)
             self.restarts += 1
-            self.lost += beat.number
+            self.lost += 0 if beat.alone else beat.number
             self._past_life = _life_of(self.beat, self.session)
         elif self.beat.life:  # an observer before this one knew it
             same = beat.life == self.beat.life
