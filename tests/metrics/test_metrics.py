@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from atmost import Metrics, MetricsReader, Receiver, Sender, SubjectError
+from atmost import Metrics, MetricsReader, OptionError, Receiver, Sender, SubjectError
 from tests.metrics.scene import FakeSender, make, snapshot
 from tests.real import run, until
 
@@ -100,6 +100,58 @@ def test_forgotten_metrics_end_and_tell_a_last_time(sender, receiver):
     assert gone() is None
     reader = MetricsReader()
     until(lambda: feed(reader, receiver) or reader.total("a_total") == 2)
+
+
+@pytest.mark.parametrize("given", ["url", "nothing", "arguments"])
+def test_metrics_open_a_sender_of_their_own(given, monkeypatch):
+    """From a URL, the arguments of a Sender, or `ATMOST_URL`; it is closed with them."""
+    with Receiver("udp://127.0.0.1:0") as receiver:
+        monkeypatch.setenv("ATMOST_URL", receiver.url)
+        monkeypatch.setenv("ATMOST_NAME", "own")
+        made = {"url": receiver.url, "nothing": None, "arguments": {"url": receiver.url, "name": "own"}}
+        with Metrics(made[given], 3600) as metrics:
+            metrics.counter("a_total").inc(4)
+        reader = MetricsReader(now=time.monotonic())
+
+        def ended():
+            feed(reader, receiver)
+            return [ledger.tail for ledger in receiver.ledger().sessions] == ["closed"]
+
+        until(ended)
+        [source] = reader.sources(time.monotonic())
+        assert (source.sender, str(source.tail), reader.total("a_total")) == ("own", "complete", 4)
+
+
+def test_closing_does_not_block_an_event_loop():
+    """`aclose` and `async with` let others run while the repeats are spaced."""
+    turns = []
+
+    async def work():
+        async def tick():
+            while True:
+                turns.append(time.monotonic())
+                await asyncio.sleep(0.001)
+
+        ticking = asyncio.create_task(tick())
+        async with Metrics("udp://127.0.0.1:9", 3600) as metrics:
+            metrics.counter("a_total").inc()
+            await asyncio.sleep(0)
+            turns.clear()
+        ticking.cancel()
+
+    asyncio.run(work())
+    assert len(turns) > 10
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), 1e9, "1", None])
+def test_a_timeout_that_cannot_be(timeout):
+    """Refused, and the metrics stay open."""
+    metrics, sender = make()
+    metrics.counter("a_total").inc()
+    with pytest.raises(OptionError, match="timeout"):
+        metrics.close(timeout)
+    metrics.close(0)
+    assert [payload[6] for _, payload in sender.take()] == [True] * 5
 
 
 def test_counting_does_no_socket_work():
@@ -209,8 +261,13 @@ def test_forked_child_counts_from_zero_in_a_life_of_its_own():
 
 
 FORKED_BY_C = """
-import ctypes, os, sys
+import ctypes, os, sys, threading, time
+from pathlib import Path
 import atmost
+
+def switches():
+    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(threading.get_native_id())]
+    return {task.name: (task / "status").read_text().partition("ctxt_switches:")[2] for task in tasks}
 
 url, when = sys.argv[1:]
 sender = atmost.Sender(url, name="web-1")
@@ -222,6 +279,10 @@ histogram.observe(1.0)
 parent, child = counter.labels("parent"), counter.labels("child")
 if when == "told":
     metrics.flush()
+# A thread that waits for the interpreter's lock at a fork that CPython does not see stops the child, whatever runs in it.
+before = None
+while before != (before := switches()):
+    time.sleep(0.02)
 pid = ctypes.PyDLL(None).fork()
 if pid == 0:
     for _ in range(300):
