@@ -31,7 +31,7 @@ LATE = {
 
 # Home folders, and the folders that build machines check out into.
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~])/(?:home|Users|work|workspace|builds|farm)/\w")
-BUILT = {"__pycache__", "build", "dist", "htmlcov"}
+BUILT = {"node_modules", "__pycache__", "build", "dist", "htmlcov"}
 
 
 def test_imports_go_only_downwards():
