@@ -93,6 +93,18 @@ def test_the_lease_ends_by_itself():
     assert a.warnings == ["not in touch for 1 s: 0-3/4 must be claimed anew"]
 
 
+def test_a_lease_runs_from_when_it_was_said_and_not_from_its_echo():
+    """What an owner said last may be as old as the way there and back: a successor counts from when it was said."""
+    bus = Bus()
+    a = bus.join("a")
+    bus.run(2)
+    said_at = bus.now + LEASE / 3
+    (said,) = a.handle_deadline(said_at)
+    a.receive(said, said_at + 0.8)
+    assert a.holds(said_at + 0.99)
+    assert not a.holds(said_at + 1.01)
+
+
 def test_without_an_echo_nothing_is_ever_owned():
     """Whoever may publish and not subscribe, or the reverse, owns nothing."""
     lonely = Presence("a", "a", Shards.parse("0/1"), LEASE, int)
