@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atmost.cli.bounded_output import BoundedOutput
 from atmost.cli.options import audience_option, key_file_option, seconds_option, shards_option, utf8
 from atmost.cli.output import to_json
 from atmost.collector.options import CollectorOptions, load_options, print_config
@@ -90,21 +92,21 @@ def collect(
     if show:
         click.echo(print_config(options))
         return 0
-    asked = threading.Event()
+    asked, out = threading.Event(), BoundedOutput(sys.stdout)
     handler = set_up_logging(options.log_format)
     try:
         with ended_by_signals(asked.set), _reloads() as hung_up, CollectorDaemon(options) as daemon:
             began = time.monotonic()
             click.echo(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True), err=True)
             if not as_json:
-                click.echo("\n".join(banner(daemon)))
+                out.line("\n".join(banner(daemon)))
             table, notable = SenderTable(began), Notable(daemon)
             while not asked.is_set() and (seconds is None or time.monotonic() - began < seconds):
                 if as_json:
-                    click.echo(to_json(second(daemon, table)))
+                    out.line(to_json(second(daemon, table)))
                 else:
                     for line in notable.lines():
-                        click.echo(line)
+                        out.line(line)
                 left = _SHOW_EVERY if seconds is None else began + seconds - time.monotonic()
                 daemon.supervise(max(0.0, min(_SHOW_EVERY, left)), asked)
                 if hung_up.is_set():
@@ -112,15 +114,16 @@ def collect(
                     _reload(daemon, load)
             if not as_json:
                 for line in notable.lines():
-                    click.echo(line)
+                    out.line(line)
             daemon.stop()
             ledger, listeners = daemon.ledger(), daemon.state.listeners
-        click.echo(
+        out.line(
             to_json(account_of(ledger, listeners))
             if as_json
             else "\n".join(notable.account(ledger, time.monotonic() - began))
         )
     finally:
+        out.close()
         take_down_logging(handler)
     return 0
 

@@ -64,8 +64,11 @@ def who(session: Session | SessionLedger) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """Local time of day with milliseconds."""
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03d}"
+    """Local time of day with milliseconds; a dash for what is no time."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03d}"
+    except (OverflowError, ValueError, OSError):  # not a time that this system can write
+        return "–"
 
 
 def places(counts: Mapping[str, int | None]) -> str:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from typing import Final
 
+from atmost.cli.bounded_output import BoundedOutput
 from atmost.ingest.rejected import escaped
 
 _LOGGERS: Final = ("atmost", "uvicorn", "asyncio")
 _LEVELS: Final = {"atmost.collector": logging.INFO, "uvicorn": logging.ERROR}
 """What strangers send uvicorn is counted, and is no line each."""
+_REPEAT_AFTER: Final = 10.0
+"""Seconds until the same line is written again."""
+_MAX_KINDS: Final = 1000
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -44,10 +49,45 @@ class OwnFormatter(logging.Formatter):
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in facts.items())
 
 
+class _Repeats(logging.Filter):
+    """Lets one of the same lines a while pass, with how many there were: at the descriptor limit asyncio says 1,000 a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is the first of its kind in ten seconds."""
+        kind = (record.name, str(record.msg)[:200])
+        since, count = self._seen.get(kind, (-math.inf, 0))
+        if record.created - since < _REPEAT_AFTER:
+            self._seen[kind] = (since, count + 1)
+            return False
+        if len(self._seen) >= _MAX_KINDS:
+            self._seen.clear()
+        self._seen[kind] = (record.created, 0)
+        if count:
+            record.repeated = count
+        return True
+
+
+class _OwnHandler(logging.Handler):
+    """Writes to stderr without ever waiting for it."""
+
+    def __init__(self, output: BoundedOutput) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line."""
+        self.output.line(self.format(record))
+
+
 def set_up_logging(form: str) -> logging.Handler:
     """Sends what this process says of itself to stderr; returns the handler, for `take_down_logging`."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _OwnHandler(BoundedOutput(sys.stderr))
     handler.setFormatter(OwnFormatter(form))
+    handler.addFilter(_Repeats())
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
@@ -63,6 +103,8 @@ def take_down_logging(handler: logging.Handler) -> None:
         logger = logging.getLogger(name)
         logger.removeHandler(handler)
         logger.propagate = True
+    if isinstance(handler, _OwnHandler):
+        handler.output.close()
     for name in _LEVELS:
         logging.getLogger(name).setLevel(logging.NOTSET)
 

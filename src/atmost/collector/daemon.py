@@ -39,6 +39,11 @@ from atmost.errors import AtMostError, ConfigError
 from atmost.heartbeats import HeartbeatMemory
 from atmost.transport.url import DEFAULT_URL
 
+try:
+    import resource
+except ImportError:  # not a POSIX system
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from atmost.collector.http import HttpServer
 
@@ -48,6 +53,8 @@ logger = logging.getLogger("atmost.collector")
 _STALLED: Final = 5.0
 """The receiving thread has not gone round for so long: it hangs, seconds."""
 _AHEAD: Final = 1.0
+_DESCRIPTORS: Final = 192
+"""Besides the HTTP connections that are served: those that are refused, listeners, and what the libraries open."""
 _KEEP_EVERY: Final = 5.0
 """Seconds between two looks at whether the heartbeats that are known have changed."""
 
@@ -87,6 +94,7 @@ class CollectorDaemon:
         self.state = state = CollectorState(options, self.now(), time.monotonic())
         state.keyed = self._keyed
         state.mapping = load_mapping(options)
+        self._warn("descriptors", _descriptors(options))
         self._memory = _Memory(state, memory_path(options, given))
         self._expect(options.expect)
         self._opened = open_all(options, state, given, tap)
@@ -317,6 +325,22 @@ class CollectorDaemon:
                 self.state.warnings.pop(about, None)
             else:
                 self.state.warnings[about] = text
+
+
+def _descriptors(options: CollectorOptions) -> str | None:
+    """Asks for all the file descriptors that the system grants; returns what to do where they are too few."""
+    if resource is None:
+        return None
+    wanted = options.max_connections + _DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+        soft = granted
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return None
+    return f"only {soft} file descriptors are granted, and {wanted} may be needed: raise LimitNOFILE (ulimit -n), or lower max_connections"
 
 
 def memory_path(options: CollectorOptions, environment: Mapping[str, str]) -> Path | None:

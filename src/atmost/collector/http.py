@@ -1,8 +1,8 @@
 """The HTTP thread: uvicorn with a loop of its own, on a socket bound before, so that a taken port is known at the start.
 
 Connections are bounded in number and in time. uvicorn turns away requests that are too many, and keeps every connection that
-is open, so those that ask nothing could take every file descriptor: a few more than are served are told so by the gate, and
-the rest is cut off. A connection that sends nothing or half a request, or that reads nothing, would keep its place forever:
+is open, so those that ask nothing could take every file descriptor: a few more than are served are told so by the gate; beyond
+them the one goes that has waited longest without asking. What nobody has taken yet is bounded in bytes. A connection that sends nothing or half a request, or that reads nothing, would keep its place forever:
 a sweep once a second ends those. Requires the extra `server`.
 """
 
@@ -40,6 +40,11 @@ except ImportError as error:
 ROOM: Final = 64
 """Connections beyond the bound that are still answered, with 503."""
 _encode: Final = msgspec.json.Encoder().encode
+_SHARE: Final = 2
+"""One peer may hold this part of the places with connections that ask nothing: a half."""
+_LEAST_SHARE: Final = 8
+MAX_UNSENT: Final = 32 << 20
+"""Bytes of answers that nobody has taken yet, of all connections together: beyond it nothing more is answered."""
 PATIENCE: Final = 10.0
 """For a whole request, and for taking anything of an answer, seconds."""
 EVERY: Final = 1.0
@@ -50,6 +55,8 @@ _KEEP_ALIVE: Final = 15
 _GRACE: Final = 2
 _BACKLOG: Final = 128
 """Connections that the system keeps until they are taken, and that are taken in one go."""
+_SEND_BUFFER: Final = 1 << 18
+"""Bytes that the kernel keeps of each connection's answers."""
 _START: Final = 10.0
 
 _servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
@@ -110,6 +117,9 @@ def bind_http(place: Place) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if os.name == "posix":  # connections of the last start may linger; no second listener can share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER
+        )  # of each connection: what waits is counted here
         sock.bind(target)
         sock.listen(_BACKLOG)
     except OSError as error:
@@ -159,7 +169,7 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         connections = self._server.server_state.connections
         self._sweeper = Sweeper(connections)
-        app.gate.busy = lambda: len(connections) > max_connections
+        app.gate.busy = lambda: len(connections) > max_connections or _unsent(connections) > MAX_UNSENT
         self._thread = threading.Thread(target=self._run, name="atmost-http", daemon=True)
         self._started = threading.Event()
         self.failed: BaseException | None = None
@@ -237,20 +247,53 @@ class HttpServer:
             sweeping.cancel()
 
 
+def _unsent(connections: set[Any]) -> int:
+    """Bytes that readers have not taken, of all of them."""
+    return sum(each.transport.get_write_buffer_size() for each in list(connections) if each.transport is not None)
+
+
 class BoundedConnection(H11Protocol):
     """One connection; made by what `bounded` returns."""
 
     most: ClassVar[int]
     refused: ClassVar[Counter[str]]
+    made: float = 0.0
+    """When it was opened, on the loop's clock."""
+    peer: str = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes it, or cuts it off where there are too many."""
-        if len(self.connections) < self.most:
-            super().connection_made(transport)
-            return
-        self.refused["too_many_connections"] += 1
-        self.transport = transport
-        transport.abort()
+        """Takes it; where there are too many, the one that has waited longest without a request goes.
+
+        A peer may hold only a part of the places without a request, so that it cannot push out everybody else's.
+        """
+        self.made = asyncio.get_running_loop().time()
+        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        others = self._others()
+        waiting = [other for other in others if other.waits]
+        own = [other for other in waiting if other.peer == self.peer]
+        if len(others) >= self.most or len(own) >= max(_LEAST_SHARE, self.most // _SHARE):
+            if not waiting:
+                self.refused["too_many_connections"] += 1
+                self.transport = transport
+                transport.abort()
+                return
+            crowd = own if len(own) >= _LEAST_SHARE else waiting
+            self.refused["made_room"] += 1
+            min(crowd, key=lambda other: other.made).transport.abort()
+        super().connection_made(transport)
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is being answered: it has not asked yet, or not asked again."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _others(self) -> list[BoundedConnection]:
+        """The connections that are open; one that is being closed is still in uvicorn's set."""
+        return [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedConnection) and other.transport is not None and not other.transport.is_closing()
+        ]
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP; where an answer is under way already, nothing fits behind it."""

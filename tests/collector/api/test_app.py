@@ -293,3 +293,23 @@ def test_every_answer_is_of_its_type(asked):
         ("rejected", shapes.RejectedList),
     ):
         msgspec.json.decode(asked.get(f"/api/v1/{path}").content, type=kind)
+
+
+def test_an_answer_of_log_lines_is_bounded_in_bytes(asked, monkeypatch):
+    """The latest that fit, or the earliest after a cursor, which then says where to go on."""
+    monkeypatch.setattr("atmost.collector.api.views.MAX_ANSWER", 3000)
+    for number in range(20):
+        asked.state.take(message("logs.app", {"message": f"{number:02} " + "\x00" * 100}), T0, 0.0)
+    answer = asked.get("/api/v1/logs?limit=20")
+    assert len(answer.content) < 3500
+    found = answer.json()
+    assert found["truncated"]
+    assert found["records"][-1]["message"].startswith("19 ")
+    seen, cursor = [], 0
+    while True:
+        page = asked.json(f"/api/v1/logs?limit=20&after={cursor}")
+        seen += [one["message"][:2] for one in page["records"]]
+        cursor = page["cursor"]
+        if not page["truncated"]:
+            break
+    assert seen == [f"{number:02}" for number in range(20)]

@@ -197,3 +197,32 @@ def test_the_head_of_a_stream_has_an_end(quick):
         assert reader.status == 200
 
     asyncio.run(scene())
+
+
+def test_an_event_is_bounded_in_bytes_and_encoded_once(quick, monkeypatch):
+    """The newest lines that fit go out, the others are told as skipped; two readers are given the same bytes."""
+    monkeypatch.setattr(stream, "MAX_EVENT", 20_000)
+    encoded = []
+    encode = stream._encode
+    monkeypatch.setattr(stream, "_encode", lambda value: encoded.append(type(value).__name__) or encode(value))
+
+    async def scene():
+        asked = Asked()
+        readers = [Reader(asked), Reader(asked)]
+        tasks = [asyncio.ensure_future(reader.run()) for reader in readers]
+        await until(lambda: all(reader.of("overview") for reader in readers))
+        for number in range(30):
+            asked.state.take(message("logs.app", {"message": f"{number:02}" + "\x00" * 500}), T0, 0.0)
+        asked.state.tick(T0 + 5, 5.0)
+        await until(lambda: all(reader.of("logs") for reader in readers))
+        for reader in readers:
+            [page] = reader.of("logs")
+            assert page["records"][-1]["message"].startswith("29")
+            assert len(json.dumps(page["records"])) < 25_000
+            assert page["skipped"] + len(page["records"]) == 30
+        for reader in readers:
+            reader.gone.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scene())
+    assert encoded.count("Record") <= 30

@@ -365,3 +365,14 @@ def test_a_clock_that_was_set_back_is_told():
         daemon._timeline = Timeline(time.monotonic(), time.time())
         daemon.supervise(0.0, threading.Event())
         assert "clock" not in daemon.state.warnings
+
+
+def test_too_few_file_descriptors_are_warned_of(monkeypatch):
+    """What the system grants is asked for; where that is not enough, the page and the log say what to raise."""
+    resource = pytest.importorskip("resource")
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 128))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    with collecting(bind=FREE["bind"]) as collector:
+        assert asked == [(128, 128)]
+        assert "only 128 file descriptors" in collector.daemon.state.warnings["descriptors"]

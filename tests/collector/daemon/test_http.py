@@ -136,12 +136,13 @@ def test_more_connections_than_allowed_are_turned_away():
                 sock = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
                 sock.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert sock.recv(10) == b"HTTP/1.1 2"
-            assert collector.get("/healthz")[0] == 503
-        until(lambda: collector.get("/healthz")[0] == 200)
+            assert collector.get("/")[0] == 503
+            assert collector.get("/healthz")[0] == 200
+        until(lambda: collector.get("/")[0] == 200)
 
 
 def test_silent_connections_beyond_the_bound_are_cut_off(monkeypatch):
-    """They would take every file descriptor there is; who holds a place keeps it, and each that goes is counted."""
+    """They would take every file descriptor there is; who is served keeps his place, and each that goes is counted."""
     monkeypatch.setattr(http, "ROOM", 2)
     with collecting(http="127.0.0.1:0", max_connections=4) as collector, contextlib.ExitStack() as stack:
         reader = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
@@ -151,13 +152,13 @@ def test_silent_connections_beyond_the_bound_are_cut_off(monkeypatch):
             stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
             for _ in range(15)
         ]
-        for sock in silent[5:]:
+        for sock in silent[:10]:  # those that have waited longest
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(1000) == b""
         assert collector.daemon.http.counts["http_refused"] == 10
         assert reader.recv(10)
-        silent[4].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        head, _, body = everything(silent[4]).partition(b"\r\n\r\n")
+        silent[-1].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head, _, body = everything(silent[-1]).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")
         assert b"content-security-policy" in head
         assert json.loads(body)["error"]["code"] == "busy"
@@ -243,3 +244,35 @@ def test_ipv6():
     """Its address is in brackets."""
     with collecting(http="[::1]:0") as collector:
         assert collector.places["http"].startswith("http://[::1]:")
+
+
+def test_a_hundred_and_fifty_that_drip_lock_nobody_out():
+    """Each sends a byte now and then: a reader is served, and health is answered, within the default bounds."""
+    with collecting(http="127.0.0.1:0") as collector, contextlib.ExitStack() as stack:
+        for _ in range(150):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", collector.port("http")), BOUND))
+            sock.sendall(b"GET /")
+        assert collector.get("/healthz")[0] == 200
+        assert collector.get("/api/v1/overview")[0] == 200
+        assert collector.daemon.http.counts["http_refused"] >= 80
+
+
+def test_answers_that_nobody_takes_are_bounded_together(monkeypatch):
+    """Beyond the bound nothing more is answered, but health; it is over when the slow readers are cut off."""
+    monkeypatch.setattr(http, "MAX_UNSENT", 1 << 18)
+    monkeypatch.setattr(http, "PATIENCE", 0.5)
+    monkeypatch.setattr(http, "EVERY", 0.05)
+    with collecting(http="127.0.0.1:0", gelf=("127.0.0.1:0",)) as collector, contextlib.ExitStack() as stack:
+        message = json.dumps({"version": "1.1", "host": "h", "short_message": "x" * 30_000}).encode()
+        for number in range(60):
+            collector.send("gelf", message)
+            collector.took("gelf", number + 1)
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", collector.port("http")))
+            sock.sendall(b"GET /api/v1/logs?limit=5000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: collector.get("/api/v1/overview")[0] == 503)
+        assert collector.get("/healthz")[0] == 200
+        until(lambda: collector.get("/api/v1/overview")[0] == 200)
+        assert collector.daemon.http.counts["http_slow_readers"] >= 1

@@ -128,7 +128,7 @@ class FakeCollector:
             case "sessions":
                 return {"sessions": self.sessions.get(query["sender"], []), "truncated": 0}
             case "heartbeats":
-                return {"now": now, "heartbeats": self.heartbeats}
+                return {"now": now, "heartbeats": self.heartbeats, "truncated": 0}
             case "ledger":
                 return {"receivers": self.receivers}
             case "rejected":

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atmost.collector.state.records import MAX_FIELDS, Gap, Record, clean, may_hold, plain_fields, plain_level, rank
+from atmost.collector.state.records import (
+    MAX_FIELDS,
+    MAX_FIELDS_TEXT,
+    Gap,
+    Record,
+    clean,
+    may_hold,
+    plain_fields,
+    plain_level,
+    rank,
+)
 
 PAYLOADS = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(max_size=20),
@@ -111,3 +121,10 @@ def test_the_forms_on_the_wire():
 def test_any_level_is_one_of_a_few(level, plain):
     """A metric's label must be one of a bounded set."""
     assert plain_level(level) == plain
+
+
+def test_the_fields_of_a_record_are_bounded_together():
+    """However many there are of the longest: a small datagram must not become a large line for every reader."""
+    fields, left_out = plain_fields({f"f{number}": "x" * 5000 for number in range(64)})
+    assert left_out
+    assert sum(map(len, fields.values())) <= MAX_FIELDS_TEXT + 4096

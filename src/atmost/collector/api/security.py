@@ -31,6 +31,8 @@ HEADERS: Final = (
 )
 _CLOSED: Final = ("/api/", "/metrics")
 """Paths that show data, and need the token where there is one; the page itself and its scripts hold none."""
+_HEALTH: Final = ("/healthz", "/readyz")
+"""Answered however busy it is."""
 MAX_ADDRESS: Final = 8192
 MAX_HEAD: Final = 16_384
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]%]+))(?::[0-9]*)?")
@@ -89,8 +91,8 @@ class Gate:
         await refuse(guarded, status, code, text, headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str, list[tuple[bytes, bytes]]] | None:
-        if self.busy():
-            text = "too many connections at once (max_connections): try again"
+        if scope["path"] not in _HEALTH and self.busy():
+            text = "too many connections at once (max_connections), or too much that nobody takes: try again"
             return 503, "busy", text, [(b"retry-after", b"1"), (b"connection", b"close")]
         changing = _CHANGING.get(scope["path"])
         if scope["method"] not in _METHODS and scope["method"] != changing:

@@ -216,6 +216,7 @@ class Heartbeats(msgspec.Struct, kw_only=True):
 
     now: float
     heartbeats: list[BoardRow]
+    truncated: int
 
 
 class Forgotten(msgspec.Struct, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from atmost.collector.api.security import refuse
-from atmost.collector.api.shapes import LogEvent
 from atmost.collector.api.views import Views
+from atmost.collector.state.records import Entry, Record
 
 OVERVIEW_EVERY: Final = 1.0
 SENDERS_EVERY: Final = 2.0
@@ -27,6 +28,13 @@ LOGS_EVERY: Final = 0.25
 COMMENT_EVERY: Final = 15.0
 MAX_ENTRIES: Final = 200
 """Log entries of one event."""
+MAX_EVENT: Final = 1 << 20
+"""Bytes of the log entries of one event; an entry alone may be larger, and is bounded by `max_record`."""
+MAX_SHARED: Final = 4 << 20
+"""Bytes of encoded records that are kept for other readers."""
+SENDERS: Final = 200
+HEARTBEATS: Final = 500
+"""Rows of one event."""
 PATIENCE: Final = 10.0
 """How long a reader may take nothing, seconds."""
 _encode: Final = msgspec.json.Encoder().encode
@@ -49,6 +57,9 @@ class Streams:
         self.closing = False
         """Set when the collector stops: every stream ends."""
         self._rendered: dict[str, tuple[float, bytes]] = {}
+        self._records: OrderedDict[int, bytes] = OrderedDict()
+        """The records encoded last, by cursor; `_bytes` in all."""
+        self._bytes = 0
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, cursor: int | None) -> None:
         """Serves one reader until it goes.
@@ -92,11 +103,11 @@ class Streams:
                 parts.append(self._shared("overview", self._views.overview, OVERVIEW_EVERY))
             if now >= due["senders"]:
                 due["senders"] = now + SENDERS_EVERY
-                parts.append(self._shared("senders", self._views.senders, SENDERS_EVERY))
+                parts.append(self._shared("senders", lambda: self._views.senders(SENDERS), SENDERS_EVERY))
             present = self._views.heartbeat_changes()
             if now >= due["heartbeats"] or present != changes:
                 due["heartbeats"], changes = now + HEARTBEATS_EVERY, present
-                parts.append(self._shared("heartbeats", self._views.heartbeats, HEARTBEATS_LEAST))
+                parts.append(self._shared("heartbeats", lambda: self._views.heartbeats(HEARTBEATS), HEARTBEATS_LEAST))
             if self._views.log_cursor() > cursor:
                 cursor, event = self._logs(cursor)
                 parts.append(event)
@@ -111,10 +122,31 @@ class Streams:
             await asyncio.wait((gone,), timeout=LOGS_EVERY)
 
     def _logs(self, cursor: int) -> tuple[int, bytes]:
+        """The newest entries since a cursor, as many as fit one event; each record is encoded once for all readers."""
         page = self._views.logs_since(cursor, MAX_ENTRIES)
-        self.skipped += page.skipped
-        event = LogEvent(cursor=page.cursor, records=page.entries, skipped=page.skipped)
-        return page.cursor, _event("logs", event, page.cursor)
+        parts, size = list[bytes](), 0
+        for entry in reversed(page.entries):
+            part = self._encoded(entry)
+            size += len(part)
+            if parts and size > MAX_EVENT:
+                break
+            parts.append(part)
+        skipped = page.skipped + len(page.entries) - len(parts)
+        self.skipped += skipped
+        records = [msgspec.Raw(part) for part in reversed(parts)]
+        return page.cursor, _event("logs", {"cursor": page.cursor, "records": records, "skipped": skipped}, page.cursor)
+
+    def _encoded(self, entry: Entry) -> bytes:
+        """An entry as JSON. A gap may change, so only records are kept."""
+        if not isinstance(entry, Record):
+            return _encode(entry)
+        known = self._records.get(entry.cursor)
+        if known is None:
+            known = self._records[entry.cursor] = _encode(entry)
+            self._bytes += len(known)
+            while self._bytes > MAX_SHARED and len(self._records) > 1:
+                self._bytes -= len(self._records.popitem(last=False)[1])
+        return known
 
     def _shared(self, kind: str, make: Callable[[], Any], fresh: float) -> bytes:
         """An event that is the same for all readers, rendered anew when it is older than half its interval."""

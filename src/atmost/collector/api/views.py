@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
 import psutil
 
 import atmost
@@ -20,6 +21,7 @@ from atmost.collector.state.heartbeats import BoardRow
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.listing import SeriesList, listed
 from atmost.collector.state.logtail import LogFilter, Page, look_up
+from atmost.collector.state.records import Entry
 from atmost.collector.state.rejected import Sample
 from atmost.collector.state.senders import SenderRow, by_sender, staleness, totals
 from atmost.collector.state.series import QueryAnswer, Question, ask, snapshot
@@ -31,6 +33,11 @@ from atmost.core.names import harmless
 Clock = Callable[[], float]
 _MOST_REFUSED: Final = 50
 """Rows of senders that were never accepted, in one answer."""
+MAX_ANSWER: Final = 4 << 20
+"""Bytes of log entries in one answer."""
+_ESCAPED: Final = 6
+"""Bytes that JSON may need for one character."""
+_encode: Final = msgspec.json.Encoder().encode
 _SUMMED: Final = ("sent", "delivered", "late", "pending", "before_join", "sender_offered")
 """What is added up over the sessions of a sender."""
 _LEDGER_FIELDS: Final = tuple(
@@ -147,7 +154,9 @@ class Views:
         with self.state.lock:
             entries = self.state.logs.entries()
         page = look_up(entries, wanted, limit, after, before)
-        return shapes.LogPage(cursor=page.cursor, records=page.entries, truncated=page.truncated)
+        records, left_out = _fitting(page.entries, forwards=after is not None)
+        cursor = records[-1].cursor if left_out and after is not None else page.cursor
+        return shapes.LogPage(cursor=cursor, records=records, truncated=page.truncated or left_out)
 
     def logs_since(self, cursor: int, limit: int) -> Page:
         """The newest entries since a cursor."""
@@ -158,12 +167,12 @@ class Views:
         """The cursor of the newest entry."""
         return self.state.logs.cursor
 
-    def heartbeats(self) -> shapes.Heartbeats:
+    def heartbeats(self, limit: int = 5000) -> shapes.Heartbeats:
         """The board."""
         with self.state.lock:
             now = self.now()
             rows: list[BoardRow] = self.state.heartbeats.rows(now, self.mono())
-        return shapes.Heartbeats(now=now, heartbeats=rows)
+        return shapes.Heartbeats(now=now, heartbeats=rows[:limit], truncated=max(0, len(rows) - limit))
 
     def forget(self, name: str, key_id: int | None) -> bool:
         """Takes a heartbeat off the board; returns whether it was there."""
@@ -261,6 +270,19 @@ def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shap
         minute=minutes.get(best.name) if best.name else None,
         **sums,
     )
+
+
+def _fitting(entries: list[Entry], *, forwards: bool) -> tuple[list[Entry], bool]:
+    """As many entries as one answer holds, the earliest or the latest ones, and whether some were left out."""
+    if sum(entry.size() for entry in entries) * _ESCAPED <= MAX_ANSWER:
+        return entries, False
+    kept, size = list[Entry](), 0
+    for entry in entries if forwards else reversed(entries):
+        size += len(_encode(entry))
+        if kept and size > MAX_ANSWER:
+            break
+        kept.append(entry)
+    return (kept if forwards else kept[::-1]), len(kept) < len(entries)
 
 
 def _added(counts: Iterable[Mapping[str, int | None] | None]) -> dict[str, int | None]:

@@ -3,7 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // Control characters but newline and tab, direction overrides, and separators that browsers draw as nothing.
-const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
+// A run of the same kind is one match, and becomes one element: a text of nothing else must not become a million of them.
+const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]+/g;
 
 /** An element. Attributes whose name begins with "on" are listeners; false, null and undefined leave an attribute out. */
 export function el(tag, attributes = {}, ...children) {
@@ -29,7 +30,7 @@ export function visible(text) {
 
 /** The same as a plain string on one line, for titles, labels and options. */
 export function plain(text) {
-  return text.replace(HARMFUL, escapeOf).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+  return text.replace(HARMFUL, escapesOf).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }
 
 /** Sets an element's text only where it differs, so that a selection in it survives an update that changes nothing. */
@@ -65,12 +66,17 @@ function fill(element, attributes, children) {
   return element;
 }
 
+function escapesOf(run) {
+  return Array.from(run, escapeOf).join("");
+}
+
 function escapeOf(character) {
   const code = character.codePointAt(0);
   return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
 }
 
-function escaped(character) {
-  const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return el("span", { class: "escape", title: `U+${code}` }, escapeOf(character));
+function escaped(run) {
+  const first = run.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  const others = run.length > 1 ? ` and ${run.length - 1} more` : "";
+  return el("span", { class: "escape", title: `U+${first}${others}` }, escapesOf(run));
 }

@@ -2,6 +2,8 @@
 
 export const UNKNOWN = "–";
 
+// Seconds since 1970 that a Date can hold; what is beyond them is no time.
+const LATEST = 8.64e12;
 const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const DECIMAL = [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3], ["", 1], ["m", 1e-3], ["µ", 1e-6]];
 const BINARY = [["TiB", 2 ** 40], ["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10], ["B", 1]];
@@ -50,7 +52,7 @@ export function duration(seconds) {
 
 /** Local time of day; the date before it where that is another than today's. */
 export function clock(time, milliseconds = false) {
-  if (!isKnown(time)) return UNKNOWN;
+  if (!isKnown(time) || Math.abs(time) > LATEST) return UNKNOWN;
   const at = new Date(time * 1000);
   const text = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
   const fine = milliseconds ? `.${String(at.getMilliseconds()).padStart(3, "0")}` : "";
@@ -60,7 +62,7 @@ export function clock(time, milliseconds = false) {
 
 /** The same moment without doubt, for a title. */
 export function isoTime(time) {
-  return isKnown(time) ? new Date(time * 1000).toISOString() : "";
+  return isKnown(time) && Math.abs(time) <= LATEST ? new Date(time * 1000).toISOString() : "";
 }
 
 /** The unit of a series; where none is told, the one that its name ends on by convention. */

@@ -37,7 +37,7 @@ export function showHeartbeats(answer, overview, api) {
   const known = new Set(shown.map(keyOf));
   for (const key of cards.keys()) if (!known.has(key)) cards.delete(key);
   arrange(board, shown.map((one) => cardOf(one, answer.now, api)));
-  const more = sorted.length - shown.length;
+  const more = sorted.length - shown.length + (answer.truncated ?? 0);
   setText(byId("heartbeats-note"), more ? `${count(more)} not shown` : "");
 }
 

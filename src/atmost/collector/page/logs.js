@@ -115,7 +115,7 @@ export class Logs {
   #put(records) {
     for (const record of records) {
       this.#learn(record.sender);
-      const row = { epoch: this.#epoch, cursor: record.cursor, node: rowOf(record) };
+      const row = { epoch: this.#epoch, cursor: record.cursor, node: safeRow(record) };
       let at = this.#rows.length;
       while (at > 0 && isAfter(this.#rows[at - 1], row)) at--;
       const same = at > 0 && !isAfter(row, this.#rows[at - 1]);
@@ -186,7 +186,7 @@ export class Logs {
     const answer = await this.#api.get("logs", { limit: PAGE, before: Math.ceil(first.cursor), ...this.#filter }).catch(() => null);
     if (!answer) return;
     const before = this.#scroller.scrollHeight;
-    this.#rows.unshift(...answer.records.map((record) => ({ epoch: first.epoch, cursor: record.cursor, node: rowOf(record) })));
+    this.#rows.unshift(...answer.records.map((record) => ({ epoch: first.epoch, cursor: record.cursor, node: safeRow(record) })));
     this.#waiting += this.#rows.splice(MOST_ROWS).length;
     byId("logs-older").hidden = answer.records.length < PAGE;
     this.#show();
@@ -213,6 +213,16 @@ export class Logs {
     const commands = [`atmost agent --url ${ours} --log /var/log/syslog`, `logging.getLogger().addHandler(atmost.LogHandler(atmost.Sender("${ours}")))`];
     if (syslog) commands.push(`logger --udp --server ${host} --port ${port} 'hello'`);
     replace(place, emptyState(`No log line yet. Follow a file, or log from your program${syslog ? ", or point syslog here" : ""}.`, ...commands));
+  }
+}
+
+/** A row that cannot be shown costs one row, and says so. */
+function safeRow(record) {
+  try {
+    return rowOf(record);
+  } catch (error) {
+    console.warn(error);
+    return el("li", { class: "log mark" }, `A line that this page cannot show (cursor ${record.cursor}).`);
   }
 }
 

@@ -13,6 +13,8 @@ import msgspec
 
 MAX_FIELDS: Final = 64
 """Of one record; further ones are dropped, and the record says it is truncated."""
+MAX_FIELDS_TEXT: Final = 65_536
+"""Characters of the values of one record, about; further fields are dropped."""
 _MAX_KEY: Final = 128
 _MAX_LEVEL: Final = 32
 """Characters of a level with a number: Python refuses to read one of thousands of digits."""
@@ -121,12 +123,15 @@ def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
     """
     fields: dict[str, Any] = {}
     left_out = len(given) > MAX_FIELDS
+    room = MAX_FIELDS_TEXT
     for key, value in given.items():
-        if len(fields) == MAX_FIELDS:
+        if len(fields) == MAX_FIELDS or room <= 0:
+            left_out = True
             break
         shown = _shown(value)
         left_out = left_out or (isinstance(shown, str) and len(shown) > _MAX_VALUE)
-        fields[clean(str(key))[:_MAX_KEY]] = shown[:_MAX_VALUE] if isinstance(shown, str) else shown
+        fields[clean(str(key))[:_MAX_KEY]] = shown = shown[:_MAX_VALUE] if isinstance(shown, str) else shown
+        room -= len(shown) if isinstance(shown, str) else 8
     return fields, left_out
 
 
