@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from atmost.collector.prometheus.names import label_names, metric_name
 from atmost.collector.state.records import Gap
 from atmost.core.accounts import Ledger, SessionLedger
-from atmost.core.events import ClockTrouble, Tail
+from atmost.core.events import ClockTrouble, SessionClosed, Tail
+from atmost.metrics import instruments
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 from tests.collector.state.test_series import Registry
 
@@ -65,6 +66,70 @@ def test_our_own_series_have_their_sender_and_completeness(accept):
     ]
     assert [count for bound, count in sorted(below)][-1] == 3.0
     assert dict(below)[next(bound for bound, _ in sorted(below) if bound > 1)] == 2.0
+
+
+def test_a_total_that_may_be_too_small_says_so_and_rates_go_on():
+    """A worker that ended without its last snapshot: never complete again; what arrives of the others is told as ever."""
+    asked = Asked()
+    lost, there = Registry(asked.state, "shop", 1), Registry(asked.state, "shop", 2)
+    for registry in (lost, there):
+        registry.metrics.counter("orders_total").inc(5)
+        registry.metrics.gauge("depth").set(1)
+        registry.turn(T0)
+    asked.state.take(SessionClosed(lost.by), T0 + 1, 1.0)
+    for second in range(1, 120):
+        there.turn(T0 + second)
+    asked.t = T0 + 119
+    asked.state.tick(asked.t, 119.0)
+    found = scrape(asked, OPEN)
+    of_orders, of_depth = ((("metric", name), ("sender", "shop")) for name in ("orders_total", "depth"))
+    assert found["atmost_series_arrived_ratio", of_orders] == 1.0
+    assert ("atmost_series_completeness", of_orders) not in found
+    reason = (("metric", "orders_total"), ("reason", "tail_unknown"), ("sender", "shop"))
+    assert found["atmost_series_incomplete", reason] == 1.0
+    assert found["atmost_series_completeness", of_depth] == 1.0
+    rows = {each["name"]: each for each in asked.json("/api/v1/series")["series"]}
+    assert (rows["orders_total"]["completeness"], rows["orders_total"]["incomplete"]) == (None, ["tail_unknown"])
+    assert (rows["depth"]["completeness"], rows["depth"]["incomplete"]) == (1.0, [])
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("sum", {"": 6.0}), ("min", {"": 1.0}), ("max", {"": 3.0}), ("latest", {"": 3.0}),
+    ("each", {"host-1:1": 1.0, "host-1:2": 2.0, "host-1:3": 3.0})],
+)  # fmt: skip
+def test_a_gauge_of_several_processes_is_the_same_everywhere(mode, expected, monkeypatch):
+    """At /metrics, in the list and on the chart."""
+    asked = Asked()
+    for number in (1, 2, 3):
+        registry = Registry(asked.state, "shop", number)
+        registry.by.pid = number
+        monkeypatch.setattr(instruments, "monotonic", lambda set_at=T0 + number / 20: set_at)
+        registry.metrics.gauge("depth", mode=mode).set(number)
+        registry.turn(T0 + number / 10)
+    found = scrape(asked, OPEN)
+    shown = {dict(labels).get("process", ""): value for (name, labels), value in found.items() if name == "depth"}
+    assert shown == expected
+    rows = [each for each in asked.json("/api/v1/series")["series"] if each["name"] == "depth"]
+    assert {each["labels"].get("process", ""): each["last"] for each in rows} == expected
+    asked.t = T0 + 1
+    for process, value in expected.items():
+        label = f"&label=process={process}" if process else ""
+        points = asked.json(f"/api/v1/query?name=depth&range=2&sender=shop{label}")["points"]
+        assert [each["value"] for each in points if each["value"] is not None] == [value]
+
+
+def test_metrics_that_contradict_are_counted_and_name_both_senders():
+    """At /metrics by reason, in the API with a sample."""
+    asked = Asked()
+    first, second = Registry(asked.state, "shop", 1), Registry(asked.state, "job\x1b", 2)
+    first.metrics.counter("orders_total", "", ("kind",)).labels("new").inc()
+    second.metrics.counter("orders_total").inc()
+    first.turn(T0)
+    second.turn(T0)
+    assert scrape(asked, OPEN)["atmost_metrics_refused_total", (("reason", "conflict"),)] == 1.0
+    [sample] = asked.json("/api/v1/rejected")["rejected"]
+    assert (sample["reason"], sample["peer"]) == ("conflict", "job\\x1b")
+    assert "shop says counter with labels (kind)" in sample["sample"]
 
 
 @pytest.mark.parametrize("accept", ["", OPEN])

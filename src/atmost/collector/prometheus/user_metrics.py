@@ -101,10 +101,9 @@ class UserMetrics:
 
     def _completeness(self, seen: Snapshot, now: float) -> Iterator[GaugeMetricFamily]:
         """How much of what was sent arrived in the last minute, absent where nobody can know; and why totals may be too small."""
-        text = (
-            f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown, "
-            "and where the total may be too small"
-        )
+        text = f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown"
+        arrived = GaugeMetricFamily("atmost_series_arrived_ratio", text, labels=("metric", "sender"))
+        text = "The same, absent also where a total may be too small: see atmost_series_incomplete"
         share_of = GaugeMetricFamily("atmost_series_completeness", text, labels=("metric", "sender"))
         why = GaugeMetricFamily(
             "atmost_series_incomplete",
@@ -122,12 +121,13 @@ class UserMetrics:
                 reasons.setdefault(shown, set()).update(map(str, incomplete(seen, key, lives, now)))
         for labels, found in list(pooled.items())[: self._views.state.options.max_exported]:
             share = completeness(found, COMPLETENESS_OF, now, 1.0)
-            if share is not None and not reasons[labels]:
-                share_of.add_metric(labels, share)
+            if share is not None:
+                arrived.add_metric(labels, share)
+                if not reasons[labels]:
+                    share_of.add_metric(labels, share)
             for reason in sorted(reasons[labels]):
                 why.add_metric((*labels, reason), 1.0)
-        yield share_of
-        yield why
+        yield from (arrived, share_of, why)
 
 
 def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
