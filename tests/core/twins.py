@@ -138,7 +138,7 @@ class Receiving:
         return RefusalReason(reason)
 
 
-_OF_REFUSALS = frozenset({"datagrams_in", "_refused", "_refusals", "_wall_us", "_proved"})
+_OF_REFUSALS = frozenset({"datagrams_in", "_refused", "_refusals", "_wall_us", "_proved", "in_hand"})
 _CLAIMS = frozenset({"claim", "_claim"})
 _SUSPICIONS = frozenset({"_suspects", "_alarms", "_clock_seconds", "clock_troubles"})
 

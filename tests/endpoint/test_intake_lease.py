@@ -7,7 +7,7 @@ import pytest
 from atmost import Message
 from atmost.core.shards import Shards
 from atmost.endpoint import intake as module
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.intake import Intake, IntakeOptions
 from atmost.transport.base import NETWORK, Inlet
 from tests.real import forge
 
@@ -21,6 +21,7 @@ class Leased:
     url = "leased:"
     preset = NETWORK
     overlap = 1.5
+    look_every = 3600.0
     warning = None
     shards: Shards | None = None
     ended = None
@@ -55,9 +56,11 @@ class Leased:
         self.unconfirmed += 1
         return False
 
-    def renewed(self) -> bool:
-        renewed, self.taken_again = self.taken_again, False
-        return renewed
+    def incarnation(self) -> int:
+        return 1 + self.taken_again
+
+    def resume(self, incarnation: int) -> None:
+        assert incarnation == 1 + self.taken_again
 
     def kernel_drops(self) -> int:
         return self.unconfirmed
@@ -85,7 +88,7 @@ def intake(inlet: Leased, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
         return inlet
 
     monkeypatch.setattr(module, "open_inlet", bind)
-    intake = Intake("leased:")
+    intake = Intake(IntakeOptions(), "leased:")
     inlet.now_us += round((0.5 + 0.5 + inlet.overlap) * SECOND) + 1
     inlet.until_us = inlet.now_us + SECOND
     yield intake

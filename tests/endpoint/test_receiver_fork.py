@@ -1,5 +1,6 @@
 """A forked child lets go of the receiver: two processes reading one socket could each process the same message (H2)."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,78 @@ def test_what_the_parent_has_queued_is_handled_by_the_parent_only() -> None:
 
 
 PAST_THE_HOOK = """
-import os, sys
+import ctypes, os, sys
 import atmost
 receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
-receiver._intake._pid -= 1
-assert receiver.receive() is None
-assert receiver.closed
+if not (child := ctypes.PyDLL(None).fork()):
+    os._exit(0 if receiver.receive() is None and receiver.closed else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert not receiver.closed
+receiver.close()
 """
+
+
+HANDLER_FORKS = """
+import ctypes, json, os, sys
+import atmost
+way = sys.argv[1]
+reader, writer = os.pipe()
+receiver = atmost.Receiver("memory://fork-past")
+sender = atmost.Sender("memory://fork-past")
+for number in range(300):
+    sender.send("a", number)
+sender.flush()
+fork = ctypes.PyDLL(None).fork
+parent = os.getpid()
+children = []
+def handle(message):
+    os.write(writer, b"%d\\n" % message.payload)
+    if message.payload in (0, 5, 299):
+        children.append(fork())
+        if not children[-1]:
+            children.clear()
+    if message.payload == 299 and os.getpid() == parent:
+        receiver.close()
+if way == "run":
+    receiver.run(handle)
+elif way == "iterate":
+    for message in receiver:
+        handle(message)
+elif way == "events":
+    for event in receiver.events():
+        if isinstance(event, atmost.Message):
+            handle(event)
+elif way == "receive":
+    while (message := receiver.receive()) is not None:
+        handle(message)
+else:
+    import asyncio
+    async def main():
+        async with atmost.AsyncReceiver("memory://fork-past-async") as other:
+            with atmost.Sender("memory://fork-past-async") as more:
+                for number in range(300):
+                    more.send("a", number)
+            async def awaited(message):
+                handle(message)
+                if message.payload == 299:
+                    other.close()
+            await other.run(awaited)
+    receiver.close()
+    asyncio.run(main())
+if os.getpid() != parent:
+    os._exit(0)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+os.close(writer)
+with os.fdopen(reader) as started:
+    print(json.dumps([int(line) for line in started]))
+"""
+
+
+@pytest.mark.parametrize("way", ["run", "iterate", "events", "receive", "async"])
+def test_h2_a_handler_that_forks_past_the_hook_starts_nothing_in_the_child(way: str) -> None:
+    """C code that forks (daemon(3), libc.fork) tells no hook: the child looks before each message, and starts no handler."""
+    assert json.loads(run(HANDLER_FORKS, way)) == list(range(300))
 
 
 def test_a_child_forked_past_the_hook_lets_go_at_its_next_look() -> None:

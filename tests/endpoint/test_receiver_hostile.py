@@ -62,8 +62,8 @@ REASONS: dict[str, list[Callable[[], bytes]]] = {
     "future": [lambda: now(sent_us=wall_clock() + HOUR), lambda: now(sent_us=(1 << 64) - 1)],
     "boot_quarantine": [lambda: now(sent_us=wall_clock() - HOUR), lambda: now(sent_us=0)],
     "auth_failed": [lambda: changed(now(), -1, 1), lambda: changed(now(), 60, 0xFF), lambda: now() + b"x"],
-    "inconsistent": [lambda: now(start_us=wall_clock() + HOUR), lambda: now(prior=(1 << 63) - 1)],
-    "implausible": [lambda: now(sequence=1 << 62), lambda: now(prior=1 << 40)],
+    "inconsistent": [lambda: now(start_us=wall_clock() + HOUR), lambda: now(prior=1)],
+    "implausible": [lambda: now(sequence=1 << 62), lambda: now(sequence=1 << 40, prior=1 << 40)],
 }
 
 

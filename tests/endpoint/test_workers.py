@@ -29,8 +29,8 @@ def unrefusing(monkeypatch):
     """A worker takes any session."""
 
     class Anything(worker.Intake):
-        def __init__(self, **options):
-            super().__init__(**{**options, "shard": (0, 1)})
+        def __init__(self, *chosen, **options):
+            super().__init__(*chosen, **{**options, "shard": (0, 1)})
 
     monkeypatch.setattr(worker, "Intake", Anything)
 

@@ -1,14 +1,26 @@
 """Workers that come to be, or do not: addresses, options, and what the system refuses."""
 
-import inspect
 import os
 import signal
+from dataclasses import fields
 
 import pytest
 
-from atmost import AddressError, AddressInUse, BindError, InvalidKey, OptionError, Receiver, SubjectError, Workers
+from atmost import (
+    AddressError,
+    AddressInUse,
+    AsyncReceiver,
+    BindError,
+    InvalidKey,
+    OptionError,
+    Receiver,
+    SubjectError,
+    Workers,
+    serve,
+)
 from atmost.endpoint import workers
 from atmost.endpoint.checking import ReceiverArguments
+from atmost.endpoint.intake import IntakeOptions
 from tests.endpoint.crew import LOOPBACK, START, crew
 
 pytestmark = pytest.mark.needs("linux")
@@ -98,10 +110,19 @@ def test_no_room_for_the_first_processes(journal, monkeypatch):
         Workers(journal.handle, LOOPBACK, workers=2)
 
 
-def test_every_option_of_a_receiver_is_one_of_workers():
-    """What `Receiver` takes is handed on: an option that it gets in future must be named here too."""
-    parameters = inspect.signature(Receiver).parameters
-    assert set(ReceiverArguments.__annotations__) == set(parameters) - {"url"}
+def test_every_option_of_a_receiver_can_be_written_as_an_argument():
+    """The options and their keyword arguments are the same names: one that is added to either must be added to the other."""
+    assert set(ReceiverArguments.__annotations__) == {field.name for field in fields(IntakeOptions)}
+
+
+@pytest.mark.parametrize("kind", [Receiver, AsyncReceiver, Workers, serve])
+@pytest.mark.parametrize("name", ["inlet", "shard", "windows"])
+def test_a_wrong_option_is_named_as_the_users(kind, name, journal):
+    """What is private is no option either; the error names what the user called, before anything is bound."""
+    arguments = {"workers": 1} if kind is Workers else {}
+    first = (LOOPBACK,) if kind in {Receiver, AsyncReceiver} else (journal.handle, LOOPBACK)
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\(\) got an unexpected keyword argument '{name}'$"):
+        kind(*first, **arguments, **{name: None})
 
 
 def test_workers_say_what_they_are(journal):

@@ -24,7 +24,7 @@ from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
 from atmost.core.events import Event, RefusalReason
 from atmost.endpoint.checking import ReceiverArguments
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.intake import Intake, options_of
 from atmost.endpoint.workers import Workers
 from atmost.errors import AddressInUse, BindError, ConfigError
 from atmost.ingest import statsd, syslog
@@ -491,7 +491,7 @@ def _open_ours(
         own = arguments.copy()
         if options.shards and has_shards(url):
             own["shards"] = options.shards
-        intake = Intake(url, **own)
+        intake = Intake(options_of("collect", own), url)
         opened.intakes.append(intake)
         opened.listening.append(OurListener(intake, state, tap))
         opened.addresses.append(("atmost", intake.inlet.url))

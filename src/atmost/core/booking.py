@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from atmost.core.accounts import Ledger, divide
+from atmost.core.accounts import Ledger, SessionAccount, divide
 from atmost.core.datagram import BeaconBody
 from atmost.core.events import Event, LateArrival, Loss, Place, RefusalReason, Tail
 from atmost.core.gaps import Gap, Gaps, crowded
@@ -139,17 +139,15 @@ class Books:
         """Leaves nothing of a session that is gone."""
         self._due.pop(key, None)
 
-    def not_handled(self, state: SessionState | None, field: str, count: int) -> None:
-        """Books accepted messages that no handler will see: `field` is `overflow` or `discarded`.
+    def share(self, state: SessionState | None, count: int) -> tuple[dict[str, int], SessionAccount, int]:
+        """Where to book accepted messages that no handler will see: the totals, the session's account, and how many belong to that.
 
         Those beyond what the session has accepted were accepted before it was forgotten and taken up again.
         """
-        if state is not None:
-            account = state.account
-            own = min(count, account.accepted - account.overflow - account.discarded)
-            setattr(account, field, getattr(account, field) + own)
-            count -= own
-        self.folded[field] += count
+        if state is None:
+            return self.folded, SessionAccount(0), 0
+        account = state.account
+        return self.folded, account, min(count, account.accepted - account.overflow - account.discarded)
 
     def next_deadline(self) -> float | None:
         """When `settle_next` should be called, monotonic seconds."""

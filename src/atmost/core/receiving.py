@@ -147,6 +147,11 @@ class ReceiverCore:
         self._proved: tuple[SealFactory, Seal] | None = None
         self._unfinished = False
         self._raise_to: int | None = None
+        self.read_again: Callable[[], int | None] | None = None
+        """Reads the clock again for a datagram that seems to come from the future, µs since 1970; None where it must not be judged any more (H2).
+
+        A caller that reads its clock once for many datagrams sets this; an older reading refuses too much, and never too little.
+        """
         self.in_hand: Sequence[Event] = ()
         """What the latest commit of `receive` or `handle_deadline` revealed, for a caller that was interrupted before it had the result."""
 
@@ -182,6 +187,7 @@ class ReceiverCore:
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
         """Decides on one datagram; returns its messages, once ever, and whatever else it reveals."""
+        self.in_hand = ()  # whoever asks for the next has the one before
         if self._unfinished:
             self._finish()
         events: list[Event] = []
@@ -193,6 +199,11 @@ class ReceiverCore:
             if self.on_refused is not None:
                 self.on_refused(datagram, RefusalReason.MALFORMED, False)
             return events + self._refuse(RefusalReason.MALFORMED, None, now)
+        if header[7] > wall_us and self.read_again is not None:
+            later_us = self.read_again()
+            if later_us is None:
+                return events
+            self._wall_us = wall_us = later_us
         key = datagram[2:20]
         state = self._table.sessions.get(key)
         content = self._examine(datagram, header, key, state, wall_us)
@@ -221,29 +232,10 @@ class ReceiverCore:
         if unseen:
             unseen = unseen << 1 & self._mask
         latest_us = sent_us if sent_us > state.max_sent_us else state.max_sent_us  # noqa: FURB136  a call costs twice as much
-        (
-            window.highest,
-            window.unseen,
-            account.end,
-            account.accepted,
-            state.max_sent_us,
-            state.last_seen,
-            state.datagrams,
-            books.accepted,
-            books.datagrams_in,
-            self.in_hand,
-        ) = (
-            sequence,
-            unseen,
-            account.end + count,
-            account.accepted + count,
-            latest_us,
-            now,
-            state.datagrams + 1,
-            books.accepted + 1,
-            books.datagrams_in + 1,
-            found,
-        )
+        # One statement on one line: neither a signal handler nor a tracer comes in between.
+        accepted, arrived = books.accepted + 1, books.datagrams_in + 1
+        end, messages, datagrams = account.end + count, account.accepted + count, state.datagrams + 1
+        window.highest, window.unseen, account.end, account.accepted, state.max_sent_us, state.last_seen, state.datagrams, books.accepted, books.datagrams_in, self.in_hand = sequence, unseen, end, messages, latest_us, now, datagrams, accepted, arrived, found  # fmt: skip
         return found
 
     def next_deadline(self) -> float | None:
@@ -258,6 +250,7 @@ class ReceiverCore:
 
     def handle_deadline(self, now: float) -> Sequence[Event]:
         """Declares lost what has been missing for a grace, and reports what was kept quiet."""
+        self.in_hand = ()
         self._finish()
         books, sessions = self._books, self._table.sessions
         events: list[Event] = []
@@ -277,15 +270,24 @@ class ReceiverCore:
         self.in_hand = events
         return events
 
-    def overflowed(self, session: Session, count: int, now: float) -> Sequence[Event]:
-        """Books messages that were accepted and found the queue full (R14)."""
-        self._books.not_handled(self._table.sessions.get(session.key), "overflow", count)
+    def overflowed(self, session: Session, count: int, now: float, kept: Sequence[Event] = ()) -> Sequence[Event]:
+        """Books messages that were accepted and found the queue full (R14); `kept` is what stays in hand of their datagram."""
         report = self._overflows.note(session, now, count)
-        return [QueueOverflow(session, report)] if report else []
+        trouble = [QueueOverflow(session, report)] if report else []
+        rest = [*kept, *trouble]
+        folded, account, own = self._books.share(self._table.sessions.get(session.key), count)
+        account.overflow, folded["overflow"], self.in_hand = (
+            account.overflow + own,
+            folded["overflow"] + count - own,
+            rest,
+        )
+        return trouble
 
-    def discarded(self, key: bytes, count: int) -> None:
+    def discarded(self, key: bytes, count: int = 1) -> None:
         """Books messages of session `key` that were queued when the receiver was closed."""
-        self._books.not_handled(self._table.sessions.get(key), "discarded", count)
+        folded, account, own = self._books.share(self._table.sessions.get(key), count)
+        # Nothing is called after this, so that an interruption finds the caller's next step done or neither.
+        account.discarded, folded["discarded"] = account.discarded + own, folded["discarded"] + count - own
 
     def unsynchronised(self, now: float) -> Sequence[Event]:
         """Reports that nothing keeps this host's clock right (R18)."""
@@ -427,29 +429,15 @@ class ReceiverCore:
             events += content
         draft.finish()
         books.settle_later(draft, now)
-        (
-            table.sessions[session.key],
-            table.floor,
-            table.leaving,
-            books.folded,
-            books.evicted,
-            books.gap_total,
-            books.accepted,
-            books.datagrams_in,
-            self._unfinished,
-            self.in_hand,
-        ) = (
-            draft,
-            floor,
-            None if evicted is None else evicted.session.key,
-            folded,
+        leaving = None if evicted is None else evicted.session.key
+        gone_before, accepted, arrived = (
             books.evicted + (evicted is not None),
-            books.gap_total - gaps_before + (0 if draft.gaps is None else len(draft.gaps)),
             books.accepted + 1,
             books.datagrams_in + 1,
-            evicted is not None,
-            events,
         )
+        gap_total = books.gap_total - gaps_before + (0 if draft.gaps is None else len(draft.gaps))
+        # One statement on one line: neither a signal handler nor a tracer comes in between.
+        table.sessions[session.key], table.floor, table.leaving, books.folded, books.evicted, books.gap_total, books.accepted, books.datagrams_in, self._unfinished, self.in_hand = draft, floor, leaving, folded, gone_before, gap_total, accepted, arrived, evicted is not None, events  # fmt: skip
         self._finish()
         if state is None:
             table.note_newcomer(session)

@@ -155,7 +155,7 @@ def _read_keys(path: Path) -> list[str]:
 
 
 class ReceiverArguments(TypedDict, total=False):
-    """What `Receiver` takes besides its URL; it documents them."""
+    """The options of a receiver, as keyword arguments; `Receiver` documents each."""
 
     audience: str
     grace: float

@@ -1,32 +1,33 @@
 """What both receivers have in common: an inlet, the core, and the bounded queue between core and handler (R14).
 
-Datagrams are read by the caller's own thread: no hand-over between threads, and a late reader finds them in the kernel's buffer.
-One thread consumes; `ledger`, `wake` and `close` may be called from any.
+Datagrams are read by the caller's own thread: there is no hand-over between threads, and a late reader finds them in the kernel's buffer.
+One thread consumes; `ledger`, `accept_keys` and `close` may be called from any thread and from signal handlers.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
-import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from operator import length_hint
 from typing import Final
 
 from atmost.core.accounts import Ledger
-from atmost.core.datagram import SENT_AT
-from atmost.core.events import Event, Message, RefusalReason, Session, SessionEvicted
+from atmost.core.events import Event, Message, RefusalReason, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.core.seal import no_keys
 from atmost.core.shards import Shards
-from atmost.endpoint.checking import KeyText, check_audience, find_keys
+from atmost.endpoint.checking import KeyText, ReceiverArguments, check_audience, find_keys
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.errors import OptionError
+from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 from atmost.transport.base import Inlet
 from atmost.transport.url import DEFAULT_URL, open_inlet
 
@@ -41,87 +42,151 @@ _LONGEST_WAIT: Final = 3600.0
 """What a system can wait for has limits; whoever waits for longer, or for ever, looks again then, seconds."""
 _BOOT_MARGIN: Final = 1.0
 """The longest wait beyond F + G for a clock that was set back during the start (R10), seconds."""
+_SWELLING: Final = 128
+"""Decoded bytes that one byte of a datagram can become at most: nested maps of one pair make 116 in CPython 3.11."""
+_MESSAGE_BYTES: Final = 192
+"""What a message takes besides its payload: itself, its subject, and its place in the queue."""
 
-_intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeOptions:
+    """What a receiver's user can choose; `Receiver` documents each."""
+
+    audience: str = ""
+    grace: float = GRACE
+    window: int = WINDOW
+    max_sessions: int = MAX_SESSIONS
+    future_bound: float | None = None
+    clock_guard: float | None = None
+    max_age: float | None = None
+    max_queue: int = MAX_QUEUE
+    key: KeyText | None = None
+    key_file: str | os.PathLike[str] | None = None
+    shards: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is wrong at any address; the rest is checked when the address is known."""
+        check_audience(self.audience)
+        if not (isinstance(self.max_queue, int) and 1 <= self.max_queue <= 1 << 30):
+            raise OptionError("max_queue", self.max_queue, f"a whole number of messages from 1 to {1 << 30}")
+
+
+def options_of(owner: str, arguments: ReceiverArguments) -> IntakeOptions:
+    """The options of a receiver.
+
+    Args:
+        owner: the class or function that the user called.
+        arguments: what the user gave to it.
+
+    Raises:
+        TypeError: there is no such option; it names the owner, as Python does.
+        OptionError: an option is outside its range.
+    """
+    known = {field.name for field in fields(IntakeOptions)}
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}")
+    return IntakeOptions(**arguments)
 
 
 class Intake:
-    """One incarnation at one address: reads, lets the core decide, queues."""
+    """One incarnation at one address: reads, lets the core decide, queues.
+
+    Theory of operation. A message is in one of five places: in the inlet, in the core's hand, in the queue, in `current`, or with the handler.
+    What moves messages between the first four is a *turn*: `pump` (inlet to queue), `next_batch` (queue to `current`), and the end of the
+    incarnation. From `current`, an iterator over a list, consumers take one message at a time, which is atomic.
+
+    *One turn at a time.* Turns of other threads wait for the lock. A turn within a turn of the same thread is a signal handler's, or a
+    finalizer's: it moves nothing, because the turn below it stands between two steps. So a handler that drains the receiver finds what
+    is in `current` and no more; `close` there asks the turn below to end the incarnation; `ledger` reads, and books nothing. `_busy` says that a
+    turn is under way. An exception may come between its end and the reset of `_busy`; so a turn that finds it set looks whether there is
+    really one below it on the stack.
+
+    *An exception in the middle of a turn*, raised by a signal handler (Ctrl-C, `signal.alarm`), may come after any call. Every step is
+    therefore either one assignment or can be repeated: the core holds what it accepted `in_hand` until it was seen at the end of the queue,
+    and a batch stays at the head of the queue until it is `current`. The next turn first finishes the one before (`_finish_turn`). Nothing is
+    lost by it, and nothing comes twice.
+
+    *A fork.* The child's copy is closed before it starts another handler: forks are noticed by the hook of `atmost.lifecycle`, and
+    those that C code makes past the hook by looking at `HERE` before each message.
+    """
 
     def __init__(
         self,
+        options: IntakeOptions,
         url: str | None = None,
         *,
-        audience: str = "",
-        grace: float = GRACE,
-        window: int = WINDOW,
-        max_sessions: int = MAX_SESSIONS,
-        future_bound: float | None = None,
-        clock_guard: float | None = None,
-        max_age: float | None = None,
-        max_queue: int = MAX_QUEUE,
-        key: KeyText | None = None,
-        key_file: str | os.PathLike[str] | None = None,
-        shards: str | None = None,
         inlet: Inlet | None = None,
         shard: tuple[int, int] | None = None,
     ) -> None:
-        """Binds, then starts an incarnation; the arguments are those of `Receiver`.
+        """Binds, then starts an incarnation.
 
         Args:
+            options: what the user chose.
+            url: where; None takes `ATMOST_BIND`, then the default.
             inlet: bound by somebody else, instead of `url`; closed with the intake.
             shard: which sessions are received here: the shard's number, and how many there are (R17). Nothing is logged then;
                 see `warn`.
-            url, audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue, key, key_file, shards: see there.
         """
-        check_audience(audience)
-        if not (isinstance(max_queue, int) and 1 <= max_queue <= 1 << 30):
-            raise OptionError("max_queue", max_queue, f"a whole number of messages from 1 to {1 << 30}")
-        if inlet is not None and shards is not None:
-            raise OptionError("shards", shards, "None where workers share an address: they divide it themselves")
-        own = None if shards is None else Shards.parse(shards)
-        keys = find_keys(key, key_file)
-        self._audience = audience
-        ring = keyring(keys, audience) if keys else no_keys(audience)
+        if inlet is not None and options.shards is not None:
+            raise OptionError(
+                "shards", options.shards, "None where workers share an address: they divide it themselves"
+            )
+        own = None if options.shards is None else Shards.parse(options.shards)
+        keys = find_keys(options.key, options.key_file)
+        self._audience = options.audience
+        ring = keyring(keys, options.audience) if keys else no_keys(options.audience)
         self.inlet = inlet or open_inlet(url or os.environ.get("ATMOST_BIND") or DEFAULT_URL, own)
         try:
             usual = self.inlet.preset
             self._overlap = self.inlet.overlap
-            options = ReceiverOptions(
-                future_bound=usual.future_bound if future_bound is None else future_bound,
-                clock_guard=self._overlap + (usual.clock_guard if clock_guard is None else clock_guard),
-                window=window,
-                max_sessions=max_sessions,
-                grace=grace,
-                max_age=max_age,
+            future_bound = usual.future_bound if options.future_bound is None else options.future_bound
+            clock_guard = usual.clock_guard if options.clock_guard is None else options.clock_guard
+            parameters = ReceiverOptions(
+                future_bound=future_bound,
+                clock_guard=self._overlap + clock_guard,
+                window=options.window,
+                max_sessions=options.max_sessions,
+                grace=options.grace,
+                max_age=options.max_age,
             )
         except BaseException:
             self.inlet.close()
             raise
         self._warnings = [self.inlet.warning] if self.inlet.warning else []
-        # R10: the clock after the bind
-        self._core = ReceiverCore(options, self.inlet.clock(), ring, shard or self.inlet.shards)
+        self._incarnation = self.inlet.incarnation()
+        self.inlet.resume(self._incarnation)
+        # R10: the clock after the bind.
+        self._core = ReceiverCore(parameters, self.inlet.clock(), ring, shard or self.inlet.shards)
+        self._core.read_again = self._read_clock_again
         if not usual.one_clock and clock_is_synchronised() is False:
             self._core.unsynchronised(time.monotonic())
             self._warnings.append(UNSYNCHRONISED)
         if shard is None:  # else it is said once for all of them
             self.warn()
-        self._ready_by = time.monotonic() + options.future_bound + options.clock_guard + _BOOT_MARGIN
-        self._max_queue = max_queue
+        self._ready_by = time.monotonic() + parameters.future_bound + parameters.clock_guard + _BOOT_MARGIN
+        self._max_queue = options.max_queue
         self._queue: deque[tuple[int, Sequence[Event]]] = deque()
-        """Batches with their weights, which `_waiting` sums up."""
-        self._waiting = 0
-        self._lock = threading.RLock()  # a signal handler may close the receiver in the middle of a turn
-        self._last_pump = 0.0
-        self._busy = False
-        """Whether the core is in the middle of something."""
-        self._complained: dict[str, float] = {}
-        self._pid = os.getpid()
+        """Batches, each with the weight of everything that was ever queued, itself included."""
+        self._taken: tuple[int, Sequence[Event]] = (0, ())
+        """The batch that `current` goes through."""
         self.current: Iterator[Event] = iter(())
-        self._current_batch: Sequence[Event] = ()
+        self._unhandled: list[Event] = []
+        """Left over at the end, and still to be counted."""
+        self._lock = threading.RLock()
+        self._busy = False
+        self._ending = False
+        """Whether the end was asked for."""
+        self._over = False
+        """Whether it is done."""
+        self._reading = 0
+        """The wall clock, as it was read before the datagrams of this turn were taken, µs since 1970."""
+        self._last_pump = 0.0
+        self._complained: dict[str, float] = {}
+        self._complaints: list[str] = []
         self.wants_events = False
         self.closed = False
-        _intakes.add(self)
+        register(self, Floor.ENDPOINT)
 
     def warn(self) -> None:
         """Logs what the operator should know of this address and this host, with the fix."""
@@ -130,9 +195,7 @@ class Intake:
 
     def accept_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others."""
-        ring = keyring(find_keys(key, None), self._audience)
-        with self._lock:
-            self._core.accept_keys(ring)
+        self._core.accept_keys(keyring(find_keys(key, None), self._audience))
 
     def watch_refusals(self, report: Callable[[bytes, RefusalReason, bool], object]) -> None:
         """From now on reports each datagram that is refused: its bytes, the reason, and whether its session is known.
@@ -155,16 +218,16 @@ class Intake:
             return True
         if time.monotonic() - self._last_pump > _SLOW_HANDLER:
             self.pump(messages=self._max_queue)
-        with self._lock:  # or a batch could slip past `close`
-            if not self._queue:
+        with self._lock:
+            if self._is_nested():
                 return False
-            weight, batch = self._queue.popleft()
-            self._waiting -= weight
-            self._current_batch = batch
-            self.current = iter(batch)
-            if self.closed:  # by a signal handler, in the middle of this
-                self._discard(list(self.current))
-            return not self.closed
+            try:
+                self._busy = True
+                return self._take_batch()
+            finally:
+                if self._ending:
+                    self._end()
+                self._busy = False
 
     def pump(self, messages: int = _MESSAGES_A_TURN) -> bool:
         """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due.
@@ -172,42 +235,24 @@ class Intake:
         Returns:
             Whether more may wait there.
         """
-        if os.getpid() != self._pid:
-            self.abandon()
+        if not HERE[0]:
+            notice_fork()
         with self._lock:
-            if self.closed:
+            if self.closed or self._is_nested():
                 return False
-            if self.inlet.renewed():  # somebody else may have received here meanwhile (H2)
-                # What was seen of the way between owners since the start counts as well.
-                grown = max(0.0, self.inlet.overlap - self._overlap)
-                self._core.take_over(self.inlet.clock() + round(grown * 1e6))
-            more = True
-            receive, take, clock = self.inlet.receive, self._core.receive, self.inlet.clock
-            future_us = round(self._core.options.future_bound * 1e6)
-            goal = self._waiting + messages
-            self._busy = True
             try:
-                for _ in range(_DATAGRAMS_A_TURN):
-                    # H2: the clock is read first, and the inlet looks then whether it still holds its address. Only a datagram that was sent
-                    # after that reading needs another one, and another look.
-                    wall_us = clock()
-                    datagram = receive()
-                    if datagram is None or self.closed:
-                        more = False
-                        break
-                    if int.from_bytes(datagram[SENT_AT]) > wall_us + future_us:
-                        wall_us = clock()
-                        if not self.inlet.confirms():
-                            continue
-                    events = take(datagram, time.monotonic(), wall_us)
-                    if events:
-                        self._put(events, len(datagram))
-                        if self._waiting >= goal:
-                            break
-            finally:  # Ctrl-C may come in between, and the account be asked for afterwards
+                self._busy = True
+                more = self._read(messages)
+                self._handle_deadlines()
+            finally:
+                if self._ending:
+                    self._end()
                 self._busy = False
-            now = self._last_pump = time.monotonic()
-            self._handle_deadlines(now)
+        # Outside the turn, because a log handler is anybody's code.
+        if self._complaints:
+            complaints, self._complaints = self._complaints, []
+            for complaint in complaints:
+                logger.warning("%s: %s", self.inlet.url, complaint)
         if self.inlet.ended is not None and not self.closed:
             logger.error("%s: %s; this receiver is closed", self.inlet.url, self.inlet.ended)
             self.close()
@@ -223,6 +268,17 @@ class Intake:
             return min(timeout, longest)
         left = min(max(0.0, deadline - time.monotonic()), longest)
         return left if timeout is None else min(left, timeout)
+
+    def handle_current(self, handler: Callable[[Message], object], matches: Callable[[str], bool]) -> None:
+        """Starts the handler with each message of `current` whose subject matches, in this process and no other (H2)."""
+        for event in self.current:
+            if event.__class__ is Message and matches(event.subject):
+                if not HERE[
+                    0
+                ]:  # what is forked past the hook by a handler, or in the middle of this, has its parent's messages
+                    notice_fork()
+                    return
+                self.handle(handler, event)
 
     def handle(self, handler: Callable[[Message], object], message: Message) -> None:
         """Starts the handler once; what it raises is counted, reported now and then, and never redelivered (R14)."""
@@ -240,36 +296,204 @@ class Intake:
             )
 
     def ledger(self) -> Ledger:
-        """The account at this moment; a signal handler may find one datagram half booked, where it has interrupted the consumer."""
+        """The account at this moment; a signal handler that has interrupted a turn may find its datagram not booked yet."""
         with self._lock:
-            now = time.monotonic()
-            if not self.closed:
-                self._handle_deadlines(now)
-            return self._core.ledger(now, self._queued(), self.inlet.kernel_drops())
+            if not self._is_nested():
+                try:
+                    self._busy = True
+                    self._finish_turn()
+                    if not self.closed:
+                        self._handle_deadlines()
+                finally:
+                    if self._ending:
+                        self._end()
+                    self._busy = False
+            return self._core.ledger(time.monotonic(), self._queued(), self.inlet.kernel_drops())
 
     def close(self) -> None:
-        """Ends the incarnation: what is queued is discarded and counted, the address is free."""
-        with self._lock:
-            if self.closed:
-                return
-            self.closed = True
-            rest = list(self.current)  # taken from under the consumer's hands: each message goes to one of the two
-            for batch in (rest, *(batch for _, batch in self._queue)):
-                self._discard(batch)
-            self._queue.clear()
-            self._waiting = 0
-        self.inlet.close()
-        _intakes.discard(self)
+        """Ends the incarnation: what is queued is discarded and counted, the address is free.
 
-    def abandon(self) -> None:
+        In the middle of a turn of the same thread it is the turn that does so, when it is over.
+        """
+        if self._over:
+            return
+        self._ending = True
+        with self._lock:
+            if self._is_nested():
+                return
+            try:
+                self._busy = True
+                self._end()
+            finally:
+                self._busy = False
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002  either way nothing of the parent's is processed here
         """A forked child lets go: two processes reading one socket could each process the same message (H2)."""
-        if not self.closed:
-            self.closed = True
-            self._lock = threading.RLock()
-            self._queue.clear()
+        self._lock, self._queue, self._unhandled = threading.RLock(), deque(), []
+        if not self._over:
+            self.closed = self._ending = self._over = True
             for _ in self.current:  # a handler that forked goes on in the child, with its loop over this very iterator
                 pass
             self.inlet.abandon()
+
+    # The steps of a turn. Each may be interrupted after any call, and is then finished by the next turn.
+
+    def _read(self, messages: int) -> bool:
+        """Takes datagrams from the inlet; whether more may wait there."""
+        self._finish_turn()
+        inlet, core, queue = self.inlet, self._core, self._queue
+        incarnation = inlet.incarnation()
+        if incarnation != self._incarnation:
+            # Somebody else may have received here meanwhile (H2). What was seen of the way between owners since the start counts as well.
+            grown = max(0.0, inlet.overlap - self._overlap)
+            core.take_over(inlet.clock() + round(grown * 1e6))
+            inlet.resume(incarnation)
+            self._incarnation = incarnation
+        # H2: the clock is read first, and the inlet looks then whether it still holds its address; `_read_clock_again` is the second look.
+        now, self._reading = time.monotonic(), inlet.clock()
+        receive, decide = inlet.receive, core.receive
+        total = queue[-1][0] if queue else self._taken[0]
+        goal = total + messages
+        light = self._taken[0] + self._max_queue // 2
+        more = True
+        for _ in range(_DATAGRAMS_A_TURN):
+            datagram = receive()
+            if datagram is None or self._ending:
+                more = False
+                break
+            events = decide(datagram, now, self._reading)
+            if not events:
+                continue
+            # The usual case: messages alone, and even at their heaviest they leave half of the queue free.
+            if events[0].__class__ is Message:
+                heaviest = len(datagram) * _SWELLING // QUEUED_BYTES + len(events)
+                if total + heaviest <= light:
+                    total += heaviest
+                    queue.append((total, events))
+                    if total >= goal:
+                        break
+                    continue
+            self._queue_up(events)
+            total = queue[-1][0] if queue else self._taken[0]
+            if total >= goal:
+                break
+        core.in_hand = ()
+        self._last_pump = time.monotonic()
+        return more
+
+    def _read_clock_again(self) -> int | None:
+        """A later reading, for a datagram that was sent after the turn's; None when the address may have changed hands before it (H2)."""
+        self._reading = wall_us = self.inlet.clock()
+        return wall_us if self.inlet.confirms() else None
+
+    def _handle_deadlines(self) -> None:
+        now = time.monotonic()
+        deadline = self._core.next_deadline()
+        if deadline is not None and deadline <= now:
+            events = self._core.handle_deadline(now)
+            if events:
+                self._queue_up(events)
+            self._core.in_hand = ()
+
+    def _take_batch(self) -> bool:
+        self._finish_turn()
+        if length_hint(self.current):  # taken by a signal handler since the caller looked
+            return True
+        queue = self._queue
+        if self.closed or not queue:
+            return False
+        batch = queue[0]
+        self._taken, self.current = batch, iter(batch[1])
+        queue.popleft()
+        return True
+
+    def _finish_turn(self) -> None:
+        """What an exception has left in the middle is put where it belongs."""
+        queue, in_hand = self._queue, self._core.in_hand
+        if queue and queue[0] is self._taken:
+            queue.popleft()
+        if in_hand:
+            placed = queue[-1] if queue else self._taken
+            if placed[1] is not in_hand:
+                self._queue_up(in_hand)
+            self._core.in_hand = ()
+
+    def _queue_up(self, events: Sequence[Event]) -> None:
+        """Queues what the core has in hand, as far as there is room; one step puts it at the end of the queue."""
+        core, queue = self._core, self._queue
+        messages: Sequence[Event] = events
+        others: Sequence[Event] = ()
+        if events[0].__class__ is not Message:
+            messages = [event for event in events if event.__class__ is Message]
+            others = [event for event in events if event.__class__ is not Message]
+            if any(isinstance(event, SessionEvicted) and event.live for event in others) and self._may_complain(
+                "eviction"
+            ):
+                self._complaints.append(
+                    f"more live senders than max_sessions={core.options.max_sessions}; one was forgotten, "
+                    "and what it sends is refused until it is taken up again"
+                )
+            if not self.wants_events:
+                others = ()
+                core.in_hand = events = messages
+            if not messages and (not others or len(queue) >= self._max_queue):
+                core.in_hand = ()
+                return
+        total = queue[-1][0] if queue else self._taken[0]
+        waiting = total - self._taken[0]
+        room = self._max_queue - waiting
+        weight = _weight(messages, room) if messages else 0
+        if weight > room:
+            # Of large messages as many are kept as find room; an empty queue takes one of any size.
+            kept = len(messages) * room // weight if waiting else max(1, len(messages) * room // weight)
+            first = messages[0]
+            assert isinstance(first, Message)
+            core.overflowed(first.session, len(messages) - kept, time.monotonic(), [*others, *messages[:kept]])
+            events, weight = core.in_hand, room
+        if events:
+            queue.append((total + weight, events))
+
+    def _end(self) -> None:
+        """Ends the incarnation; interrupted in the middle, it goes on when `close` is called again, and the address is free all the same."""
+        try:
+            if not self.closed:
+                self._finish_turn()
+                self.closed = True
+            # Taken from under the consumer's hands: each message goes to one of the two.
+            unhandled = self._unhandled
+            unhandled.extend(self.current)
+            if self._queue and self._queue[0] is self._taken:
+                self._queue.popleft()
+            while self._queue:
+                batch = self._queue[0]
+                self._taken, self.current = batch, iter(batch[1])
+                self._queue.popleft()
+                unhandled.extend(self.current)
+            while unhandled:
+                event = unhandled[-1]
+                if isinstance(event, Message):
+                    self._core.discarded(event.session.key)
+                unhandled.pop()
+        finally:
+            self.inlet.close()
+        self._ending, self._over = False, True
+        unregister(self)
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether the caller has interrupted a turn: nothing moves until it returns."""
+        return self._is_nested()
+
+    def _is_nested(self) -> bool:
+        """Whether a turn of this object stands below on this thread's stack."""
+        if not self._busy:
+            return False
+        frame = sys._getframe(2)  # noqa: SLF001  the only way to look at the stack
+        while frame is not None:
+            if frame.f_code in _TURNS and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back  # type: ignore[assignment]
+        return False
 
     def _may_complain(self, of: str) -> bool:
         """Whether to log a kind of trouble again: at once, then at most every ten seconds (R23)."""
@@ -279,82 +503,42 @@ class Intake:
         self._complained[of] = now
         return True
 
-    def _handle_deadlines(self, now: float) -> None:
-        deadline = self._core.next_deadline()
-        if deadline is not None and deadline <= now and not self._busy:
-            self._busy = True  # a signal handler that asks for the ledger must not book the same loss
-            try:
-                events = self._core.handle_deadline(now)
-            finally:
-                self._busy = False
-            if events:
-                self._put(events, 0)
-
-    def _put(self, events: Sequence[Event], size: int) -> None:
-        """Queues what a datagram of so many bytes brought, as far as there is room."""
-        if events[0].__class__ is not Message:
-            if any(isinstance(event, SessionEvicted) and event.live for event in events) and self._may_complain(
-                "eviction"
-            ):
-                logger.warning(
-                    "%s: more live senders than max_sessions=%d; one was forgotten, and what it sends is refused until it is taken up again",
-                    self.inlet.url,
-                    self._core.options.max_sessions,
-                )
-            if self.wants_events and len(self._queue) < self._max_queue:
-                self._queue.append((0, [event for event in events if event.__class__ is not Message]))
-            events = [event for event in events if event.__class__ is Message]
-        count = len(events)
-        if not count:
-            return
-        if self.closed:  # by a signal handler, in the middle of a turn
-            self._discard(events)
-            return
-        # Large messages count as several, lest they fill the memory; an empty queue takes one of any size.
-        weight = count if size <= count * QUEUED_BYTES else -(-size // QUEUED_BYTES)
-        room = self._max_queue - self._waiting
-        if weight > room:
-            session = _session_of(events)
-            assert session is not None
-            kept = count * room // weight if self._waiting else max(1, count * room // weight)
-            trouble = self._core.overflowed(session, count - kept, time.monotonic())
-            if trouble and self.wants_events:
-                self._queue.append((0, trouble))
-            events, weight = events[:kept], room
-        if events:
-            self._waiting += weight
-            self._queue.append((weight, events))
-
-    def _discard(self, batch: Sequence[Event]) -> None:
-        """Counts what no handler will see."""
-        session = _session_of(batch) if batch else None
-        if session is not None:
-            self._core.discarded(session.key, len(batch))
-
     def _queued(self) -> dict[bytes, int]:
-        """Messages waiting for the handler, by session key."""
-        queued: Counter[bytes] = Counter()
-        for _, batch in list(self._queue):
-            session = _session_of(batch)
-            if session is not None:
-                queued[session.key] += len(batch)
-        rest = length_hint(self.current)  # list iterators know exactly what is left
-        session = _session_of(self._current_batch) if rest else None
-        if session is not None:
-            queued[session.key] += rest
+        """Messages waiting for the handler, by session key; also what an interrupted turn has left in the core's hand."""
+        queue, in_hand = self._queue, self._core.in_hand
+        batches = [batch for batch in list(queue) if batch is not self._taken]
+        queued = Counter(e.session.key for _, batch in batches for e in batch if isinstance(e, Message))
+        last = batches[-1] if batches else self._taken
+        if in_hand and last[1] is not in_hand:
+            queued.update(e.session.key for e in in_hand if isinstance(e, Message))
+        left = length_hint(self.current)  # list iterators know exactly what is left
+        if left:
+            queued.update(e.session.key for e in self._taken[1][-left:] if isinstance(e, Message))
+        queued.update(e.session.key for e in self._unhandled if isinstance(e, Message))
         return queued
 
 
-def _session_of(batch: Sequence[Event]) -> Session | None:
-    """The sender of a batch of messages, which all come from one datagram; None for a batch of other events."""
-    first = batch[0]
-    return first.session if isinstance(first, Message) else None
+_TURNS: Final = frozenset(method.__code__ for method in (Intake.pump, Intake.next_batch, Intake.ledger, Intake.close))
+"""What can be under way when a signal handler comes in."""
 
 
-def _abandon_after_fork() -> None:
-    for intake in list(_intakes):
-        intake.abandon()
+def _weight(messages: Sequence[Event], room: int) -> int:
+    """What decoded messages count for in the queue: one each, and as many as they take kilobytes.
 
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)
+    Args:
+        messages: of one datagram.
+        room: what is left; beyond it the exact figure does not matter.
+    """
+    most = room * QUEUED_BYTES
+    total = _MESSAGE_BYTES * len(messages)
+    values = [message.payload for message in messages if isinstance(message, Message)]
+    while values and total <= 2 * most:
+        value = values.pop()
+        total += sys.getsizeof(value)
+        kind = value.__class__
+        if kind is list or kind is tuple:
+            values += value
+        elif kind is dict:
+            values += value
+            values += value.values()
+    return max(len(messages), -(-total // QUEUED_BYTES))

@@ -5,39 +5,24 @@ One thread consumes a receiver; `ledger()` and `close()` may be called from any,
 
 from __future__ import annotations
 
-import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message
-from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS, WINDOW
 from atmost.core.names import matcher
-from atmost.endpoint.checking import KeyText, check_handler
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.checking import KeyText, ReceiverArguments, check_handler
+from atmost.endpoint.intake import Intake, options_of
+from atmost.lifecycle import HERE, notice_fork
 
 
 class Receiver:
     """Receives at one address, alone; every message at most once, every loss counted."""
 
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        audience: str = "",
-        grace: float = GRACE,
-        window: int = WINDOW,
-        max_sessions: int = MAX_SESSIONS,
-        future_bound: float | None = None,
-        clock_guard: float | None = None,
-        max_age: float | None = None,
-        max_queue: int = MAX_QUEUE,
-        key: KeyText | None = None,
-        key_file: str | os.PathLike[str] | None = None,
-        shards: str | None = None,
-    ) -> None:
+    def __init__(self, url: str | None = None, **options: Unpack[ReceiverArguments]) -> None:
         """Binds the address and waits until what is sent from now on is accepted: F + G, 0.51 s on one host, 1 s on a network.
 
         Args:
@@ -53,8 +38,8 @@ class Receiver:
             clock_guard: G, seconds this host's clock may be set back in total between starts; None takes 0.5.
                 Larger survives larger steps, and lengthens the start by as much.
             max_age: seconds; older datagrams are refused as `expired`; None accepts any age.
-            max_queue: messages that wait for a slow handler, those above 512 bytes counting as several; beyond it they are
-                dropped and counted as `overflow`.
+            max_queue: messages that wait for a slow handler; one that takes more than 1 KiB when decoded counts as several. Beyond it
+                they are dropped and counted as `overflow`.
             key: the text of a key, or of several; datagrams of other keys, or of none, are refused. None takes `key_file`,
                 then `ATMOST_KEY`; without any, only datagrams without a key are accepted.
             key_file: a file with a key on each line, readable by its owner only.
@@ -68,20 +53,9 @@ class Receiver:
             InvalidKey: a key cannot be used.
             MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
         """
-        self._intake = intake = Intake(
-            url,
-            audience=audience,
-            grace=grace,
-            window=window,
-            max_sessions=max_sessions,
-            future_bound=future_bound,
-            clock_guard=clock_guard,
-            max_age=max_age,
-            max_queue=max_queue,
-            key=key,
-            key_file=key_file,
-            shards=shards,
-        )
+        self._intake = intake = Intake(options_of("Receiver", options), url)
+        # Dropped without `close`, it lets go of its address as a file would.
+        weakref.finalize(self, intake.close).atexit = False
         try:
             while wait := intake.boot_wait():
                 intake.inlet.wait(wait)
@@ -107,10 +81,13 @@ class Receiver:
             timeout: seconds to wait; 0 looks once, None waits until there is one or the receiver is closed.
 
         Returns:
-            None when the time is over or the receiver is closed.
+            None when the time is over or the receiver is closed; also when nothing is at hand and this is a signal handler that
+            has interrupted the reading.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            if not HERE[0]:
+                notice_fork()
             for event in self._intake.current:
                 if event.__class__ is Message:
                     return event
@@ -121,9 +98,14 @@ class Receiver:
         """The next message or other event; see `events` and `receive`."""
         intake = self._intake
         intake.wants_events = True
-        for event in intake.current:
-            return event
-        return next(intake.current, None) if self._advance(timeout) else None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if not HERE[0]:
+                notice_fork()
+            for event in intake.current:
+                return event
+            if not self._advance(None if deadline is None else deadline - time.monotonic()):
+                return None
 
     def __iter__(self) -> Iterator[Message]:
         """Yields messages until the receiver is closed."""
@@ -131,6 +113,9 @@ class Receiver:
         while self._advance(None):
             for event in intake.current:
                 if event.__class__ is Message:
+                    if not HERE[0]:
+                        notice_fork()
+                        return
                     yield event
 
     def events(self) -> Iterator[Event]:
@@ -141,7 +126,11 @@ class Receiver:
         intake = self._intake
         intake.wants_events = True
         while self._advance(None):
-            yield from intake.current
+            for event in intake.current:
+                if not HERE[0]:
+                    notice_fork()
+                    return
+                yield event
 
     def run(self, handler: Callable[[Message], object], subjects: Iterable[str] = (">",)) -> None:
         """Calls `handler` with every message whose subject matches, until the receiver is closed.
@@ -156,11 +145,8 @@ class Receiver:
         """
         check_handler(handler)
         matches, intake = matcher(subjects), self._intake
-        handle = intake.handle
         while self._advance(None):
-            for event in intake.current:
-                if event.__class__ is Message and matches(event.subject):
-                    handle(handler, event)
+            intake.handle_current(handler, matches)
 
     def accept_keys(self, key: KeyText) -> None:
         """Accepts these keys from now on, and no others; from any thread.
@@ -198,12 +184,15 @@ class Receiver:
         return f"<Receiver on {self.url}{' (closed)' if self.closed else ''}>"
 
     def _advance(self, timeout: float | None) -> bool:
-        """Makes the next batch current, waiting for it; False when the time is over or the receiver is closed."""
+        """Makes the next batch current, waiting for it; False when the time is over or the receiver is closed.
+
+        Also in a signal handler that has interrupted the reading: nothing can come until it returns.
+        """
         intake = self._intake
         if intake.next_batch():
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not intake.closed:
+        while not intake.closed and not intake.in_turn:
             intake.pump()
             if intake.next_batch():
                 return True

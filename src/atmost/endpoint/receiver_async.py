@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 from atmost.core.accounts import Ledger
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
-from atmost.endpoint.checking import KeyText, check_handler
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.checking import KeyText, ReceiverArguments, check_handler
+from atmost.endpoint.intake import Intake, options_of
+from atmost.lifecycle import HERE, notice_fork
 
 
 class AsyncReceiver:
     """Receives at one address, alone; every message at most once, every loss counted."""
 
-    def __init__(self, url: str | None = None, **options: Any) -> None:
+    def __init__(self, url: str | None = None, **options: Unpack[ReceiverArguments]) -> None:
         """Binds the address; the first `await` waits until what is sent from then on is accepted (R10).
 
         Args:
@@ -35,11 +37,12 @@ class AsyncReceiver:
         Raises:
             AddressError, AddressInUse, BindError, OptionError: as for `Receiver`.
         """
-        self._intake = Intake(url, **options)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._watched = -1
+        self._intake = intake = Intake(options_of("AsyncReceiver", options), url)
+        self._watch = _Watch()
         self._readable = asyncio.Event()
         self._is_ready = False
+        # Dropped without `close`, it lets go of its address as a file would; the loop holds it weakly.
+        weakref.finalize(self, _let_go, self._watch, intake).atexit = False
 
     @property
     def url(self) -> str:
@@ -55,10 +58,8 @@ class AsyncReceiver:
         """Waits until what is sent from now on is accepted; every other method does so by itself."""
         if self._is_ready or self.closed:
             return self
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._watched = self._intake.inlet.fileno()
-            self._loop.add_reader(self._watched, self._on_readable)
+        if self._watch.loop is None:
+            self._watch.start(self._intake.inlet.fileno(), weakref.WeakMethod(self._on_readable))
         while wait := self._intake.boot_wait():  # noqa: ASYNC110  it waits for the clock, not for a task
             await asyncio.sleep(wait)
         self._is_ready = True  # only now: a wait that was cancelled has yet to be finished
@@ -68,6 +69,8 @@ class AsyncReceiver:
         """The next message, or None when `timeout` seconds are over or the receiver is closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            if not HERE[0]:
+                notice_fork()
             for event in self._intake.current:
                 if event.__class__ is Message:
                     return event
@@ -78,25 +81,24 @@ class AsyncReceiver:
         """The next message or other event; see `events` and `receive`."""
         intake = self._intake
         intake.wants_events = True
-        for event in intake.current:
-            return event
-        return next(intake.current, None) if await self._advance(timeout) else None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if not HERE[0]:
+                notice_fork()
+            for event in intake.current:
+                return event
+            if not await self._advance(None if deadline is None else deadline - time.monotonic()):
+                return None
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """Yields messages until the receiver is closed."""
-        intake = self._intake
-        while await self._advance(None):
-            for event in intake.current:
-                if event.__class__ is Message:
-                    yield event
+        while (message := await self.receive()) is not None:
+            yield message
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields messages and what happened to the others, until the receiver is closed."""
-        intake = self._intake
-        intake.wants_events = True
-        while await self._advance(None):
-            for event in intake.current:
-                yield event
+        while (event := await self.next_event()) is not None:
+            yield event
 
     async def run(
         self, handler: Callable[[Message], Awaitable[object] | object], subjects: Iterable[str] = (">",)
@@ -115,6 +117,9 @@ class AsyncReceiver:
             for event in intake.current:
                 if not isinstance(event, Message) or not matches(event.subject):
                     continue
+                if not HERE[0]:
+                    notice_fork()
+                    break
                 try:
                     result = handler(event)
                     if inspect.isawaitable(result):
@@ -137,7 +142,7 @@ class AsyncReceiver:
 
     def close(self) -> None:
         """Ends the incarnation; what is queued is discarded and counted, and iterations end."""
-        self._unwatch()
+        self._watch.stop()
         self._intake.close()
         self._readable.set()
 
@@ -158,14 +163,8 @@ class AsyncReceiver:
     def _on_readable(self) -> None:
         self._intake.pump()
         if self._intake.closed:  # its address was taken from it
-            self._unwatch()
+            self._watch.stop()
         self._readable.set()
-
-    def _unwatch(self) -> None:
-        """Takes the socket out of the loop, as it is known there: the number may be another's as soon as it is closed."""
-        if self._loop is not None and self._watched >= 0 and not self._loop.is_closed():
-            self._loop.remove_reader(self._watched)
-        self._watched = -1
 
     async def _advance(self, timeout: float | None) -> bool:
         """Makes the next batch current; between two batches the loop has its turn, so that the socket is read."""
@@ -175,7 +174,7 @@ class AsyncReceiver:
             await asyncio.sleep(0)
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not intake.closed:
+        while not intake.closed and not intake.in_turn:
             intake.pump()
             if intake.next_batch():
                 # The handler itself may cause the next message: nobody else would ever have a turn.
@@ -189,5 +188,31 @@ class AsyncReceiver:
                 await asyncio.wait_for(self._readable.wait(), intake.next_wait(left))
             except TimeoutError:
                 continue
-        self._unwatch()
+        self._watch.stop()
         return False
+
+
+class _Watch:
+    """A socket in an event loop; apart from the receiver, whom the loop must not keep alive."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._fileno = -1
+
+    def start(self, fileno: int, then: weakref.WeakMethod[Callable[[], None]]) -> None:
+        """Calls `then` in the running loop whenever the socket is readable."""
+        self.loop = asyncio.get_running_loop()
+        self._fileno = fileno
+        self.loop.add_reader(fileno, lambda: (method := then()) is not None and method())
+
+    def stop(self) -> None:
+        """Takes the socket out of the loop, as it is known there: the number may be another's as soon as it is closed."""
+        if self.loop is not None and self._fileno >= 0 and not self.loop.is_closed():
+            self.loop.remove_reader(self._fileno)
+        self._fileno = -1
+
+
+def _let_go(watch: _Watch, intake: Intake) -> None:
+    """Ends what a dropped receiver held."""
+    watch.stop()
+    intake.close()

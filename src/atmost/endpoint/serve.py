@@ -8,7 +8,7 @@ from typing import Final, Unpack
 
 from atmost.core.accounts import Ledger
 from atmost.endpoint.checking import ReceiverArguments
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.intake import Intake, options_of
 from atmost.endpoint.serving import Handler, Serving, ended_by_signals
 from atmost.endpoint.workers import Workers
 
@@ -48,7 +48,7 @@ def serve(
 
 
 def _serve_here(handler: Handler, url: str | None, subjects: Iterable[str], options: ReceiverArguments) -> Ledger:
-    intake = Intake(url, **options)
+    intake = Intake(options_of("serve", options), url)
     try:
         serving = Serving(intake, handler, subjects)
         with ended_by_signals(serving.end):

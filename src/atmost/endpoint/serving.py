@@ -54,12 +54,9 @@ class Serving:
 
     def run(self) -> None:
         """Handles what arrives, until the end."""
-        intake, handler, matches = self._intake, self._handler, self._matches
-        handle = intake.handle
+        intake = self._intake
         while self._advance():
-            for event in intake.current:
-                if event.__class__ is Message and matches(event.subject):
-                    handle(handler, event)
+            intake.handle_current(self._handler, self._matches)
 
     def end(self) -> None:
         """Lets `run` return when it has handled what has arrived, or after a second."""

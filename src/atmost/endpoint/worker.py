@@ -27,8 +27,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from atmost.core.accounts import Ledger
-from atmost.endpoint.checking import ReceiverArguments
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.intake import Intake, IntakeOptions
 from atmost.endpoint.serving import Handler, Serving
 from atmost.lifecycle import close_all
 from atmost.transport.sockets import SocketInlet
@@ -55,7 +54,7 @@ class Job:
 
     handler: Handler
     subjects: tuple[str, ...]
-    options: ReceiverArguments
+    options: IntakeOptions
     count: int
     """Workers."""
 
@@ -189,7 +188,7 @@ class KeeperEnd:
 
 
 def _serve(job: Job, shard: int, inlet: SocketInlet, keeper: WorkerEnd) -> None:
-    intake = Intake(inlet=inlet, shard=(shard, job.count), **job.options)
+    intake = Intake(job.options, inlet=inlet, shard=(shard, job.count))
     serving = Serving(intake, job.handler, job.subjects)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: serving.end())

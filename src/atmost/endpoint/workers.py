@@ -30,7 +30,7 @@ from atmost.core.accounts import Ledger, MergedLedger, merge_ledgers, retire
 from atmost.core.episodes import Episodes
 from atmost.core.names import matcher
 from atmost.endpoint.checking import ReceiverArguments, check_handler
-from atmost.endpoint.intake import Intake
+from atmost.endpoint.intake import Intake, options_of
 from atmost.endpoint.serving import Handler
 from atmost.endpoint.worker import ENDING_SIGNALS, Ask, Job, KeeperEnd, Said, work
 from atmost.errors import BindError, OptionError
@@ -84,10 +84,11 @@ class Workers:
             InvalidKey: a key cannot be used.
             MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
         """
+        chosen = options_of("Workers", options)
         address = _shareable(url, workers)
         patterns = (subjects,) if isinstance(subjects, str) else tuple(subjects)
         matcher(patterns)
-        self._job = Job(check_handler(handler), patterns, options, workers)
+        self._job = Job(check_handler(handler), patterns, chosen, workers)
         self._children: dict[int, Child] = {}
         self._vacant: dict[int, float] = {}
         """When a worker is due in the place of one that ended, monotonic seconds, by shard."""
@@ -189,7 +190,7 @@ class Workers:
         """Forks all, having tried here that an incarnation with these options is possible."""
         inlet = self._port.inlet(self._port.copy(0))
         try:
-            trial = Intake(inlet=inlet, shard=(0, self._job.count), **self._job.options)
+            trial = Intake(self._job.options, inlet=inlet, shard=(0, self._job.count))
             trial.warn()
             trial.close()
         finally:

@@ -147,8 +147,12 @@ class Inlet(Protocol):
         """The descriptor that an event loop watches for reading."""
         ...
 
-    def renewed(self) -> bool:
-        """Whether the address was lost and taken over again since the last call; until the call no datagram is given up (H2)."""
+    def incarnation(self) -> int:
+        """How often the address was taken over; more than at the last `resume` when it was lost in between (H2)."""
+        ...
+
+    def resume(self, incarnation: int) -> None:
+        """Gives up datagrams of this incarnation from now on; until then, none of it."""
         ...
 
     def kernel_drops(self) -> int | None:

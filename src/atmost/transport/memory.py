@@ -118,9 +118,12 @@ class MemoryInlet:
         """Always: a name stays taken until it is given free."""
         return True
 
-    def renewed(self) -> bool:
-        """Never: a name stays taken until it is given free."""
-        return False
+    def incarnation(self) -> int:
+        """Always 1: a name stays taken until it is given free."""
+        return 1
+
+    def resume(self, incarnation: int) -> None:
+        """Nothing to do."""
 
     def kernel_drops(self) -> int | None:
         """Datagrams dropped because the queue was full."""

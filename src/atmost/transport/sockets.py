@@ -183,9 +183,12 @@ class SocketInlet:
         """Ends a `wait`."""
         self._waker.wake()
 
-    def renewed(self) -> bool:
-        """Never: what is bound stays bound until it is closed."""
-        return False
+    def incarnation(self) -> int:
+        """Always 1: what is bound stays bound until it is closed."""
+        return 1
+
+    def resume(self, incarnation: int) -> None:
+        """Nothing to do."""
 
     def fileno(self) -> int:
         """The socket, for an event loop."""

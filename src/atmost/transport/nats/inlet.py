@@ -116,11 +116,13 @@ class NatsInlet:
         self._receiving.doubtful += 1
         return False
 
-    def renewed(self) -> bool:
-        """Whether the shards were out of sight for a lease and are owned again."""
-        incarnations = self._receiving.presence.incarnations
-        renewed, self._incarnation = incarnations != self._incarnation, incarnations
-        return renewed
+    def incarnation(self) -> int:
+        """How often the shards were owned; one more when they were out of sight for a lease and are owned again."""
+        return self._receiving.presence.incarnations
+
+    def resume(self, incarnation: int) -> None:
+        """Gives up datagrams of this incarnation from now on."""
+        self._incarnation = incarnation
 
     def wait(self, timeout: float | None) -> None:
         """Returns when a datagram may wait, `wake` was called, or `timeout` seconds passed."""
