@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -220,3 +221,39 @@ def test_two_senders_are_two_sessions(receiver: Receiver) -> None:
         two.send("a")
         sessions = {receiver.receive(BOUND).session.id for _ in range(2)}  # type: ignore[union-attr]
     assert len(sessions) == 2
+
+
+def test_the_background_thread_does_not_spin_while_another_thread_hands_over(monkeypatch):
+    """What is due is in another thread's turn: looking again at once would take the interpreter from that thread."""
+    ticks = 0
+    tick = Sender._tick
+
+    def counted(sender):
+        nonlocal ticks
+        ticks += 1
+        return tick(sender)
+
+    monkeypatch.setattr(Sender, "_tick", counted)
+    with Receiver("memory://spin") as receiver, Sender("memory://spin", name="busy") as sender:
+        sender.send("a", 1)
+        assert receiver.receive(5) is not None
+        core = sender._core
+        send = core.outlet.send
+        inside, over = threading.Event(), threading.Event()
+
+        def slow(data):
+            inside.set()
+            over.wait(30)
+            return send(data)
+
+        monkeypatch.setattr(core.outlet, "send", slow)
+        thread = threading.Thread(target=lambda: (sender.send("a", 2), sender.flush()))
+        thread.start()
+        assert inside.wait(30)
+        sender.send("a", 3)
+        ticks = 0
+        threading.Event().wait(0.2)
+        seen = ticks
+        over.set()
+        thread.join()
+    assert seen < 2000  # once a millisecond or less; spinning it was 20,000 and more

@@ -458,7 +458,11 @@ class Sender:
         self._hand_over(now, flush=False)
         core = self._core
         deadline, handed_over = core.next_deadline(), core.datagrams
-        if deadline is None or handed_over == core.ticked_at:
+        if deadline is None:
+            return None
+        # What is due and could not leave now is in another thread's turn: looking again at once would take the interpreter from it.
+        deadline = max(deadline, now + _BREATH)
+        if handed_over == core.ticked_at:
             return deadline
         if core.overfull(now):
             return now + _BREATH

@@ -65,6 +65,8 @@ def plain_fields(fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 _AS_THEY_ARE: Final = frozenset({bool, float, type(None), bytes, bytearray})
+_USUAL_TYPES: Final = _AS_THEY_ARE | {str, int}
+_NAME_TYPES: Final = frozenset({str})
 _MAPPINGS: Final = frozenset({dict, OrderedDict, defaultdict, MappingProxyType, Counter, ChainMap})
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset, deque})
 _GREATEST: Final = 1 << 64
@@ -73,11 +75,7 @@ _LEAST: Final = -(1 << 63)
 
 def is_plain(fields: Mapping[Any, Any]) -> bool:
     """Whether fields can be encoded as they are: names and values of the usual types, and nothing within values."""
-    for name, value in fields.items():
-        kind = type(value)
-        if type(name) is not str or (kind not in _AS_THEY_ARE and kind is not str and kind is not int):
-            return False
-    return True
+    return _USUAL_TYPES.issuperset(map(type, fields.values())) and _NAME_TYPES.issuperset(map(type, fields))
 
 
 def plain(value: Any) -> Any:
