@@ -100,7 +100,7 @@ def test_a_lease_runs_from_when_it_was_said_and_not_from_its_echo():
     bus.run(2)
     said_at = bus.now + LEASE / 3
     (said,) = a.handle_deadline(said_at)
-    a.receive(said, said_at + 0.8)
+    a.receive(said, said_at + 0.3)
     assert a.holds(said_at + 0.99)
     assert not a.holds(said_at + 1.01)
 
