@@ -11,6 +11,7 @@ A state is a duplicate when one receiver can process what the other one has; a s
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import pickle
 import sys
@@ -128,24 +129,27 @@ class World:
         self._now = 0
 
     def explore(self) -> Found:
-        """Visit every state tick by tick; stop at the first trouble of the first kind."""
-        found = Found(states=1)
-        layer: dict[bytes, tuple[list[Receiver], tuple[tuple[bool, bool], ...]]] = {b"": ([Receiver(), Receiver()], ())}
-        for now in range(self.plan.ticks):
+        """Visit every state, depth first, so that few are held at a time; stop at the first trouble of the first kind."""
+        found = Found()
+        known: set[bytes] = set()
+        waiting: list[tuple[int, list[Receiver], tuple[tuple[bool, bool], ...]]] = [(0, [Receiver(), Receiver()], ())]
+        while waiting:
+            now, pair, steps = waiting.pop()
+            found.states += 1
+            if now == self.plan.ticks:
+                continue
             self._now = now
-            following: dict[bytes, tuple[list[Receiver], tuple[tuple[bool, bool], ...]]] = {}
-            for pair, steps in layer.values():
-                choices = (each.may_run(most) for each, most in zip(pair, self.plan.stops, strict=True))
-                for runs in product(*choices):
-                    found.transitions += 1
-                    both = [each.clone() for each in pair]
-                    self._tick(both, runs, found, (*steps, runs))
-                    if found.duplicate is not None:
-                        return found
-                    key = b"".join(each.key() for each in both)
-                    following.setdefault(key, (both, (*steps, runs)))
-            found.states += len(following)
-            layer = following
+            choices = (each.may_run(most) for each, most in zip(pair, self.plan.stops, strict=True))
+            for runs in product(*choices):
+                found.transitions += 1
+                both = [each.clone() for each in pair]
+                self._tick(both, runs, found, (*steps, runs))
+                if found.duplicate is not None:
+                    return found
+                key = hashlib.blake2b(b"%d" % now + b"".join(each.key() for each in both), digest_size=16).digest()
+                if key not in known:
+                    known.add(key)
+                    waiting.append((now + 1, both, (*steps, runs)))
         return found
 
     def _tick(

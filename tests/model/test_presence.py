@@ -137,7 +137,7 @@ def test_a_look_before_the_clock_is_caught() -> None:
 
 
 def test_a_way_to_a_duplicate_can_be_played_again() -> None:
-    """What is found is a list of who ran at each tick, the shortest there is for its plan."""
+    """What is found is a list of who ran at each tick, from the first tick on."""
     old, new, _, _ = MUTANTS["a lease never ends"]
     plan = Plan(8, 25, stops=(1, 0))
     steps = World(plan, mutant(old, new)).explore().duplicate
