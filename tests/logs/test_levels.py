@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from atmost.logs.wire import MAX_LEVELS, OTHER, LevelTally, level_key, level_name
+from atmost.logs.wire import MAX_LEVELS, OTHER, level_key, level_name
+from atmost.logs.writer import LevelTally
 
 
 def counted(tally):

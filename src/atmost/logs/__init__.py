@@ -1,10 +1,11 @@
 """Logs: a lost record is a counted hole, by level and in its place (docs/logs.md)."""
 
 from atmost.logs.handler import LogHandler
+from atmost.logs.parts import LogDropPolicy
 from atmost.logs.reader import LogReader, LogReaderStats
 from atmost.logs.reading import read, read_async
 from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource, display_lines
-from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter, log_fields
+from atmost.logs.writer import LogOptions, LogStats, LogWriter, log_fields
 
 __all__ = [
     "LogDropPolicy",

@@ -13,9 +13,13 @@ from typing import Any, Final, NoReturn
 from atmost.endpoint.opening import GivenSender
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
-from atmost.logs.text import exception_of, extra_of, message_of
-from atmost.logs.writer import LogDropPolicy, LogOptions, LogStats, LogWriter
+from atmost.logs.parts import LogDropPolicy
+from atmost.logs.text import describe_error, said
+from atmost.logs.writer import LogOptions, LogStats, LogWriter
 
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_USUAL: Final = len(logging.makeLogRecord({}).__dict__)
+_formatter: Final = logging.Formatter()
 MAX_DEPTH: Final = 4
 """Records logged while another one is made text, as by the `__str__` of an argument, and again while that one is."""
 
@@ -96,14 +100,34 @@ class LogHandler(logging.Handler):
         inside = self._inside
         depth = getattr(inside, "depth", 0)
         inside.depth = depth + 1
+        writer = self.writer
         try:
+            exception, fields = "", None
             if depth < MAX_DEPTH:
-                self._emit(record)
-            else:
-                self._write(record, f"<logged while {MAX_DEPTH} others were made text>", "", None, "reentered")
-                self.writer.count("reentered")  # its text would log again, and again
+                message, error = message_of(record, self.formatter)
+                # A formatter of the user's has put the traceback into the message already.
+                if (record.exc_info or record.exc_text or record.stack_info) and self.formatter is None:
+                    exception = exception_of(record)
+                if len(record.__dict__) != _USUAL:
+                    fields = extra_of(record)
+            else:  # its text would log again, and again
+                message, error = f"<logged while {MAX_DEPTH} others were made text>", "reentered"
+            writer.write(
+                record.levelname,
+                record.levelno,
+                record.name,
+                message,
+                at=record.created,
+                thread=record.threadName or "",
+                process=record.process,
+                exception=exception,
+                fields=fields,
+                error=error,
+            )
+            if depth >= MAX_DEPTH:
+                writer.count("reentered")
         except Exception:  # noqa: BLE001  logging never harms what it reports on
-            self.writer.count("errors")
+            writer.count("errors")
         finally:
             inside.depth = depth
 
@@ -129,26 +153,31 @@ class LogHandler(logging.Handler):
         """Level and sender."""
         return f"<LogHandler {logging.getLevelName(self.level)} over {self.sender!r}>"
 
-    def _emit(self, record: logging.LogRecord) -> None:
-        message, error = message_of(record, self.formatter)
-        exception = ""
-        # A formatter of the user's has put both into the message already.
-        if (record.exc_info or record.exc_text or record.stack_info) and self.formatter is None:
-            exception = exception_of(record)
-        self._write(record, message, exception, extra_of(record), error)
 
-    def _write(
-        self, record: logging.LogRecord, message: str, exception: str, fields: dict[str, Any] | None, error: str
-    ) -> None:
-        self.writer.write(
-            record.levelname,
-            record.levelno,
-            record.name,
-            message,
-            at=record.created,
-            thread=record.threadName or "",
-            process=record.process,
-            exception=exception,
-            fields=fields,
-            error=error,
-        )
+def message_of(record: logging.LogRecord, formatter: logging.Formatter | None) -> tuple[str, str]:
+    """Returns the message of a record, and what went wrong in formatting it, else empty."""
+    try:
+        return (record.getMessage() if formatter is None else formatter.format(record)), ""
+    except Exception as error:  # noqa: BLE001  the caller's format, arguments or formatter: the record is kept
+        return f"{said(record.msg)} {said(record.args, repr)}", describe_error(error)
+
+
+def exception_of(record: logging.LogRecord) -> str:
+    """Returns the traceback, and the stack where one was asked for."""
+    texts = []
+    try:
+        if record.exc_text:
+            texts.append(record.exc_text)
+        elif record.exc_info and record.exc_info[0] is not None:
+            texts.append(_formatter.formatException(record.exc_info))
+        if record.stack_info:
+            texts.append(str(record.stack_info))
+    except Exception as error:  # noqa: BLE001  see above
+        texts.append(f"<no traceback: {describe_error(error)}>")
+    return "\n".join(texts)
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any] | None:
+    """Returns what the caller added to the record, by name."""
+    facts = record.__dict__
+    return {name: facts[name] for name in facts if name not in _STANDARD} or None

@@ -1,4 +1,4 @@
-"""How a record that is too large is bounded, cut into parts that fit a datagram, and put together again at the reader.
+"""How a record that is too large is bounded, cut into parts that fit a datagram, kept back, and put together at the reader.
 
 Beyond the limit texts keep head and tail, the longest first, so that a long traceback does not cost the message.
 Parts repeat what is small, and share the texts: a lost part leaves a hole in a text, and no more.
@@ -6,8 +6,11 @@ Parts repeat what is small, and share the texts: a lost part leaves a hole in a 
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,6 +18,9 @@ from atmost.core.events import Message
 from atmost.errors import PayloadTooLarge
 from atmost.logs.text import legible, plain_fields
 from atmost.logs.wire import MAX_FIELDS, MAX_PARTS, Body, LevelKey, encode, level_key
+
+if TYPE_CHECKING:  # readers put parts together, and have no sender
+    from atmost.endpoint.sender import Sender
 
 LEAST: Final = 64
 """Below this much room a part would be mostly head, bytes."""
@@ -362,3 +368,108 @@ def _named(fields: Any) -> dict[str, Any]:
     if not fields:
         return {}
     return {name if isinstance(name, str) else str(name): value for name, value in fields.items()}
+
+
+class LogDropPolicy(StrEnum):
+    """Which record goes when there is no room for all."""
+
+    NEWEST = "newest"
+    """The one that is being logged: nothing is kept beside the sender's own buffer."""
+    OLDEST = "oldest"
+    """The one that waits for longest."""
+    LOWEST = "lowest"
+    """One of the lowest level, among those the one that waits for longest."""
+
+
+_IN_SENDER: Final = 64
+"""Messages in a sender that is not rid of them; beyond it the policy of this queue decides what goes."""
+
+
+class _Entry(NamedTuple):
+    order: int
+    parcel: Parcel
+
+
+class KeptBack:
+    """The records kept back while the sender has no room, bounded, and sent in the order in which they were logged.
+
+    Its lock is held for as long as handing over takes, which never waits; a signal handler may log in the middle of it.
+    """
+
+    def __init__(self, sender: Sender, size: int, policy: LogDropPolicy) -> None:
+        """Args: sender: takes them. size: records. policy: which goes when there are more."""
+        self._sender = sender
+        self._max = size
+        self._policy = policy
+        self._guard = threading.RLock()
+        self._by_rank: dict[int, deque[_Entry]] = {}
+        self._count = 0
+        self._order = 0
+        self._draining = False
+
+    def __len__(self) -> int:
+        """Records that wait."""
+        return self._count
+
+    def offer(self, rank: int, parcel: Parcel) -> int:
+        """Sends a record, or keeps it back; returns how many were dropped for it, which may be the record itself.
+
+        Args:
+            rank: its level as a number.
+            parcel: the record.
+        """
+        with self._guard:
+            self.drain()
+            if not self._count and self._has_room() and parcel.send(self._sender):
+                return 0
+            dropped = 0
+            if self._count >= self._max:
+                lowest = min(self._by_rank)
+                if self._policy is LogDropPolicy.LOWEST and rank < lowest:
+                    return 1
+                self._remove(lowest if self._policy is LogDropPolicy.LOWEST else self._oldest())
+                dropped = 1
+            self._order += 1
+            self._by_rank.setdefault(rank, deque()).append(_Entry(self._order, parcel))
+            self._count += 1
+            return dropped
+
+    def drain(self) -> None:
+        """Sends as much of it as there is room for."""
+        if not self._count:
+            return
+        with self._guard:
+            if self._draining:  # interrupted by a signal handler that logs
+                return
+            self._draining = True
+            try:
+                while self._count and self._has_room():
+                    rank = self._oldest()
+                    if not self._by_rank[rank][0].parcel.send(self._sender):
+                        return
+                    self._remove(rank)
+            finally:
+                self._draining = False
+
+    def give_up(self) -> int:
+        """Drops all of it; returns how many that were."""
+        with self._guard:
+            count, self._count = self._count, 0
+            self._by_rank.clear()
+            return count
+
+    def _has_room(self) -> bool:
+        if self._sender.stats().open < _IN_SENDER:
+            return True
+        self._sender.flush()
+        return self._sender.stats().open < _IN_SENDER
+
+    def _oldest(self) -> int:
+        return min(self._by_rank, key=lambda rank: self._by_rank[rank][0].order)
+
+    def _remove(self, rank: int) -> None:
+        entries = self._by_rank[rank]
+        entries.popleft()
+        self._count -= 1
+        if not entries:
+            del self._by_rank[rank]

@@ -1,11 +1,7 @@
-"""Decides how what was logged becomes text and fields that can be sent.
-
-Nothing here raises, whatever the objects do: a record whose arguments do not format is kept, with the error beside it.
-"""
+"""Decides how what was logged becomes text and fields that can be sent; nothing here raises, whatever the objects do."""
 
 from __future__ import annotations
 
-import logging
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -14,46 +10,12 @@ from typing import Any, Final
 
 from atmost.logs.wire import MAX_FIELDS
 
-_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_USUAL: Final = len(logging.makeLogRecord({}).__dict__)
 MAX_KEY: Final = 128
 """Bytes of a field's name where a record is taken apart: each part that has some of the field repeats it."""
 _DEPTH: Final = 8
 """Containers within containers that are carried as such; what lies deeper becomes text."""
 _MOST_PARTS: Final = 4096
 """Parts of all containers of one field; beyond it a container becomes text, as one that contains itself soon would be."""
-_formatter: Final = logging.Formatter()
-
-
-def message_of(record: logging.LogRecord, formatter: logging.Formatter | None) -> tuple[str, str]:
-    """Returns the message of a record, and what went wrong in formatting it, else empty."""
-    try:
-        return (record.getMessage() if formatter is None else formatter.format(record)), ""
-    except Exception as error:  # noqa: BLE001  the caller's format, arguments or formatter: the record is kept
-        return f"{said(record.msg)} {said(record.args, repr)}", describe_error(error)
-
-
-def exception_of(record: logging.LogRecord) -> str:
-    """Returns the traceback, and the stack where one was asked for."""
-    texts = []
-    try:
-        if record.exc_text:
-            texts.append(record.exc_text)
-        elif record.exc_info and record.exc_info[0] is not None:
-            texts.append(_formatter.formatException(record.exc_info))
-        if record.stack_info:
-            texts.append(str(record.stack_info))
-    except Exception as error:  # noqa: BLE001  see above
-        texts.append(f"<no traceback: {describe_error(error)}>")
-    return "\n".join(texts)
-
-
-def extra_of(record: logging.LogRecord) -> dict[str, Any] | None:
-    """Returns what the caller added to the record, by name."""
-    facts = record.__dict__
-    if len(facts) == _USUAL:  # the usual case, found at once; with `extra` there are more
-        return None
-    return {name: facts[name] for name in facts if name not in _STANDARD} or None
 
 
 def plain_fields(fields: Mapping[Any, Any]) -> dict[str, Any]:

@@ -7,13 +7,11 @@ sender. What arrives is checked here completely; nothing here raises because of 
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import Any, Final
 
 import msgspec
 
-from atmost.atomic import guarded, locked
 from atmost.core.limits import MAX_TIME
 
 LevelKey = int | str
@@ -29,71 +27,6 @@ MAX_TOTALS: Final = 256
 """Levels of all lives counted apart."""
 MAX_LEVEL: Final = 32
 """A level's name, characters."""
-_FIRST: Final[tuple[LevelKey, ...]] = (20, 30, 40, 10, 50, OTHER)
-"""The order of the bits: the usual levels low, so that the integer stays small and is spread quickly."""
-_BITS: Final = 64
-_MASK: Final = (1 << _BITS) - 1
-
-
-class LevelTally:
-    """How many records of each level one life of a handler has numbered, all in one integer, so that counting takes no lock.
-
-    Each level has 64 bits of its own. Between reading the integer and storing the greater one there is no call and no
-    jump backward, and only there does CPython switch threads or run signal handlers. On an interpreter without a global
-    lock the same step takes a lock.
-    """
-
-    __slots__ = ("_keys", "_steps", "guard", "packed")
-
-    def __init__(self) -> None:
-        """Begins at 0."""
-        self.packed = 0
-        self._keys: list[LevelKey] = list(_FIRST)
-        self._steps: dict[str, tuple[int, str]] = {}
-        self.guard = threading.RLock()
-
-    def step(self, level: str) -> tuple[int, str]:
-        """Returns what `number` adds for a level, and the name under which it counts."""
-        try:
-            known = self._steps.get(level)
-        except TypeError:  # not even hashable
-            known = None
-        return self._admit(level) if known is None else known
-
-    def _number(self, step: int) -> int:
-        prior = self.packed
-        self.packed = prior + step
-        return prior
-
-    number = guarded(_number, "guard")
-    """Numbers a record: returns the counts prior to it, packed."""
-    number_under_lock = locked(_number, "guard")
-    """The same on an interpreter where nothing else makes it one step for other threads."""
-
-    def spread(self, packed: int) -> dict[LevelKey, int]:
-        """Returns counts by level; levels without records are left out."""
-        counts: dict[LevelKey, int] = {}
-        for key in self._keys:
-            if not packed:
-                break
-            count = packed & _MASK
-            if count:
-                counts[key] = count
-            packed >>= _BITS
-        return counts
-
-    def _admit(self, level: str) -> tuple[int, str]:
-        name = (level[:MAX_LEVEL].encode(errors="replace").decode() or OTHER) if isinstance(level, str) else OTHER
-        key = STANDARD.get(name, name)
-        if key not in self._keys:
-            if len(self._keys) < MAX_LEVELS:
-                self._keys.append(key)  # two threads may append the same one: the second stays unused
-            else:
-                key = name = OTHER
-        known = 1 << _BITS * self._keys.index(key), name
-        if isinstance(level, str) and len(self._steps) < 4 * MAX_LEVELS:
-            self._steps[level] = known
-        return known
 
 
 class LevelTotals:

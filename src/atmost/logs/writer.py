@@ -33,15 +33,15 @@ import sys
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
+from atmost.atomic import guarded, locked
 from atmost.core.names import MAX_SUBJECT
 from atmost.endpoint.background import Background
 from atmost.endpoint.must_deliver import check_lossy_below
@@ -49,23 +49,12 @@ from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.endpoint.sender import Sender
 from atmost.errors import OptionError
 from atmost.lifecycle import HERE, Floor, notice_fork, register, run
-from atmost.logs.parts import Parcel
+from atmost.logs.parts import KeptBack, LogDropPolicy, Parcel
 from atmost.logs.text import is_plain, plain_fields
-from atmost.logs.wire import MAX_FIELDS, Body, LevelKey, LevelTally, encode
+from atmost.logs.wire import MAX_FIELDS, MAX_LEVEL, MAX_LEVELS, OTHER, STANDARD, Body, LevelKey, encode
 
 log_fields: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("atmost_log_fields", default=None)
 """Fields of every record that this thread or task logs, as the identity of the request it serves; a record's own win."""
-
-
-class LogDropPolicy(StrEnum):
-    """Which record goes when there is no room for all."""
-
-    NEWEST = "newest"
-    """The one that is being logged: nothing is kept beside the sender's own buffer."""
-    OLDEST = "oldest"
-    """The one that waits for longest."""
-    LOWEST = "lowest"
-    """One of the lowest level, among those the one that waits for longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,100 +92,6 @@ class LogOptions:
         interval = self.mark_interval
         if not isinstance(interval, int | float) or not 0.05 <= interval <= 3600:
             raise OptionError("mark_interval", interval, "0.05 to 3600 seconds")
-
-
-_IN_SENDER: Final = 64
-"""Messages in a sender that is not rid of them; beyond it the policy of this queue decides what goes."""
-
-
-class _Entry(NamedTuple):
-    order: int
-    parcel: Parcel
-
-
-class KeptBack:
-    """The records kept back while the sender has no room, bounded, and sent in the order in which they were logged.
-
-    Its lock is held for as long as handing over takes, which never waits; a signal handler may log in the middle of it.
-    """
-
-    def __init__(self, sender: Sender, size: int, policy: LogDropPolicy) -> None:
-        """Args: sender: takes them. size: records. policy: which goes when there are more."""
-        self._sender = sender
-        self._max = size
-        self._policy = policy
-        self._guard = threading.RLock()
-        self._by_rank: dict[int, deque[_Entry]] = {}
-        self._count = 0
-        self._order = 0
-        self._draining = False
-
-    def __len__(self) -> int:
-        """Records that wait."""
-        return self._count
-
-    def offer(self, rank: int, parcel: Parcel) -> int:
-        """Sends a record, or keeps it back; returns how many were dropped for it, which may be the record itself.
-
-        Args:
-            rank: its level as a number.
-            parcel: the record.
-        """
-        with self._guard:
-            self.drain()
-            if not self._count and self._has_room() and parcel.send(self._sender):
-                return 0
-            dropped = 0
-            if self._count >= self._max:
-                lowest = min(self._by_rank)
-                if self._policy is LogDropPolicy.LOWEST and rank < lowest:
-                    return 1
-                self._remove(lowest if self._policy is LogDropPolicy.LOWEST else self._oldest())
-                dropped = 1
-            self._order += 1
-            self._by_rank.setdefault(rank, deque()).append(_Entry(self._order, parcel))
-            self._count += 1
-            return dropped
-
-    def drain(self) -> None:
-        """Sends as much of it as there is room for."""
-        if not self._count:
-            return
-        with self._guard:
-            if self._draining:  # interrupted by a signal handler that logs
-                return
-            self._draining = True
-            try:
-                while self._count and self._has_room():
-                    rank = self._oldest()
-                    if not self._by_rank[rank][0].parcel.send(self._sender):
-                        return
-                    self._remove(rank)
-            finally:
-                self._draining = False
-
-    def give_up(self) -> int:
-        """Drops all of it; returns how many that were."""
-        with self._guard:
-            count, self._count = self._count, 0
-            self._by_rank.clear()
-            return count
-
-    def _has_room(self) -> bool:
-        if self._sender.stats().open < _IN_SENDER:
-            return True
-        self._sender.flush()
-        return self._sender.stats().open < _IN_SENDER
-
-    def _oldest(self) -> int:
-        return min(self._by_rank, key=lambda rank: self._by_rank[rank][0].order)
-
-    def _remove(self, rank: int) -> None:
-        entries = self._by_rank[rank]
-        entries.popleft()
-        self._count -= 1
-        if not entries:
-            del self._by_rank[rank]
 
 
 class Marker:
@@ -312,6 +207,73 @@ class LogStats:
     """Our own errors."""
     marks: int
     """Marks that were sent."""
+
+
+_FIRST: Final[tuple[LevelKey, ...]] = (20, 30, 40, 10, 50, OTHER)
+"""The order of the bits: the usual levels low, so that the integer stays small and is spread quickly."""
+_BITS: Final = 64
+_MASK: Final = (1 << _BITS) - 1
+
+
+class LevelTally:
+    """How many records of each level one life of a handler has numbered, all in one integer, so that counting takes no lock.
+
+    Each level has 64 bits of its own. Between reading the integer and storing the greater one there is no call and no
+    jump backward, and only there does CPython switch threads or run signal handlers. On an interpreter without a global
+    lock the same step takes a lock.
+    """
+
+    __slots__ = ("_keys", "_steps", "guard", "packed")
+
+    def __init__(self) -> None:
+        """Begins at 0."""
+        self.packed = 0
+        self._keys: list[LevelKey] = list(_FIRST)
+        self._steps: dict[str, tuple[int, str]] = {}
+        self.guard = threading.RLock()
+
+    def step(self, level: str) -> tuple[int, str]:
+        """Returns what `number` adds for a level, and the name under which it counts."""
+        try:
+            known = self._steps.get(level)
+        except TypeError:  # not even hashable
+            known = None
+        return self._admit(level) if known is None else known
+
+    def _number(self, step: int) -> int:
+        prior = self.packed
+        self.packed = prior + step
+        return prior
+
+    number = guarded(_number, "guard")
+    """Numbers a record: returns the counts prior to it, packed."""
+    number_under_lock = locked(_number, "guard")
+    """The same on an interpreter where nothing else makes it one step for other threads."""
+
+    def spread(self, packed: int) -> dict[LevelKey, int]:
+        """Returns counts by level; levels without records are left out."""
+        counts: dict[LevelKey, int] = {}
+        for key in self._keys:
+            if not packed:
+                break
+            count = packed & _MASK
+            if count:
+                counts[key] = count
+            packed >>= _BITS
+        return counts
+
+    def _admit(self, level: str) -> tuple[int, str]:
+        name = (level[:MAX_LEVEL].encode(errors="replace").decode() or OTHER) if isinstance(level, str) else OTHER
+        key = STANDARD.get(name, name)
+        if key not in self._keys:
+            if len(self._keys) < MAX_LEVELS:
+                self._keys.append(key)  # two threads may append the same one: the second stays unused
+            else:
+                key = name = OTHER
+        known = 1 << _BITS * self._keys.index(key), name
+        if isinstance(level, str) and len(self._steps) < 4 * MAX_LEVELS:
+            self._steps[level] = known
+        return known
 
 
 class _Life:
@@ -473,7 +435,22 @@ class LogWriter:
             )
             if error:
                 counts["unformatted"] += 1
-            dropped = self._offer(life, subject, body, fields, rank)
+            # The usual case: nothing waits, everything can be carried, and it fits a datagram.
+            sent = False
+            if self._newest and (fields is None or len(fields) <= MAX_FIELDS):
+                size = _UTF8 * (len(message) + len(exception))
+                try:
+                    if fields is not None:
+                        encoded = encode(fields if is_plain(fields) else plain_fields(fields))
+                        body.fields = msgspec.Raw(encoded)
+                        size += len(encoded)
+                    if size <= self._options.max_record:
+                        dropped = int(not self._sender.send(subject, body))
+                        sent = True
+                except Exception:  # noqa: BLE001  too large for a datagram, or something that cannot be carried
+                    counts["reworked"] += 1
+            if not sent:
+                dropped = self._rework(life, subject, body, fields, rank)
             if rank >= self._options.flush_level:
                 self._sender.flush()
         except Exception:  # noqa: BLE001  logging never harms what it reports on: counted, and the next record says so
@@ -566,18 +543,8 @@ class LogWriter:
         self._life = life
         return life
 
-    def _offer(self, life: _Life, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
-        """Sends, or keeps back; returns how many records were dropped."""
-        if self._newest:
-            size = _UTF8 * (len(body.message) + len(body.exception))
-            try:
-                if fields is not None:
-                    body.fields = msgspec.Raw(encode(fields if is_plain(fields) else plain_fields(fields)))
-                    size += len(body.fields)
-                if size <= self._options.max_record and (fields is None or len(fields) <= MAX_FIELDS):
-                    return not self._sender.send(subject, body)  # the usual case
-            except Exception:  # noqa: BLE001  too large for a datagram, or something that cannot be carried
-                life.counts["reworked"] += 1
+    def _rework(self, life: _Life, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
+        """Sends a record in whatever form it can take, or keeps it back; returns how many records were dropped."""
         parcel = Parcel(subject, body, fields, self._options.max_record)
         life.counts["truncated"] += parcel.truncated
         if self._newest:
