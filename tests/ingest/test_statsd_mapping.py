@@ -89,6 +89,14 @@ def test_the_help_of_a_rule_is_kept():
     assert (mapping.apply(second).mapped, mapping.apply(second).help) == (False, "")
 
 
+def test_a_scale_makes_no_infinity():
+    """A value that it would is dropped."""
+    rules = "mappings: [{match: 'a', name: b, scale: 1e10}]"
+    assert became(rules, "a:1e300|g") is None
+    assert became(rules, "a:1e297|c|@0.001") is None
+    assert became(rules, "a:x|s") == ("b", {}, ("x",))
+
+
 ORDER = """
 defaults: {{glob_disable_ordering: {disabled}}}
 mappings:

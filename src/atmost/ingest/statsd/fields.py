@@ -63,6 +63,8 @@ def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str =
         raise Refusal(StatsdReason.TOO_MANY_TAGS)
     tags: dict[str, str] = {}
     empty = 0
+    if "#" in text and separator == ":":  # PHP's DogStatsD client writes the mark before every tag
+        pieces = [piece.removeprefix("#") for piece in pieces]
     for piece in pieces:
         name, found, value = piece.partition(separator)
         if not name or not (found or separator == ":"):

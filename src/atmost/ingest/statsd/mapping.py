@@ -12,6 +12,7 @@ Pure; not thread-safe, for the last names are remembered.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -111,7 +112,10 @@ class StatsdMapping:
         self._known: dict[tuple[str, str], _Match | None] = {}
 
     def apply(self, metric: StatsdMetric) -> StatsdMetric | None:
-        """The metric under its new name with its labels, as it is where no rule matches, or None where one drops it."""
+        """The metric under its new name with its labels, as it is where no rule matches, or None where one drops it.
+
+        A value that a rule's scale makes infinite is dropped too: it would spoil every total.
+        """
         key = (metric.name, _TYPES[metric.kind])
         if key in self._known:
             match = self._known[key]
@@ -131,9 +135,13 @@ class StatsdMapping:
             if scale is None
             else tuple(value if isinstance(value, str) else value * scale for value in metric.values)
         )
-        return msgspec.structs.replace(
+        mapped = msgspec.structs.replace(
             metric, name=match.name, tags=tuple(labels.items()), values=values, mapped=True, help=match.rule.help
         )
+        whole = (
+            scale is None or mapped.kind is StatsdKind.SET or math.isfinite(math.fsum(map(abs, values)) / mapped.rate)
+        )
+        return mapped if whole else None
 
     def _find(self, name: str, kind: str) -> _Match | None:
         found = self._search(self._tree, name.split("."), 0, kind, [])
@@ -176,7 +184,7 @@ def read_mapping(text: str | bytes) -> StatsdMapping:
         MissingExtra: PyYAML is not installed.
     """
     try:
-        file = msgspec.yaml.decode(text, type=_File)
+        file = msgspec.yaml.decode(text, type=_File, strict=False)  # YAML 1.1 takes 1e10 for text
     except ImportError:
         raise MissingExtra("server", "a StatsD mapping file") from None
     except msgspec.MsgspecError as error:

@@ -129,6 +129,8 @@ def _split_name(line: str, into: StatsdDatagram) -> tuple[str, Tags, str]:
     if stop < 0:
         raise Refusal(StatsdReason.MALFORMED_LINE)
     inner, rest = line[end + 1 : stop], line[stop + 1 :]
+    if "]" in inner and "[" not in inner:  # brackets belong to tags, and these were never opened
+        raise Refusal(StatsdReason.MALFORMED_LINE)
     if (
         "|#" in rest
         or (mark != ";" and _SECOND_STYLE.search(inner))
