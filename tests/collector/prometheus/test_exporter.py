@@ -41,6 +41,43 @@ def test_statsd_series_have_prometheus_names(accept):
     assert found["uses", ()] == 2.0
 
 
+UTF8 = "escaping=allow-utf-8"
+
+
+@pytest.mark.parametrize("accept", [f"{OPEN}; {UTF8}", f"text/plain; version=1.0.0; {UTF8}"])
+def test_a_scraper_that_takes_utf8_gets_names_as_they_are_sent(accept):
+    """Metrics and labels; what other scrapers could not tell apart are two series to it."""
+    asked = Asked()
+    feed_statsd(
+        asked.state, "bar.hits:3|c|#straße:ä,k-1:v\ngröße:1|g\ngr_ß_:2|g\n9-to-5:250|ms\nup:0|g\na:b\natmost.x:1|g"
+    )
+    found = scrape(asked, accept)
+    assert found["bar.hits_total", (("k-1", "v"), ("straße", "ä"))] == 3.0
+    assert (found["größe", ()], found["gr_ß_", ()]) == (1.0, 2.0)
+    assert found["9-to-5_seconds_sum", ()] == 0.25
+    assert found["exported_up", ()] == 0.0
+    assert ("atmost.x", ()) not in found
+    assert found["atmost_export_left_out_series", (("reason", "collision"),)] == 1.0
+
+
+def test_names_that_are_escaped_alike_are_told_apart_or_counted():
+    """By whoever takes UTF-8; for the others the first is shown."""
+    asked = Asked()
+    feed_statsd(asked.state, "a.b:1|g|#x.y:1,x_y:2\na_b:2|g|#x_y:2")
+    assert scrape(asked)["a_b", (("x_y", "2"),)] == 1.0
+    found = scrape(asked, f"{OPEN}; {UTF8}")
+    assert found["a.b", (("x.y", "1"), ("x_y", "2"))] == 1.0
+    assert found["a_b", (("x_y", "2"),)] == 2.0
+
+
+@pytest.mark.parametrize("scheme", ["underscores", "dots", "values"])
+def test_every_scheme_of_escaping_is_a_valid_answer(scheme):
+    """Whatever is sent, the parser of prometheus_client reads it."""
+    asked = Asked()
+    feed_statsd(asked.state, 'a.b:1|g\na_b:2|g\na-b:3|c|#x.y:1,x_y:2,sender:3\ngröße:1|ms\nx"y:1|c')
+    assert scrape(asked, f"{OPEN}; escaping={scheme}")
+
+
 @pytest.mark.parametrize("accept", ["", OPEN])
 def test_our_own_series_have_their_sender_and_completeness(accept):
     """Summed over the lives of one sender; how complete stands beside it."""

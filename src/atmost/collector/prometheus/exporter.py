@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import UNDERSCORES
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from atmost.collector.api.views import Views
+from atmost.collector.prometheus.names import escaping_of
 from atmost.collector.prometheus.own_metrics import OwnMetrics
 from atmost.collector.prometheus.user_metrics import UserMetrics
 
@@ -39,6 +41,7 @@ class Exporter:
         now = time.monotonic()
         made, body = self._rendered.get(kind, (float("-inf"), b""))
         if now - made >= _FRESH:
+            self._collector.escaping = escaping_of(kind)
             body = encode(self._registry)
             if len(self._rendered) > 8:
                 self._rendered.clear()
@@ -50,6 +53,8 @@ class _Everything(Collector):
     """What the registry asks."""
 
     def __init__(self, views: Views, extra: Callable[[], dict[str, int]]) -> None:
+        self.escaping = UNDERSCORES
+        """How the answer that is being made escapes names."""
         self._own = OwnMetrics(views, extra)
         self._user = UserMetrics(views)
 
@@ -58,7 +63,7 @@ class _Everything(Collector):
         names: set[str] = set()
         own: list[Any] = list(self._own.families())
         names.update(family.name for family in own)
-        user = list(self._user.families(names))
+        user = list(self._user.families(names, self.escaping))
         yield from own
         yield from self._own.of_export(self._user)
         yield from user

@@ -17,9 +17,10 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics.exposition import UNDERSCORES
 
 from atmost.collector.api.views import Views
-from atmost.collector.prometheus.names import label_names, metric_name
+from atmost.collector.prometheus.names import as_shown, label_names, metric_name
 from atmost.collector.state.listing import COMPLETENESS_OF
 from atmost.collector.state.series import Snapshot, grouped, incomplete, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
@@ -74,11 +75,12 @@ class UserMetrics:
         self.beyond = 0
         """Series of the last scrape that are not shown, for there were `max_exported` already."""
 
-    def families(self, taken: set[str]) -> Iterator[Family]:
+    def families(self, taken: set[str], escaping: str = UNDERSCORES) -> Iterator[Family]:
         """Yields every family once.
 
         Args:
             taken: names of families that are the collector's own.
+            escaping: how the answer escapes names, as the scraper asked for.
         """
         state = self._views.state
         with state.lock:
@@ -87,19 +89,20 @@ class UserMetrics:
         shown: dict[str, Family] = {}
         reserved = set(taken)
         labelled: set[tuple[str, frozenset[tuple[str, str]]]] = set()
-        for sample in _samples(seen, now, state.lock):
-            key = (sample.family, frozenset(sample.labels.items()))
+        for sample in _samples(seen, now, state.lock, escaping):
+            name = as_shown(sample.family, escaping)
+            key = (name, frozenset(sample.labels.items()))
             if len(labelled) >= state.options.max_exported:
                 self.beyond += 1
-            elif key in labelled or (family := _family_of(sample, shown, reserved)) is None:
+            elif key in labelled or (family := _family_of(name, sample, shown, reserved)) is None:
                 self.collisions += 1
             else:
                 labelled.add(key)
                 _add(family, sample)
         yield from shown.values()
-        yield from self._completeness(seen, now)
+        yield from self._completeness(seen, now, escaping)
 
-    def _completeness(self, seen: Snapshot, now: float) -> Iterator[GaugeMetricFamily]:
+    def _completeness(self, seen: Snapshot, now: float, escaping: str) -> Iterator[GaugeMetricFamily]:
         """How much of what was sent arrived in the last minute, absent where nobody can know; and why totals may be too small."""
         text = f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown"
         arrived = GaugeMetricFamily("atmost_series_arrived_ratio", text, labels=("metric", "sender"))
@@ -116,7 +119,8 @@ class UserMetrics:
             name, sender, _ = key
             metric = seen.metrics[name]
             if self._views.state.knows_loss(metric.kind):
-                shown = (metric_name(name, metric.kind) + ("_total" if metric.kind == "counter" else ""), sender)
+                family = metric_name(name, metric.kind, escaping=escaping)
+                shown = (family + ("_total" if metric.kind == "counter" else ""), sender)
                 pooled.setdefault(shown, []).extend(lives)
                 reasons.setdefault(shown, set()).update(map(str, incomplete(seen, key, lives, now)))
         for labels, found in list(pooled.items())[: self._views.state.options.max_exported]:
@@ -130,15 +134,16 @@ class UserMetrics:
         yield from (arrived, share_of, why)
 
 
-def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
+def _samples(seen: Snapshot, now: float, lock: Lock, escaping: str) -> Iterator[_Sample]:
     """Every series that has something to show; what a histogram holds is read under the lock, one series at a time."""
     for key, lives in grouped(seen).items():
         name, sender, labels = key
         metric = seen.metrics[name]
         text, kind = metric.help or f"{metric.kind} {name}", metric.kind
-        shown = dict(zip(label_names(label for label, _ in labels), (value for _, value in labels), strict=True))
+        names = label_names((label for label, _ in labels), escaping)
+        shown = dict(zip(names, (value for _, value in labels), strict=True))
         shown["sender"] = sender
-        family, before = metric_name(name, kind), retired_of(seen, key)
+        family, before = metric_name(name, kind, escaping=escaping), retired_of(seen, key)
         known = [each.last for each in lives if each.last is not None]
         if kind == "histogram":
             parts = [each.series.buckets for each in lives if each.series.buckets is not None]
@@ -152,15 +157,20 @@ def _samples(seen: Snapshot, now: float, lock: Lock) -> Iterator[_Sample]:
             yield _Sample(family, "gauge", text, shown, value)
     falling = {series.name for series in seen.theirs if series.falls}
     for series in seen.theirs:
-        names = label_names(label for label, _ in series.labels)
+        names = label_names((label for label, _ in series.labels), escaping)
         shown = dict(zip(names, (value for _, value in series.labels), strict=True))
         # Rates would take each step down for a new beginning, and OpenMetrics has no counter below 0.
         kind = "gauge" if series.kind == "counter" and series.name in falling else series.kind
-        family = metric_name(series.name, kind, "" if series.mapped else series.unit)
+        family = metric_name(series.name, kind, "" if series.mapped else series.unit, escaping)
         text = series.help or f"{series.kind} {series.name} of StatsD"
         if series.kind == "histogram" and series.buckets is not None:
             with lock:
-                told = _histogram(default_bounds(family), [series.buckets], series.sum, SCALE)
+                told = _histogram(
+                    default_bounds(f"_{series.unit}" if series.unit else series.name),
+                    [series.buckets],
+                    series.sum,
+                    SCALE,
+                )
             yield _Sample(family, "histogram", text, shown, series.value, told)
         elif series.kind == "counter":
             yield _Sample(family, kind, text, shown, series.value)
@@ -178,13 +188,20 @@ def _histogram(
     return _Histogram(bounds, counts, sum(part.count for part in parts), total, may_fall, scale)
 
 
-def _family_of(sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> Family | None:
-    """The sample's family, made and shown where it is new; None where its name, or one of its samples', is another's."""
-    family = shown.get(sample.family)
+def _family_of(name: str, sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> Family | None:
+    """The sample's family, made and shown where it is new; None where its name, or one of its samples', is another's.
+
+    Args:
+        name: as it stands in the answer.
+        sample: what is to be shown.
+        shown: families by that name.
+        reserved: names of samples that are taken.
+    """
+    family = shown.get(name)
     if family is not None:
         return family if family.type == sample.kind else None
-    names = {sample.family + suffix for suffix in _NAMES[sample.kind]}
-    if sample.family.startswith("atmost_") or not names.isdisjoint(reserved):
+    names = {name.strip('"') + suffix for suffix in _NAMES[sample.kind]}
+    if metric_name(sample.family, "").startswith("atmost_") or not names.isdisjoint(reserved):
         return None
     reserved |= names
     text = sample.help.replace("\n", " ")
@@ -192,7 +209,7 @@ def _family_of(sample: _Sample, shown: dict[str, Family], reserved: set[str]) ->
         family = CounterMetricFamily(sample.family, text)
     else:
         family = (HistogramMetricFamily if sample.kind == "histogram" else GaugeMetricFamily)(sample.family, text)
-    shown[sample.family] = family
+    shown[name] = family
     return family
 
 

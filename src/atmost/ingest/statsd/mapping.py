@@ -138,10 +138,8 @@ class StatsdMapping:
         mapped = msgspec.structs.replace(
             metric, name=match.name, tags=tuple(labels.items()), values=values, mapped=True, help=match.rule.help
         )
-        whole = (
-            scale is None or mapped.kind is StatsdKind.SET or math.isfinite(math.fsum(map(abs, values)) / mapped.rate)
-        )
-        return mapped if whole else None
+        numbers = () if scale is None else [abs(value) for value in values if not isinstance(value, str)]
+        return mapped if math.isfinite(math.fsum(numbers) / mapped.rate) else None
 
     def _find(self, name: str, kind: str) -> _Match | None:
         found = self._search(self._tree, name.split("."), 0, kind, [])
