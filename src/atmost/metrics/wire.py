@@ -8,6 +8,7 @@ Every text is bounded in bytes, because a receiver keeps them; docs/metrics.md (
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Final
@@ -179,8 +180,8 @@ def read_part(payload: Any) -> Part | None:
             and 0 <= part.elapsed < 1e12
             and MIN_INTERVAL <= part.interval <= MAX_INTERVAL
             and len(part.dropped) <= MAX_REASONS
-            and _size(part.sender) <= MAX_NAME
-            and _size(*part.dropped) <= MAX_REASONS * MAX_UNIT
+            and _fits(MAX_NAME, (part.sender,))
+            and _fits(MAX_REASONS * MAX_UNIT, part.dropped)
             and all(map(_is_sound, part.families))
         )
     except Exception:  # noqa: BLE001  whatever a stranger's payload provokes means malformed
@@ -214,9 +215,10 @@ def unflatten(flat: list[int]) -> dict[int, int] | None:
 
 def _is_sound(family: Family) -> bool:
     """Whether texts are within their bounds, numbers are finite, totals not below 0, and each label has its value."""
-    if not family.name or _size(family.name, *family.label_names) > MAX_DECLARATION:
+    if not family.name or not _fits(MAX_DECLARATION, (family.name, *family.label_names)):
         return False
-    if len(family.name.encode()) > MAX_NAME or _size(family.unit) > MAX_UNIT or _size(family.help) > MAX_HELP:
+    texts = ((MAX_NAME, family.name), (MAX_UNIT, family.unit), (MAX_HELP, family.help))
+    if not all(_fits(limit, (text,)) for limit, text in texts):
         return False
     if isinstance(family, Histograms) and not are_bounds(family.bounds):
         return False
@@ -225,7 +227,7 @@ def _is_sound(family: Family) -> bool:
 
 
 def _is_reading(entry: Entry) -> bool:
-    if _size(*entry.labels) > MAX_LABEL_VALUES:
+    if not _fits(MAX_LABEL_VALUES, entry.labels):
         return False
     if isinstance(entry, HistogramEntry):
         return math.isfinite(entry.sum)
@@ -239,6 +241,6 @@ def are_bounds(bounds: tuple[float, ...]) -> bool:
     return all(map(math.isfinite, bounds)) and all(low < high for low, high in pairwise(bounds))
 
 
-def _size(*texts: str) -> int:
-    """Bytes of the texts together."""
-    return sum(len(text.encode()) for text in texts)
+def _fits(limit: int, texts: Collection[str]) -> bool:
+    """Whether the texts have at most so many bytes together; a character has four at most, and is not looked at where that is enough."""
+    return sum(map(len, texts)) * 4 <= limit or sum(len(text.encode()) for text in texts) <= limit
