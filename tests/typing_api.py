@@ -192,7 +192,12 @@ def uses(sender: Sender, event: Event, now: float) -> None:
     metrics = atmost.Metrics(sender, interval=1.0)
     metrics.counter("a_total").inc()
     metrics.counter("b_total", "", ("route",)).labels("/").inc(2)
-    metrics.gauge("c").set(0.5)
+    metrics.gauge("c", mode="each").set(0.5)
+    metrics.histogram("d_seconds", buckets=(0.1, 1)).observe(2)
+    atmost.Metrics("memory://a").close()
+    atmost.Metrics({"url": "memory://a"}, process=True).close(timeout=0)
+    atmost.Metrics(7140)  # type: ignore[arg-type]
+    assert_type(atmost.MetricsReader(now=now).total_of("a_total", now).completeness, float | None)
     assert_type(metrics.reading("cpu", 1), bool)
     assert_type(atmost.MetricsReader(now=now).total("a_total"), float | None)
     handler: logging.Handler = atmost.LogHandler(sender)

@@ -3,9 +3,11 @@
 import pytest
 
 from atmost import Metrics
+from atmost.collector.state import series
 from atmost.collector.state.listing import listed
 from atmost.collector.state.series import MAX_MERGED, Question, QuestionError, ask, snapshot
-from atmost.core.events import Loss, Place
+from atmost.core.events import Loss, Place, SessionClosed
+from atmost.metrics.buckets import Buckets
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
 from tests.metrics.scene import FakeSender, quiet
 from tests.metrics.scene import snapshot as readings
@@ -89,6 +91,58 @@ def test_the_step_under_way_of_a_counter_is_not_shown():
     assert points(state, T0 + 2.9, name="c", seconds=2.0) == [None, None]
     assert points(state, T0 + 2.9, name="g", seconds=2.0) == [None, 5.0]
     assert points(state, T0 + 3.1, name="c", seconds=2.0) == [None, 5.0]
+
+
+@pytest.mark.parametrize("figure", ["value", "rate", "p99"])
+def test_the_end_of_a_process_that_nobody_heard_is_never_complete(figure):
+    """In the step after its latest snapshot, and in what is said of the total; before and afterwards steps are what they are."""
+    state = make_state()
+    lost, there = Registry(state, "web-1", 1), Registry(state, "web-1", 2)
+    counters = [each.metrics.histogram("h") for each in (lost, there)]
+    for second in range(60):
+        for registry, counter in zip((lost, there), counters, strict=True):
+            counter.observe(1.0)
+            if registry is there or second <= 25:
+                registry.turn(T0 + second)
+        if second == 26:
+            state.take(SessionClosed(lost.by), T0 + second, float(second))
+    answer = ask(state, Question("h", 50.0, step=10.0, figure=figure), T0 + 60)
+    told = {point.t - T0: point.completeness for point in answer.points}
+    assert (told[10.0], told[20.0], told[40.0]) == (1.0, None, 1.0)
+    assert answer.incomplete == ["tail_unknown"]
+
+
+def test_a_question_that_would_merge_too_much_is_refused(monkeypatch):
+    """The work of one question is bounded, and the error says what to do."""
+    monkeypatch.setattr(series, "MAX_BUCKETS_MERGED", 100)
+    state = make_state()
+    registry = Registry(state)
+    for power in range(300):
+        registry.metrics.histogram("h").observe(1.1**power)
+    registry.turn(T0)
+    with pytest.raises(QuestionError, match="at most 100 are merged") as raised:
+        ask(state, Question("h", 60.0, figure="p50"), T0 + 15)
+    assert raised.value.code == "too_much_work"
+
+
+def test_quantiles_are_merged_without_the_lock(monkeypatch):
+    """Whoever asks holds it for references only: receiving goes on meanwhile."""
+    state = make_state()
+    registry = Registry(state)
+    registry.metrics.histogram("h").observe(1.0)
+    registry.turn(T0)
+    held = []
+    merge = Buckets.merge
+
+    def watched(self, other):
+        held.append(state.lock.locked())
+        return merge(self, other)
+
+    monkeypatch.setattr(Buckets, "merge", watched)
+    answer = ask(state, Question("h", 60.0, figure="p50"), T0 + 15)
+    assert [point.value for point in answer.points if point.value is not None] == [pytest.approx(1.0, rel=0.011)]
+    assert held
+    assert not any(held)
 
 
 def test_the_loss_of_statsd_is_unknown():

@@ -12,6 +12,15 @@ export const MOST_CHARTS = 12;
 const FIRST_CHARTS = 4;
 const EVERY = { 60: 2, 600: 5, 3600: 15, 21600: 60 };
 const QUANTILES = ["p50", "p90", "p99"];
+/** Why a total may be too small, in words. */
+const INCOMPLETE = {
+  tail_unknown: "a process ended, or is silent, and its last snapshot did not come: the total may be too small",
+  pending: "the latest snapshot is not known yet",
+  refused_by_sender: "a process did not send all it counted",
+  conflict: "another sender means something else by this name, and was refused",
+  limit: "a limit refused series",
+  evicted: "a process came back after it had been forgotten: the total may be too small",
+};
 
 /** The identity of a series. */
 export function keyOf({ name, labels, sender, source }) {
@@ -183,6 +192,7 @@ function noteOf(answer, held) {
   const parts = [`one point every ${duration(answer.step).replace(".0 s", " s")}`];
   if (silent > Math.max(3 * answer.step, 10)) parts.push(`nothing for ${duration(silent)}`);
   if (known.length) parts.push(`${percent(known.reduce((sum, point) => sum + point.completeness, 0) / known.length)} complete over this range`);
-  else parts.push("completeness unknown: this protocol carries no numbers");
+  else if (!answer.incomplete?.length) parts.push("completeness unknown: this protocol carries no numbers");
+  for (const reason of answer.incomplete ?? []) parts.push(INCOMPLETE[reason] ?? `the total may be too small: ${reason}`);
   return parts.join(" · ");
 }

@@ -16,7 +16,7 @@ from atmost.collector.state.flow import PREFIX
 from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import RECENT, Packed
-from atmost.metrics.life import RetiredKey
+from atmost.metrics.life import Life, MetricTail, RetiredKey
 from atmost.metrics.query import PROCESS, Found, doubts, gauge_steps
 from atmost.metrics.state import Doubts, IncompleteReason, Metric
 from atmost.metrics.wire import GaugeMode
@@ -60,6 +60,8 @@ class QueryAnswer(msgspec.Struct, kw_only=True):
     points: list[SeriesPoint]
     merged: int
     """How many series it is made of."""
+    incomplete: list[str]
+    """Why totals of these series may be too small, as `tail_unknown`; empty when nothing that was counted can be missing."""
 
 
 class Question(NamedTuple):
@@ -103,7 +105,8 @@ def snapshot(state: CollectorState, question: Question | None = None) -> Snapsho
         theirs, counted, metrics = list(state.statsd.series.values()), list(state.flow.series.values()), state.metrics
         return Snapshot(metrics.found(), metrics.metrics, theirs, metrics.retired(), counted, metrics.doubts())
     ours = state.metrics.found(question.name, question.labels, question.sender)
-    return Snapshot(ours, state.metrics.metrics, [] if ours else _others_of(state, question))
+    theirs = [] if ours else _others_of(state, question)
+    return Snapshot(ours, state.metrics.metrics, theirs, doubts=state.metrics.doubts())
 
 
 def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
@@ -128,10 +131,10 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
         )
     width, step, first, count = _steps(question, now, quantile=quantile, gauge=kind in {"gauge", "reading"})
     if quantile:
-        points = _quantiles(state, ours, theirs, int(question.figure[1:]) / 100, (first, step, count))
+        points = _quantiles(state, ours, theirs, int(question.figure[1:]) / 100, (first, step, count), now)
     else:
         grid, knows = (first, step, count, width), state.knows_loss(kind)
-        points = _merged(ours, theirs, metric, kind, question.figure, grid, knows=knows)
+        points = _merged(ours, theirs, metric, kind, question.figure, grid, now, knows=knows)
     return QueryAnswer(
         name=question.name,
         kind=kind,
@@ -141,6 +144,9 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
         end=(first + count) * step,
         points=points,
         merged=fits,
+        incomplete=sorted(
+            {str(why) for key, lives in grouped(seen).items() for why in incomplete(seen, key, lives, now)}
+        ),
     )
 
 
@@ -218,6 +224,7 @@ def _merged(
     kind: str,
     figure: str,
     grid: tuple[int, float, int, float],
+    now: float,
     *,
     knows: bool,
 ) -> list[SeriesPoint]:
@@ -251,16 +258,28 @@ def _merged(
         for at, value in _combined(metric, steps, gauge=gauge).items():
             sums[at] += value
             values[at] += 1
-    knows = knows and bool(ours)
+    knows, unheard = knows and bool(ours), _unheard(ours, step, now)
     points = []
     for at in range(count):
         came, gone = received[at], lost[at]
         shown = None if not came or not values[at] else sums[at] / values[at] if gauge else sums[at]
         if shown is not None and figure == "rate":
             shown /= step
-        whole = came / (came + gone) if knows and came + gone else None
+        whole = came / (came + gone) if knows and came + gone and first + at not in unheard else None
         points.append(SeriesPoint(t=(first + at) * step, value=shown, lost=gone if knows else None, completeness=whole))
     return points
+
+
+def _unheard(ours: list[Found], step: float, now: float) -> set[int]:
+    """The steps in which something may have been counted that nobody heard of: after the latest snapshot of a process without a last one."""
+    steps: set[int] = set()
+    for each in ours:
+        life = each.owner
+        if not isinstance(life, Life) or each.series.gauge or life.is_exact(each.series, now):
+            continue
+        if life.tail(now) is MetricTail.UNKNOWN:
+            steps.update((math.floor(life.latest_at / step), math.floor((life.latest_at + life.interval) / step)))
+    return steps
 
 
 def _combined(
@@ -282,6 +301,7 @@ def _quantiles(
     theirs: list[StatsdSeries],
     share: float,
     grid: tuple[int, float, int],
+    now: float,
 ) -> list[SeriesPoint]:
     """A quantile by step. The lock is held while references are collected, and not while they are merged.
 
@@ -309,11 +329,12 @@ def _quantiles(
         for place, (_, came, gone, _, _) in found.rows(low, high, COARSE_SLOT):
             received[place // slots] += came
             lost[place // slots] += gone
+    unheard = _unheard(ours, step, now)
     points = []
     for at in range(count):
         came, gone = received[at], lost[at]
         value = pooled[at].quantile(share) if at in pooled else None
-        whole = came / (came + gone) if ours and came + gone else None
+        whole = came / (came + gone) if ours and came + gone and first + at not in unheard else None
         points.append(SeriesPoint(t=(first + at) * step, value=value, lost=gone if ours else None, completeness=whole))
     return points
 
