@@ -83,7 +83,7 @@ def test_what_the_path_cannot_take_is_refused_and_never_cut() -> None:
     with closing(outlet(ANY)) as sending:
         assert sending.send(bytes(MAX_DATAGRAM + 1)) == "EMSGSIZE"
         assert sending.path_datagram() == MAX_DATAGRAM
-        assert sending._sock.getsockopt(socket.IPPROTO_IP, 10) == 2
+        assert sending._open[0].getsockopt(socket.IPPROTO_IP, 10) == 2
 
 
 @pytest.mark.needs("linux", "ipv6")
@@ -108,7 +108,7 @@ def test_a_port_without_a_receiver_refuses_the_next_datagram() -> None:
 def test_a_full_socket_buffer_is_not_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket does not block: what it cannot take now is said to be so."""
     with closing(outlet(ANY)) as sending:
-        assert sending._sock.getblocking() is False
+        assert sending._open[0].getblocking() is False
 
         def full(_datagram: bytes) -> int:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -240,7 +240,7 @@ def test_a_group_is_received_by_all_who_joined_it() -> None:
         assert receiving.preset is NETWORK
         with closing(outlet(f"{receiving.url}&ttl=0")) as sending:
             assert sending.preset is NETWORK
-            assert sending._sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 0
+            assert sending._open[0].getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 0
             sending.send(b"to all")
     for receiving in groups:
         assert until(receiving.receive) == b"to all"
@@ -252,7 +252,7 @@ def test_a_group_is_received_by_all_who_joined_it() -> None:
 def test_a_group_is_sent_to_one_hop_unless_told_otherwise() -> None:
     """It does not leave the network it was meant for."""
     with closing(outlet("udp://239.1.2.3:9?interface=lo")) as sending:
-        assert sending._sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
+        assert sending._open[0].getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
 
 
 @pytest.mark.needs("ipv6-link")

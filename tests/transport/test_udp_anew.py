@@ -20,6 +20,8 @@ from tests.real import BOUND, raw_receiver, run, until
 from tests.system.network import CABLE, Host, Network
 
 NAME = "collector.invalid"
+BEACON = b"\xa5\x12"
+"""What looks like one: with it an outlet looks after its socket."""
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def arrives(outlet: UdpOutlet, receiving: Any) -> Callable[[], Any]:
     """Return a condition: something that is sent now arrives there."""
 
     def sent_and_received() -> Any:
-        outlet.send(b"x")
+        outlet.send(BEACON)
         return receiving.receive()
 
     return sent_and_received
@@ -75,7 +77,7 @@ def test_a_name_that_is_unknown_at_the_start_is_looked_up_again(
         assert outlet.preset is NETWORK
         assert [outlet.send(b"x") for _ in range(20)] == ["EAI_NONAME"] * 20
         names[NAME] = ["127.0.0.1"]
-        assert until(arrives(outlet, receiving)) == b"x"
+        assert until(arrives(outlet, receiving)) == BEACON
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         f"{outlet.url}: cannot resolve '{NAME}': Name or service not known; tried again in the background",
@@ -106,9 +108,9 @@ def test_a_name_that_moves_is_followed(names: dict[str, list[str]], opened: Call
         port = old.url.rpartition(":")[2]
         with closing(open_inlet(f"udp://127.0.0.2:{port}")) as new:
             outlet = opened(f"udp://{NAME}:{port}")
-            assert until(arrives(outlet, old)) == b"x"
+            assert until(arrives(outlet, old)) == BEACON
             names[NAME] = ["127.0.0.2"]
-            assert until(arrives(outlet, new)) == b"x"
+            assert until(arrives(outlet, new)) == BEACON
 
 
 def test_a_resolver_that_does_not_answer_keeps_nobody_waiting(
@@ -131,7 +133,7 @@ def test_a_resolver_that_does_not_answer_keeps_nobody_waiting(
         until(lambda: outlet.send(b"x") == "EAI_AGAIN")
         assert outlet.patience == 0.0
         answer.set()
-        assert until(arrives(outlet, receiving)) == b"x"
+        assert until(arrives(outlet, receiving)) == BEACON
 
 
 def test_what_is_sent_waits_for_the_first_answer(
@@ -163,11 +165,10 @@ def test_a_descriptor_that_is_somebody_elses_now_is_not_written_to(
     del names  # only for its pauses
     with closing(open_inlet("udp://127.0.0.1:0")) as receiving, raw_receiver() as other:
         outlet = opened(receiving.url)
-        assert outlet._sock is not None
-        number = outlet._sock.fileno()
+        assert outlet._open is not None
+        number = outlet._open[0].fileno()
         os.close(number)
         if noticed == "by the refusal":
-            outlet._tend_at = float("inf")  # it does not look before it has sent
             assert outlet.send(b"lost") == "EBADF"
         stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         if stranger.fileno() != number:
@@ -176,6 +177,9 @@ def test_a_descriptor_that_is_somebody_elses_now_is_not_written_to(
             stranger = socket.socket(fileno=number)
         with closing(stranger):
             stranger.connect(other.getsockname())
+            if noticed == "by looking":
+                assert outlet.send(BEACON) is None
+                assert until(receiving.receive) == BEACON
             assert outlet.send(b"to the receiver") is None
             assert until(receiving.receive) == b"to the receiver"
             outlet.close()

@@ -73,8 +73,8 @@ class Mailbox:
         if len(self._waiting) >= self._max_datagrams or self._put - self._taken >= self._max_bytes:
             self.dropped += 1
             return
-        self._put += size
         self._waiting.append(datagram)
+        self._put += size
         self.wake()
 
     put = guarded(_take_in, "_guard")

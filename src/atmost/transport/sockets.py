@@ -14,13 +14,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from atmost.core.limits import MAX_DATAGRAM
+from atmost.core.datagram import Kind
+from atmost.core.limits import MAX_DATAGRAM, VERSION
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import Shards
 from atmost.transport.base import RECEIVE_BUFFER, Preset, wall_clock
 from atmost.transport.mailbox import Waker
 
 _READ: Final = MAX_DATAGRAM + 1024
+IS_BEACON: Final = bytes([VERSION << 4 | Kind.BEACON])
+"""The second byte of a beacon: what a sender says by itself now and then, so that its outlet looks after its socket then."""
 _RELEASE_TIMEOUT: Final = 1.0
 _PEERS: Final = 64
 """Datagrams whose senders are remembered where that is asked for."""

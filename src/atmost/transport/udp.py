@@ -22,7 +22,7 @@ from atmost.errors import AddressError, AddressInUse, BindError
 from atmost.lifecycle import Floor, register, unregister
 from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, NETWORK_DATAGRAM, SAME_HOST, Address, Preset, wall_clock
 from atmost.transport.holder import udp_holder
-from atmost.transport.sockets import SocketInlet, errno_name, identity_of, is_still, let_go
+from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identity_of, is_still, let_go
 
 logger = logging.getLogger("atmost")
 
@@ -60,8 +60,9 @@ class UdpOutlet:
     """Sends to one address, through a socket that is opened anew when the network has changed.
 
     Theory of operation. There is a list of targets, which the name stands for, and a socket connected to the first of them, or none yet.
-    `send` looks at the clock and at most once a second at the rest (`_tend`), where everything that changes the socket happens: in the thread that
-    sends, between two datagrams, so that a new socket serves later datagrams only (R6). There the descriptor is compared with the
+    Everything that changes the socket happens in `_tend`: in the thread that sends, between two datagrams, so that a new socket serves later
+    datagrams only (R6). It runs with the beacons, of which there is one a second under load and one in five seconds otherwise, and before the next
+    datagram where a refusal or a fork asks for it. There the descriptor is compared with the
     socket that was opened, a refused target gives way to the next one (`localhost` may be ::1 first), a socket that cannot reach anything any
     more is replaced, and every minute one that can, too: a new source port heals address translation on the way that has gone stale.
     Only looking up a name can wait, and so it has a thread of its own, which ends with it and leaves its answer to the next `_tend`.
@@ -84,8 +85,8 @@ class UdpOutlet:
         self._address = address
         self._numeric = _is_numeric(address.host)
         self._targets: list[_Target] = []
-        self._sock: socket.socket | None = None
-        self._identity = (0, 0)
+        self._open: tuple[socket.socket, tuple[int, int]] | None = None
+        """The socket and which one of the system it is; one assignment, so that nothing interrupts between the two."""
         self._send: Callable[[bytes], int] | None = None
         self._trouble = NOT_NOW
         self._reported = False
@@ -128,11 +129,14 @@ class UdpOutlet:
 
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram to the kernel; with ECONNREFUSED it was not transmitted (R6)."""
-        if time.monotonic() >= self._tend_at:
+        if datagram[1:2] == IS_BEACON:
             self._tend()
         send = self._send
         if send is None:
-            return self._trouble
+            self._tend()
+            send = self._send
+            if send is None:
+                return self._trouble
         try:
             send(datagram)
         except OSError as error:
@@ -141,10 +145,11 @@ class UdpOutlet:
 
     def path_datagram(self) -> int | None:
         """The path's MTU as the kernel knows it now, less headers."""
-        if self._sock is None:
+        if self._open is None:
             return None
-        mtu = _path_mtu(self._sock, self._sock.family)
-        return None if mtu is None else min(MAX_DATAGRAM, mtu - _HEADERS[self._sock.family])
+        sock, _ = self._open
+        mtu = _path_mtu(sock, sock.family)
+        return None if mtu is None else min(MAX_DATAGRAM, mtu - _HEADERS[sock.family])
 
     def close(self) -> None:
         """Closes the socket."""
@@ -158,8 +163,11 @@ class UdpOutlet:
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
         """In a forked child: a socket of its own, since errors of the parent's datagrams are not this one's; no lookup is under way here."""
         self._lookup = None
-        self._open_anew = True
-        self._tend_at = 0.0
+        self._tend_at_once()
+
+    def _tend_at_once(self) -> None:
+        """Before the next datagram, whatever it is."""
+        self._open_anew, self._tend_at, self._send = True, 0.0, None
 
     def _refused(self, error: OSError) -> str:
         """Decides what a refusal says about the socket; the datagram is counted by the sender and never sent again."""
@@ -168,10 +176,11 @@ class UdpOutlet:
             return name
         several = len(self._targets) > 1
         if name == "ECONNREFUSED" and several:
-            self._targets.append(self._targets.pop(0))
-        self._open_anew = several or name != "ECONNREFUSED"
-        if name in {"EBADF", "ECONNREFUSED"}:
-            self._tend_at = 0.0
+            self._targets = self._targets[1:] + self._targets[:1]
+        if name == "EBADF" or (name == "ECONNREFUSED" and several):
+            self._tend_at_once()
+        elif name != "ECONNREFUSED":
+            self._open_anew = True
         if not self._numeric:
             now = time.monotonic()
             self._look_up_at = min(self._look_up_at, now + self._pause)
@@ -180,6 +189,8 @@ class UdpOutlet:
     def _tend(self) -> None:
         """What has to be looked at now and then; see the class."""
         now = time.monotonic()
+        if now < self._tend_at:
+            return
         self._tend_at = now + _TEND
         if self._closed:
             return
@@ -189,9 +200,8 @@ class UdpOutlet:
             self._take_up(lookup, now)
         elif lookup is not None and self._send is None and now >= self._begun + 2 * _PATIENCE:
             self._report("EAI_AGAIN", f"no answer yet for {self._address.host!r}")
-        sock = self._sock
-        if sock is not None and not is_still(sock, self._identity):
-            sock.detach()
+        if self._open is not None and not is_still(*self._open):
+            self._open[0].detach()
             self._open_anew = True
         if (self._open_anew or self._send is None or now >= self._renew_at) and self._targets:
             self._connect(now)
@@ -229,8 +239,11 @@ class UdpOutlet:
                 sock = _connected(self._address, family, target)
             except (OSError, AddressError) as error:
                 trouble = trouble or error
-                self._targets.append(self._targets.pop(0))
+                self._targets = self._targets[1:] + self._targets[:1]
                 continue
+            if self._closed:  # by a signal handler, in the middle of this
+                sock.close()
+                return None
             self._open_anew = False
             self._replace(sock)
             if self._reported:
@@ -244,11 +257,11 @@ class UdpOutlet:
         return trouble
 
     def _replace(self, sock: socket.socket | None) -> None:
-        old, identity = self._sock, self._identity
-        self._identity = (0, 0) if sock is None else identity_of(sock)
-        self._sock, self._send = sock, None if sock is None else sock.send
-        if old is not None and old.fileno() >= 0:
-            let_go(old, identity)
+        old = self._open
+        self._open = None if sock is None else (sock, identity_of(sock))
+        self._send = None if sock is None else sock.send
+        if old is not None and old[0].fileno() >= 0:
+            let_go(*old)
 
     def _report(self, name: str, problem: str) -> None:
         """Says once what is wrong; until there is a socket every datagram is refused by this name."""
@@ -258,12 +271,14 @@ class UdpOutlet:
             logger.warning("%s: %s; tried again in the background", self.url, problem)
 
     def _path_size(self) -> int:
-        mtu = None if self._sock is None else _path_mtu(self._sock, self._sock.family)
-        if self._sock is None or mtu is None:
+        mtu = family = None
+        if self._open is not None:
+            sock, _ = self._open
+            family = sock.family
+            mtu = _path_mtu(sock, family)
+        if mtu is None or family is None:
             return _OTHER_LOCAL if self.preset.one_clock else NETWORK_DATAGRAM
-        if mtu >= _LOOPBACK_MTU:
-            return LOCAL_DATAGRAM
-        return min(NETWORK_DATAGRAM, mtu - _HEADERS[self._sock.family])
+        return LOCAL_DATAGRAM if mtu >= _LOOPBACK_MTU else min(NETWORK_DATAGRAM, mtu - _HEADERS[family])
 
 
 class _Lookup:

@@ -26,11 +26,11 @@ from atmost.errors import AddressError, AddressInUse, BindError
 from atmost.lifecycle import Floor, register, unregister
 from atmost.transport.base import LOCAL_DATAGRAM, SAME_HOST, Address, wall_clock
 from atmost.transport.holder import process_name, unix_holder
-from atmost.transport.sockets import SocketInlet, errno_name, identity_of, is_still, let_go
+from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identity_of, is_still, let_go
 
 _GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _LOOK: Final = 1.0
-"""How often an end looks whether its descriptor, or its path, still is its own (seconds)."""
+"""How often a receiver looks whether its path still is its own (seconds)."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred: process, user and group of who listens."""
 
@@ -54,12 +54,11 @@ class UnixOutlet:
         self._path = address.path
         self._sock: socket.socket | None = None
         self._identity = (0, 0)
-        self._look_at = 0.0
         register(self, Floor.TRANSPORT)
 
     def send(self, datagram: bytes) -> str | None:
         """Hands one datagram to the receiver's queue; a refusal means that it was not transmitted."""
-        if time.monotonic() >= self._look_at:
+        if datagram[1:2] == IS_BEACON:
             self._look()
         try:
             if self._sock is None:
@@ -91,7 +90,6 @@ class UnixOutlet:
 
     def _look(self) -> None:
         """A program that closes all descriptors may have opened something else under the number: it is not written to, and not closed."""
-        self._look_at = time.monotonic() + _LOOK
         if self._sock is not None and not is_still(self._sock, self._identity):
             self._disconnect()
 
