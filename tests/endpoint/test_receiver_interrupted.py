@@ -27,6 +27,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.got: list[Any] = []
+        self.caught = 0
         url = next(ADDRESSES)
         self.receiver = Receiver(url, **OPTIONS)
         SCENES.append(self)
@@ -54,7 +55,7 @@ class Scene:
             try:
                 take(self.receiver, self.got)
             except Interruption:
-                continue
+                self.caught += 1
 
     def settled(self) -> Ledger:
         """The account when everything missing is lost."""
@@ -148,6 +149,9 @@ def interrupted(way: str, action: Callable[[Scene], object], places: str, step: 
         if at.reached:
             tried += 1
             check(scene, at.where, in_hand=int(action is raises))
+            # In `run` an exception that comes in right after the handler has returned is the handler's.
+            assert scene.caught + scene.receiver.ledger().handler_errors == int(action is raises), at.where
+            assert scene.receiver.ledger().refused.get("malformed", 0) <= 1, at.where
             works(scene, at.where)
         scene.close()
     return tried

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import struct
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +42,26 @@ def test_an_account_arrives_as_it_was(ends):
     assert list(keeper.records()) == [(Said.READY, account(1)), (Said.CLOSED, account(2))]
     assert list(keeper.records()) == []
     assert not keeper.ended
+
+
+@pytest.mark.parametrize("figure", [2**53, 2**63, 2**64, 2**200, -(2**70)])
+def test_an_account_carries_any_number(ends, figure):
+    """Sums of what was claimed may pass 64 bits, at every level; the account neither ends the worker nor loses a figure."""
+    keeper, worker, _ = ends
+    row = replace(account(1).sessions[0], sent=figure, sender_offered=figure, sender_dropped={"pacing": figure})
+    ledger = replace(account(1), sent=figure, lost=figure, refused={"future": figure}, sessions=[row])
+    worker.say(Said.REPORT, ledger)
+    assert list(keeper.records()) == [(Said.REPORT, ledger)]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xc1", b"[]", b'{"sessions": 3}', b"\xff" * 100])
+@pytest.mark.parametrize("kind", [2, 200])
+def test_what_is_no_account_is_skipped(ends, body, kind):
+    """The keeper survives whatever a worker's process writes there, and takes the next account."""
+    keeper, worker, theirs = ends
+    theirs.sendall(struct.pack(">IB", len(body), kind) + body)
+    worker.say(Said.REPORT, account(3))
+    assert list(keeper.records()) == [(Said.REPORT, account(3))]
 
 
 def test_a_record_may_come_in_pieces(ends):

@@ -64,6 +64,21 @@ _HEADS: Final = (
 """Bytes before the content, and how many of them are its length."""
 
 
+DECODING_ERRORS: Final = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    MemoryError,
+)
+"""What a decoder raises for hostile bytes: its own errors, UnicodeDecodeError, RecursionError and more of the language's.
+
+Not every Exception: a signal handler's may come in here as well, and must not be taken for a malformed datagram.
+"""
+
+
 class Kind(IntEnum):
     """The type of a datagram, the low nibble of its second byte."""
 
@@ -131,7 +146,7 @@ def unpack_messages(body: bytes, count: int) -> list[Message] | None:
         return None
     try:
         return _decode_messages(body)
-    except Exception:  # noqa: BLE001  hostile bytes raise DecodeError, UnicodeDecodeError, RecursionError and more
+    except DECODING_ERRORS:
         return None
 
 
@@ -158,7 +173,7 @@ def unpack_beacon(body: bytes) -> BeaconBody | None:
     """
     try:
         beacon = _decode_beacon(body)
-    except Exception:  # noqa: BLE001  as above
+    except DECODING_ERRORS:
         return None
     counts = (beacon.pid, beacon.offered, *beacon.dropped.values(), *beacon.refused.values())
     if min(counts) < 0 or not 0 <= beacon.next < 1e6:  # NaN fails the comparison too

@@ -276,11 +276,8 @@ class ReceiverCore:
         trouble = [QueueOverflow(session, report)] if report else []
         rest = [*kept, *trouble]
         folded, account, own = self._books.share(self._table.sessions.get(session.key), count)
-        account.overflow, folded["overflow"], self.in_hand = (
-            account.overflow + own,
-            folded["overflow"] + count - own,
-            rest,
-        )
+        booked, elsewhere = account.overflow + own, folded["overflow"] + count - own
+        account.overflow, folded["overflow"], self.in_hand = booked, elsewhere, rest  # as in `receive`
         return trouble
 
     def discarded(self, key: bytes, count: int = 1) -> None:

@@ -44,6 +44,8 @@ _BOOT_MARGIN: Final = 1.0
 """The longest wait beyond F + G for a clock that was set back during the start (R10), seconds."""
 _SWELLING: Final = 128
 """Decoded bytes that one byte of a datagram can become at most: nested maps of one pair make 116 in CPython 3.11."""
+_LIGHT: Final = 8
+"""While an eighth of the queue would hold what waits at its heaviest, nobody looks what it really weighs."""
 _MESSAGE_BYTES: Final = 192
 """What a message takes besides its payload: itself, its subject, and its place in the queue."""
 
@@ -354,7 +356,7 @@ class Intake:
         receive, decide = inlet.receive, core.receive
         total = queue[-1][0] if queue else self._taken[0]
         goal = total + messages
-        light = self._taken[0] + self._max_queue // 2
+        light = self._taken[0] + self._max_queue // _LIGHT
         more = True
         for _ in range(_DATAGRAMS_A_TURN):
             datagram = receive()
@@ -364,7 +366,7 @@ class Intake:
             events = decide(datagram, now, self._reading)
             if not events:
                 continue
-            # The usual case: messages alone, and even at their heaviest they leave half of the queue free.
+            # The usual case: messages alone, and even at their heaviest they leave most of the queue free.
             if events[0].__class__ is Message:
                 heaviest = len(datagram) * _SWELLING // QUEUED_BYTES + len(events)
                 if total + heaviest <= light:

@@ -11,6 +11,7 @@ Either end sees by the end of the stream that the other one is gone.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Final, NoReturn
 
@@ -46,6 +47,8 @@ _HEAD: Final = struct.Struct(">IB")
 _READ: Final = 1 << 18
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Ledger).decode
+_JSON: Final = b"{"
+"""How an account begins that is written as JSON; in MessagePack this byte is the number 123, and no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,22 @@ class Said(IntEnum):
     """The last account; nothing is processed after it."""
 
 
+def pack_account(ledger: Ledger) -> bytes:
+    """An account as it travels between processes; its figures may be of any size.
+
+    MessagePack ends at 64 bits, and sums of what forged datagrams claim can pass that: then it is JSON, which is slower.
+    """
+    try:
+        return _encode(ledger)
+    except OverflowError:
+        return json.dumps(asdict(ledger)).encode()
+
+
+def unpack_account(body: bytes) -> Ledger:
+    """What `pack_account` has packed."""
+    return msgspec.convert(json.loads(body), Ledger) if body.startswith(_JSON) else _decode(body)
+
+
 class WorkerEnd:
     """The worker's end; `say` from any of its threads. A process that a handler forks does not speak for its worker."""
 
@@ -125,7 +144,7 @@ class WorkerEnd:
 
     def say(self, what: Said, ledger: Ledger) -> None:
         """Sends a record, as a whole or, when the keeper is gone, not at all."""
-        body = _encode(ledger)
+        body = pack_account(ledger)
         with self._lock, contextlib.suppress(OSError):
             self._sock.sendall(_HEAD.pack(len(body), what) + body)
 
@@ -168,7 +187,11 @@ class KeeperEnd:
                 return
             body = bytes(self._buffer[_HEAD.size : end])
             del self._buffer[:end]
-            yield Said(kind), _decode(body)
+            try:
+                said, ledger = Said(kind), unpack_account(body)
+            except Exception:  # noqa: BLE001, S112  what a handler has written into its worker's socket must not end the keeper
+                continue
+            yield said, ledger
 
     def close(self) -> None:
         """Lets go of the socket; the worker sees that its keeper is gone."""
@@ -205,12 +228,14 @@ def _serve(job: Job, shard: int, inlet: SocketInlet, keeper: WorkerEnd) -> None:
 
 def _answer(keeper: WorkerEnd, intake: Intake, serving: Serving) -> None:
     """Answers until the keeper is gone; then nothing more is processed, and the address is let go."""
-    while (asked := keeper.asked()) is not None:
-        if asked is Ask.REPORT:
-            keeper.say(Said.REPORT, intake.ledger())
-        else:
-            serving.end()
-    intake.close()
+    try:
+        while (asked := keeper.asked()) is not None:
+            if asked is Ask.REPORT:
+                keeper.say(Said.REPORT, intake.ledger())
+            else:
+                serving.end()
+    finally:  # whatever goes wrong here, nobody could ask this worker to end any more: the address must not stay with it
+        intake.close()
     threading.Event().wait(_ORPHAN_PATIENCE)  # the process ends by itself, unless its handler does not return
     os._exit(1)
 
