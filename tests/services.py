@@ -80,9 +80,9 @@ class Observer:
         self.receiver.close()
 
 
-def settles(ask: Callable[[], T], wanted: T) -> None:
+def settles(ask: Callable[[], T], wanted: T, *, patience: float = BOUND) -> None:
     """Waits until the answer is what is wanted; at the end of patience the assertion shows what it is instead."""
-    deadline = time.monotonic() + BOUND / 2
+    deadline = time.monotonic() + patience
     while ask() != wanted and time.monotonic() < deadline:
         time.sleep(0.01)
     found = ask()

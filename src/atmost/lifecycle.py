@@ -259,6 +259,7 @@ class _Pools:
 
     def prepare(self) -> None:
         """Has everything closed at the end of this process if a pool has started it, or is about to begin its work in it."""
+        self._hear_celery()
         util = sys.modules.get("multiprocessing.util")
         if util is None:
             return
@@ -267,11 +268,21 @@ class _Pools:
         if _work_has_begun():
             self.finalize()
 
+    def _hear_celery(self) -> None:
+        """Has it done in the processes of Celery's pools: they end by `os._exit`, past all finalizers, after a signal of Celery's."""
+        signals = sys.modules.get("celery.signals")
+        if signals is not None and hasattr(signals, "worker_process_shutdown"):  # it may be in the middle of its import
+            signals.worker_process_shutdown.connect(_close_with_celery, weak=False, dispatch_uid="atmost")
+
     def finalize(self) -> None:
         """Has it done when the work is over."""
         if self._finalized_in != os.getpid():
             self._finalized_in = os.getpid()
             sys.modules["multiprocessing.util"].Finalize(None, _close_when_threads_have_ended, exitpriority=_LAST)
+
+
+def _close_with_celery(**_: object) -> None:
+    _close_at_exit()
 
 
 def _work_has_begun() -> bool:

@@ -19,9 +19,7 @@ from contextlib import suppress
 from contextvars import Token
 from typing import Any, Final
 
-from atmost.endpoint.checking import check_sender
-from atmost.endpoint.opening import GivenSender, open_sender
-from atmost.endpoint.sender import Sender
+from atmost.endpoint.opening import GivenSender
 from atmost.lifecycle import Floor, register
 from atmost.logs import log_fields
 from atmost.metrics import Metrics
@@ -52,8 +50,7 @@ class _Shared:
     def metrics(self) -> Metrics:
         """Returns them, made when they are first asked for."""
         if self._metrics is None:
-            self._sender = Sender()
-            self._metrics = Metrics(self._sender)
+            self._metrics = Metrics()
         return self._metrics
 
     def renew(self, *, seen: bool) -> None:
@@ -74,7 +71,7 @@ def metrics_of(given: GivenMetrics) -> Metrics:
         return _shared.metrics()
     if isinstance(given, Metrics):
         return given
-    return Metrics(check_sender(open_sender(given)[0]))
+    return Metrics(given)
 
 
 class HttpMetrics:
@@ -92,7 +89,7 @@ class HttpMetrics:
         self._duration = self.metrics.histogram(
             "http_request_duration_seconds", "From the request to the end of its answer.", ("method", "route")
         )
-        self._running = self.metrics.gauge("http_requests_in_progress", "Requests that are being served.")
+        self._running = self.metrics.gauge("http_requests_in_progress", "Requests that are being served.", mode="sum")
         self._request_ids = request_ids
 
     def begin(self, method: str, given_id: str | None) -> HttpRequest:

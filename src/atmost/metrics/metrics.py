@@ -20,6 +20,7 @@ from atmost.core.names import check_subject
 from atmost.endpoint.background import Rhythm
 from atmost.endpoint.must_deliver import check_lossy_below
 from atmost.endpoint.opening import GivenSender, open_sender
+from atmost.endpoint.sender import Sender
 from atmost.errors import LossNotTolerated, MetricError, OptionError, PayloadTooLarge
 from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, notice_fork, register, run, run_async, unregister
 from atmost.metrics import wire
@@ -227,6 +228,11 @@ class Metrics:
     def flush(self) -> int:
         """Sends a snapshot of what changed lately, now; returns the number of messages."""
         return self._tick()
+
+    @property
+    def sender(self) -> Sender:
+        """What carries the readings."""
+        return self._sender
 
     def close(self, timeout: float = 0.1) -> None:
         """Sends a last snapshot of everything, several times, and ends; may be called twice. What is measured afterwards is never sent.
