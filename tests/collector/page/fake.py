@@ -208,10 +208,17 @@ class FakeCollector:
         def passes(one: Object) -> bool:
             if query.get("sender", one["sender"]) != one["sender"]:
                 return False
+            if not float(query.get("since", 0)) <= one["t"] <= float(query.get("until", 1e12)):
+                return False
             if one["type"] == "gap":
                 return sum((one["by_level"] or {}).values()) < one["lost"] or any(
                     RANKS.get(name, level) >= level for name in one["by_level"]
                 )
+            name, _, value = query.get("field", "").partition("=")
+            if name and str(one["fields"].get(name)) != value:
+                return False
+            if "logger" in query and not f"{one['logger']}.".startswith(f"{query['logger']}."):
+                return False
             return RANKS.get(one["level"], level) >= level and query.get("text", "").lower() in one["message"].lower()
 
         before = int(query.get("before", len(self._logs) + 1))

@@ -1,5 +1,7 @@
 """Logs with their holes: in place, filtered, followed, and never more of them than the page can hold."""
 
+import time
+
 import pytest
 
 from tests.collector.page.answers import gap, record
@@ -92,7 +94,7 @@ def test_filters_take_what_may_be_meant(fake, visit):
     for times, (filters, wanted) in enumerate(FILTERS, start=1):
         set_filter(page, **filters)
         shows(page, *wanted * times)
-        fake.log(*EVERYTHING)
+        fake.log(*(one | {"t": time.time()} for one in EVERYTHING))
         shows(page, *wanted * (times + 1))
     set_filter(page)
     until(lambda: len(lines(page)) == len(EVERYTHING) * (len(FILTERS) + 1))
@@ -202,3 +204,50 @@ def test_what_a_record_carries(fake, visit):
     details.locator("summary").click()
     assert page.inner_text(f"{ROW} pre") == "Traceback\nKeyError: 'x'"
     assert page.get_attribute(f"{ROW} .sender", "title") == "checkout-1 · web-3 · atmost"
+
+
+def test_filters_by_logger_field_and_time(fake, visit):
+    """Of what is there and of what comes; what matches nothing is said, and one button clears all."""
+    now = time.time()
+    fake.log(
+        record("cart of c-3", logger="shop.cart", fields={"customer": "c-3"}, t=now - 3600),
+        record("cart of c-4", logger="shop.cart", fields={"customer": "c-4"}, t=now - 60),
+        record("other", logger="shopping", fields={"n": 7}, t=now),
+    )
+    page = visit(fake.url)
+    shows(page, "shop.cart cart of c-3", "shop.cart cart of c-4", "shopping other")
+    page.fill("#logs-logger", "shop")
+    shows(page, "shop.cart cart of c-3", "shop.cart cart of c-4")
+    page.fill("#logs-field", "customer=c-3")
+    shows(page, "shop.cart cart of c-3")
+    fake.log(
+        record("again c-3", logger="shop.cart", fields={"customer": "c-3"}),
+        record("no", logger="shop.cart", fields={"customer": "c-33"}),
+    )
+    shows(page, "shop.cart cart of c-3", "shop.cart again c-3")
+    page.fill("#logs-since", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now - 600)))
+    shows(page, "shop.cart again c-3")
+    page.fill("#logs-field", "customer=nobody")
+    page.wait_for_selector("#logs-empty >> text=No line passes this filter.")
+    page.get_by_role("button", name="Clear").click()
+    until(lambda: len(lines(page)) == 5)
+
+
+def test_a_line_that_was_held_back_stands_at_its_time(fake, visit):
+    """It comes after the lines that are later; a sender whose clock is an hour off stays where it came."""
+    now = time.time()
+    fake.log(record("first", t=now - 8), record("third", t=now - 4))
+    page = visit(fake.url)
+    shows(page, "first", "third")
+    fake.log(record("second", t=now - 6), record("slow clock", t=now - 3600), record("fourth", t=now - 3))
+    shows(page, "first", "second", "third", "slow clock", "fourth")
+
+
+def test_colours_of_terminals_and_usual_fields_are_left_out(fake, visit):
+    """Other escapes still show, and so does an unusual thread."""
+    fake.log(
+        record("\x1b[1;31mred\x1b[0m \x1b[2J", fields={"thread": "MainThread", "process": "MainProcess", "n": 1}),
+        record("odd", fields={"thread": "worker-1"}),
+    )
+    page = visit(fake.url)
+    shows(page, "red \\x1b[2J n=1", "odd thread=worker-1")

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from atmost.collector.state.logtail import LogFilter, LogTail, look_up
 from atmost.collector.state.records import LEVELS, Gap, Record
+from tests.collector.scene import T0
 
 SENDERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), max_size=60)
 
@@ -181,3 +182,21 @@ def test_pages_are_the_slices_of_a_list(count, limit, after, before):
     part = wanted[:limit] if after is not None else wanted[-limit:]
     assert [entry.cursor for entry in page.entries] == part
     assert page.truncated == (len(wanted) > limit)
+
+
+def test_a_filter_by_logger_field_and_time():
+    """Loggers below are taken too; values compare as text; times are inclusive."""
+    tail = LogTail(max_records=10, max_bytes=1 << 20, max_records_per_sender=10, now=T0)
+    for number, logger in enumerate(("shop", "shop.cart", "shopping")):
+        tail.add(
+            Record(t=T0 + number, sender="a", host="h", level="INFO", logger=logger, message=str(number),
+                   fields={"n": number, "who": "x"}, source="atmost")
+        )  # fmt: skip
+
+    def found(**wanted):
+        return [entry.message for entry in look_up(tail.entries(), LogFilter(**wanted), 10).entries]
+
+    assert found(logger="shop") == ["0", "1"]
+    assert found(fields={"n": "1", "who": "x"}) == ["1"]
+    assert found(fields={"missing": ""}) == []
+    assert found(since=T0 + 1, until=T0 + 1) == ["1"]

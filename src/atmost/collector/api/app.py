@@ -125,7 +125,9 @@ class CollectorApp:
 
     async def _logs(self, request: Request) -> Response:
         given = _given(request)
-        questions.only(given, ("limit", "after", "before", "level", "sender", "text"))
+        questions.only(
+            given, ("limit", "after", "before", "level", "sender", "text", "logger", "field", "since", "until")
+        )
         after, before = questions.cursors(given)
         return _json(self._views.logs(questions.log_filter(given), questions.limit(given, 200), after, before))
 

@@ -11,6 +11,7 @@ from atmost.collector.api import questions, shapes
 from atmost.collector.state.listing import SeriesList
 from atmost.collector.state.records import LEVELS
 from atmost.collector.state.series import FIGURES, LONGEST, QueryAnswer
+from atmost.core.limits import MAX_TIME
 
 _ANSWERS: Final = (
     shapes.ErrorAnswer,
@@ -27,6 +28,11 @@ _ANSWERS: Final = (
     shapes.RejectedList,
     shapes.Health,
 )
+_PAIRS: Final = {
+    "type": "array",
+    "items": {"type": "string", "pattern": "^[^=]+=", "maxLength": questions.MAX_TEXT},
+    "maxItems": questions.MAX_LABELS,
+}
 
 
 def document() -> dict[str, Any]:
@@ -35,6 +41,7 @@ def document() -> dict[str, Any]:
     text = {"type": "string", "maxLength": questions.MAX_TEXT}
     limit = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": questions.MAX_LIMIT}, "At most so many.")
     cursor = {"type": "integer", "minimum": 0, "maximum": questions.MAX_CURSOR}
+    time = {"type": "number", "minimum": 0, "maximum": MAX_TIME}
     paths = {
         "/api/v1/overview": _path("The collector at a glance", "Overview"),
         "/api/v1/senders": _path(
@@ -66,6 +73,10 @@ def document() -> dict[str, Any]:
                 _parameter("level", {"type": "string", "enum": list(LEVELS)}, "Only this level and graver ones."),
                 _parameter("sender", text, "Only this sender's."),
                 _parameter("text", text, "Only records that hold this text, in any case."),
+                _parameter("logger", text, "Only records of this logger, or of one below it."),
+                _parameter("field", _PAIRS, "Only records with this field, NAME=VALUE; several times."),
+                _parameter("since", time, "Only entries of this time and later, seconds since 1970."),
+                _parameter("until", time, "Only entries of this time and earlier, seconds since 1970."),
             ],
         ),
         "/api/v1/heartbeats": _path("Who is alive, the gravest first", "Heartbeats") | {"delete": _forgetting(text)},
@@ -97,15 +108,10 @@ def document() -> dict[str, Any]:
 
 def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
     seconds = {"type": "number", "minimum": 1, "maximum": LONGEST}
-    label = {
-        "type": "array",
-        "items": {"type": "string", "pattern": "^[^=]+=", "maxLength": questions.MAX_TEXT},
-        "maxItems": questions.MAX_LABELS,
-    }
     return [
         _parameter("name", {**text, "minLength": 1}, "Of the series.", required=True),
         _parameter("sender", text, "Only this sender's."),
-        _parameter("label", label, "Only series with this label, NAME=VALUE; several times."),
+        _parameter("label", _PAIRS, "Only series with this label, NAME=VALUE; several times."),
         _parameter("range", seconds, "How far back, seconds; 300 unless told."),
         _parameter("end", {"type": "number"}, "The last moment, seconds since 1970; now unless told."),
         _parameter("step", seconds, "Of one point, seconds; one that gives about 300 points unless told."),

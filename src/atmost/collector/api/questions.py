@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from atmost.collector.state.logtail import LogFilter
 from atmost.collector.state.records import LEVELS, rank
 from atmost.collector.state.series import FIGURES, LONGEST, Question, QuestionError
+from atmost.core.limits import MAX_TIME
 
 MAX_TEXT: Final = 256
 MAX_PARAMETERS: Final = 32
@@ -122,7 +123,7 @@ def question(parameters: Parameters, now: float) -> Question:
         seconds(parameters, "step", None, 1.0, LONGEST),
         figure,
         text(parameters, "sender") if "sender" in parameters else None,
-        _labels(parameters.values.get("label", [])),
+        _pairs(parameters, "label"),
     )
 
 
@@ -132,7 +133,15 @@ def log_filter(parameters: Parameters) -> LogFilter:
     least = rank(level) if level else None
     if level and least is None:
         _refuse("bad_level", f"level={level[:60]}: expected one of {', '.join(LEVELS)}")
-    return LogFilter(least, text(parameters, "sender") or None, text(parameters, "text").casefold() or None)
+    return LogFilter(
+        least=least,
+        sender=text(parameters, "sender") or None,
+        text=text(parameters, "text").casefold() or None,
+        logger=text(parameters, "logger") or None,
+        fields=_pairs(parameters, "field"),
+        since=seconds(parameters, "since", None, 0.0, MAX_TIME),
+        until=seconds(parameters, "until", None, 0.0, MAX_TIME),
+    )
 
 
 def cursors(parameters: Parameters) -> tuple[int | None, int | None]:
@@ -142,16 +151,18 @@ def cursors(parameters: Parameters) -> tuple[int | None, int | None]:
     return after, before
 
 
-def _labels(given: list[str]) -> Mapping[str, str]:
+def _pairs(parameters: Parameters, parameter: str) -> Mapping[str, str]:
+    """Names with values, as `label=NAME=VALUE`, several times."""
+    given = parameters.values.get(parameter, [])
     if len(given) > MAX_LABELS:
-        _refuse("bad_label", f"{len(given)} labels, at most {MAX_LABELS}")
-    labels = {}
+        _refuse(f"bad_{parameter}", f"{len(given)} of {parameter}=, at most {MAX_LABELS}")
+    pairs = {}
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or not name or len(each) > MAX_TEXT:
-            _refuse("bad_label", f"label={each[:60]}: expected label=NAME=VALUE")
-        labels[name] = value
-    return labels
+            _refuse(f"bad_{parameter}", f"{parameter}={each[:60]}: expected {parameter}=NAME=VALUE")
+        pairs[name] = value
+    return pairs
 
 
 def _refuse(code: str, message: str) -> NoReturn:

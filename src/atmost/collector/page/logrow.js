@@ -5,6 +5,11 @@ import { clock, count, isoTime, words } from "./format.js";
 
 const RANKS = { TRACE: 5, DEBUG: 10, INFO: 20, INFORMATIONAL: 20, NOTICE: 25, WARN: 30, WARNING: 30, ERR: 40, ERROR: 40, CRIT: 50, CRITICAL: 50, FATAL: 50, ALERT: 60, EMERG: 70, EMERGENCY: 70 };
 
+// What terminals would turn into colours, and says nothing here.
+const COLOURS = /\x1b\[[0-9;]*m/g;
+// Fields that every record has unless its program does something unusual.
+const USUAL = { thread: "MainThread", process: "MainProcess" };
+
 /** How grave a level is; null where that is not known. */
 export function rank(level) {
   const name = level?.toUpperCase() ?? "";
@@ -13,16 +18,26 @@ export function rank(level) {
 }
 
 /** Whether a record passes. What is not known to fail does: a hole passes where a line that would have may be missing. */
-export function passes(record, { level, sender, text }) {
+export function passes(record, { level, sender, text, logger, field, since, until }) {
   if (sender && record.sender !== sender) return false;
+  if ((since && record.t < since) || (until && record.t > until)) return false;
   const least = rank(level);
   if (record.type === "gap") {
     return least === null || unknownLevels(record) > 0 || Object.entries(record.by_level).some(([name, lost]) => lost && (rank(name) ?? least) >= least);
   }
   if (least !== null && (rank(record.level) ?? least) < least) return false;
+  if (logger && !`${record.logger}.`.startsWith(`${logger}.`)) return false;
+  if (field && !hasField(record.fields ?? {}, field)) return false;
   if (!text) return true;
   const wanted = text.toLowerCase();
   return [record.message, record.exception].some((one) => one?.toLowerCase().includes(wanted));
+}
+
+/** Whether a record has a field as NAME=VALUE says. */
+function hasField(fields, wanted) {
+  const at = wanted.indexOf("=");
+  const name = wanted.slice(0, at);
+  return Object.hasOwn(fields, name) && asText(fields[name]) === wanted.slice(at + 1);
 }
 
 /** The element of a record. */
@@ -54,10 +69,10 @@ function gapRow(record) {
 function lineRow(record) {
   const message = el("span", { class: "message" });
   if (record.logger) message.append(el("span", { class: "muted" }, plain(record.logger), " "));
-  message.append(visible(record.message));
+  message.append(visible(record.message.replace(COLOURS, "")));
   if (record.late) message.append(" ", el("span", { class: "badge warn", title: "It came after it had been counted as lost; it is not lost any more." }, "late"));
   if (record.truncated) message.append(" ", el("span", { class: "badge warn" }, "shortened"));
-  const fields = Object.entries(record.fields ?? {});
+  const fields = Object.entries(record.fields ?? {}).filter(([key, value]) => USUAL[key] !== value);
   if (fields.length) message.append(" ", el("span", { class: "muted fields" }, visible(fields.map(([key, value]) => `${key}=${asText(value)}`).join(" "))));
   if (record.exception) message.append(el("details", { class: "exception" }, el("summary", {}, lastLine(record.exception)), el("pre", {}, visible(record.exception))));
   return row(record, "", message);

@@ -11,13 +11,15 @@ export const MOST_ROWS = 1000;
 const PAGE = 200;
 const MOST_SENDERS = 500;
 const PAUSE = 250;
+/** Seconds that a line may be held back, and be put into its place among others. */
+const HELD = 10;
 
 export class Logs {
   #api;
   #scroller = byId("logs-scroller");
   #list = byId("logs-rows");
   #rows = [];
-  #filter = { level: "", sender: "", text: "" };
+  #filter = {};
   #following = true;
   #pausedByScroll = false;
   #waiting = 0;
@@ -32,7 +34,8 @@ export class Logs {
     this.#api = api;
     this.#overview = overview;
     byId("logs-filter").addEventListener("submit", (event) => event.preventDefault());
-    byId("logs-filter").addEventListener("input", (event) => this.#filtered(event.target.id === "logs-text"));
+    byId("logs-filter").addEventListener("input", (event) => this.#filtered(event.target.type === "search"));
+    byId("logs-filter").addEventListener("reset", () => setTimeout(() => this.#filtered(false)));
     byId("logs-follow").addEventListener("click", () => this.#follow(!this.#following));
     byId("logs-older").addEventListener("click", () => this.#older());
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
@@ -115,11 +118,15 @@ export class Logs {
   #put(records) {
     for (const record of records) {
       this.#learn(record.sender);
-      const row = { epoch: this.#epoch, cursor: record.cursor, node: safeRow(record) };
+      const row = { epoch: this.#epoch, cursor: record.cursor, t: record.t, node: safeRow(record) };
+      const known = this.#rows.findLastIndex((one) => one.cursor === row.cursor && one.epoch === row.epoch);
+      if (known >= 0) {
+        this.#rows[known] = row;
+        continue;
+      }
       let at = this.#rows.length;
       while (at > 0 && isAfter(this.#rows[at - 1], row)) at--;
-      const same = at > 0 && !isAfter(row, this.#rows[at - 1]);
-      this.#rows.splice(same ? at - 1 : at, same ? 1 : 0, row);
+      this.#rows.splice(at, 0, row);
     }
     if (this.#rows.length > MOST_ROWS) this.#rows.splice(0, this.#rows.length - MOST_ROWS);
   }
@@ -128,7 +135,7 @@ export class Logs {
   #mark(text) {
     const last = this.#rows.at(-1);
     const cursor = last?.epoch === this.#epoch ? last.cursor + 0.5 : -1;
-    this.#rows.push({ epoch: this.#epoch, cursor, node: el("li", { class: "log mark" }, text) });
+    this.#rows.push({ epoch: this.#epoch, cursor, t: last?.t ?? 0, node: el("li", { class: "log mark" }, text) });
   }
 
   #show() {
@@ -145,7 +152,19 @@ export class Logs {
   }
 
   #filtered(typing) {
-    this.#filter = { level: byId("logs-level").value, sender: byId("logs-sender").value, text: byId("logs-text").value.trim() };
+    const given = (name) => byId(`logs-${name}`).value.trim();
+    const field = given("field");
+    const time = (name) => (given(name) ? new Date(given(name)).getTime() / 1000 : null);
+    const until = time("until");
+    this.#filter = {
+      level: given("level"),
+      sender: byId("logs-sender").value,
+      text: given("text"),
+      logger: given("logger"),
+      field: field && !field.startsWith("=") ? (field.includes("=") ? field : `${field}=`) : "",
+      since: time("since"),
+      until: until === null ? null : until + 0.999,
+    };
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#again(), typing ? PAUSE : 0);
   }
@@ -186,7 +205,7 @@ export class Logs {
     const answer = await this.#api.get("logs", { limit: PAGE, before: Math.ceil(first.cursor), ...this.#filter }).catch(() => null);
     if (!answer) return;
     const before = this.#scroller.scrollHeight;
-    this.#rows.unshift(...answer.records.map((record) => ({ epoch: first.epoch, cursor: record.cursor, node: safeRow(record) })));
+    this.#rows.unshift(...answer.records.map((record) => ({ epoch: first.epoch, cursor: record.cursor, t: record.t, node: safeRow(record) })));
     this.#waiting += this.#rows.splice(MOST_ROWS).length;
     byId("logs-older").hidden = answer.records.length < PAGE;
     this.#show();
@@ -226,6 +245,12 @@ function safeRow(record) {
   }
 }
 
+/**
+ * Whether a row stands below another. What was held back, until it was known what came before it, goes to the place of its
+ * time; a sender whose clock is far off does not: its rows stand where they came.
+ */
 function isAfter(one, other) {
-  return one.epoch > other.epoch || (one.epoch === other.epoch && one.cursor > other.cursor);
+  if (one.epoch !== other.epoch) return one.epoch > other.epoch;
+  const apart = one.t - other.t;
+  return apart && Math.abs(apart) <= HELD ? apart > 0 : one.cursor > other.cursor;
 }

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from atmost.collector.state.records import LEVELS, UNKNOWN, Entry, Gap, Record, may_hold, plain_level, rank
+from atmost.collector.state.records import LEVELS, UNKNOWN, Entry, Gap, Record, may_hold, plain_level, rank, value_text
 
 _CURSORS_A_SECOND: Final = 1_000_000
 """More than can be received: a later start begins with higher cursors."""
@@ -34,14 +34,29 @@ class LogFilter(NamedTuple):
     least: int | None = None
     sender: str | None = None
     text: str | None = None
+    logger: str | None = None
+    """The logger, or one above it: `shop` takes `shop.cart` too."""
+    fields: Mapping[str, str] = {}
+    """Fields that a record must have, with these values as text."""
+    since: float | None = None
+    until: float | None = None
+    """Times, seconds since 1970."""
 
     def takes(self, entry: Entry) -> bool:
         """Whether an entry is asked for; a gap passes when it may hide one that is."""
         if self.sender is not None and entry.sender != self.sender:
             return False
+        if (self.since is not None and entry.t < self.since) or (self.until is not None and entry.t > self.until):
+            return False
         if isinstance(entry, Gap):
             return self.least is None or may_hold(entry, self.least)
         if self.least is not None and (level := rank(entry.level)) is not None and level < self.least:
+            return False
+        if self.logger is not None and not f"{entry.logger}.".startswith(f"{self.logger}."):
+            return False
+        if any(
+            name not in entry.fields or value_text(entry.fields[name]) != value for name, value in self.fields.items()
+        ):
             return False
         return (
             self.text is None

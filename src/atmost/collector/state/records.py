@@ -135,6 +135,11 @@ def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
     return fields, left_out
 
 
+def value_text(value: Any) -> str:
+    """A field's value as a filter compares it: text as it is, the others as JSON."""
+    return value if isinstance(value, str) else _encode(value).decode()
+
+
 def _shown(value: Any) -> Any:
     if value is None or isinstance(value, bool | float):
         return value
