@@ -7,9 +7,18 @@ import time
 import click
 
 from atmost.cli.logview import LogView
-from atmost.cli.options import audience_option, bind_option, key_file_option, seconds_option, shards_option
+from atmost.cli.options import (
+    audience_option,
+    bind_option,
+    key_file_option,
+    seconds_option,
+    shards_option,
+    token_option,
+    utf8,
+)
 from atmost.cli.output import account_lines, as_dict, clock_time, describe, harmless, to_json, who
 from atmost.cli.stopping import stopping
+from atmost.cli.tap import tap
 from atmost.core.events import Event, Message
 from atmost.core.names import matcher
 from atmost.endpoint.receiver import Receiver
@@ -25,6 +34,14 @@ _LOOK = 0.1
 @audience_option
 @key_file_option
 @shards_option
+@click.option(
+    "--collector",
+    "collector",
+    callback=utf8,
+    metavar="URL",
+    help="Tap the collector whose page is there, instead of receiving.",
+)
+@token_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N matching messages.")
 @seconds_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per message, loss or other event.")
@@ -34,6 +51,8 @@ def listen(
     audience: str,
     key_file: str | None,
     shards: str | None,
+    collector: str | None,
+    token: str,
     count: int | None,
     seconds: float | None,
     as_json: bool,
@@ -50,9 +69,12 @@ def listen(
       atmost listen --json 'metrics.*.utilization' | jq .payload
       atmost listen 'logs.>'
       atmost listen --bind unix:///tmp/atmost.sock --count 1
+      atmost listen --collector http://127.0.0.1:7141 'orders.>'
       atmost listen --bind nats://127.0.0.1:4222/telemetry --shards 0-7/16
     """
     matches = matcher(patterns or (">",))
+    if collector is not None:
+        return tap(collector, token, patterns or (">",), count=count, seconds=seconds, as_json=as_json)
     with stopping() as stop, Receiver(bind, audience=audience, key_file=key_file, shards=shards) as receiver:
         began = time.monotonic()
         shown = ", ".join(patterns) or "everything"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -108,18 +109,36 @@ class Source:
         try:
             status, body = self._ask(method, path)
         except (OSError, http.client.HTTPException) as error:
-            self.close()
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise SourceError(
-                f"no collector answers at {self.url} ({reason}): start one with 'atmost collect', "
-                "or say where it listens with --collector"
-            ) from error
+            raise self._unreachable(error) from error
         if status == 401:
-            raise SourceError(f"the collector at {self.url} wants its token: give it with --token, or in ATMOST_TOKEN")
+            raise self._wants_token()
         answer = _decoded(body)
         if status != 200 or answer is None:
             raise SourceError(self._refusal(status, answer))
         return answer
+
+    def lines(self, name: str, /, **question: Any) -> Iterator[bytes]:
+        """The lines of an answer that does not end, as they come; empty ones say that it is still open.
+
+        Raises:
+            SourceError: as `look`; also when the collector ends.
+        """
+        path = f"{self._path}/api/v1/{name}" + (f"?{urlencode(question, doseq=True)}" if question else "")
+        try:
+            self._connection.request("GET", path, headers=self._headers)
+            answer = self._connection.getresponse()
+            if answer.status == 200:
+                yield from _lines_of(answer)
+            text = answer.read(MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        if answer.status == 401:
+            raise self._wants_token()
+        raise SourceError(
+            f"the collector at {self.url} has ended"
+            if answer.status == 200
+            else self._refusal(answer.status, _decoded(text))
+        )
 
     def close(self) -> None:
         """Ends the connection; the next question opens another. May be called from any thread."""
@@ -149,11 +168,31 @@ class Source:
             raise http.client.HTTPException("the answer broke off")
         return answer.status, body
 
+    def _unreachable(self, error: Exception) -> SourceError:
+        self.close()
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return SourceError(
+            f"no collector answers at {self.url} ({reason}): start one with 'atmost collect', "
+            "or say where it listens with --collector"
+        )
+
+    def _wants_token(self) -> SourceError:
+        return SourceError(f"the collector at {self.url} wants its token: give it with --token, or in ATMOST_TOKEN")
+
     def _refusal(self, status: int, answer: Object | None) -> str:
         error = answer.get("error") if answer else None
         if isinstance(error, dict) and isinstance(error.get("message"), str):
             return f"the collector at {self.url} refuses: {error['message']}"
         return f"what answers at {self.url} is no collector (status {status}): say where one listens with --collector"
+
+
+def _lines_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    rest = b""
+    while part := answer.read1(65_536):
+        *whole, rest = (rest + part).split(b"\n")
+        if len(rest) > MAX_ANSWER:
+            raise http.client.HTTPException(f"a line of more than {MAX_ANSWER} bytes")
+        yield from whole
 
 
 def _decoded(body: bytes) -> Object | None:

@@ -211,7 +211,7 @@ class HttpServer:
 
     def stop(self) -> None:
         """Ends streams and requests under way within two seconds."""
-        self._app.streams.closing = True
+        self._app.close()
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(_GRACE * 3)

@@ -42,6 +42,7 @@ class FakeCollector:
         """Senders that one answer holds."""
         self.sessions: dict[str, list[Object]] = {}
         self.refused: list[Object] = []
+        self.subjects: list[Object] = []
         self.heartbeats: list[Object] = []
         self.series: list[Object] = []
         self.points: dict[str, list[Object]] = {}
@@ -63,7 +64,7 @@ class FakeCollector:
         """Become another life: nothing known, nobody heard, cursors from the start."""
         self._logs = []
         self.senders, self.heartbeats, self.series, self.points, self.receivers, self.rejected = [], [], [], {}, [], []
-        self.sessions, self.refused = {}, []
+        self.sessions, self.refused, self.subjects = {}, [], []
         self.overview = overview()
 
     @property
@@ -131,6 +132,8 @@ class FakeCollector:
                 return {"now": now, "heartbeats": self.heartbeats, "truncated": 0}
             case "ledger":
                 return {"receivers": self.receivers}
+            case "subjects":
+                return {"now": now, "subjects": self.subjects}
             case "rejected":
                 return {"rejected": self.rejected}
             case "series":

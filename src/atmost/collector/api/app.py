@@ -23,11 +23,13 @@ from starlette.types import Receive, Scope, Send
 
 from atmost.collector.api import questions, shapes
 from atmost.collector.api.openapi import document
-from atmost.collector.api.security import Gate
+from atmost.collector.api.security import Gate, refuse
 from atmost.collector.api.stream import Streams
+from atmost.collector.api.tap import serve_tap
 from atmost.collector.api.views import Views
 from atmost.collector.prometheus.exporter import Exporter
 from atmost.collector.state.series import QuestionError
+from atmost.errors import SubjectError
 
 _encode: Final = msgspec.json.Encoder().encode
 _TYPES: Final = {
@@ -69,6 +71,7 @@ class CollectorApp:
             Route("/api/v1/overview", self._overview),
             Route("/api/v1/senders", self._senders),
             Route("/api/v1/sessions", self._sessions),
+            Route("/api/v1/subjects", self._subjects),
             Route("/api/v1/ledger", self._ledger),
             Route("/api/v1/series", self._series),
             Route("/api/v1/query", self._query),
@@ -93,8 +96,28 @@ class CollectorApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/api/v1/stream":
             await self.streams.serve(scope, receive, send, _resume_at(scope))
+        elif scope["type"] == "http" and scope["path"] == "/api/v1/tap":
+            await self._tap(scope, receive, send)
         else:
             await self._routes(scope, receive, send)
+
+    def close(self) -> None:
+        """Ends every stream and tap."""
+        self.streams.closing = True
+        self._views.state.closing = True
+
+    async def _tap(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            given = questions.Parameters(scope["query_string"].decode("latin-1"))
+            questions.only(given, ("subject",))
+            patterns = given.values.get("subject") or [">"]
+            await serve_tap(self._views.state, patterns, scope, receive, send)
+        except (QuestionError, SubjectError) as error:
+            await refuse(send, 400, "bad_subject", str(error))
+
+    async def _subjects(self, request: Request) -> Response:
+        questions.only(_given(request), ())
+        return _json(self._views.subjects())
 
     async def _overview(self, request: Request) -> Response:
         questions.only(_given(request), ())

@@ -18,6 +18,7 @@ _ANSWERS: Final = (
     shapes.Overview,
     shapes.Senders,
     shapes.Sessions,
+    shapes.Subjects,
     shapes.Ledgers,
     SeriesList,
     QueryAnswer,
@@ -54,6 +55,8 @@ def document() -> dict[str, Any]:
             "Sessions",
             [_parameter("sender", {**text, "minLength": 1}, "The name of the sender.", required=True), limit],
         ),
+        "/api/v1/subjects": _path("Every subject seen, with its rate and last payload", "Subjects"),
+        "/api/v1/tap": _tap(text),
         "/api/v1/ledger": _path("The accounts of the receivers", "Ledgers"),
         "/api/v1/series": _path(
             "The series, by name",
@@ -166,13 +169,26 @@ def _stream() -> dict[str, Any]:
     return path
 
 
+def _tap(text: dict[str, Any]) -> dict[str, Any]:
+    path = _text(
+        "The messages themselves as they come, an object a line; {dropped} where the reader was too slow",
+        "application/x-ndjson",
+    )
+    wanted = {"type": "array", "items": text, "maxItems": questions.MAX_LABELS}
+    path["get"]["parameters"] = [
+        _parameter("subject", wanted, "A pattern of subjects; several times. All unless told.")
+    ]
+    path["get"]["responses"] |= _errors("400", "503")
+    return path
+
+
 def _errors(*statuses: str) -> dict[str, Any]:
     texts = {
         "400": "A parameter is unknown or out of bounds",
         "401": "The token is missing or wrong",
         "403": "The Host header names another host, or a page of another site asks",
         "404": "There is no heartbeat of this name",
-        "503": "Too many streams are open",
+        "503": "Too many streams or taps are open",
     }
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     return {status: {"description": texts[status], "content": content} for status in statuses}

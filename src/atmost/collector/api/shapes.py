@@ -15,6 +15,7 @@ from atmost.collector.state.records import Gap, Record
 from atmost.collector.state.refused import RefusedSender
 from atmost.collector.state.rejected import Sample
 from atmost.collector.state.state import LimitUse
+from atmost.collector.state.subjects import Subject
 
 
 class ErrorDetail(msgspec.Struct):
@@ -209,6 +210,13 @@ class LogEvent(msgspec.Struct, kw_only=True):
     cursor: int
     records: list[Record | Gap]
     skipped: int
+
+
+class Subjects(msgspec.Struct, kw_only=True):
+    """Every subject seen, by name."""
+
+    now: float
+    subjects: list[Subject]
 
 
 class Heartbeats(msgspec.Struct, kw_only=True):

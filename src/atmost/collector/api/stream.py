@@ -79,7 +79,7 @@ class Streams:
             await send({"type": "http.response.body", "body": b""})
             return
         self.open += 1
-        gone = asyncio.ensure_future(_until_gone(receive))
+        gone = asyncio.ensure_future(until_gone(receive))
         try:
             await self._serve(send, gone, self._views.log_cursor() if cursor is None else cursor)
         except TimeoutError:
@@ -163,6 +163,7 @@ def _event(kind: str, value: Any, cursor: int | None = None) -> bytes:
     return b"event: %b\n%bdata: %b\n\n" % (kind.encode(), number, _encode(value))
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Returns when the reader has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -121,6 +121,11 @@ class Views:
         found.sort(key=lambda row: staleness(row.account))
         return shapes.Sessions(sessions=[_session(row) for row in found[:limit]], truncated=max(0, len(found) - limit))
 
+    def subjects(self) -> shapes.Subjects:
+        """Every subject seen."""
+        with self.state.lock:
+            return shapes.Subjects(now=self.now(), subjects=self.state.subjects.rows())
+
     def ledgers(self) -> shapes.Ledgers:
         """The accounts of the receivers."""
         with self.state.lock:

@@ -12,6 +12,7 @@ import { showOverview } from "./overview.js";
 import { Picker } from "./picker.js";
 import { Senders } from "./senders.js";
 import { Connection } from "./stream.js";
+import { showSubjects } from "./subjects.js";
 import { startTheme } from "./theme.js";
 
 const ASK_EVERY = 2_000;
@@ -78,9 +79,10 @@ connection.run();
 async function askForMore() {
   if (!isLive || document.hidden) return;
   const wantsSeries = charts.isEmpty || asks++ % SERIES_EVERY === 0;
-  const [ledger, rejected, series] = await Promise.all([ask("ledger"), ask("rejected"), wantsSeries ? ask("series") : null]);
+  const [ledger, rejected, subjects, series] = await Promise.all([ask("ledger"), ask("rejected"), ask("subjects"), wantsSeries ? ask("series") : null]);
   if (ledger) showAccount(ledger);
-  if (rejected) showRejected(rejected);
+  if (rejected) showRejected(rejected, overview);
+  if (subjects) showSubjects(subjects, overview);
   if (series) charts.offer(series.series, overview);
 }
 

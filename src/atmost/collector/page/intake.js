@@ -11,11 +11,12 @@ export function showIntake({ listeners, memory }) {
   if (changed("limits", memory)) replace(byId("limits-body"), limitsTable(memory));
 }
 
-/** Shows the samples of what was rejected, the last one first. */
-export function showRejected({ rejected }) {
-  if (!changed("rejected", rejected)) return;
+/** Shows what was rejected, a row for each reason at each listener: how often since the start, and the last sample. */
+export function showRejected({ rejected }, overview) {
+  const groups = grouped(rejected, overview);
+  if (!changed("rejected", groups)) return;
   const none = el("p", { class: "muted" }, "Nothing was rejected: every line and datagram could be read.");
-  replace(byId("rejected-body"), rejected.length ? rejectedTable(rejected) : none);
+  replace(byId("rejected-body"), groups.length ? rejectedTable(groups) : none);
 }
 
 function listenersTable(listeners) {
@@ -45,21 +46,35 @@ function limitsTable({ bytes: used, limits }) {
   return el("div", {}, el("p", { class: "muted" }, used === null ? "This system does not tell how much memory the collector uses." : `${bytes(used)} resident in memory.`), made);
 }
 
-function rejectedTable(rejected) {
-  const rows = [...rejected]
-    .sort((one, other) => other.t - one.t)
-    .map((one) =>
-      el(
-        "tr",
-        {},
-        el("td", { title: isoTime(one.t) }, clock(one.t)),
-        el("td", {}, plain(one.listener)),
-        el("td", {}, plain(one.peer)),
-        el("td", {}, plain(words(one.reason))),
-        el("td", { class: "sample" }, el("code", {}, plain(one.sample))),
-      ),
-    );
-  return table("Samples of what was rejected", ["Time", "Listener", "From", "Reason", "Sample"], rows, []);
+/** The samples by listener and reason, the one rejected last first, with the listener's own count. */
+function grouped(rejected, overview) {
+  const groups = new Map();
+  for (const sample of [...rejected].sort((one, other) => one.t - other.t)) {
+    const key = JSON.stringify([sample.listener, sample.address, sample.reason]);
+    const group = groups.get(key) ?? { peers: [] };
+    const host = sample.peer.replace(/:\d+$/, "");
+    const peers = group.peers.includes(host) ? group.peers : [...group.peers, host];
+    const listener = overview?.listeners.find((one) => one.kind === sample.listener && (!sample.address || one.address === sample.address));
+    groups.delete(key);
+    groups.set(key, { ...sample, peers, count: listener?.rejected[sample.reason] ?? null });
+  }
+  return [...groups.values()].reverse();
+}
+
+function rejectedTable(groups) {
+  const rows = groups.map((one) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, plain(words(one.reason))),
+      number(one.count === null ? "–" : count(one.count)),
+      el("td", {}, plain(one.listener)),
+      el("td", {}, plain(one.peers.slice(-3).join(", ")), one.peers.length > 3 ? ` and ${count(one.peers.length - 3)} more` : ""),
+      el("td", { title: isoTime(one.t) }, clock(one.t)),
+      el("td", { class: "sample" }, el("code", {}, plain(one.sample))),
+    ),
+  );
+  return table("What was rejected, by reason", ["Reason", "Count", "Listener", "From", "Last", "Last sample"], rows, [1]);
 }
 
 function table(caption, headings, rows, numbers) {

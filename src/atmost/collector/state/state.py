@@ -19,11 +19,12 @@ from atmost.collector.state.heartbeats import HeartbeatBoard
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.logtail import LogTail
 from atmost.collector.state.ourlogs import OurLogs
-from atmost.collector.state.refused import RefusedSenders, describe
+from atmost.collector.state.refused import MAX_ROWS, RefusedSenders, describe
 from atmost.collector.state.rejected import RejectedSamples, Sample
 from atmost.collector.state.sender_totals import SenderTotals
 from atmost.collector.state.senders import SenderTable
 from atmost.collector.state.statsd import StatsdState
+from atmost.collector.state.subjects import MAX_SUBJECTS, SubjectTable
 from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import ClockAlarm, Event, Message
 from atmost.ingest.pickled import ADVICE
@@ -108,6 +109,9 @@ class CollectorState:
         self.heartbeats = HeartbeatBoard(options.max_heartbeats)
         self.senders = SenderTable(mono)
         self.totals = SenderTotals()
+        self.subjects = SubjectTable()
+        self.closing = False
+        """Set when the collector stops: what is open for its readers ends."""
         self.flow = SenderFlow()
         self.rejected = RejectedSamples(options.max_rejected)
         self.refused = RefusedSenders()
@@ -145,6 +149,7 @@ class CollectorState:
         self.metrics.feed(event, now)
         if isinstance(event, Message):
             subject = event.subject
+            self.subjects.feed(event, now)
             if subject.startswith("heartbeats."):
                 self.heartbeats.handle(event, now, mono)
             elif subject.startswith("logs."):
@@ -219,6 +224,7 @@ class CollectorState:
         self.senders.look(ledgers, mono)
         self.totals.look(ledgers.values(), self.senders.rows(), self.options.max_exported_senders)
         self.flow.look(self.totals, now)
+        self.subjects.look(now)
         if ledgers:
             parts = list(ledgers.values())
             self.heartbeats.observe(parts[0] if len(parts) == 1 else merge_ledgers(parts), now, mono)
@@ -277,5 +283,7 @@ class CollectorState:
                 options.max_senders * options.receivers(len(ledgers)),
                 sum(ledger.evicted for ledger in ledgers),
             ),
+            LimitUse("subjects", len(self.subjects), MAX_SUBJECTS, self.subjects.forgotten),
+            LimitUse("refused_senders", len(self.refused), MAX_ROWS, self.refused.left_out),
             LimitUse("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
         ]
