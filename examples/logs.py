@@ -1,4 +1,4 @@
-"""Logs over a link that loses a tenth of all datagrams: what is missing is told where it is missing, by level."""
+"""Logs over a link that loses a tenth of all datagrams: what is missing is reported where it is missing, by level."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from random import Random
 import atmost
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link
-from atmost.logs import LogGap, display_lines
+from atmost.logs import LogGap, display_lines, read
 
 receiver = atmost.Receiver("udp://127.0.0.1:0")
 reader, records, lost = atmost.LogReader(now=time.monotonic(), grace=0.2), 0, 0
@@ -19,12 +19,12 @@ with Link(receiver.url, FaultRules(LinkFaults(loss=0.1, duplicate=0.1), Random(7
         link.step(0.001)
     handler.close()
     link.drain()
-while records + lost < 1000:
-    event = receiver.next_event(timeout=0.1)
-    for found in reader.tick(time.monotonic()) if event is None else reader.feed(event, time.monotonic()):
-        records += not isinstance(found, LogGap)
-        if isinstance(found, LogGap):
-            lost += found.lost
-            print(*display_lines(found))
+for found in read(receiver, reader):
+    records += not isinstance(found, LogGap)
+    if isinstance(found, LogGap):
+        lost += found.lost
+        print(*display_lines(found))
+    if records + lost >= 1000:
+        break
 print(f"1000 logged, {records} received, {lost} known to be missing")
 receiver.close()

@@ -84,7 +84,7 @@ def listen(
             if seconds is not None and time.monotonic() - began >= seconds:
                 break
             event = receiver.next_event(_LOOK)
-            for found in logs.take(event):
+            for found in logs.feed(event):
                 if matched != count:
                     matched += isinstance(found, LogRecord)
                     logs.show(found)

@@ -1,6 +1,6 @@
 """How `atmost listen` shows the records of handlers: in their order, with every gap in its place.
 
-Messages that no handler numbered are none of this module's business.
+Messages that no handler numbered are shown elsewhere, as the messages that they are.
 """
 
 from __future__ import annotations
@@ -37,17 +37,23 @@ class LogView:
         """Whether an event is a handler's record, which is printed from here only."""
         return isinstance(event, Message) and event.subject.startswith(f"{_SUBJECT}.") and is_ours(event.payload)
 
-    def take(self, event: Event | None) -> list[Read]:
-        """What is to be printed now."""
+    def feed(self, event: Event | None) -> list[Read]:
+        """Returns what is to be printed now."""
         now = time.monotonic()
         return self._wanted(self._reader.tick(now) if event is None else self._reader.feed(event, now))
 
     def end(self) -> list[Read]:
-        """What was held back."""
+        """Returns what was held back."""
         return self._wanted(self._reader.close(time.monotonic()))
 
     def show(self, found: Read) -> None:
-        """Prints one."""
+        """Prints one; what cannot be shown costs its own row only."""
+        try:
+            self._show(found)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            click.echo(f"-- something of {harmless(found.sender)} cannot be shown: {type(error).__name__}")
+
+    def _show(self, found: Read) -> None:
         if self._as_json:
             click.echo(to_json(_as_dict(found)))
             return

@@ -1,7 +1,7 @@
 """`AtmostSink`: loguru's records over a sender, numbered and counted like `LogHandler`'s.
 
-What was bound, contextualized or given as extra becomes fields, an exception its traceback; the sink's own format is
-not used, for level, time and place travel beside the message. It never raises for a record and never waits.
+What was bound, contextualized or given as extra becomes fields, and an exception its traceback. The sink's own format is
+not used, because level, time and place travel beside the message. It never raises because of a record and never waits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AtmostSink:
 
 
 def _exception_of(exception: Any) -> str:
-    """The traceback of what loguru caught; after `enqueue` it may be without its frames, or without its value."""
+    """Returns the traceback of what loguru caught; after `enqueue` it may be without its frames, or without its value."""
     if exception is None:
         return ""
     if exception.value is None:

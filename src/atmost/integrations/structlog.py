@@ -1,7 +1,7 @@
 """`AtmostProcessor`: structlog's event dictionaries over a sender, numbered and counted like `LogHandler`'s records.
 
-Made for the end of the chain, and passes the event on when something is to follow it. It never raises for an event and
-never waits; exceptions are told as tracebacks, and everything else that was bound becomes fields.
+It stands at the end of the chain, or passes the event on when something is to follow it. It never raises because of an event
+and never waits. Exceptions become tracebacks, and everything else that was bound becomes fields.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class AtmostProcessor:
         self._passing = passing
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Sends the event; unless it is to be passed on, structlog is told that this is its end."""
+        """Sends the event; unless it is to be passed on, it ends here."""
         try:
             self._write(logger, method, event)
-        except Exception as error:  # noqa: BLE001  logging never harms what it tells of: values may refuse any question
+        except Exception as error:  # noqa: BLE001  logging never harms what it reports on: values may refuse any question
             self.writer.write(
                 "ERROR",
                 logging.ERROR,
@@ -84,7 +84,7 @@ class AtmostProcessor:
 
 
 def _exception_of(event: Mapping[str, Any]) -> str:
-    """The traceback: as a processor before this one made it, else of `exc_info`; and the stack where one was asked for."""
+    """Returns the traceback: as a processor before this one made it, else of `exc_info`; and the stack where one was asked for."""
     texts = [said(text) for key in ("exception", "stack") if (text := event.get(key))]
     info = event.get("exc_info")
     if info and not event.get("exception"):
