@@ -10,6 +10,7 @@ at the end from the top down (metrics say their last words over senders that are
 *Fork.* A child begins with nothing of its parent's: every object's `renew` is called once in it.
 `os.fork()` calls our hook. C code can fork past the hook (uWSGI, `daemon(3)`), so whoever counts looks first: `if not HERE[0]: notice_fork()`.
 `HERE` is a page of memory that the kernel wipes in a child (MADV_WIPEONFORK, Linux 4.14): reading it costs 40 ns where `getpid(2)` can cost 450.
+Otherwise it holds the number of this process in its line of forks, from 1: whoever may be interrupted by a fork remembers it and compares.
 Where the kernel cannot do that, `HERE` compares process ids behind the same brackets.
 A renewal that an exception interrupts goes on with the next caller, at the object it had come to.
 
@@ -83,7 +84,7 @@ class Living(Protocol):
 
 
 def _page() -> mmap.mmap | None:
-    """A page that reads 1 here and 0 in every forked child, until that writes 1 itself."""
+    """A page that reads 1 here and 0 in every forked child, until that writes something itself."""
     if sys.platform != "linux":
         return None
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -100,17 +101,18 @@ class _ByProcessId:
     """The same answers where the kernel does not wipe pages."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._known = (os.getpid(), 1)
 
     def __getitem__(self, _index: SupportsIndex) -> int:
-        return self._pid == os.getpid()
+        pid, number = self._known
+        return number if pid == os.getpid() else 0
 
-    def __setitem__(self, _index: SupportsIndex, _value: int) -> None:
-        self._pid = os.getpid()
+    def __setitem__(self, _index: SupportsIndex, value: int) -> None:
+        self._known = (os.getpid(), value)
 
 
 HERE: Final[Any] = _page() or _ByProcessId()
-"""`HERE[0]` is 0 in a forked child until `notice_fork` was called there, and 1 otherwise."""
+"""`HERE[0]` is 0 in a forked child until everything was renewed there; otherwise the number of the process in its line of forks, 1 to 255."""
 
 _living: Final[dict[int, tuple[Floor, weakref.ref[Any]]]] = {}
 """By the object's id. Each step on it is one call in C, so that threads, signal handlers and finalizers need no lock."""
@@ -153,12 +155,37 @@ _renewals: dict[int, tuple[threading.RLock, list[Any]]] = {}  # type: ignore[nam
 """By process id: the lock of a renewal and what is still to be renewed. A parent's, which another thread may hold, is never touched."""
 
 
+_forks = 0
+"""How many forks lie between this process and the first one that imported this."""
+_forking = False
+"""Whether Python is at a fork: in the child until our hook has run, so also while somebody's earlier hook uses something of ours."""
+_told_in = 0
+"""The process whose interpreter was told by us that it is a child."""
+
+
 def notice_fork() -> None:
     """Renews everything that lives, once in a child; for whoever finds `HERE[0]` at 0."""
-    _renew_all(seen=False)
+    global _told_in  # noqa: PLW0603  a process has one interpreter
+    if not HERE[0] and not _forking and _told_in != os.getpid() and _is_single_threaded():
+        # Whoever forked in C did not tell CPython. Without that, threads cannot be started: the interpreter's lock still counts
+        # the parent's threads, and waits for them. The call runs everybody's hooks, ours included.
+        _told_in = os.getpid()
+        import ctypes
+
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    _renew_all(seen=_forking)
+
+
+def _is_single_threaded() -> bool:
+    """Whether this thread is the only one of the process, and the interpreter is one that can be told."""
+    try:
+        return sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+    except OSError:
+        return False
 
 
 def _renew_all(*, seen: bool) -> None:
+    global _forks  # noqa: PLW0603  a process has one line of forks
     pid = os.getpid()
     known = _renewals.get(pid)
     if known is None:
@@ -175,13 +202,27 @@ def _renew_all(*, seen: bool) -> None:
             # Only now: a renewal that a signal interrupts is begun again. A nested one may have come further already.
             if waiting and waiting[-1] is each:
                 waiting.pop()
-        HERE[0] = 1
+        if not HERE[0]:
+            _forks += 1
+            HERE[0] = _forks % 255 + 1
     _renewals.pop(pid, None)
 
 
+def _before_fork() -> None:
+    global _forking  # noqa: PLW0603  a process forks once at a time
+    _forking = True
+
+
+def _after_fork_in_parent() -> None:
+    global _forking  # noqa: PLW0603  see above
+    _forking = False
+
+
 def _after_fork_in_child() -> None:
+    global _forking  # noqa: PLW0603  see above
+    _forking = False
     if not HERE[0]:  # another hook before this one may have used something of ours
-        _renew_all(seen=True)
+        _renew_all(seen=_told_in != os.getpid())
     _pools.prepare()
 
 
@@ -338,4 +379,4 @@ atexit.register(_close_at_exit)
 if not hasattr(sys, "ps2"):
     sys.ps2 = _Teardown("... ")
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -28,7 +28,7 @@ class Tape:
         self.answer: Callable[[bytes], str | None] = lambda _datagram: None
         self._answers = iter(answers)
 
-    def send(self, datagram: bytes) -> str | None:
+    def send(self, datagram: bytes, process: int = 0) -> str | None:
         self.attempts.append(datagram)
         error = next(self._answers, self.answer(datagram))
         if error is None:

@@ -241,10 +241,10 @@ def test_the_background_thread_does_not_spin_while_another_thread_hands_over(mon
         send = core.outlet.send
         inside, over = threading.Event(), threading.Event()
 
-        def slow(data):
+        def slow(data, process):
             inside.set()
             over.wait(30)
-            return send(data)
+            return send(data, process)
 
         monkeypatch.setattr(core.outlet, "send", slow)
         thread = threading.Thread(target=lambda: (sender.send("a", 2), sender.flush()))

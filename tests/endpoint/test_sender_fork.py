@@ -246,8 +246,8 @@ FORK_IN_HANDOVER = (
 sender = atmost.Sender(sys.argv[1], linger=0, max_datagram=508)
 sender.send("parent", 0)
 take, forked = sender._core.outlet.send, []
-def send_and_fork(datagram):
-    error = take(datagram)
+def send_and_fork(*arguments):
+    error = take(*arguments)
     if not forked:
         forked.append(os.fork())
     return error

@@ -197,6 +197,7 @@ def test_without_a_receiver_refusals_are_counted_by_errno() -> None:
         url = url_of(gone)
     with Sender(url, linger=0) as sender:
         assert all(sender.send("a", number) for number in range(100))
+        until(lambda: not sender.stats().open)  # the background thread may be at it
         stats = sender.stats()
         assert stats.refused.keys() == {"ECONNREFUSED"}
         assert stats.handed_over + stats.refused["ECONNREFUSED"] == 100 == stats.offered

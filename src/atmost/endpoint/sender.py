@@ -34,6 +34,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
@@ -52,7 +53,7 @@ from atmost.endpoint.encoding import explain
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, run_async, unregister
-from atmost.transport.base import Outlet
+from atmost.transport.base import FORKED, Outlet
 from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
@@ -62,6 +63,8 @@ _DATAGRAMS_A_TURN: Final = 64
 """One `send()` never hands over more than this for other threads."""
 _BREATH: Final = 0.001
 """A background thread that cannot keep up stands aside for this long, so that those who send hand over themselves, seconds."""
+_ABANDONED: Final = 0.1
+"""After this long a turn is looked for on the stacks of all threads; one that is on none of them is over, seconds."""
 _TURN_PATIENCE: Final = 0.2
 """How long a close waits for another thread's turn before it leaves the rest to that thread, seconds."""
 
@@ -84,8 +87,8 @@ class _Life(SenderCore):
         )
         self.pid = pid
         self.outlet = outlet
-        self.tickets: dict[object, int] = {}
-        """Those who want a turn, in their order, with the thread of each; the first has it."""
+        self.tickets: dict[object, tuple[int, float]] = {}
+        """Those who want a turn, in their order, with the thread and the time (monotonic, seconds) of each; the first has it."""
         self.background = Background(sender, Sender._tick, "atmost-flusher")  # noqa: SLF001  one component
         self.armed = False
         """Whether somebody sees to what is open. Counting `open` would not do: two that come at once are both second."""
@@ -187,6 +190,8 @@ class Sender:
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
         """
+        # First, and in one line: a child that is forked in the middle of this comes back to its parent's core, and leaves it alone.
+        here = (core := self._core).armed or HERE[0]
         try:
             if subject not in self._subjects:
                 self._admit(subject)
@@ -197,17 +202,13 @@ class Sender:
             item = encode_message((subject, payload))
         except Exception as error:  # noqa: BLE001  an encoder hook of a user's type may raise anything
             raise explain(payload, error, subject) from None
-        length = len(
-            item
-        )  # before the life is looked at: nothing is called between that and the append, so that no fork comes in between
-        core = self._core
-        size = core.size + length
+        size = core.size + len(item)
         if size > core.capacity:
-            return self._send_the_long_way(item)
+            return self._send_the_long_way(core, item)
         core.open.append(item)
         core.size = size
         if not core.armed:
-            self._first_in(core, item)
+            self._first_in(core, item, here=here)
         return True
 
     def flush(self) -> None:
@@ -332,21 +333,22 @@ class Sender:
             subjects.clear()
         subjects.add(subject)
 
-    def _send_the_long_way(self, item: bytes) -> bool:
+    def _send_the_long_way(self, core: _Life, item: bytes) -> bool:
         """A message that does not fit the open datagram, or a sender that is closed, blocked, or sends each alone."""
-        core = self._core
+        here = HERE[0]
         if len(item) > core.max_message:
             raise PayloadTooLarge(len(item), core.max_message)
         now = time.monotonic()
         if core.open and core.size + len(item) > core.room and not core.closed:
             self._hand_over(now)
-            core = self._core  # another one in a child that was forked unseen
+            if not here:
+                core = self._core  # the life of a child that was forked before this
         if not self._offer(core, item, now):
             return False
         if not self._linger:
-            self._hand_over(now, own=item)
+            self._hand_over(now, own=None if here else item)
         elif not core.armed:
-            self._first_in(core, item)
+            self._first_in(core, item, here=here)
         return True
 
     def _offer(self, core: _Life, item: bytes, now: float) -> bool:
@@ -354,13 +356,19 @@ class Sender:
 
     _offer = guarded(_offer, "_counting")
 
-    def _first_in(self, core: _Life, item: bytes) -> None:
-        """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins."""
+    def _first_in(self, core: _Life, item: bytes, *, here: bool) -> None:
+        """The first message of a datagram: it leaves at once when the sender was idle, else its linger begins.
+
+        Args:
+            core: the life it was given to.
+            item: the message.
+            here: whether the call of `send()` may have begun in the process this one was forked from.
+        """
         try:
             core.armed = True
             now = core.open_since = time.monotonic()
             if now >= core.immediate_at:
-                self._hand_over(now, own=item)
+                self._hand_over(now, own=None if here else item)
             elif now + self._linger < core.background.comes_at:
                 core.background.wake_at(now + self._linger)
         except BaseException:
@@ -382,8 +390,9 @@ class Sender:
         ticket = object()
         while turns:
             try:
-                core.tickets[ticket] = threading.get_ident()
-                if [*core.tickets][0] is not ticket:  # noqa: RUF015  `next(iter())` are two steps, between which another may come
+                core.tickets[ticket] = threading.get_ident(), now
+                # `next(iter())` would be two steps, between which another may come.
+                if [*core.tickets][0] is not ticket and not _take_over(core, ticket, now):  # noqa: RUF015
                     break
                 self._drain(core, now, flush=flush)
             finally:
@@ -436,14 +445,16 @@ class Sender:
             if not core.began and not core.open:
                 return
             core.begin(secrets.randbits(64), wall_us, now)
+        here = HERE[0]
         for _ in range(_DATAGRAMS_A_TURN):
             outgoing = core.next_datagram(now, wall_us, flush=flush)
             if outgoing is None:
                 return
             outgoing.attempted = True
-            if core is not self._core or not HERE[0]:  # forked in the middle of this: these numbers are the parent's
+            # One that was forked in the middle of this has another core: these numbers are its parent's.
+            error = outlet.send(outgoing.data, here) if here and core is self._core else FORKED
+            if error is FORKED:
                 return
-            error = outlet.send(outgoing.data)
             core.handed_over(outgoing, error, now)
             if outgoing.count:
                 core.armed = False  # what came before this line is seen by `_hand_over`, what comes after it arms anew
@@ -500,7 +511,7 @@ class Sender:
         self.flush()
         if timeout > 0:
             deadline += core.outlet.patience
-        while (core.held is not None or core.open) and time.monotonic() < deadline and not self._is_inside(core):
+        while (core.held is not None or core.open) and time.monotonic() < deadline and not _is_inside(core):
             yield 0.002
             self.flush()
 
@@ -518,7 +529,7 @@ class Sender:
                 yield apart
             give_up = time.monotonic() + patience
             while not self._take_turn(core, lambda: self._part(core, time.monotonic())):
-                if self._is_inside(core) or time.monotonic() >= give_up:
+                if _is_inside(core) or time.monotonic() >= give_up:
                     return False
                 yield _BREATH
         return True
@@ -529,27 +540,23 @@ class Sender:
             self._let_go(core)
 
     def _let_go(self, core: _Life) -> None:
-        core.ended = True
-        core.outlet.close()
+        with suppress(OSError):  # the descriptor was closed by somebody else
+            core.outlet.close()
         unregister(self)
+        core.ended = True
 
     def _take_turn(self, core: _Life, step: Callable[[], None]) -> bool:
         """Takes one step as the only one who hands over; False when somebody else is at it."""
         ticket = object()
         try:
-            core.tickets[ticket] = threading.get_ident()
-            if [*core.tickets][0] is not ticket:  # noqa: RUF015  see `_hand_over`
+            now = time.monotonic()
+            core.tickets[ticket] = threading.get_ident(), now
+            if [*core.tickets][0] is not ticket and not _take_over(core, ticket, now):  # noqa: RUF015  see `_hand_over`
                 return False
             step()
             return True
         finally:
             core.tickets.pop(ticket, None)
-
-    @staticmethod
-    def _is_inside(core: _Life) -> bool:
-        """Whether this thread has the turn already: what was interrupted in it goes on only afterwards."""
-        holders = [*core.tickets.values()]
-        return bool(holders) and holders[0] == threading.get_ident()
 
     def _part(self, core: _Life, now: float) -> None:
         """Ends the session for its receivers; the caller has the turn."""
@@ -557,9 +564,45 @@ class Sender:
         if core.closed:
             core.finish(now)  # nothing is numbered after the goodbye: it is exact (R21)
         outgoing = core.goodbye(now, core.outlet.clock())
-        if outgoing is not None and core is self._core and HERE[0]:
+        here = HERE[0]
+        if outgoing is not None:
             outgoing.attempted = True
-            core.handed_over(outgoing, core.outlet.send(outgoing.data), now)
+            error = core.outlet.send(outgoing.data, here) if here and core is self._core else FORKED
+            if error is not FORKED:
+                core.handed_over(outgoing, error, now)
+
+
+def _is_inside(core: _Life) -> bool:
+    """Whether this thread has the turn already: what was interrupted in it goes on only afterwards."""
+    return any(
+        thread == threading.get_ident() and _is_on_stack(ticket, thread)
+        for ticket, (thread, _) in [*core.tickets.items()][:1]
+    )
+
+
+def _take_over(core: _Life, mine: object, now: float) -> bool:
+    """Takes the turn if nobody is inside any more: a debugger's or tracer's exception can come even between `finally` and its first call."""
+    while (first := [*core.tickets][0]) is not mine:  # noqa: RUF015  see `Sender._hand_over`
+        thread, since = core.tickets.get(first, (0, now))
+        # Another green thread of this thread would be on no stack that can be seen; no turn takes so long.
+        sure = thread == threading.get_ident() and "greenlet" not in sys.modules
+        if not (sure or now - since > _ABANDONED) or _is_on_stack(first, thread):
+            return False
+        core.tickets.pop(first, None)
+    return True
+
+
+def _is_on_stack(ticket: object, thread: int) -> bool:
+    """Whether a thread is in the call that put down the ticket."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001  public, though its name says otherwise
+    while frame is not None:
+        if frame.f_code in _TAKE_TURNS and frame.f_locals.get("ticket") is ticket:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_TAKE_TURNS: Final = (Sender._hand_over.__code__, Sender._take_turn.__code__)  # noqa: SLF001
 
 
 def _checked(timeout: float) -> float:

@@ -68,6 +68,12 @@ def without_credentials(url: str) -> str:
     return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else scheme.rpartition("@")[2]
 
 
+ANY_PROCESS: Final = -1
+"""For datagrams that no fork concerns."""
+FORKED: Final = "EFORKED"
+"""The answer to a parent's datagram in its child; the child has no account that it could count in."""
+
+
 class Outlet(Protocol):
     """The sending end."""
 
@@ -82,8 +88,14 @@ class Outlet(Protocol):
         """How long a closing sender may still wait for a first connection (seconds); 0 where there are no connections."""
         ...
 
-    def send(self, datagram: bytes) -> str | None:
-        """Hands one datagram over; returns None when it was taken, else the errno's name. Never waits, never raises for the network."""
+    def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:
+        """Hands one datagram over; returns None when it was taken, else the errno's name. Never waits, never raises for the network.
+
+        Args:
+            datagram: at most `max_datagram` bytes.
+            process: whose datagram it is, as `lifecycle.HERE` numbers them. A child that a signal handler forks in the middle of this call comes
+                back into it, and must not hand its parent's datagram over: this is compared in the same line as the system call (R8).
+        """
         ...
 
     def path_datagram(self) -> int | None:

@@ -19,7 +19,7 @@ from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.shards import Shards
 from atmost.errors import AddressInUse
 from atmost.lifecycle import Floor, register, unregister
-from atmost.transport.base import MEMORY, Address
+from atmost.transport.base import ANY_PROCESS, MEMORY, Address
 from atmost.transport.mailbox import Mailbox
 
 _QUEUE: Final = 4096
@@ -69,7 +69,7 @@ class MemoryOutlet:
         self._network = memory_network(address.host)
         self.clock = self._network.clock
 
-    def send(self, datagram: bytes) -> str | None:
+    def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:  # noqa: ARG002  a child has a network of its own
         """Queues one datagram; without a receiver it is gone."""
         mailbox = self._network.mailboxes.get(None)
         if mailbox is not None:

@@ -19,8 +19,18 @@ from typing import Any, Final
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.lifecycle import Floor, register, unregister
-from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, NETWORK_DATAGRAM, SAME_HOST, Address, Preset, wall_clock
+from atmost.lifecycle import HERE, Floor, register, unregister
+from atmost.transport.base import (
+    ANY_PROCESS,
+    FORKED,
+    LOCAL_DATAGRAM,
+    NETWORK,
+    NETWORK_DATAGRAM,
+    SAME_HOST,
+    Address,
+    Preset,
+    wall_clock,
+)
 from atmost.transport.holder import udp_holder
 from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identity_of, is_still, let_go
 
@@ -127,7 +137,7 @@ class UdpOutlet:
             return 0.0
         return max(0.0, self._begun + 2 * _PATIENCE - time.monotonic())
 
-    def send(self, datagram: bytes) -> str | None:
+    def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:
         """Hands one datagram to the kernel; with ECONNREFUSED it was not transmitted (R6)."""
         if datagram[1:2] == IS_BEACON:
             self._tend()
@@ -138,10 +148,9 @@ class UdpOutlet:
             if send is None:
                 return self._trouble
         try:
-            send(datagram)
+            return None if process in (HERE[0], ANY_PROCESS) and send(datagram) >= 0 else FORKED
         except OSError as error:
             return self._refused(error)
-        return None
 
     def path_datagram(self) -> int | None:
         """The path's MTU as the kernel knows it now, less headers."""
@@ -298,6 +307,9 @@ class _Lookup:
     def start(self, patience: float) -> None:
         """Runs in a thread, and waits for it that long (seconds)."""
         thread = threading.Thread(target=self.run, name="atmost-lookup", daemon=True)
+        if sys.is_finalizing():  # CPython 3.11 would wait for ever for a thread that cannot run any more
+            self.name, self.problem, self.done = "EAGAIN", "the interpreter is ending", True
+            return
         try:
             thread.start()
         except RuntimeError:  # there is no room for a thread now: tried again later

@@ -23,8 +23,8 @@ import time
 from typing import Final
 
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.lifecycle import Floor, register, unregister
-from atmost.transport.base import LOCAL_DATAGRAM, SAME_HOST, Address, wall_clock
+from atmost.lifecycle import HERE, Floor, register, unregister
+from atmost.transport.base import ANY_PROCESS, FORKED, LOCAL_DATAGRAM, SAME_HOST, Address, wall_clock
 from atmost.transport.holder import process_name, unix_holder
 from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identity_of, is_still, let_go
 
@@ -56,7 +56,7 @@ class UnixOutlet:
         self._identity = (0, 0)
         register(self, Floor.TRANSPORT)
 
-    def send(self, datagram: bytes) -> str | None:
+    def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:
         """Hands one datagram to the receiver's queue; a refusal means that it was not transmitted."""
         if datagram[1:2] == IS_BEACON:
             self._look()
@@ -64,14 +64,13 @@ class UnixOutlet:
             if self._sock is None:
                 self._connect()
             assert self._sock is not None
-            self._sock.send(datagram)
+            return None if process in (HERE[0], ANY_PROCESS) and self._sock.send(datagram) >= 0 else FORKED
         except OSError as error:
             if error.errno in _GONE:
                 self._disconnect()
             elif error.errno == errno.EBADF:
                 self._look()
             return errno_name(error)
-        return None
 
     def path_datagram(self) -> int | None:
         """None: the system does not say the limit."""

@@ -19,7 +19,7 @@ from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
 from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
-from atmost.transport.base import LOCAL_DATAGRAM, NETWORK, Address, wall_clock
+from atmost.transport.base import ANY_PROCESS, FORKED, LOCAL_DATAGRAM, NETWORK, Address, wall_clock
 from atmost.transport.nats.dial import check_credentials
 from atmost.transport.nats.link import DENIED, NOT_CONNECTED, Link
 from atmost.transport.nats.presence import sends
@@ -63,7 +63,7 @@ class NatsOutlet:
             return 0.0
         return max(0.0, self._first_at + _PATIENCE - time.monotonic())
 
-    def send(self, datagram: bytes) -> str | None:
+    def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:
         """Hands one datagram over, or says why not; ENOTCONN without a connection, EACCES where the server forbids it."""
         if not HERE[0]:
             notice_fork()
@@ -85,7 +85,8 @@ class NatsOutlet:
         shard = int.from_bytes(datagram[SHARD_OFFSET : SHARD_OFFSET + 4]) % len(self._heads)
         if self._ends.denied and self._ends.denies(shard):
             return DENIED
-        error = link.offer(self._heads[shard], datagram)
+        # A link of the parent's writes nothing in a child.
+        error = link.offer(self._heads[shard], datagram) if process in (HERE[0], ANY_PROCESS) else FORKED
         if error is NOT_NOW:
             if link.max_payload is None and first_at + _PATIENCE < time.monotonic():
                 return NOT_CONNECTED

@@ -1,0 +1,175 @@
+"""The every-line harness: work is interrupted at each line of the product, by an exception, a call, a fork or a close.
+
+A tracer counts the lines that the work executes in the files under test, and does something at one of them.
+An exception that it raises comes out of that line, as one that a signal handler raises would.
+What it calls runs inside that line, as a signal handler does, and is not traced itself.
+
+    for at in every_line(lambda at: scene(at)):    # all lines; sampled(..., 20) for twenty of them
+        ...
+
+`Interruption` knows nothing of senders or receivers; what must hold afterwards is the test's.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import atmost
+
+_LIFE = 10
+"""A forked child that hangs is ended after so many seconds."""
+SOURCES = Path(atmost.__file__).parent
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises: no `except Exception` catches it."""
+
+
+def raises() -> None:
+    """Interrupt by an exception."""
+    raise Interrupted
+
+
+class Interruption:
+    """Does something at one line of the files under test."""
+
+    def __init__(self, at: int, do: Callable[[], object], files: Iterable[str]) -> None:
+        """Prepare.
+
+        Args:
+            at: the number of the line, from 1, in the order in which they are executed.
+            do: what to do there.
+            files: below src/atmost, as `endpoint/sender.py`; a folder is all files below it.
+        """
+        self._at = at
+        self._do = do
+        self._files = tuple(str(SOURCES / file) for file in files)
+        self._known: dict[str, bool] = {}
+        self._seen = 0
+        self.where: str | None = None
+        """The line at which it was done; None while it was not."""
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Count the lines of everything that is called in the block, in this thread."""
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    @contextmanager
+    def tracing_threads(self) -> Iterator[None]:
+        """Count the lines of threads that are started in the block."""
+        threading.settrace(self._enter)
+        try:
+            yield
+        finally:
+            threading.settrace(None)  # type: ignore[arg-type]
+
+    def run(self, work: Callable[[], object]) -> object:
+        """Do the work; return what it returned, or the `Interrupted` that came out of it."""
+        try:
+            with self.tracing():
+                return work()
+        except Interrupted as error:
+            return error
+
+    def _enter(self, frame: FrameType, event: str, _argument: object) -> Any:
+        name = frame.f_code.co_filename
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = name.startswith(self._files)
+        if not known or self.where is not None:
+            return None
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and self.where is None:
+            self._seen += 1
+            if self._seen == self._at:
+                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({frame.f_code.co_name})"
+                tracer = sys.gettrace()
+                sys.settrace(None)
+                try:
+                    self._do()
+                finally:
+                    sys.settrace(tracer)
+        return self._line
+
+
+def every_line(scene: Callable[[int], str | None]) -> int:
+    """Play a scene at line 1, 2, 3 … until the work is over before its line comes.
+
+    Args:
+        scene: is given the number of the line; returns where it interrupted, None when there was no such line.
+
+    Returns:
+        How many lines there were.
+    """
+    at = 0
+    while scene(at + 1) is not None:
+        at += 1
+    return at
+
+
+def sampled(scene: Callable[[int], str | None], step: int) -> int:
+    """Play a scene at every `step`-th line only; return how many were interrupted."""
+    count = 0
+    while scene(1 + count * step) is not None:
+        count += 1
+    return count
+
+
+def forked(child: Callable[[], object], *, past_the_hook: bool = False) -> "Forked":
+    """Something to do at a line: fork. The child comes back into the line like its parent, see `Forked`."""
+    return Forked(child, past_the_hook=past_the_hook)
+
+
+class Forked:
+    """A fork at a line, and what its child has to say in the end."""
+
+    def __init__(self, child: Callable[[], object], *, past_the_hook: bool) -> None:
+        """Args: child: what a child tells when its work is over. past_the_hook: whether C code forks."""
+        self._tell = child
+        self._fork: Callable[[], int] = ctypes.PyDLL(None).fork if past_the_hook else os.fork
+        self._reading, self._writing = os.pipe()
+        self.pid: int | None = None
+        """The child's; 0 in the child; None before the fork."""
+
+    def __call__(self) -> None:
+        """Fork."""
+        self.pid = self._fork()
+        if not self.pid:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LIFE)
+
+    def finish(self) -> Any:
+        """End a child with what it has to say; return that in the parent, None where there was no fork."""
+        if self.pid == 0:
+            status = 1
+            try:
+                told = json.dumps(self._tell()).encode()
+                os.write(self._writing, told)
+                status = 0
+            except BaseException:  # noqa: BLE001  the child must not come back into the tests
+                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            finally:
+                os._exit(status)
+        os.close(self._writing)
+        with os.fdopen(self._reading, "rb") as pipe:
+            told = pipe.read()
+        if self.pid is None:
+            return None
+        _, status = os.waitpid(self.pid, 0)
+        assert status == 0, f"the child ended with {status}"
+        return json.loads(told)
