@@ -94,8 +94,13 @@ def samples() -> dict[str, list[dict[str, str]]]:
         try:
             with atmost.Sender(ours, name="shop") as sender:
                 atmost.Heartbeat(sender, "worker-7", interval=0.2).start()
-                with contextlib.closing(atmost.Metrics(sender, interval=0.2)) as metrics:
+                crowd = atmost.Metrics({"url": ours, "name": "crowd"}, interval=0.2, max_series=1)
+                crowded = crowd.counter("crowded_total", "", ("n",))
+                for number in range(2):
+                    crowded.labels(number).inc()
+                with contextlib.closing(crowd), contextlib.closing(atmost.Metrics(sender, interval=0.2)) as metrics:
                     metrics.counter("orders_total", "Orders taken").inc(5)
+                    metrics.histogram("order_seconds", unit="seconds").observe(0.2)
                     _trouble(collector)
                     found = until(lambda: _complete(collector.samples()))
         finally:
@@ -140,5 +145,10 @@ def _complete(found: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str
     tails = {labels["tail"] for labels in found.get("atmost_sessions", [])}
     arrived = {"orders_total", "cpu_utilization", "memory_utilization", "disk_root_utilization"} <= complete
     beats = len(found.get("atmost_heartbeat_up", [])) == 2
-    told = {"atmost_statsd_client_dropped_total", "bar_hits_total", "atmost_listener_noted_total"} <= found.keys()
+    told = {
+        "atmost_series_incomplete",
+        "atmost_statsd_client_dropped_total",
+        "bar_hits_total",
+        "atmost_listener_noted_total",
+    } <= found.keys()
     return found if arrived and reasons and beats and told and "alive" in tails else {}

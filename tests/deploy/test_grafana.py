@@ -18,14 +18,26 @@ DASHBOARD = json.loads((DEPLOY / "grafana/atmost.json").read_text(encoding="utf-
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"]}
 VARIABLES = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
 QUERIED = {title: panel for title, panel in PANELS.items() if panel["type"] != "row"}
-OUTSIDE = {"/__requires", "/id", "/templating/list/1/definition", "/templating/list/2/definition"}
+OUTSIDE = {
+    "/__requires",
+    "/id",
+    "/templating/list/1/definition",
+    "/templating/list/2/definition",
+    "/templating/list/3/definition",
+}
 """What exported dashboards have, and Grafana's model of them does not: read at import, or repeated for older versions."""
 COLUMNS = 24
 
 
 def plain(expression: str) -> str:
     """A query with Grafana's variables as it would fill them in."""
-    for name, value in {"$__rate_interval": "1m", "$__range": "1h", "$instance": ".*", "$sender": ".*"}.items():
+    for name, value in {
+        "$__rate_interval": "1m",
+        "$__range": "1h",
+        "$instance": ".*",
+        "$sender": ".*",
+        "$histogram": "order_seconds_bucket",
+    }.items():
         expression = expression.replace(name, value)
     assert "$" not in expression
     return expression
@@ -96,6 +108,12 @@ def test_variables_come_from_what_is_exposed(scrape):
         query = VARIABLES[name]["query"]["query"]
         selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
         assert label in infer(promql_parser.parse(plain(selector)), scrape)
+
+
+def test_histograms_to_choose_from_are_those_of_the_senders(samples):
+    """Whatever is exposed with buckets; the collector has none itself."""
+    [pattern] = re.fullmatch(r"metrics\((.*)\)", VARIABLES["histogram"]["query"]["query"]).groups()
+    assert {name for name in samples if re.fullmatch(pattern, name)} == {"order_seconds_bucket"}
 
 
 def test_nothing_is_drawn_over_a_gap():
