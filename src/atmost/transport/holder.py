@@ -1,4 +1,4 @@
-"""Names processes for people: this one, and the one that holds an address, where /proc tells."""
+"""Names processes for people: this one, and the one that holds an address, where /proc shows it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def this_program() -> str:
-    """The name of this process's program; it may hold bytes that are no text."""
+    """The name of this process's program; it may hold bytes that are not valid UTF-8."""
     return Path(sys.argv[0]).name or "python" if sys.argv else "python"
 
 
 def udp_holder(family: int, host: str, port: int) -> str | None:
-    """The process bound to a UDP address of this network namespace, as `name (pid 123)`; None when the system does not tell.
+    """The process bound to a UDP address of this network namespace, as `name (pid 123)`; None when the system does not say.
 
     Args:
         family: AF_INET or AF_INET6.
-        host: the numeric address that was refused; a wildcard collides with every address, and every address with a wildcard.
+        host: the numeric address that was refused. A wildcard collides with every address, and every address with a wildcard.
         port: the port.
     """
     inodes = _bound("/proc/net/udp6", port, _hex6(host) if family == socket.AF_INET6 else None)

@@ -1,4 +1,4 @@
-"""What UDP and Unix datagram sockets have in common: reading until empty, waiting, being woken, and errno names."""
+"""What UDP and Unix datagram sockets have in common: reading until empty, waiting, being woken, giving back, and errno names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WRAP: Final = 1 << 32
 
 
 def errno_name(error: OSError) -> str:
-    """The symbolic name of a refusal; everything that means "not at this moment" is one name."""
+    """The symbolic name of a refusal; whatever means "not now" has one name."""
     if error.errno in _NOT_NOW:
         return NOT_NOW
     return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
@@ -257,7 +257,7 @@ class KernelDrops:
         self._total = 0
 
     def total(self) -> int | None:
-        """Datagrams dropped since the start; None where the system does not tell."""
+        """Datagrams dropped since the start; None where the system does not say."""
         reading = self._read()
         if reading is None or self._last is None:
             return None

@@ -25,7 +25,7 @@ from atmost.transport.nats.wire import Cutter, ProtocolError, Said
 from atmost.transport.sockets import identity_of, is_still, let_go
 
 TIMEOUT: Final = 2.0
-"""The longest a server may take to be reached and to answer, seconds."""
+"""The longest a server may take to be reached and to answer (seconds)."""
 _DEFAULT_MAX_PAYLOAD: Final = 1 << 20
 
 
@@ -43,7 +43,7 @@ class Connection:
     """An open connection; its owner reads it, and writes under a lock."""
 
     def __init__(self, sock: socket.socket, cutter: Cutter, server: Server, info: dict[str, Any]) -> None:
-        """Args: sock: not blocking. cutter: of its stream. server: whose. info: what the server said of itself."""
+        """Args: sock: not blocking. cutter: of its stream. server: at the other end. info: what the server says of itself."""
         self.sock = sock
         self._identity = identity_of(sock)
         self.cutter = cutter
@@ -51,14 +51,14 @@ class Connection:
         self.rest = b""
         """What is left of the message that is being written."""
         self.full_since: float | None = None
-        """Since when the system takes nothing, monotonic seconds."""
+        """Since when the system takes nothing (monotonic, seconds)."""
         self.max_payload = _DEFAULT_MAX_PAYLOAD
         self.peers: tuple[Server, ...] = ()
         """Other servers of the cluster."""
         self.learn(info)
 
     def learn(self, info: dict[str, Any]) -> None:
-        """Takes in what the server says of itself, at first and whenever it changes."""
+        """Notes what the server says of itself, at first and whenever it changes."""
         limit = info.get("max_payload")
         if isinstance(limit, int) and limit > 0:
             self.max_payload = limit
@@ -82,7 +82,7 @@ class Connection:
         return begun
 
     def flush(self) -> bool:
-        """Writes on what was begun; whether nothing is left of it."""
+        """Goes on writing what was begun; returns whether nothing is left of it."""
         while self.rest:
             taken = self._send(self.rest)
             if not taken:
@@ -129,7 +129,7 @@ class Connection:
 
 
 def wait_for(waker: Waker, connection: Connection | None, timeout: float) -> bool:
-    """Waits for something to read, for room to write where that is wanted, or to be woken; whether there is room."""
+    """Waits for something to read, for room to write where that is wanted, or to be woken; returns whether there is room."""
     poll = select.poll()
     poll.register(waker.reader, select.POLLIN)
     if connection is not None:
@@ -151,11 +151,11 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
 
     Args:
         address: with credentials and TLS.
-        server: one of its servers, or of those that they know.
+        server: one of its servers, or one that they have announced.
         name: what the server's operator sees.
 
     Raises:
-        DialError: it is not reached, not what it should be, or does not want this user.
+        DialError: it cannot be reached, is not a NATS server, or does not want this user.
     """
     deadline = time.monotonic() + TIMEOUT
     sock: socket.socket | None = None
@@ -251,7 +251,7 @@ def _info(text: str) -> dict[str, Any]:
 
 
 def read_info(text: str) -> dict[str, Any]:
-    """What a later INFO says; empty when it is none."""
+    """What a later INFO says; empty when it cannot be read."""
     try:
         return _info(text)
     except DialError:
@@ -272,7 +272,7 @@ def _close(sock: socket.socket | None) -> None:
 
 
 def check_credentials(address: NatsAddress) -> None:
-    """Tries everything that does not need a server.
+    """Tries everything that needs no server.
 
     Raises:
         AddressError: a file cannot be read, or is not what it should be.
@@ -284,7 +284,7 @@ def check_credentials(address: NatsAddress) -> None:
 
 
 def credentials(address: NatsAddress, nonce: str) -> dict[str, Any]:
-    """What CONNECT says besides the usual.
+    """What proves in CONNECT who this is.
 
     Args:
         address: with at most one kind of credentials.

@@ -1,7 +1,7 @@
-"""The receiving end of a channel: the shards that are its own, and nobody else's while they are (H2).
+"""The receiving end of a channel: it receives its shards while it owns them, and nobody else does (H2).
 
-A thread listens even while a handler is slow, so that the servers keep the connection, and other receivers an answer.
-What comes waits in a mailbox; what comes while ownership is in doubt, or finds the mailbox full, is dropped and counted as `kernel_drops`.
+A thread listens even while a handler is slow, so that the servers keep the connection and other receivers get an answer.
+What arrives waits in a mailbox. What arrives while ownership is in doubt, or finds the mailbox full, is dropped and counted as `kernel_drops`.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from atmost.transport.nats.wire import Delivery, publish, subscribe
 logger = logging.getLogger("atmost")
 
 _PRESENCE: Final = 0
-"""The subscription to the presence subject; that of a shard is its number and one."""
+"""The number of the subscription to the presence subject; a shard's is its own number plus one."""
 _DEAF: Final = 2
-"""A connection on which an end has not heard itself for this many leases is given up."""
+"""A connection over which an end has not heard itself is given up after this many leases."""
 _CLAIM_SPARE: Final = 2.0
-"""What a claim may take beyond its time on a busy machine, seconds."""
+"""What a claim may take beyond its time on a busy machine (seconds)."""
 
 
 def lease_clock() -> float:
-    """Seconds that pass while the host sleeps, too: a lease must not survive a night."""
+    """Seconds that also pass while the host sleeps, because a lease must not survive a night."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.clock_gettime(time.CLOCK_MONOTONIC)  # macOS counts its sleep here, and not in `time.monotonic`
@@ -98,7 +98,7 @@ class NatsInlet:
 
     @property
     def ended(self) -> str | None:
-        """Who has taken the shards over, when somebody has."""
+        """Who has the shards now, when they were taken over."""
         holder = self._receiving.presence.holder
         return None if holder is None else f"its shards were taken over by {holder}"
 
@@ -137,7 +137,7 @@ class NatsInlet:
         return self._mailbox.fileno()
 
     def kernel_drops(self) -> int | None:
-        """Datagrams that arrived here and were dropped: no room, or no certainty whose they are."""
+        """Datagrams that arrived here and were dropped because there was no room, or because ownership was in doubt."""
         return self._mailbox.dropped + self._receiving.doubtful
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
@@ -145,7 +145,7 @@ class NatsInlet:
         self.abandon()
 
     def abandon(self) -> None:
-        """Lets go in a forked child; the shards stay with the parent."""
+        """Closes a forked child's copies; the shards stay with the parent."""
         if self._give_free.detach() is not None:
             self._link.abandon()
             self._mailbox.close()
@@ -178,7 +178,7 @@ class NatsInlet:
                     presence.overlap + self.preset.future_bound + self.preset.clock_guard,
                 )
             never = receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline)
-            # One that hears itself is only waiting for somebody's longer lease.
+            # A receiver that hears itself is only waiting because of somebody's longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
             if never or (unheard and link.trouble):
                 raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
@@ -221,7 +221,7 @@ class _Receiving:
         self._complained = False
 
     def farewell(self) -> bytes:
-        """What is said at the end; nothing is processed after it, and what still comes is nobody's drop."""
+        """The last words. Nothing is processed after them, and what still arrives is not counted as dropped."""
         self._leaving = True
         return publish(self._address.presence, self.presence.leave())
 

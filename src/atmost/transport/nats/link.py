@@ -1,7 +1,18 @@
 """Keeps one connection to a cluster: a thread that connects, listens, answers, and finishes what was begun to be written.
 
-Whoever publishes writes from a thread of its own, straight to the socket and without waiting (`offer`); what is not taken there is not taken at all.
-So nothing waits in here but the rest of one message, and with the connection that rest is gone: after a reconnect nothing old is sent (R6).
+Theory of operation. A link is in one of four states:
+
+* *not started*: nothing has been sent yet, and there is no thread;
+* *connecting*: `dial` tries the known servers one after the other, with growing pauses. Until the first attempt has failed what is offered is refused
+  as "not now", because it may soon be taken; afterwards as not connected, or as denied where the server does not want this user;
+* *connected*: `_connection` is set, and the thread reads, answers pings, and asks the end behind it what is due;
+* *stopped*: by `close`, which lets the thread finish, or by `abandon` in a forked child, where no thread runs.
+
+Two threads write. The sender's own thread writes datagrams (`offer`), straight to the socket and without waiting. The link's thread writes everything else, and
+may wait. A lock serialises them, and the sender never waits for it: a lock that is taken means "not now". A datagram of which the system took
+nothing was not taken at all. One that was begun must be finished, or the stream is torn: its rest stays with the connection, and
+goes before anything else. So nothing waits in here but the rest of one message. When the connection is lost the rest is lost with it, and after a reconnect
+nothing old is sent (R6).
 """
 
 from __future__ import annotations
@@ -30,11 +41,11 @@ NOT_CONNECTED: Final = "ENOTCONN"
 DENIED: Final = "EACCES"
 _JOIN: Final = 0.5
 _LAST_WORDS: Final = 0.2
-"""How long a closing link may take to write what was begun, seconds."""
+"""How long a closing link may take to write what was begun (seconds)."""
 _FOR_EVER: Final = 3600.0
 _FULL: Final = 0.02
-"""A connection that took nothing for this long is left to the thread, which the system tells when there is room: every system call lets
-other threads run first, and on a busy machine the sender would wait for them."""
+"""A connection that took nothing for this long is left to the thread, which the system wakes when there is room (seconds). Every system call lets other threads
+run first, and on a busy machine the sender would wait for them."""
 _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 5.0
 _HOLDS: Final = 1.0
@@ -42,22 +53,22 @@ _HOLDS: Final = 1.0
 
 
 class Ends(Protocol):
-    """Who is behind a link: called in its thread."""
+    """The end behind a link; called in the link's thread."""
 
     def connected(self) -> Sequence[bytes]:
         """What to write first."""
         ...
 
     def disconnected(self) -> None:
-        """The connection is gone."""
+        """Called when the connection was lost."""
         ...
 
     def delivered(self, delivery: Delivery) -> Sequence[bytes]:
-        """Takes a message; returns what to write."""
+        """Handles a message; returns what to write."""
         ...
 
     def complained(self, text: str) -> bool:
-        """Takes an error of the server's that leaves the connection open; False for one that does not concern it."""
+        """Handles an error that leaves the connection open; False when it does not concern this end."""
         ...
 
     def deadline(self) -> float | None:
@@ -87,7 +98,7 @@ class Link:
         self._asked_at: float | None = None
         self._heard_at = 0.0
         self.refusal = NOT_NOW
-        """What a datagram is refused with while there is no connection; "not now" until it is known whether there will be one."""
+        """Why a datagram is refused while there is no connection; "not now" until the first attempt has failed."""
         self.losses = 0
         """Connections lost so far."""
         self._outages = Outages(address.url)
@@ -146,7 +157,7 @@ class Link:
         return None if taken else NOT_NOW
 
     def close(self, last: bytes = b"") -> None:
-        """Says the last words, and has the thread finish what was begun and end; see `wait_for_end`."""
+        """Writes the last words if it can, and has the thread finish what was begun and end; see `wait_for_end`."""
         if self._stopped:
             return
         connection = self._connection
@@ -166,7 +177,7 @@ class Link:
             thread.join(_JOIN)
 
     def abandon(self) -> None:
-        """Lets go of a forked child's copies: no thread runs there, and not a byte is written to the parent's connection."""
+        """Closes a forked child's copies: no thread runs there, and not a byte is written to the parent's connection."""
         self._stopped = True
         connection, self._connection = self._connection, None
         self._thread = None
@@ -297,7 +308,7 @@ class Link:
             raise DialError(f"it says {said.text}", denied=is_denied(said.text))
 
     def _learn_peers(self, connection: Connection) -> None:
-        """Servers a cluster tells of are tried when those of the URL do not answer; the ones it forgot are forgotten."""
+        """Servers that a cluster announces are tried when those of the URL do not answer; those it does not announce any more are forgotten."""
         own = [server for server in self._known if server in self._address.servers]
         known = [*own, *connection.peers, connection.server]
         self._known = list(dict.fromkeys(known))

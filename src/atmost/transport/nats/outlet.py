@@ -1,8 +1,8 @@
 """The sending end of a channel: every datagram is written to the subject of its session's shard, from the sender's own thread, without waiting.
 
-What the system does not take is not taken at all and waits, bounded, in the sender, as with a Unix socket.
-While there is no connection everything is refused and counted, so that the sender's account is exact and nothing is replayed later (R6).
-The connection is made at the first datagram; until it is known whether there will be one, the answer is "not now".
+What the system does not take waits in the sender, bounded, as with a Unix socket.
+While there is no connection every datagram is refused and counted, so that the sender's account is exact and nothing is replayed later (R6).
+The connection is made at the first datagram. Until the first attempt has failed, the answer is "not now".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from atmost.transport.nats.wire import Delivery, publish
 logger = logging.getLogger("atmost")
 
 _PATIENCE: Final = 1.0
-"""How long a first connection may take before what is sent is refused, seconds."""
+"""How long a first connection may take before what is sent is refused (seconds)."""
 
 
 class NatsOutlet:
@@ -58,7 +58,7 @@ class NatsOutlet:
 
     @property
     def patience(self) -> float:
-        """What is left of the time for a first connection, seconds."""
+        """What is left of the time for a first connection (seconds)."""
         if self._first_at is None or self._link.refusal != NOT_NOW:
             return 0.0
         return max(0.0, self._first_at + _PATIENCE - time.monotonic())
@@ -99,7 +99,7 @@ class NatsOutlet:
         return None if limit is None else min(limit, MAX_DATAGRAM)
 
     def close(self) -> None:
-        """Finishes what was begun to be written, and lets go of the connection."""
+        """Finishes what was begun to be written, and closes the connection."""
         if not HERE[0]:
             notice_fork()
         unregister(self)
@@ -119,13 +119,13 @@ class NatsOutlet:
 
 
 class _Sending:
-    """What a sending link listens for: what it may not publish, and nothing else."""
+    """What a sending link listens for: which subjects it may not publish on, and nothing else."""
 
     def __init__(self, address: NatsAddress) -> None:
         self._address = address
         self.who = legible(f"{socket.gethostname()}:{os.getpid()}")
         self.denied: dict[int, float] = {}
-        """Until when a shard is not tried again, monotonic seconds."""
+        """Until when a shard is not tried again (monotonic, seconds)."""
         self._said = False
 
     def denies(self, shard: int) -> bool:
@@ -143,7 +143,7 @@ class _Sending:
         return [publish(self._address.presence, sends(self.who, self._address.shards, wall_clock()))]
 
     def disconnected(self) -> None:
-        """Nothing of this end's lives longer than its connection."""
+        """Does nothing: all that this end knows belongs to its connection, and the next one begins with `connected`."""
 
     def delivered(self, _delivery: Delivery) -> Sequence[bytes]:
         return ()

@@ -34,7 +34,7 @@ from atmost.core.shards import Shards
 from atmost.errors import OptionError
 
 CLAIM_LEASES: Final = 1.5
-"""How long a claim must stand uncontradicted, in leases: longer than an owner can go on unheard."""
+"""How long a claim must stand without contradiction, in leases: longer than an owner can go on unheard."""
 _ANNOUNCE: Final = 1 / 3
 _CLAIM_AGAIN: Final = 1 / 4
 _AT_MOST: Final = 1 / 20
@@ -87,7 +87,7 @@ _decode: Final = msgspec.json.Decoder(Announcement).decode
 
 
 def sends(who: str, count: int, sent_us: int) -> bytes:
-    """What a sender says once a connection."""
+    """What a sender announces once a connection."""
     shards = str(Shards(frozenset(range(count)), count))
     return _encode(Announcement(AnnouncementKind.SENDS, "", who, shards, sent_us=sent_us))
 
@@ -153,7 +153,7 @@ class Presence:
         return max(CLAIM_LEASES * self._longest, self._longest + self.transit)
 
     def connected(self, now: float) -> list[bytes]:
-        """There is a connection, and the subscriptions stand."""
+        """There is a connection, and the subscriptions have been sent; returns what to announce."""
         if self._over:  # a claim that nobody pursues could deter somebody who would pursue his
             return []
         self._online = True
@@ -167,7 +167,7 @@ class Presence:
         self._online = False
 
     def receive(self, payload: bytes | None, now: float) -> list[bytes]:
-        """Takes what somebody said; returns what to say to it."""
+        """Handles an announcement of any receiver; returns the answers."""
         heard = _read(payload)
         if heard is None or self._over:
             return []
@@ -221,11 +221,11 @@ class Presence:
 
     @property
     def owning(self) -> bool:
-        """Whether the claim is through; `holds` says whether it still is good."""
+        """Whether the claim has succeeded; `holds` says whether the lease still runs."""
         return self._owning
 
     def leave(self) -> bytes:
-        """What to say at the end, so that nobody looks for holes in vain; from any thread, while another one may be in here."""
+        """What to announce at the end, so that nobody looks for holes in vain; from any thread, while another one may be in here."""
         self._left = True
         self._owning = False
         self._until = _NEVER
@@ -346,7 +346,7 @@ class Presence:
 
 
 def _read(payload: bytes | None) -> tuple[Announcement, Shards] | None:
-    """What somebody said; None for anything that is no announcement."""
+    """What was announced; None for anything that is not an announcement."""
     if payload is None or len(payload) > _MAX_PAYLOAD:
         return None
     try:

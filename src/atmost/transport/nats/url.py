@@ -1,4 +1,4 @@
-"""Decides what a nats:// URL means: servers, channel, shards, credentials and TLS; or one line that says what is wrong with it."""
+"""Decides what a nats:// URL means: servers, channel, shards, credentials and TLS; a wrong URL gets one line that says why."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ class NatsAddress:
     cert: str | None = None
     """A file with this end's own certificate."""
     cert_key: str | None = None
-    """A file with its key, where `cert` has it not."""
+    """A file with its key, when the key is not in `cert`."""
     creds: str | None = None
     """A file with a user's JWT and seed."""
     nkey: str | None = None
     """A file with a seed."""
     lease: float = DEFAULT_LEASE
-    """How long a receiver holds its shards without hearing that it does, seconds."""
+    """How long a receiver holds its shards without hearing itself (seconds)."""
     ping: float = DEFAULT_PING
-    """Seconds of silence after which a server is asked whether it lives; as many later it is given up."""
+    """Seconds of silence after which a server is asked whether it is alive; after as many again it is given up."""
 
     def subject(self, shard: int) -> str:
         """Where the datagrams of a shard travel."""
@@ -134,7 +134,7 @@ def parse_nats(url: str) -> NatsAddress:
 
 
 def read_port(text: str) -> int | None:
-    """The port that `text` says; None when it says none, however long it is: thousands of digits are no number to `int`."""
+    """The port in `text`; None when there is none. The length is checked first, because `int` refuses thousands of digits."""
     known = text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65_535
     return int(text) if known else None
 

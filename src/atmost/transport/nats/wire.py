@@ -1,7 +1,7 @@
-"""Cuts what a NATS server says into operations, and writes ours; bytes in, values out.
+"""Cuts what a NATS server says into operations, and makes the bytes of ours; bytes in, values out.
 
-The client protocol: a line of text each, and after MSG the payload (https://docs.nats.io/reference/reference-protocols/nats-protocol).
-Whatever bytes come, memory is bounded by the buffer (R3): a payload larger than any datagram is passed over, an endless line is an error.
+In the client protocol an operation is a line of text, and MSG has a payload behind it (https://docs.nats.io/reference/reference-protocols/nats-protocol).
+Whatever bytes come, memory is bounded by the buffer (R3): a payload larger than any datagram is skipped, and a line without end is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_SIZE: Final = 1 << 31
 
 
 class Delivery(NamedTuple):
-    """A message of the server's to one subscription."""
+    """A message for one subscription."""
 
     sid: int
     payload: bytes | None
@@ -34,7 +34,7 @@ class Said(NamedTuple):
 
 
 class ProtocolError(Exception):
-    """The other end does not speak this protocol."""
+    """The other end does not follow this protocol."""
 
 
 class Cutter:
@@ -55,7 +55,7 @@ class Cutter:
         """The operations that are complete now that `count` more bytes are in `space`.
 
         Raises:
-            ProtocolError: what came is no operation.
+            ProtocolError: what came is not an operation.
         """
         buffer, end, start = self._buffer, self._end + count, 0
         found: list[Delivery | Said] = []
