@@ -1,0 +1,135 @@
+"""How many machine instructions the hot loops take, which does not depend on what else the machine does.
+
+    python -m benchmarks.instructions [--source DIR] [--only send inc] [--json]
+
+Each loop runs under valgrind's callgrind with N and with 3 N rounds; the difference, divided by 2 N, is the cost of a round
+without the start of the interpreter. `--source DIR` also measures another checkout's `src`, and prints the ratio:
+the commit before, in `git worktree add DIR COMMIT`.
+`Sender.send` is not among them: what it does depends on the time since the message before, which valgrind stretches;
+its two halves are, and `benchmarks.delivery` times the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import arguments, show
+
+ROUNDS = 2000
+HERE = Path(__file__).resolve().parent.parent / "src"
+
+SET_UP = """
+import sys
+rounds = int(sys.argv[1])
+import atmost
+from atmost.core.datagram import encode_message
+from atmost.core.receiving import ReceiverCore
+try:
+    from atmost.core.receiving import ReceiverOptions
+    from atmost.core.sending import SenderCore, SenderOptions
+except ImportError:
+    from atmost.core.parameters import ReceiverOptions, SenderOptions
+    from atmost.core.sending import SenderCore
+from atmost.core.seal import NO_KEY, no_keys
+payload = b"x" * 128
+
+def datagrams(count, messages):
+    core = SenderCore(SenderOptions(), 61_440, no_keys()[NO_KEY], name="n", host="h", pid=1)
+    core.begin(7, 3_000_000, 0.0)
+    made, item = [], encode_message(("bench.message", payload))
+    for number in range(count):
+        for _ in range(messages):
+            core.open.append(item)
+            core.size += len(item)
+        core.open_since = number * 0.001
+        while (out := core.next_datagram(number * 0.001, 3_000_000 + number, flush=True)) is not None:
+            core.handed_over(out, None, number * 0.001)
+            made.append(out.data)
+    return made
+"""
+
+LOOPS = {
+    "datagram of 8 messages, sending core": """
+datagrams(rounds, 8)
+""",
+    "datagram of 1 message, core": """
+core = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), 0)
+data = datagrams(rounds + 10, 1)
+for number, one in enumerate(data):
+    core.receive(one, number * 0.001, 3_100_000 + number)
+""",
+    "datagram of 100 messages, core": """
+core = ReceiverCore(ReceiverOptions(future_bound=0.5, clock_guard=0.5), 0)
+data = datagrams(rounds // 10 + 10, 100)
+for number, one in enumerate(data):
+    core.receive(one, number * 0.001, 3_100_000 + number)
+""",
+    "counter.inc()": """
+metrics = atmost.Metrics(atmost.Sender("memory://instructions", name="n"), interval=3600.0)
+inc = metrics.counter("c_total", "c").inc
+for _ in range(rounds * 20):
+    inc()
+import os; os._exit(0)
+""",
+    "histogram.observe()": """
+metrics = atmost.Metrics(atmost.Sender("memory://instructions", name="n"), interval=3600.0)
+observe = metrics.histogram("h_seconds", "h", unit="seconds").observe
+for number in range(rounds * 20):
+    observe(0.001 + number % 1000 * 0.001)
+import os; os._exit(0)
+""",
+}
+SCALE = {
+    "send(), buffered": 0.05,
+    "datagram of 100 messages, core": 0.1,
+    "counter.inc()": 20.0,
+    "histogram.observe()": 20.0,
+}
+"""Rounds of the loop in one of ROUNDS."""
+
+
+def main() -> None:
+    """Counts, and prints a table or JSON."""
+    parser = arguments(__doc__)
+    parser.add_argument("--source", type=Path, help="the src folder of another checkout, to compare with")
+    parser.add_argument("--only", nargs="+", default=[], help="loops whose names have one of these in them")
+    options = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        raise SystemExit("no valgrind: on Debian, apt-get install valgrind")
+    rows: list[dict[str, Any]] = []
+    for name, loop in LOOPS.items():
+        if options.only and not any(each in name for each in options.only):
+            continue
+        row: dict[str, Any] = {"loop": name, "instructions": round(count(loop, HERE, SCALE.get(name, 1.0)))}
+        if options.source is not None:
+            row["before"] = round(count(loop, options.source, SCALE.get(name, 1.0)))
+            row["ratio"] = row["instructions"] / row["before"]
+        rows.append(row)
+    show(rows, as_json=options.json)
+
+
+def count(loop: str, source: Path, scale: float) -> float:
+    """Instructions of one round."""
+    few, many = (_run(SET_UP + loop, source, rounds) for rounds in (ROUNDS, 3 * ROUNDS))
+    return (many - few) / (2 * ROUNDS * scale)
+
+
+def _run(program: str, source: Path, rounds: int) -> int:
+    # The same hashes each time, or dictionaries would differ from run to run.
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", program]
+    done = subprocess.run([*command, str(rounds)], env=environment, capture_output=True, text=True, check=False)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or found is None:
+        raise SystemExit(done.stderr)
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    main()
