@@ -16,6 +16,7 @@ What is raised here is raised before anything is sent, and every class carries t
     ├── ConfigError           a configuration that cannot be used: an unknown name, a wrong value, an unreadable file
     ├── MetricError           a metric declared or used against its declaration
     ├── HintError             a key, prefix or tag that cannot be cached or invalidated
+    ├── HintLoadCycle         two loads of a cache that wait for each other
     └── MissingExtra          an optional dependency that is not installed
 """
 

@@ -210,7 +210,7 @@ def test_a_heartbeat_refuses_at_construction_and_never_later(sender):
         with pytest.raises(LossNotTolerated):
             atmost.Heartbeat(sender, "worker-7")
         atmost.Heartbeat(sender, "worker-8")
-        until(lambda: heartbeat.errors)
+        until(lambda: heartbeat.stats().errors)
 
 
 @pytest.mark.parametrize("use", [atmost.LogHandler, atmost.Invalidator])
@@ -227,7 +227,7 @@ def test_a_log_handler_that_lives_counts(sender):
     handler = atmost.LogHandler(sender)
     must_deliver("logs.>")
     handler.handle(logging.makeLogRecord({"msg": "paid", "levelno": logging.ERROR, "levelname": "ERROR"}))
-    assert handler.counts["dropped"] == handler.counts["errors"] == 1
+    assert handler.stats().dropped == handler.stats().errors == 1
     handler.close()
 
 

@@ -143,7 +143,7 @@ def test_stopped_or_failed(receiver, monitor, told, state):
         sender.tell(told)
         sender.end()
         last = wait_for(receiver, monitor, state)[-1]
-    assert last.verdict.reason == ("SystemExit" if told else "")
+    assert last.verdict.reason == ("exit status 5" if told else "")
     assert idle(receiver, monitor, 12 * INTERVAL) == []
     assert monitor.state("worker") is state
 

@@ -134,7 +134,7 @@ def test_a_log_that_forgets_is_found_out(monkeypatch):
 def test_a_sender_that_forgets_is_found_out(monkeypatch):
     """At-least-once that sends once loses."""
     outside = broken(
-        monkeypatch, AtLeastOnce, "_overdue", lambda self, waiting: self._unacknowledged.discard(waiting[0])
+        monkeypatch, AtLeastOnce, "_overdue", lambda self, message, _attempt: self._unacknowledged.discard(message)
     )
     assert ("at-least-once", "processed") in outside
     assert ("at-least-once", "transmissions per message") in outside
