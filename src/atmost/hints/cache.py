@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Final, Literal, NoReturn, Self, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, Self, TypeVar
 
 from atmost.atomic import guarded
 from atmost.core.events import Event, Message, SessionClosed
@@ -39,6 +39,13 @@ _STORES: Final = ("get", "pop", "clear", "__setitem__", "__len__")
 """What is called of a store; of one without a bound of its own `__iter__` and `__delitem__` too."""
 
 _log = logging.getLogger("atmost")
+
+
+class TakesMetrics(Protocol):
+    """What `HintedCache.measure` needs of a `Metrics`."""
+
+    def counter(self, name: str, help: str = ..., *, callback: Any = ...) -> Any: ...  # noqa: A002, D102
+    def gauge(self, name: str, help: str = ..., *, mode: str = ..., callback: Any = ...) -> Any: ...  # noqa: A002, D102
 
 
 class Fill(PendingFill):
@@ -429,6 +436,30 @@ class HintedCache:
         with self._lock:
             self.tick()
             return self._core.stats(self._hits, self._joined, self._clock())
+
+    def measure(self, metrics: TakesMetrics, name: str = "cache") -> None:
+        """Has hits, misses, lost hints, blindness, entries and the bound sent with the metrics of this process.
+
+        Args:
+            metrics: a `Metrics`; it keeps the cache alive.
+            name: begins the metrics' names: `cache_hits_total`, `cache_misses_total`, `cache_hints_lost_total`,
+                `cache_blind_seconds_total`, `cache_entries` and `cache_staleness_bound_seconds`.
+
+        Raises:
+            MetricError: a name cannot be used, or is taken.
+        """
+        count = metrics.counter
+        count(f"{name}_hits_total", "Reads that were served.", callback=lambda: self.stats().hits)
+        count(f"{name}_misses_total", "Reads that were not served.", callback=lambda: self.stats().misses)
+        count(f"{name}_hints_lost_total", "Hints that were lost.", callback=lambda: self.stats().hints_lost)
+        count(f"{name}_blind_seconds_total", "Time without marks.", callback=lambda: self.stats().blind_seconds)
+        metrics.gauge(f"{name}_entries", "Entries kept.", mode="sum", callback=lambda: len(self))
+        metrics.gauge(
+            f"{name}_staleness_bound_seconds",
+            "No read is staler.",
+            mode="max",
+            callback=lambda: self.staleness_bound,
+        )
 
     def close(self) -> None:
         """Ends the cache's thread, and closes the receiver that was made from an address."""
