@@ -66,7 +66,7 @@ def work() -> dict[str, tuple[Callable[[], object], int]]:
         jobs[name] = (lambda datagram=datagram: syslog.parse(datagram, PEER, NOW)), 1
     reader, text = GelfReader(), json.dumps(GELF).encode()
     for name, datagram in {"plain": text, "zlib": zlib.compress(text), "gzip": gzip.compress(text)}.items():
-        jobs[f"gelf, {name}"] = (lambda datagram=datagram: reader.receive(datagram, PEER, NOW)), 1
+        jobs[f"gelf, {name}"] = (lambda datagram=datagram: reader.feed(datagram, PEER, NOW)), 1
     jobs["gelf, 4 chunks"] = chunked(reader, text), 1
     return jobs
 
@@ -79,7 +79,7 @@ def chunked(reader: GelfReader, text: bytes) -> Callable[[], object]:
     def read() -> object:
         head = b"\x1e\x0f" + next(numbers).to_bytes(8, "big")
         for piece in pieces:
-            outcomes = reader.receive(head + piece, PEER, NOW)
+            outcomes = reader.feed(head + piece, PEER, NOW)
         return outcomes
 
     return read

@@ -4,7 +4,7 @@ from atmost.agent.lines import Line
 
 def kinds(findings):
     """Take everything, and return what kinds of events it was."""
-    return [event.kind for event in findings.take()]
+    return [event.kind for event in findings.drain()]
 
 
 def test_findings_are_taken_once_in_order():
@@ -14,8 +14,8 @@ def test_findings_are_taken_once_in_order():
     findings.line(None)
     findings.event(FollowEventKind.ROTATED, "why", 3)
     assert len(findings) == 2
-    assert findings.take() == [Line("a", 0, 1), FollowEvent(FollowEventKind.ROTATED, "/log", "why", 3)]
-    assert findings.take() == []
+    assert findings.drain() == [Line("a", 0, 1), FollowEvent(FollowEventKind.ROTATED, "/log", "why", 3)]
+    assert findings.drain() == []
 
 
 def test_a_trouble_is_told_when_it_begins_changes_and_ends():
@@ -51,7 +51,7 @@ def test_everything_is_counted():
     findings.line(Line("b", 9, 1, complete=False))
     findings.event(FollowEventKind.TRUNCATED, lost_bytes=5)
     findings.trouble("path", FollowEventKind.WAITING)
-    statistics = findings.statistics()
+    statistics = findings.stats()
     assert (statistics.lines_total, statistics.truncated_lines_total, statistics.incomplete_lines_total) == (2, 1, 1)
     assert (statistics.bytes_total, statistics.lost_bytes_total) == (10, 5)
     assert statistics.events_total == {"truncated": 1, "waiting": 1}

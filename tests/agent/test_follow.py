@@ -92,7 +92,7 @@ def test_long_lines_keep_their_head(scene):
     scene.follow(max_line_bytes=4)
     scene.write(b"123456\r\nok\n")
     assert scene.poll() == [Line("1234", 0, 6, truncated=True), "ok"]
-    assert scene.follower.statistics().truncated_lines_total == 1
+    assert scene.follower.stats().truncated_lines_total == 1
 
 
 def test_an_endless_line_holds_bounded_memory(scene):
@@ -121,7 +121,7 @@ def test_a_poll_is_bounded(scene):
     assert scene.poll() == lines[5:]
     scene.write(b"0123\n" * 10)
     assert scene.poll(max_bytes=12) == ["0123"] * 2
-    assert scene.follower.statistics().bytes_total == sum(map(len, lines)) + len(lines) + 12
+    assert scene.follower.stats().bytes_total == sum(map(len, lines)) + len(lines) + 12
 
 
 def test_close_tells_the_rest(scene):
@@ -192,6 +192,6 @@ def test_statistics_count_what_was_told(scene):
     scene.write(b"a\nb")
     scene.poll()
     scene.close()
-    statistics = scene.follower.statistics()
+    statistics = scene.follower.stats()
     assert (statistics.lines_total, statistics.incomplete_lines_total, statistics.bytes_total) == (2, 1, 3)
     assert statistics.events_total == {"waiting": 1, "found": 1}

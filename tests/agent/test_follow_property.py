@@ -148,7 +148,7 @@ def test_every_line_is_told_once_in_order(story, settle):
         log.drain()
         log.close()
         assert log.told == log.expected()
-        assert log.follower.statistics().lost_bytes_total == 0
+        assert log.follower.stats().lost_bytes_total == 0
         assert not {FollowEventKind.MISSED, FollowEventKind.LEFT_UNREAD} & set(log.events)
 
 

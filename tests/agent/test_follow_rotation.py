@@ -197,7 +197,7 @@ def test_what_a_cut_took_is_counted(scene):
     assert scene.poll(max_bytes=5) == ["1234"]
     os.truncate(scene.path, 0)
     assert scene.poll() == [(TRUNCATED, 15)]
-    assert scene.follower.statistics().lost_bytes_total == 15
+    assert scene.follower.stats().lost_bytes_total == 15
     os.truncate(scene.path, 0)
     assert scene.poll() == []
 

@@ -39,7 +39,7 @@ def test_publish_and_process_from_threads(server, tmp_path):
 
         once.run(handler, durable="ledger", store=store)
         assert sorted(got) == list(range(8))
-        assert once.stats()["processed"] == 8
+        assert once.stats().processed == 8
     once.close()
 
 

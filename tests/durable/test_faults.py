@@ -86,7 +86,7 @@ async def away(scene: Scene) -> int:
     scene.server.kill()
     async with scene.guarantee() as publisher:
         publishing = asyncio.create_task(publisher.publish(scene.subject, "a"))
-        await until(lambda: publisher.stats().get("trouble"))
+        await until(lambda: publisher.stats().trouble)
         await asyncio.to_thread(scene.server.start)
         assert (await publishing).attempts >= 1
     return await scene.processed()
@@ -179,7 +179,7 @@ async def _pass_on(scene: Scene, other: Program) -> None:
     assert await asyncio.to_thread(other.line) == "held"
     other.process.send_signal(signal.SIGSTOP)
     async with scene.consuming() as second:
-        await until(lambda: second.stats().get("redelivered"))
+        await until(lambda: second.stats().redelivered)
         other.process.send_signal(signal.SIGCONT)
         other.tell()
         await scene.until_settled()
@@ -197,7 +197,7 @@ async def _last_word_lost(scene: Scene, happens: Callable[[Relay], None]) -> int
                 relay.swallow_requests = relay.swallow_answers = True
 
         async with scene.consuming(handler, relay.url) as consumer:
-            await until(lambda: consumer.stats().get("processed"))
+            await until(lambda: consumer.stats().processed)
             await asyncio.sleep(
                 0.2
             )  # until the acknowledgement has left: without the row's fault it would have arrived
@@ -235,7 +235,7 @@ async def slow(scene: Scene) -> int:
 
     async with scene.consuming(handler) as one, scene.consuming(handler) as other:
         await scene.until_settled()
-    assert "redelivered" not in one.stats() | other.stats()
+    assert one.stats().redelivered == other.stats().redelivered == 0
     return scene.effects()
 
 
@@ -246,7 +246,7 @@ async def two(scene: Scene) -> int:
         await asyncio.gather(*(publisher.publish(scene.subject, str(number)) for number in range(20)))
     async with scene.consuming() as one, scene.consuming() as other:
         await scene.until_settled()
-    assert one.stats()["processed"] + other.stats()["processed"] == 20
+    assert one.stats().processed + other.stats().processed == 20
     return scene.effects()
 
 
@@ -278,8 +278,8 @@ async def poison(scene: Scene) -> int:
 
     async with scene.consuming(handler, max_deliver=3) as consumer:
         await scene.until_settled()
-        await until(lambda: consumer.stats().get("parked"))
-    assert consumer.stats()["failed"] == (1 if scene.mode is Mode.BEFORE else 3)
+        await until(lambda: consumer.stats().parked)
+    assert consumer.stats().failed == (1 if scene.mode is Mode.BEFORE else 3)
     assert await scene.stored() == 1
     return scene.effects()
 

@@ -11,7 +11,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import APIError
 
 from atmost import AddressError, MissingExtra, OptionError, PayloadNotEncodable, SubjectError
-from atmost.durable import AtLeastOnce, ExactlyOnce, NotAcknowledged, NotConnected, Stream
+from atmost.durable import AtLeastOnce, DurableStats, ExactlyOnce, NotAcknowledged, NotConnected, Stream
 from tests.durable.conftest import Server
 from tests.durable.jetstream import JetStream, Relay
 from tests.durable.scene import until
@@ -36,7 +36,7 @@ def test_many_at_once_are_all_acknowledged_under_their_numbers(kind, request, se
     async def many():
         async with kind(server.url, kept, max_in_flight=8) as publisher:
             receipts = await asyncio.gather(*(publisher.publish(f"{kept.name}.a", n) for n in range(100)))
-            assert publisher.stats() == {"published": 100}
+            assert publisher.stats() == DurableStats(published=100)
             return receipts
 
     receipts = asyncio.run(many())
@@ -65,7 +65,7 @@ def test_without_an_answer_the_outcome_is_unknown_and_said_to_be(request, server
     assert error.attempts > 1
     assert "outcome unknown: it may be stored; publish again with id='two'" in str(error)
     assert again.duplicate is True
-    assert stats["not_acknowledged"] == 1
+    assert stats.not_acknowledged == 1
 
 
 @pytest.mark.needs("linux")
@@ -78,7 +78,7 @@ def test_a_server_that_stands_still_is_waited_for(request, start: Server):
             await publisher.publish(f"{kept.name}.a", 0)
             server.pause()
             publishing = asyncio.gather(*(publisher.publish(f"{kept.name}.a", n) for n in range(20)))
-            await until(lambda: publisher.stats().get("retries", 0) >= 20)
+            await until(lambda: publisher.stats().retries >= 20)
             server.go_on()
             return await publishing
 
@@ -151,7 +151,7 @@ def test_an_outage_leaves_nothing_behind(request, start: Server):
             own.kill()
             await until(lambda: not publisher.connected)
             publishing = asyncio.ensure_future(publisher.publish(f"{kept.name}.a", 2))
-            await until(lambda: publisher.stats().get("retries", 0) > 100)
+            await until(lambda: publisher.stats().retries > 100)
             own.start()
             await publishing
             for _ in range(20):
@@ -172,7 +172,7 @@ def test_nobody_there(kind, request, caplog):
             with pytest.raises(NotAcknowledged, match=r"Connect call failed.*it is not stored") as told:
                 await publisher.publish(f"{kept.name}.a", 1, deadline=0.3)
             assert not publisher.connected
-            assert "disconnected" not in publisher.stats()  # it never was
+            assert publisher.stats().disconnected == 0  # it never was
             return told.value, repr(publisher)
 
     error, shown = asyncio.run(nobody())
@@ -193,7 +193,7 @@ def test_once_closed_nothing_is_waited_for(request, server):
             await publisher.publish(f"{kept.name}.a", 1)
         waiting = AtLeastOnce(NOWHERE, kept, deadline=3 * BOUND)
         publishing = asyncio.create_task(waiting.publish(f"{kept.name}.a", 1))
-        await until(lambda: waiting.stats().get("trouble"))
+        await until(lambda: waiting.stats().trouble)
         await waiting.close()
         with pytest.raises(NotAcknowledged, match=r"last: closed\): it is not stored"):
             await publishing
@@ -256,7 +256,7 @@ def test_what_a_caller_got_wrong_is_told_before_anything_is_sent(request):
             for deadline in (0, -1, 31, float("nan")):
                 with pytest.raises(OptionError, match="deadline="):
                     await publisher.publish(subject, 1, deadline=deadline)
-            assert publisher.stats() == {}
+            assert publisher.stats() == DurableStats()
 
     asyncio.run(wrong())
 

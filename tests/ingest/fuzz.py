@@ -85,9 +85,9 @@ def check_gelf(data: bytes) -> None:
         reader = GelfReader()
         outcomes = []
         for number, piece in enumerate(pieces):
-            outcomes += reader.receive(piece, f"10.0.0.{number % 2}", NOW + number)
+            outcomes += reader.feed(piece, f"10.0.0.{number % 2}", NOW + number)
         outcomes += reader.close(NOW + 100)
-        assert (reader.held, reader.waiting) == (0, 0)
+        assert (reader.stats().held, reader.stats().waiting) == (0, 0)
         for outcome in outcomes:
             if isinstance(outcome, Rejected):
                 check_refused(outcome)

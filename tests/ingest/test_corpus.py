@@ -27,7 +27,7 @@ def read(kind: str, datagram: bytes) -> str:
         found = [of_syslog(each) for each in syslog.parse_all(datagram, PEER, NOW)]
     else:
         reader = GelfReader()
-        found = [of_gelf(each) for each in [*reader.receive(datagram, PEER, NOW), *reader.close(NOW)]]
+        found = [of_gelf(each) for each in [*reader.feed(datagram, PEER, NOW), *reader.close(NOW)]]
     return "; ".join(found)[:SHORT]
 
 

@@ -62,11 +62,11 @@ def test_any_bytes_are_read(datagrams, step):
     """Nothing raises, and nothing is held when the time of all is over."""
     reader, now = GelfReader(), NOW
     for datagram in datagrams:
-        for outcome in reader.receive(datagram, PEER, now):
+        for outcome in reader.feed(datagram, PEER, now):
             assert isinstance(outcome, GelfRecord | GelfIncomplete | Rejected)
         now += step
     reader.tick(now + 5)
-    assert (reader.held, reader.waiting, reader.next_deadline()) == (0, 0, None)
+    assert (reader.stats().held, reader.stats().waiting, reader.next_deadline()) == (0, 0, None)
     assert reader._chunks._peers == {}
 
 
@@ -90,13 +90,13 @@ def test_messages_as_written(message, fields, level, pack, chance, size):
     datagrams = chunks + chance.sample(chunks, len(chunks) // 2)
     chance.shuffle(datagrams)
     reader = GelfReader()
-    outcomes = [outcome for datagram in datagrams for outcome in reader.receive(datagram, PEER, NOW)]
+    outcomes = [outcome for datagram in datagrams for outcome in reader.feed(datagram, PEER, NOW)]
     if len(chunks) == 1:
         outcomes = outcomes[:1]
     record = one(outcomes)
     assert isinstance(record, GelfRecord)
     assert (record.message, record.severity, record.t, record.fields) == (message, level, NOW - 1.5, fields)
-    assert (record.chunks, record.notes, reader.waiting) == (len(chunks), (), 0)
+    assert (record.chunks, record.notes, reader.stats().waiting) == (len(chunks), (), 0)
 
 
 @pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
@@ -105,7 +105,7 @@ def test_a_bomb_costs_no_more_than_a_message(pack):
     bomb = pack(b" " * (64 << 20))
     tracemalloc.start()
     try:
-        assert one(GelfReader().receive(bomb, PEER, NOW)).reason is GelfReason.TOO_LARGE
+        assert one(GelfReader().feed(bomb, PEER, NOW)).reason is GelfReason.TOO_LARGE
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -119,7 +119,7 @@ def test_a_bomb_costs_no_more_than_a_message(pack):
 def test_a_bomb_of_many_members():
     """Each member of a gzip file is small, and all together are too large, or too many."""
     million = gzip.compress(b" " * 600_000)
-    assert one(GelfReader().receive(million * 2, PEER, NOW)).reason is GelfReason.TOO_LARGE
+    assert one(GelfReader().feed(million * 2, PEER, NOW)).reason is GelfReason.TOO_LARGE
     with pytest.raises(Refusal, match="malformed_compression"):
         inflated(gzip.compress(b"x") * (MAX_MEMBERS + 1), 1000)
     assert inflated(gzip.compress(b"x") * MAX_MEMBERS, 1000) == b"x" * MAX_MEMBERS
@@ -130,37 +130,37 @@ def test_damage_is_found(pack):
     """Cut short anywhere, or with a byte changed, it is refused, or not compressed at all any more."""
     data = pack(json.dumps(MESSAGE).encode())
     for end in range(len(data)):
-        assert isinstance(one(GelfReader().receive(data[:end], PEER, NOW)), Rejected)
+        assert isinstance(one(GelfReader().feed(data[:end], PEER, NOW)), Rejected)
     damaged = data[:-1] + bytes((data[-1] ^ 1,))
-    assert one(GelfReader().receive(damaged, PEER, NOW)).reason is GelfReason.MALFORMED_COMPRESSION
+    assert one(GelfReader().feed(damaged, PEER, NOW)).reason is GelfReason.MALFORMED_COMPRESSION
 
 
 def test_too_large_without_compression():
     """A message in chunks can be larger than any datagram, and no larger than the bound."""
     reader = GelfReader(GelfLimits(max_message=1000))
     data = json.dumps(MESSAGE | {"_x": "x" * 1000}).encode()
-    assert [one.reason for each in cut(data, 500) for one in reader.receive(each, PEER, NOW)] == [GelfReason.TOO_LARGE]
+    assert [one.reason for each in cut(data, 500) for one in reader.feed(each, PEER, NOW)] == [GelfReason.TOO_LARGE]
 
 
 def test_an_incomplete_message_is_a_known_loss():
     """After five seconds it is lost for certain, and how many of its chunks are missing is told."""
     reader = GelfReader()
-    assert reader.receive(chunk(7, 0, 5, b"abc"), PEER, NOW) == []
-    assert reader.receive(chunk(7, 3, 5, b"de"), PEER, NOW + 4) == []
+    assert reader.feed(chunk(7, 0, 5, b"abc"), PEER, NOW) == []
+    assert reader.feed(chunk(7, 3, 5, b"de"), PEER, NOW + 4) == []
     assert reader.next_deadline() == NOW + 5
     assert reader.tick(NOW + 4.999) == []
     assert one(reader.tick(NOW + 5)) == GelfIncomplete(PEER, "0000000000000007", 2, 3, 5, NOW, GelfEnding.TIMEOUT)
-    assert reader.counts["timeout"] == 1
-    assert reader.receive(chunk(7, 1, 5), PEER, NOW + 6) == []
-    assert reader.counts["late_chunks"] == 1
-    assert reader.waiting == 0
+    assert reader.stats().given_up["timeout"] == 1
+    assert reader.feed(chunk(7, 1, 5), PEER, NOW + 6) == []
+    assert reader.stats().late_chunks == 1
+    assert reader.stats().waiting == 0
 
 
 def test_another_datagram_finds_what_is_due():
     """Without a tick in between, the next datagram does."""
     reader = GelfReader()
-    reader.receive(chunk(7, 0, 2), PEER, NOW)
-    incomplete, record = reader.receive(json.dumps(MESSAGE).encode(), PEER, NOW + 9)
+    reader.feed(chunk(7, 0, 2), PEER, NOW)
+    incomplete, record = reader.feed(json.dumps(MESSAGE).encode(), PEER, NOW + 9)
     assert isinstance(incomplete, GelfIncomplete)
     assert isinstance(record, GelfRecord)
 
@@ -169,28 +169,28 @@ def test_peers_are_not_joined():
     """The same id of two peers is two messages."""
     reader = GelfReader()
     first, second = cut(json.dumps(MESSAGE).encode(), 50)
-    assert reader.receive(first, "10.0.0.8", NOW) == reader.receive(second, "10.0.0.9", NOW) == []
-    assert reader.waiting == 2
+    assert reader.feed(first, "10.0.0.8", NOW) == reader.feed(second, "10.0.0.9", NOW) == []
+    assert reader.stats().waiting == 2
     assert sorted(one.peer for one in reader.close(NOW)) == ["10.0.0.8", "10.0.0.9"]
-    assert reader.held == 0
+    assert reader.stats().held == 0
 
 
 def test_chunks_of_a_peer_are_bounded():
     """The peer's own oldest message is given up, and nobody else's."""
     reader = GelfReader(GelfLimits(max_chunks_per_peer=128))
-    reader.receive(chunk(0, 0, 2), "other", NOW)
-    lost = [out for number in range(200) for out in reader.receive(chunk(number, 0, 2), PEER, NOW)]
+    reader.feed(chunk(0, 0, 2), "other", NOW)
+    lost = [out for number in range(200) for out in reader.feed(chunk(number, 0, 2), PEER, NOW)]
     assert {(one.peer, one.reason) for one in lost} == {(PEER, GelfEnding.PEER_LIMIT)}
     assert [int(one.id, 16) for one in lost] == list(range(72))
-    assert (reader.waiting, reader.counts["peer_limit"]) == (129, 72)
+    assert (reader.stats().waiting, reader.stats().given_up["peer_limit"]) == (129, 72)
 
 
 def test_messages_are_bounded():
     """However many peers there are, the oldest of all is given up."""
     reader = GelfReader(GelfLimits(max_sets=10))
-    lost = [out for number in range(25) for out in reader.receive(chunk(1, 0, 2), f"10.0.1.{number}", NOW)]
+    lost = [out for number in range(25) for out in reader.feed(chunk(1, 0, 2), f"10.0.1.{number}", NOW)]
     assert [(one.peer, one.reason) for one in lost] == [(f"10.0.1.{n}", GelfEnding.SET_LIMIT) for n in range(15)]
-    assert reader.waiting == 10
+    assert reader.stats().waiting == 10
 
 
 def test_bytes_are_bounded():
@@ -198,12 +198,10 @@ def test_bytes_are_bounded():
     reader = GelfReader(GelfLimits(max_bytes=1 << 16))
     most = 0
     for number in range(300):
-        reader.receive(chunk(number, 0, 2, bytes(8000)), f"10.0.1.{number % 50}", NOW + number / 100)
-        most = max(most, reader.held)
+        reader.feed(chunk(number, 0, 2, bytes(8000)), f"10.0.1.{number % 50}", NOW + number / 100)
+        most = max(most, reader.stats().held)
     assert (1 << 16) - 8000 - SET_COST - CHUNK_COST <= most <= 1 << 16
-    outcomes = [
-        out for each in cut(json.dumps(MESSAGE).encode(), 40, 999) for out in reader.receive(each, "web", NOW + 3)
-    ]
+    outcomes = [out for each in cut(json.dumps(MESSAGE).encode(), 40, 999) for out in reader.feed(each, "web", NOW + 3)]
     assert [out.message for out in outcomes if isinstance(out, GelfRecord)] == ["hi"]
 
 
@@ -213,16 +211,16 @@ def test_what_was_finished_is_remembered_within_bounds():
     data = json.dumps(MESSAGE).encode()
     for identity in range(5000):
         for each in cut(data, 50, identity):
-            reader.receive(each, PEER, NOW)
+            reader.feed(each, PEER, NOW)
     assert len(reader._chunks._finished) == 4096
-    reader.receive(chunk(1, 0, 2), PEER, NOW + 5)
+    reader.feed(chunk(1, 0, 2), PEER, NOW + 5)
     assert len(reader._chunks._finished) == 0
 
 
 def test_fields_are_bounded():
     """More fields than are kept are left out, and the record says so."""
     said = MESSAGE | {f"_{number}": number for number in range(MAX_FIELDS + 1)}
-    record = one(GelfReader().receive(json.dumps(said).encode(), PEER, NOW))
+    record = one(GelfReader().feed(json.dumps(said).encode(), PEER, NOW))
     assert len(record.fields) == MAX_FIELDS
     assert record.notes == ("fields_left_out",)
 
@@ -237,14 +235,14 @@ def test_fields_are_bounded():
 )
 def test_odd_values_do_no_harm(value, becomes):
     """Integers beyond 64 bits become their digits, whatever is nested its JSON."""
-    record = one(GelfReader().receive(b'{"short_message":"x","_v":%b}' % value.encode(), PEER, NOW))
+    record = one(GelfReader().feed(b'{"short_message":"x","_v":%b}' % value.encode(), PEER, NOW))
     assert record.fields == {"v": becomes}
 
 
 def test_levels_have_names():
     """The severity's name is the level; without one there is none."""
-    assert one(GelfReader().receive(json.dumps(MESSAGE).encode(), PEER, NOW)).level == "info"
-    assert one(GelfReader().receive(b'{"short_message":"x","level":true}', PEER, NOW)).level is None
+    assert one(GelfReader().feed(json.dumps(MESSAGE).encode(), PEER, NOW)).level == "info"
+    assert one(GelfReader().feed(b'{"short_message":"x","level":true}', PEER, NOW)).level is None
 
 
 @pytest.mark.parametrize(

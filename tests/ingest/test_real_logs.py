@@ -75,7 +75,7 @@ def test_pygelf(options, udp):
         arrived = waiting(udp)
         datagrams.extend(arrived)
         for datagram in arrived:
-            records.extend(reader.receive(datagram, "10.0.0.7", time.time()))
+            records.extend(reader.feed(datagram, "10.0.0.7", time.time()))
         return len(records) >= len(RECORDS) + 1
 
     until(look)
@@ -88,7 +88,7 @@ def test_pygelf(options, udp):
     assert (fields["app"], fields["user"], fields["n"], fields["logger_name"]) == ("shop", "ann", 7, "shop.cart")
     assert (len(datagrams) > len(records)) == ("chunk_size" in options)
     assert sum(record.chunks for record in records) == len(datagrams)
-    assert reader.waiting == 0
+    assert reader.stats().waiting == 0
 
 
 def test_pygelf_with_a_lost_chunk(udp):
@@ -98,9 +98,7 @@ def test_pygelf_with_a_lost_chunk(udp):
     datagrams = []
     until(lambda: datagrams.extend(waiting(udp)) or (datagrams and len(datagrams) >= datagrams[0][11]))
     reader = GelfReader()
-    assert [
-        out for datagram in datagrams[:2] + datagrams[3:] for out in reader.receive(datagram, "10.0.0.7", 0.0)
-    ] == []
+    assert [out for datagram in datagrams[:2] + datagrams[3:] for out in reader.feed(datagram, "10.0.0.7", 0.0)] == []
     [lost] = reader.tick(5.0)
     assert (lost.missing, lost.received) == (1, len(datagrams) - 1)
 
@@ -112,7 +110,7 @@ def gelf(sock, count):
     def look():
         arrived = waiting(sock)
         datagrams.extend(arrived)
-        found.extend(out for datagram in arrived for out in reader.receive(datagram, "10.0.0.7", time.time()))
+        found.extend(out for datagram in arrived for out in reader.feed(datagram, "10.0.0.7", time.time()))
         return len(found) >= count
 
     until(look)
@@ -148,7 +146,7 @@ def test_logging_gelf(null, udp):
     assert [record.message for record in found] == [message for _, message, _ in some]
     assert [record.level for record in found] == ["debug", "info", "warning", "error"]
     log(handler, empty)  # it leaves an empty text out, and so the message says nothing
-    [refused] = GelfReader().receive(udp.recv(1 << 16), "10.0.0.7", 0.0)
+    [refused] = GelfReader().feed(udp.recv(1 << 16), "10.0.0.7", 0.0)
     assert str(refused.reason) == "missing_message"
 
 
@@ -158,7 +156,7 @@ def test_datagram_handler_is_refused(udp):
     datagram = udp.recv(1 << 16)
     [of_statsd] = statsd.parse(datagram).rejected
     of_syslog = syslog.parse(datagram, "10.0.0.7", 0.0)
-    [of_gelf] = GelfReader().receive(datagram, "10.0.0.7", 0.0)
+    [of_gelf] = GelfReader().feed(datagram, "10.0.0.7", 0.0)
     assert {str(one.reason) for one in (of_statsd, of_syslog, of_gelf)} == {"pickle_refused"}
 
 

@@ -207,9 +207,7 @@ def test_ruby_gelf(udp):
     """Ruby's gelf: zlib, fields of its own, and an exception."""
     run("ruby", "clients.rb", "gelf", *where(udp))
     reader, found = GelfReader(), []
-    until(
-        lambda: found.extend(out for each in waiting(udp) for out in reader.receive(each, "p", 0.0)) or len(found) >= 3
-    )
+    until(lambda: found.extend(out for each in waiting(udp) for out in reader.feed(each, "p", 0.0)) or len(found) >= 3)
     assert [each.message for each in found][:2] == ["plain", "größe: full"]
     assert "failed" in found[2].message
     assert (found[1].fields["user"], len(found[1].full_message)) == ("ann", 5012)

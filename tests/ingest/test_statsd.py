@@ -18,8 +18,8 @@ from atmost.ingest.statsd.values import (
     MAX_NUMBER,
     MAX_TAGS,
     MAX_VALUES,
-    Refusal,
     StatsdDatagram,
+    StatsdRefusal,
 )
 
 PIECES = st.sampled_from(
@@ -124,7 +124,7 @@ def test_both_ways_of_reading_agree(line):
     again = StatsdDatagram()
     try:
         read_metric(line.decode(), again, StatsdGauges.STATSD)
-    except Refusal as refusal:
+    except StatsdRefusal as refusal:
         again = StatsdDatagram(rejected=[rejected(refusal.reason, line)])
     assert (read.metrics, read.rejected, read.notes) == (again.metrics, again.rejected, again.notes)
 

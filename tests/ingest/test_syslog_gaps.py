@@ -32,7 +32,7 @@ def test_a_hole_is_reported_and_unverified():
     [gap] = feed(gaps, 11)
     assert gap == SyslogGap("10.0.0.7", "web", 8, 10, 3)
     assert not gap.verified
-    assert (gaps.counts["gaps"], gaps.counts["lost"]) == (1, 3)
+    assert (gaps.stats().gaps, gaps.stats().lost) == (1, 3)
 
 
 def test_numbers_wrap_to_1():
@@ -49,7 +49,7 @@ def test_1_is_a_new_beginning():
     """A writer that restarts begins at 1, and what it had not sent is no hole."""
     gaps = SyslogGaps()
     assert feed(gaps, 500, 501, 1, 2, 3) == []
-    assert gaps.counts["restarted"] == 1
+    assert gaps.stats().restarted == 1
     [gap] = feed(gaps, 5)
     assert (gap.first, gap.lost) == (4, 1)
 
@@ -59,7 +59,7 @@ def test_late_and_repeated():
     gaps = SyslogGaps()
     assert len(feed(gaps, 10, 13)) == 1
     assert feed(gaps, 11, 11, 13, 12, 14) == [SyslogLate("10.0.0.7", "web", 11), SyslogLate("10.0.0.7", "web", 12)]
-    assert (gaps.counts["lost"], gaps.counts["late"], gaps.counts["repeated"]) == (2, 2, 2)
+    assert (gaps.stats().lost, gaps.stats().late, gaps.stats().repeated) == (2, 2, 2)
 
 
 def test_leaps_are_new_beginnings():
@@ -67,7 +67,7 @@ def test_leaps_are_new_beginnings():
     gaps = SyslogGaps()
     assert feed(gaps, 5000, 5000 - WINDOW, 5000 - WINDOW + 1) == []
     assert feed(gaps, 10_000_000, 10_000_001) == []
-    assert gaps.counts["restarted"] == 2
+    assert gaps.stats().restarted == 2
     assert feed(gaps, 10_000_002 + MAX_GAP)[0].lost == MAX_GAP
     assert feed(gaps, 10_000_004 + 2 * MAX_GAP) == []
 
@@ -83,7 +83,7 @@ def test_any_order_adds_up():
         gaps = SyslogGaps()
         feed(gaps, sent[0], *(sent[place] for place in order), *sent[-3:])
         newest = numbers.index(sent[-1])
-        assert gaps.counts["lost"] - gaps.counts["late"] == newest + 1 - len(sent)
+        assert gaps.stats().lost - gaps.stats().late == newest + 1 - len(sent)
 
 
 def test_counters_are_told_apart():
@@ -98,7 +98,7 @@ def test_numbers_that_are_none():
     """0, larger ones and words are no numbers."""
     gaps = SyslogGaps()
     assert feed(gaps, 0, LAST + 1) == []
-    assert gaps.counts["numbers"] == 0
+    assert gaps.stats().numbers == 0
 
 
 def test_counters_are_bounded():
@@ -108,7 +108,7 @@ def test_counters_are_bounded():
     feed(gaps, 1, host="b")
     feed(gaps, 2, host="a")
     feed(gaps, 1, host="c")
-    assert gaps.counts["forgotten"] == 1
+    assert gaps.stats().forgotten == 1
     assert feed(gaps, 9, host="b") == []
     assert len(gaps._counters) == 2
     with pytest.raises(OptionError):

@@ -49,7 +49,7 @@ def test_syslog_from_a_place_without_host_fields(datagrams, becomes):
 def test_gelf(datagrams, becomes):
     """A datagram becomes what its row says."""
     [datagram] = datagrams
-    assert [of_gelf(outcome) for outcome in GelfReader().receive(to_datagram(datagram), PEER, NOW)] == [becomes]
+    assert [of_gelf(outcome) for outcome in GelfReader().feed(to_datagram(datagram), PEER, NOW)] == [becomes]
 
 
 @pytest.mark.parametrize(("steps", "becomes"), rows("GELF", "Chunks"))
@@ -65,9 +65,9 @@ def test_gelf_chunks(steps, becomes):
         numbers, data = rest.split(" ", 1)
         number, count = map(int, re.findall(r"\d+", numbers))
         chunk = b"\x1e\x0f" + word.encode() * 8 + bytes((number, count)) + to_bytes(data)
-        outcomes += reader.receive(chunk, PEER, now)
+        outcomes += reader.feed(chunk, PEER, now)
     assert [of_gelf(outcome) for outcome in outcomes] == becomes.split("; ")
-    assert (reader.held, reader.waiting) == (0, 0)
+    assert (reader.stats().held, reader.stats().waiting) == (0, 0)
 
 
 def test_the_example():

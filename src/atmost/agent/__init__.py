@@ -1,1 +1,1 @@
-"""The host agent: what this machine can tell about itself, its readings and its log files."""
+"""The host agent: this machine's readings and its log files, sent to a collector."""

@@ -1,7 +1,7 @@
-"""What the agent sends and when: this host's readings, a heartbeat, and the lines of followed log files.
+"""What the agent sends and when: readings of this host, a heartbeat, and the lines of followed log files.
 
 `turn` does what is due and returns; the caller sleeps between turns and owns the sender.
-Nothing here waits, and nothing the host refuses to tell is sent as 0.
+Nothing here waits, and a value that the host does not report is not sent: never as 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENVELOPE: Final = 256
 
 
 class Agent:
-    """Sends what this host has to tell, over one sender."""
+    """Sends what this host reports, over one sender."""
 
     def __init__(
         self, sender: Sender, now: float, *, interval: float, logs: Sequence[Follower], notice: Callable[[str], None]
@@ -36,7 +36,7 @@ class Agent:
             now: monotonic, seconds.
             interval: seconds between readings, and between heartbeats.
             logs: the followed files.
-            notice: told one line when something happens to a followed file.
+            notice: called with one line when something happens to a followed file.
 
         Raises:
             LossNotTolerated: a subject of what it would send was declared must-deliver.

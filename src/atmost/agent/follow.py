@@ -60,7 +60,7 @@ class FollowEventKind(StrEnum):
     LEFT_UNREAD = "left_unread"
     """A file was given up before its end; `lost_bytes` says how much was left."""
     RELEASED = "released"
-    """A deleted file, silent since, is no longer held open."""
+    """A deleted file that stayed silent was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class FollowEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowStatistics:
+class FollowStats:
     """What one follower counted since it was made."""
 
     lines_total: int
@@ -114,7 +114,7 @@ class Findings:
         """Return how many lines and events wait to be taken."""
         return len(self._found)
 
-    def take(self) -> list[Line | FollowEvent]:
+    def drain(self) -> list[Line | FollowEvent]:
         """Return everything found since it was last called."""
         found, self._found = self._found, []
         return found
@@ -159,9 +159,9 @@ class Findings:
         """Count bytes read."""
         self._counts["bytes"] += size
 
-    def statistics(self) -> FollowStatistics:
+    def stats(self) -> FollowStats:
         """Return what was counted so far."""
-        return FollowStatistics(
+        return FollowStats(
             lines_total=self._counts["lines"],
             bytes_total=self._counts["bytes"],
             truncated_lines_total=self._counts["truncated"],
@@ -264,14 +264,14 @@ class Follower:
         self._mark_superseded(now)
         if self._read(now, self.options.settle, end, max_bytes):
             self._age(now)
-        return self._found.take()
+        return self._found.drain()
 
     def flush(self) -> list[Line | FollowEvent]:
         """Return what was read and not returned yet, with the line begun as it is; reads nothing."""
         while (line := self._splitter.next_line()) is not None:
             self._found.line(line)
         self._found.line(self._splitter.flush())
-        return self._found.take()
+        return self._found.drain()
 
     def close(self, *, max_bytes: int = MAX_BYTES_PER_POLL) -> list[Line | FollowEvent]:
         """Read what is left up to a bound, return it with the line begun, and let all files go.
@@ -292,14 +292,14 @@ class Follower:
         for generation in self._held:
             generation.file.close()
         self._held.clear()
-        return self._found.take()
+        return self._found.drain()
 
-    def statistics(self) -> FollowStatistics:
+    def stats(self) -> FollowStats:
         """Return what was counted so far."""
-        return self._found.statistics()
+        return self._found.stats()
 
     def _look(self) -> None:
-        """See what is at the path now, and hold it when it is none of the files held."""
+        """See what is at the path now, and hold it when it is a new file."""
         try:
             status = os.stat(files.locate(self.path, anywhere=self.options.follow_links))
             files.check_regular(status)
@@ -316,7 +316,7 @@ class Follower:
             self._found.no_trouble("path")
 
     def _is_new(self, status: os.stat_result) -> bool:
-        """Return whether the file at the path is none of those held."""
+        """Return whether the file at the path is not among those held."""
         identity = files.identity_of(status)
         if all(generation.file.identity != identity for generation in self._held):
             return True

@@ -145,7 +145,7 @@ class HostReadings:
             if partition.fstype not in {"", *_ALWAYS_FULL} and os.path.isdir(partition.mountpoint)
         ]
         if os.name == "posix" and all(mountpoint != "/" for mountpoint, _ in found):
-            found.append(("/", ""))  # A container's root is no partition, and is what its processes fill.
+            found.append(("/", ""))  # A container's root is not a partition, and is what its processes fill.
         by_device: dict[str, str] = {}
         for mountpoint, device in sorted(found, key=lambda each: (len(each[0]), each[0])):
             by_device.setdefault(device or mountpoint, mountpoint)

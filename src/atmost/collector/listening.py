@@ -353,7 +353,7 @@ class GelfInput:
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the datagram, which completes a record, or several losses, or nothing yet."""
         host, peer = peer_text(address)
-        outcomes = self._reader.receive(datagram, host, now)
+        outcomes = self._reader.feed(datagram, host, now)
         return lambda: self._take(outcomes, stats, peer, now)
 
     def tick(self, stats: ListenerStats, now: float) -> Apply | None:

@@ -6,7 +6,7 @@ Needs the extra `nats`, which is loaded by the first guarantee that is construct
 """
 
 from atmost.durable.blocking import Blocking as Blocking
-from atmost.durable.counts import Count as Count
+from atmost.durable.counts import DurableStats as DurableStats
 from atmost.durable.errors import AlreadyProcessed as AlreadyProcessed
 from atmost.durable.errors import NotAcknowledged as NotAcknowledged
 from atmost.durable.errors import NotConnected as NotConnected
@@ -23,8 +23,8 @@ __all__ = [
     "AlreadyProcessed",
     "AtLeastOnce",
     "Blocking",
-    "Count",
     "DurableMessage",
+    "DurableStats",
     "ExactlyOnce",
     "IdempotencyStore",
     "NotAcknowledged",

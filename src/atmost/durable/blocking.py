@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from atmost.durable.consuming import Handler
+from atmost.durable.counts import DurableStats
 from atmost.durable.engine import end
 from atmost.durable.errors import NotConnected
 from atmost.durable.guarantees import AtLeastOnce
@@ -39,7 +40,7 @@ class Blocking:
         self._thread = threading.Thread(target=self._loop.run_forever, name="atmost-durable", daemon=True)
         self._thread.start()
         self._closed = False
-        self._closing = threading.RLock()  # for a signal handler may close, too
+        self._closing = threading.RLock()  # because a signal handler may close, too
         try:
             self._guarantee = self._wait(_constructed(construct))
         except BaseException:
@@ -54,11 +55,11 @@ class Blocking:
         id: str | None = None,  # noqa: A002  the idea's name
         deadline: float | None = None,
     ) -> Receipt:
-        """See `AtLeastOnce.publish`; `NotConnected` once closed."""
+        """Publishes as `AtLeastOnce.publish` does; raises `NotConnected` once closed."""
         return self._wait(self._guarantee.publish(subject, payload, id=id, deadline=deadline))
 
     def run(self, handler: Handler, *, durable: str, **options: Any) -> None:
-        """See `run` of the guarantee; returns when another thread, or the handler, calls `stop`."""
+        """Processes as `run` of the guarantee does, until another thread, or the handler, calls `stop`."""
         self._wait(self._guarantee.run(handler, durable=durable, **options))
 
     def stop(self) -> None:
@@ -66,12 +67,12 @@ class Blocking:
         with suppress(RuntimeError):  # closed: every run has ended
             self._loop.call_soon_threadsafe(self._guarantee.stop)
 
-    def stats(self) -> dict[str, int]:
-        """What happened so far, by the names of `Count`."""
+    def stats(self) -> DurableStats:
+        """What happened so far."""
         return self._guarantee.stats()
 
     def close(self) -> None:
-        """Lets go of the connection and the thread; may be called twice. What still publishes then ends as cancelled."""
+        """Closes the connection and ends the thread; may be called twice. Calls that still publish end as cancelled."""
         with self._closing:
             if not self._closed:
                 self._wait(self._guarantee.close())
@@ -79,7 +80,7 @@ class Blocking:
                 self._end()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Returns the guarantee, which is already constructed."""
         return self
 
     def __exit__(
@@ -111,7 +112,7 @@ class Blocking:
 
 
 async def _cancel_the_rest() -> None:
-    """Or whoever waits for it would wait for ever."""
+    """Ends what is left: a thread that waits for a task of a stopped loop would wait for ever."""
     await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 

@@ -1,4 +1,4 @@
-"""nats-py's client without a leak of it: it keeps the place of an answer for ever where the question cannot be handed over.
+"""nats-py's client without one leak: it keeps the place for an answer for ever when the question cannot be handed over.
 
 Requires the extra `nats`.
 """
@@ -16,7 +16,7 @@ class Asking(Client):
     """Refuses what `publish` would refuse, before anything is kept for its answer."""
 
     buffered = False
-    """Whether what is published without a connection waits for one, as a caller's `pending_size` may have it."""
+    """Whether messages published without a connection wait for one, as a caller's `pending_size` may ask."""
 
     async def request(
         self,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Record = Literal["after", "before"]
 _CONFIRMATIONS: Final = 3
-"""Attempts to have an acknowledgement confirmed; after the last one the message comes again, and the record catches it."""
+"""Attempts to have an acknowledgement confirmed; after the last one the message is delivered again, and the record refuses it."""
 _CONFIRM_TIMEOUT: Final = 2.0
 
 
@@ -50,7 +50,7 @@ class Bookkeeping(Protocol):
         ...
 
     async def acknowledge(self, raw: Msg) -> bool:
-        """Tells the server not to deliver it again; whether it is known to have heard."""
+        """Asks the server not to deliver it again, and returns whether the server is known to have received that."""
         ...
 
 
@@ -60,14 +60,14 @@ class WithoutRecord:
     retries = True
 
     async def begin(self, message: DurableMessage) -> bool:  # noqa: ARG002  the protocol's signature
-        """Always."""
+        """Returns True: without a record every message is processed."""
         return True
 
     async def done(self, message: DurableMessage) -> None:
-        """Keeps nothing."""
+        """Does nothing: there is no record."""
 
     async def acknowledge(self, raw: Msg) -> bool:
-        """Once; that it arrives nobody knows."""
+        """Sends one acknowledgement; whether it arrives is unknown."""
         from nats.errors import Error
 
         try:
@@ -87,21 +87,21 @@ class WithRecord:
 
     @property
     def retries(self) -> bool:
-        """Not when it is recorded before: what a handler that raised has done already, nobody knows."""
+        """Returns False where messages are recorded before: what a handler that raised has done already is unknown."""
         return not self._before
 
     async def begin(self, message: DurableMessage) -> bool:
-        """Unless it is recorded."""
+        """Returns whether the message is to be processed: it is not recorded yet."""
         ask = self._store.record if self._before else self._store.seen
         return await asyncio.to_thread(ask, message.scope, message.id) is self._before
 
     async def done(self, message: DurableMessage) -> None:
-        """Records it, unless a transaction of the handler's has."""
+        """Records the message, unless a transaction of the handler has done so."""
         if not self._before:
             await asyncio.to_thread(self._store.record, message.scope, message.id)
 
     async def acknowledge(self, raw: Msg) -> bool:
-        """Until the server confirms it."""
+        """Acknowledges until the server confirms it."""
         from nats.errors import Error
 
         for _ in range(_CONFIRMATIONS):
@@ -200,7 +200,7 @@ class Consumption:
         except TimeoutError:
             return []
         except (Error, NotConnected, OSError, RuntimeError) as error:
-            self._counts.add(Count.TROUBLE)
+            self._counts.increment(Count.TROUBLE)
             logger.warning("atmost.durable: cannot fetch for %s: %s", self._options.durable, error)
             await self._let_go()
             await asyncio.sleep(_BREATH)
@@ -214,26 +214,26 @@ class Consumption:
             try:
                 await puller.unsubscribe()
             except (Error, OSError, ValueError):
-                self._counts.add(Count.TROUBLE)
+                self._counts.increment(Count.TROUBLE)
 
     async def _take(self, raw: Msg) -> None:
         """One delivery, from its arrival to the last word about it."""
         message = unpack(raw, time.time_ns() // 1000)
         if message is None:
-            self._counts.add(Count.MALFORMED)
-            await self._bury(raw, "the payload is no MessagePack")
+            self._counts.increment(Count.MALFORMED)
+            await self._bury(raw, "the payload is not MessagePack")
             return
         if message.redelivered:
-            self._counts.add(Count.REDELIVERED)
+            self._counts.increment(Count.REDELIVERED)
         if message.id in self._in_hand:
-            self._counts.add(Count.IN_HAND)
+            self._counts.increment(Count.IN_HAND)
             await self._again(raw, self._options.ack_wait)
             return
         self._in_hand[message.id] = raw
         try:
             await self._process(raw, message)
         except Exception:  # of a user's store, or ours: it was not acknowledged, and comes again
-            self._counts.add(Count.TROUBLE)
+            self._counts.increment(Count.TROUBLE)
             logger.exception("atmost.durable: %r of %s was not brought to an end", message.id, message.scope)
         finally:
             del self._in_hand[message.id]
@@ -243,7 +243,7 @@ class Consumption:
         try:
             wanted = await self._books.begin(message)
         except Exception:  # nobody has begun with it: whatever the guarantee, it may come again
-            self._counts.add(Count.NOT_RECORDED)
+            self._counts.increment(Count.NOT_RECORDED)
             logger.exception("atmost.durable: no record of %r of %s, it comes again", message.id, message.scope)
             await self._again(raw, self._delay(message))
             return
@@ -253,7 +253,7 @@ class Consumption:
         try:
             if wanted:
                 await self._call(message)
-                self._counts.add(Count.PROCESSED)
+                self._counts.increment(Count.PROCESSED)
         except Exception as error:  # noqa: BLE001  `_failed` tells it
             # Recorded before, it is new to no transaction: that one was this very delivery's record, and nothing was done.
             if not isinstance(error, AlreadyProcessed) or not self._books.retries:
@@ -261,20 +261,20 @@ class Consumption:
                 return
             wanted = False
         if not wanted:
-            self._counts.add(Count.SKIPPED)
+            self._counts.increment(Count.SKIPPED)
         try:
             await self._books.done(message)
         except Exception:
-            self._counts.add(Count.NOT_RECORDED)
+            self._counts.increment(Count.NOT_RECORDED)
             logger.exception("atmost.durable: %r of %s cannot be recorded, it comes again", message.id, message.scope)
             await self._again(raw, options.retry_delay)
             return
         if not await self._books.acknowledge(raw):
-            self._counts.add(Count.NOT_CONFIRMED)
+            self._counts.increment(Count.NOT_CONFIRMED)
 
     async def _failed(self, raw: Msg, message: DurableMessage, error: Exception) -> None:
         """What becomes of a message whose handler raised; call it while handling the exception."""
-        self._counts.add(Count.FAILED)
+        self._counts.increment(Count.FAILED)
         if not self._books.retries or message.attempt >= self._options.max_deliver:
             logger.exception("atmost.durable: %s", self._tell(message))  # noqa: LOG004  the caller is handling it
             await self._bury(raw, f"{type(error).__name__}: {error}")
@@ -311,7 +311,7 @@ class Consumption:
         try:
             await raw.nak(delay * random.uniform(0.5, 1.0))  # noqa: S311  as above
         except (Error, OSError):  # it comes again by itself, after ack_wait
-            self._counts.add(Count.TROUBLE)
+            self._counts.increment(Count.TROUBLE)
 
     async def _bury(self, raw: Msg, reason: str) -> None:
         """The end of poison: moved to the dead-letter subject once that is acknowledged, or parked in its own stream."""
@@ -333,11 +333,11 @@ class Consumption:
                 await js.publish(target, raw.data, timeout=_DEAD_TIMEOUT, headers=said)
             await raw.term()
         except (Error, NotConnected, OSError) as error:  # not moved, so not given up: it comes again
-            self._counts.add(Count.TROUBLE)
+            self._counts.increment(Count.TROUBLE)
             logger.warning("atmost.durable: %s is poison and cannot be moved: %s", place, error)
             await self._again(raw, self._options.retry_delay)
             return
-        self._counts.add(Count.PARKED if target is None else Count.DEAD_LETTERED)
+        self._counts.increment(Count.PARKED if target is None else Count.DEAD_LETTERED)
         logger.error("atmost.durable: %s is %s: %s", place, "parked" if target is None else f"on {target}", reason)
 
     async def _tell_progress(self) -> None:
@@ -350,4 +350,4 @@ class Consumption:
                 try:
                     await raw.in_progress()
                 except (Error, OSError):
-                    self._counts.add(Count.TROUBLE)
+                    self._counts.increment(Count.TROUBLE)

@@ -1,6 +1,6 @@
-"""The connection to NATS and the stream behind a guarantee: opened by whoever needs it first, kept over outages.
+"""The connection to NATS and the stream behind a guarantee: opened by the first call that needs it, and kept over outages.
 
-Belongs to one event loop. nats-py reconnects by itself; what it gave up for good is opened anew by the next one who asks.
+Belongs to one event loop. nats-py reconnects by itself; a connection that it gave up is opened anew by the next call.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Engine:
     async def close(self) -> None:
         """Lets go of the connection; what waits for an acknowledgement ends as not acknowledged."""
         self.closed = True
-        self._refused.set()  # whoever opens one at this moment holds the lock
+        self._refused.set()  # a call that opens one at this moment holds the lock
         async with self._opening:
             client, self._client, self._js = self._client, None, None
         if client is not None:
@@ -148,7 +148,7 @@ class Engine:
 
         async def on_disconnect() -> None:
             if client is self._client:  # another one was never connected, or is being closed
-                self._counts.add(Count.DISCONNECTED)
+                self._counts.increment(Count.DISCONNECTED)
                 logger.warning("atmost.durable: the connection to %s is lost, trying again", self.url)
 
         self._refused.clear()
@@ -180,7 +180,7 @@ class Engine:
 
     async def _on_error(self, error: Exception) -> None:
         """Counts what nats-py reports; a refusal ends the first connecting at once, for no retry helps it."""
-        self._counts.add(Count.TROUBLE)
+        self._counts.increment(Count.TROUBLE)
         if self._refused.is_set():  # what follows a refusal explains nothing
             return
         self._last = str(error) or type(error).__name__
@@ -223,7 +223,7 @@ _IN_USE: Final = 10058
 
 
 async def ensure_stream(js: JetStreamContext, wanted: Stream) -> float:
-    """Creates the stream where there is none, verifies it where there is one.
+    """Creates the stream, or verifies the one that exists.
 
     Returns:
         Seconds for which it keeps a message; 0 for ever.
@@ -285,7 +285,7 @@ def _stream_problems(config: StreamConfig, wanted: Stream) -> list[str]:
             f"beyond {limits[2]} messages of a subject it deletes old ones, processed or not (discard_new_per_subject)"
         )
     if config.retention == RetentionPolicy.INTEREST:
-        problems.append("it keeps nothing for which there is no consumer yet (retention must be limits)")
+        problems.append("it keeps no message without a consumer (retention must be limits)")
     if config.max_age and (not wanted.max_age or config.max_age < wanted.max_age):
         problems.append(f"it keeps messages for {config.max_age:g} s (max_age={wanted.max_age:g})")
     if config.duplicate_window < wanted.duplicate_window:
@@ -296,7 +296,7 @@ def _stream_problems(config: StreamConfig, wanted: Stream) -> list[str]:
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, options: ConsumeOptions) -> None:
-    """Creates the consumer where there is none, verifies it where there is one.
+    """Creates the consumer, or verifies the one that exists.
 
     The server sets no limit of deliveries: it would stop delivering silently, while this side says what it does with poison.
 
@@ -341,7 +341,7 @@ def _consumer_problems(config: ConsumerConfig, options: ConsumeOptions) -> list[
     if config.ack_policy != AckPolicy.EXPLICIT:
         problems.append(f"it takes messages as acknowledged ({config.ack_policy})")
     if (config.max_deliver or -1) != -1:
-        problems.append(f"the server stops delivering after {config.max_deliver} times, and tells nobody")
+        problems.append(f"the server stops delivering after {config.max_deliver} times, and reports it to nobody")
     kept = config.filter_subjects or ([config.filter_subject] if config.filter_subject else [])
     if sorted(kept) != sorted(options.subjects):
         problems.append(f"it has the subjects {', '.join(kept) or '>'}")

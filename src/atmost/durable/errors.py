@@ -1,4 +1,4 @@
-"""What the durable path tells its callers; unlike `send()` it promises an outcome, so it has to say when there is none."""
+"""The errors of the durable path. Unlike `send()` it promises an outcome, so it raises when there is none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotConnected(AtMostError, OSError):
 
 
 class NotAcknowledged(AtMostError, TimeoutError):
-    """A message whose storing nobody confirmed in time."""
+    """No server confirmed in time that a message is stored."""
 
     def __init__(self, subject: str, id: str, attempts: int, seconds: float, cause: str, *, unknown: bool) -> None:  # noqa: A002  the field's name
         """Keeps what a caller needs to decide.
@@ -27,7 +27,7 @@ class NotAcknowledged(AtMostError, TimeoutError):
             attempts: how often it was handed to a server.
             seconds: how long it was tried.
             cause: what the last attempt ended with.
-            unknown: whether it may be stored all the same; False means that it certainly is not.
+            unknown: whether it may be stored after all; False means that it is certainly not stored.
         """
         outcome = (
             f"outcome unknown: it may be stored; publish again with id={id!r}, or ask the stream"
@@ -56,7 +56,7 @@ class StreamMismatch(AtMostError, ValueError):
 
 
 class AlreadyProcessed(AtMostError):
-    """A transaction for a message that another one recorded first: leave the handler with it, nothing is lost."""
+    """The message was recorded first by another transaction; let the error leave the handler, and nothing is lost."""
 
     def __init__(self, scope: str, id: str) -> None:  # noqa: A002  the field's name
         """Args: scope: stream and consumer. id: the message's."""

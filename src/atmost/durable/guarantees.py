@@ -1,6 +1,13 @@
 """`AtLeastOnce` and `ExactlyOnce`: publish until acknowledged, process until acknowledged.
 
-Each belongs to one event loop and connects when it is first used; `Blocking` is their face for programs without one.
+Each belongs to one event loop and connects when it is first used; `Blocking` serves programs without one.
+
+Theory of operation. A guarantee is constructed, then connected by the first call that needs the server, then closed; `stop` ends
+its runs and leaves it usable. Publishing is attempts under one id until an acknowledgement, a refusal or the deadline. A message
+that is consumed is in one of three states on the server: waiting, in somebody's hand for `ack_wait`, or acknowledged; only the
+acknowledgement ends it, so a crash anywhere brings it again. `AtLeastOnce` stops there. `ExactlyOnce` adds a record of ids at
+both ends: the server refuses a copy within its window, and the consumer's store refuses it afterwards. That is enough because
+every copy carries the id of its message, and the store remembers longer than a copy can live.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ from typing import Any, NoReturn, Self
 
 from atmost.core.names import matcher, overlap
 from atmost.durable.consuming import Bookkeeping, Consumption, Handler, Record, WithoutRecord, WithRecord
-from atmost.durable.counts import Counts
+from atmost.durable.counts import Counts, DurableStats
 from atmost.durable.engine import Engine, end, ensure_consumer
 from atmost.durable.options import ConsumeOptions, PublishOptions, Stream
 from atmost.durable.publishing import Publisher, Receipt
@@ -91,8 +98,8 @@ class AtLeastOnce:
         """Whether there is a connection at this moment."""
         return self._engine.connected
 
-    def stats(self) -> dict[str, int]:
-        """What happened so far, by the names of `Count`."""
+    def stats(self) -> DurableStats:
+        """What happened so far."""
         return self._counts.stats()
 
     async def publish(
@@ -150,13 +157,13 @@ class AtLeastOnce:
                 self._loop.call_soon_threadsafe(stopped.set)
 
     async def close(self) -> None:
-        """Lets go of the connection; may be called twice, but not by a handler. Ends every `run`."""
+        """Ends every `run` and closes the connection; may be called twice, but not by a handler."""
         self.stop()
         await asyncio.gather(*(ended.wait() for _, ended in self._runs))
         await self._engine.close()
 
     async def __aenter__(self) -> Self:
-        """Itself, not yet connected."""
+        """Returns the guarantee, not yet connected."""
         return self
 
     async def __aexit__(
@@ -166,7 +173,7 @@ class AtLeastOnce:
         await self.close()
 
     def __reduce__(self) -> NoReturn:
-        """Its connection is this process's."""
+        """Refuses: the connection belongs to this process."""
         raise TypeError(f"an {type(self).__name__} cannot be pickled or copied: construct one in each process")
 
     def __repr__(self) -> str:

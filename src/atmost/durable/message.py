@@ -1,6 +1,6 @@
 """How a message becomes what JetStream keeps, and comes back: the payload as MessagePack, the rest in headers.
 
-Pure functions, safe from any thread. Bytes of others never raise: what is no message of ours is None.
+Pure functions, safe from any thread. Foreign bytes never raise: what is not a message of ours is None.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def headers(message_id: str, name: str, sent_us: int, attempt: int, *, deduplica
 
 
 def unpack(raw: Msg, received_us: int) -> DurableMessage | None:
-    """What was published, or None when the payload is no MessagePack.
+    """What was published, or None when the payload is not MessagePack.
 
     Args:
         raw: a delivery of JetStream.

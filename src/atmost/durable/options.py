@@ -127,7 +127,7 @@ def _patterns(subjects: object) -> tuple[str, ...]:
 
 
 def check_name(option: str, value: object) -> None:
-    """Raises OptionError for what is no name that JetStream takes."""
+    """Raises OptionError for a name that JetStream does not take."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise OptionError(option, value, "a name of 1 to 64 letters, digits, - and _")
 
@@ -136,7 +136,7 @@ def check_id(value: object) -> str:
     """Returns a message's id.
 
     Raises:
-        OptionError: it is no text that a header can carry.
+        OptionError: it is not text that a header can carry.
     """
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise OptionError("id", value, "1 to 255 printable ASCII characters without spaces, as an order's number")
@@ -144,12 +144,12 @@ def check_id(value: object) -> str:
 
 
 def check_seconds(option: str, value: object, low: float, high: float) -> None:
-    """Raises OptionError for what is no duration within the range."""
+    """Raises OptionError for a value that is not a duration within the range."""
     if not isinstance(value, int | float) or not low <= value <= high:
         raise OptionError(option, value, f"seconds from {low:g} to {high:g}")
 
 
 def check_count(option: str, value: object, low: int, high: int) -> None:
-    """Raises OptionError for what is no whole number within the range."""
+    """Raises OptionError for a value that is not a whole number within the range."""
     if not isinstance(value, int) or not low <= value <= high:
         raise OptionError(option, value, f"a whole number from {low} to {high}")

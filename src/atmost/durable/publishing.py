@@ -65,11 +65,11 @@ class Publisher:
         except TimeoutError:
             pass
         else:
-            self._counts.add(Count.PUBLISHED)
+            self._counts.increment(Count.PUBLISHED)
             if receipt.duplicate:
-                self._counts.add(Count.DEDUPLICATED)
+                self._counts.increment(Count.DEDUPLICATED)
             return receipt
-        self._counts.add(Count.NOT_ACKNOWLEDGED)
+        self._counts.increment(Count.NOT_ACKNOWLEDGED)
         if attempt.connecting:
             attempt.cause = self._engine.last_trouble or "no server answers"
         raise attempt.failure()
@@ -86,7 +86,7 @@ class Publisher:
                 attempt.connecting = False
                 attempt.number += 1
                 if attempt.number > 1:
-                    self._counts.add(Count.RETRIES)
+                    self._counts.increment(Count.RETRIES)
                 said = headers(attempt.id, self._name, sent_us, attempt.number, deduplicated=self._deduplicated)
                 attempt.begin()
                 wait = max(0.001, min(options.ack_timeout, attempt.left()))

@@ -1,6 +1,6 @@
 """Decides whether a message was processed before: the consumer's own record of ids, behind the server's window.
 
-Where records are kept is pluggable: anything that remembers (scope, id) for `retention` seconds, shared by all consumers of one name.
+A store is anything that remembers (scope, id) for `retention` seconds and is shared by all consumers of one name.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class SQLiteStore:
             self._connection.close()
 
     def __enter__(self) -> Self:
-        """The store itself."""
+        """Returns the store."""
         return self
 
     def __exit__(
@@ -223,7 +223,7 @@ class SQLiteStore:
         self.close()
 
     def _prune_sometimes(self) -> None:
-        """Forgets some, or later: what was recorded is recorded, and must not look as if it were not."""
+        """Forgets some, or later: a failure here must not look as if the message was not recorded."""
         try:
             self.prune(at_once=False)
         except sqlite3.Error as error:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 ADVICE: Final = (
-    "a logging.handlers.DatagramHandler sends here; its pickles are refused, for unpickling runs the sender's code: "
-    "use atmost.LogHandler in its place"
+    "a logging.handlers.DatagramHandler sends here; its pickles are refused, because unpickling runs the sender's code: "
+    "use atmost.LogHandler instead"
 )
-"""For the first refusal."""
+"""What to do about it, for the warning at the first refusal."""
 
 _OPENINGS: Final = (b"\x80", b"}", b"(", b"]", b"c")
 """A protocol number, or with the protocols 0 and 1 an empty dict, a mark, an empty list or a global."""

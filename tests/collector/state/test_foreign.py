@@ -133,7 +133,7 @@ def test_a_gelf_record_has_its_parts():
         "level": 3,
         "timestamp": T0,
     }
-    [record] = GelfReader().receive(json.dumps(body | {"_facility": "shop", "_user": 7}).encode(), "10.0.0.1", T0)
+    [record] = GelfReader().feed(json.dumps(body | {"_facility": "shop", "_user": 7}).encode(), "10.0.0.1", T0)
     foreign.gelf(record)
     [entry] = tail.entries()
     assert (entry.level, entry.sender, entry.host, entry.message) == ("ERROR", "shop", "web-1", "boom")
@@ -144,7 +144,7 @@ def test_an_incomplete_gelf_message_is_a_verified_gap():
     """Chunks that came prove the message."""
     tail, foreign = make()
     reader = GelfReader()
-    assert reader.receive(b"\x1e\x0f" + b"12345678" + b"\x00\x02" + b"half", "10.0.0.1", T0) == []
+    assert reader.feed(b"\x1e\x0f" + b"12345678" + b"\x00\x02" + b"half", "10.0.0.1", T0) == []
     [lost] = reader.tick(T0 + 10)
     foreign.gelf_incomplete(lost, T0 + 10)
     [gap] = tail.entries()
@@ -195,11 +195,11 @@ def test_a_flood_of_gaps_is_one_a_second():
     tail, foreign = make()
     reader = GelfReader()
     for number in range(50):
-        reader.receive(b"\x1e\x0f" + number.to_bytes(8, "big") + b"\x00\x02half", "10.0.0.1", T0)
+        reader.feed(b"\x1e\x0f" + number.to_bytes(8, "big") + b"\x00\x02half", "10.0.0.1", T0)
     for lost in reader.tick(T0 + 10):
         foreign.gelf_incomplete(lost, T0 + 10)
     assert [gap.lost for gap in tail.entries()] == [50]
-    reader.receive(b"\x1e\x0f12345678\x00\x02half", "10.0.0.1", T0 + 12)
+    reader.feed(b"\x1e\x0f12345678\x00\x02half", "10.0.0.1", T0 + 12)
     for lost in reader.tick(T0 + 20):
         foreign.gelf_incomplete(lost, T0 + 20)
     assert [gap.lost for gap in tail.entries()] == [50, 1]

@@ -5,6 +5,23 @@ loss that these protocols prove: how many chunks are missing is known, and so is
 """
 
 from atmost.ingest.gelf.reader import GelfReader
-from atmost.ingest.gelf.values import GelfEnding, GelfIncomplete, GelfLimits, GelfNote, GelfReason, GelfRecord
+from atmost.ingest.gelf.values import (
+    GelfEnding,
+    GelfIncomplete,
+    GelfLimits,
+    GelfNote,
+    GelfReason,
+    GelfRecord,
+    GelfStats,
+)
 
-__all__ = ["GelfEnding", "GelfIncomplete", "GelfLimits", "GelfNote", "GelfReader", "GelfReason", "GelfRecord"]
+__all__ = [
+    "GelfEnding",
+    "GelfIncomplete",
+    "GelfLimits",
+    "GelfNote",
+    "GelfReader",
+    "GelfReason",
+    "GelfRecord",
+    "GelfStats",
+]

@@ -16,14 +16,14 @@ from atmost.ingest.gelf.values import (
     GelfIncomplete,
     GelfLimits,
     GelfReason,
-    Refusal,
+    GelfRefusal,
 )
 
 MAGIC: Final = b"\x1e\x0f"
 _HEADER: Final = 12
 """Bytes: the magic ones, eight of the message's id, the chunk's number from 0, and their count."""
 _MAX_FINISHED: Final = 4096
-"""Messages lately finished that are remembered, so that a chunk that comes twice begins no new one."""
+"""Messages lately finished that are remembered, so that a repeated chunk does not begin a new one."""
 
 Key = tuple[str, bytes]
 
@@ -71,20 +71,20 @@ class Chunks:
     def __len__(self) -> int:
         return len(self._sets)
 
-    def add(self, datagram: bytes, peer: str, now: float) -> tuple[bytes, int] | None:
+    def accept(self, datagram: bytes, peer: str, now: float) -> tuple[bytes, int] | None:
         """Takes a chunk.
 
         Returns:
             The message's bytes and the number of its chunks, when this was the last; else None.
 
         Raises:
-            Refusal: it is no chunk, or does not go with the others.
+            GelfRefusal: it is not a chunk, or does not go with the others.
         """
         if len(datagram) < _HEADER:
-            raise Refusal(GelfReason.MALFORMED_CHUNK)
+            raise GelfRefusal(GelfReason.MALFORMED_CHUNK)
         number, count = datagram[10], datagram[11]
         if not number < count <= MAX_CHUNKS:
-            raise Refusal(GelfReason.MALFORMED_CHUNK)
+            raise GelfRefusal(GelfReason.MALFORMED_CHUNK)
         data = datagram[_HEADER:]
         key = peer, datagram[2:10]
         self._forget_finished(now)
@@ -93,7 +93,7 @@ class Chunks:
             return None
         found = self._sets.get(key)
         if found is not None and found.count != count:
-            raise Refusal(GelfReason.CONFLICTING_COUNT)
+            raise GelfRefusal(GelfReason.CONFLICTING_COUNT)
         if found is not None and number in found.chunks:
             self.counts["repeated_chunks"] += 1
             return None

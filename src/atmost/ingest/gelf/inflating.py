@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from atmost.ingest.gelf.values import ENDING, MAX_MEMBERS, GelfReason, Refusal
+from atmost.ingest.gelf.values import ENDING, MAX_MEMBERS, GelfReason, GelfRefusal
 
 GZIP: Final = b"\x1f\x8b"
 _GZIP_BITS: Final = 31
@@ -20,14 +20,14 @@ def inflated(data: bytes, max_size: int) -> bytes:
         max_size: bytes of the message; a bomb is put aside when it has come to one more.
 
     Raises:
-        Refusal: it is damaged, cut short or followed by something else, or the message is too large.
+        GelfRefusal: it is damaged, cut short or followed by something else, or the message is too large.
     """
     if data[:2] == GZIP:
         return _inflate(data, max_size, _GZIP_BITS, MAX_MEMBERS)
     if is_zlib(data):
         return _inflate(data, max_size, _ZLIB_BITS, 1)
     if len(data) > max_size:
-        raise Refusal(GelfReason.TOO_LARGE)
+        raise GelfRefusal(GelfReason.TOO_LARGE)
     return data
 
 
@@ -44,15 +44,15 @@ def _inflate(data: bytes, max_size: int, bits: int, members: int) -> bytes:
         try:
             piece = inflater.decompress(data, max_size + 1 - size)
         except zlib.error:
-            raise Refusal(GelfReason.MALFORMED_COMPRESSION) from None
+            raise GelfRefusal(GelfReason.MALFORMED_COMPRESSION) from None
         size += len(piece)
         if size > max_size:
-            raise Refusal(GelfReason.TOO_LARGE)
+            raise GelfRefusal(GelfReason.TOO_LARGE)
         if not inflater.eof:
             # An output that ends exactly at the bound may leave the trailer to be read: there is room for one byte more.
-            raise Refusal(GelfReason.MALFORMED_COMPRESSION)
+            raise GelfRefusal(GelfReason.MALFORMED_COMPRESSION)
         pieces.append(piece)
         data = inflater.unused_data
         if not data.strip(ENDING):
             return b"".join(pieces)
-    raise Refusal(GelfReason.MALFORMED_COMPRESSION)
+    raise GelfRefusal(GelfReason.MALFORMED_COMPRESSION)

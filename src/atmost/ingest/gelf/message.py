@@ -14,7 +14,7 @@ from atmost.ingest.gelf.values import (
     GelfNote,
     GelfReason,
     GelfRecord,
-    Refusal,
+    GelfRefusal,
     Scalar,
 )
 
@@ -32,17 +32,17 @@ def read_message(data: bytes, peer: str, now: float, chunks: int) -> GelfRecord:
         chunks: datagrams it came in.
 
     Raises:
-        Refusal: it is none.
+        GelfRefusal: it is not a message.
     """
     try:
         said = msgspec.json.decode(data.rstrip(ENDING).removeprefix(MARK))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError):
-        raise Refusal(GelfReason.MALFORMED_JSON) from None
+        raise GelfRefusal(GelfReason.MALFORMED_JSON) from None
     if not isinstance(said, dict):
-        raise Refusal(GelfReason.MALFORMED_JSON)
+        raise GelfRefusal(GelfReason.MALFORMED_JSON)
     message = said.get("short_message")
     if not isinstance(message, str):
-        raise Refusal(GelfReason.MISSING_MESSAGE)
+        raise GelfRefusal(GelfReason.MISSING_MESSAGE)
     notes: list[GelfNote] = []
     host, full = said.get("host"), said.get("full_message")
     if not isinstance(host, str) or not host:

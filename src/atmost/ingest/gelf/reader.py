@@ -5,13 +5,20 @@ Pure; one thread at a time. Nothing raises for what arrives, and everything held
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-
 from atmost.ingest.gelf.chunks import MAGIC, Chunks
 from atmost.ingest.gelf.inflating import GZIP, inflated, is_zlib
 from atmost.ingest.gelf.message import read_message
-from atmost.ingest.gelf.values import ENDING, MARK, GelfIncomplete, GelfLimits, GelfReason, GelfRecord, Refusal
+from atmost.ingest.gelf.values import (
+    ENDING,
+    MARK,
+    GelfEnding,
+    GelfIncomplete,
+    GelfLimits,
+    GelfReason,
+    GelfRecord,
+    GelfRefusal,
+    GelfStats,
+)
 from atmost.ingest.pickled import is_pickle
 from atmost.ingest.rejected import Rejected, rejected
 
@@ -29,36 +36,34 @@ class GelfReader:
         self._limits = limits or GelfLimits()
         self._chunks = Chunks(self._limits)
 
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Chunks: `chunks` taken, `repeated_chunks`, and `late_chunks` of messages given up; and those messages, by reason."""
-        return Counter(self._chunks.counts)
+    def stats(self) -> GelfStats:
+        """What became of chunks so far, and what is held for messages that are not complete."""
+        counts = self._chunks.counts
+        given_up = {ending: counts[ending] for ending in GelfEnding if counts[ending]}
+        return GelfStats(
+            chunks=counts["chunks"],
+            repeated_chunks=counts["repeated_chunks"],
+            late_chunks=counts["late_chunks"],
+            given_up=given_up,
+            waiting=len(self._chunks),
+            held=self._chunks.held,
+        )
 
-    @property
-    def held(self) -> int:
-        """Bytes held for messages that are not complete, with what they cost besides their data."""
-        return self._chunks.held
-
-    @property
-    def waiting(self) -> int:
-        """Messages that are not complete."""
-        return len(self._chunks)
-
-    def receive(self, datagram: bytes, peer: str, now: float) -> list[Outcome]:
+    def feed(self, datagram: bytes, peer: str, now: float) -> list[Outcome]:
         """Takes a datagram.
 
         Args:
             datagram: a message or a chunk of one.
-            peer: whom it came from; chunks of two peers are never joined.
+            peer: who sent it; chunks of two peers are never joined.
             now: Unix seconds, for the message and for the time its chunks have.
 
         Returns:
-            The message it completes or why there is none, after those whose time is over; empty while chunks are missing.
+            First the messages whose time is over, then the message it completes, or why it was refused; nothing while chunks are missing.
         """
         outcomes = self.tick(now)
         try:
             record = self._read(datagram, peer, now)
-        except Refusal as refusal:
+        except GelfRefusal as refusal:
             outcomes.append(rejected(refusal.reason, datagram))
         else:
             outcomes += self._take_given_up()
@@ -91,16 +96,16 @@ class GelfReader:
     def _read(self, datagram: bytes, peer: str, now: float) -> GelfRecord | None:
         data, count = datagram, 1
         if datagram[:2] == MAGIC:
-            joined = self._chunks.add(datagram, peer, now)
+            joined = self._chunks.accept(datagram, peer, now)
             if joined is None:
                 return None
             data, count = joined
         elif datagram[:1] == b"\0" and is_pickle(datagram):
-            raise Refusal(GelfReason.PICKLE_REFUSED)
+            raise GelfRefusal(GelfReason.PICKLE_REFUSED)
         if not data.strip(ENDING):
-            raise Refusal(GelfReason.EMPTY)
+            raise GelfRefusal(GelfReason.EMPTY)
         if data[:2] != GZIP and not is_zlib(data) and data.removeprefix(MARK).lstrip(b" \t\r\n")[:1] != b"{":
-            raise Refusal(GelfReason.UNKNOWN_FORMAT)
+            raise GelfRefusal(GelfReason.UNKNOWN_FORMAT)
         return read_message(inflated(data, self._limits.max_message), peer, now, count)
 
     def _take_given_up(self) -> list[Outcome]:

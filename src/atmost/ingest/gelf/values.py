@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -21,16 +22,16 @@ ENDING: Final = b"\0\r\n \t"
 MARK: Final = b"\xef\xbb\xbf"
 """UTF-8's byte order mark, which some clients write before a message."""
 CHUNK_COST: Final = 128
-"""Bytes that a chunk is reckoned at besides its data."""
+"""Bytes counted for a chunk besides its data."""
 SET_COST: Final = 1024
-"""Bytes that a set of chunks is reckoned at besides its chunks."""
+"""Bytes counted for a set of chunks besides its chunks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GelfLimits:
     """The bounds of a `GelfReader`. Where one is reached, the oldest set that counts towards it is given up, and reported.
 
-    The oldest, for whole messages are complete within moments: what stands longest is least likely to become one.
+    The oldest goes first, because most messages are complete within moments: the one that waits longest is least likely to become complete.
     """
 
     timeout: float = 5.0
@@ -76,7 +77,7 @@ class GelfReason(StrEnum):
     TOO_LARGE = "too_large"
     """Larger than a message may be, as it came or inflated."""
     MALFORMED_JSON = "malformed_json"
-    """No JSON object in UTF-8."""
+    """Not a JSON object in UTF-8."""
     MISSING_MESSAGE = "missing_message"
     """No `short_message` that is text."""
     PICKLE_REFUSED = "pickle_refused"
@@ -105,7 +106,7 @@ class GelfNote(StrEnum):
     NO_TIME = "no_time"
     """The moment of arrival stands for it."""
     NO_LEVEL = "no_level"
-    """None stands for it; the format would have it an alert."""
+    """The severity is None; the format's default would be an alert."""
     FIELDS_LEFT_OUT = "fields_left_out"
     """`_id`, which is reserved, names that are empty or twice there, values that nothing can carry, or more fields than are kept."""
 
@@ -138,7 +139,7 @@ class GelfRecord(msgspec.Struct, frozen=True):
 
 
 class GelfIncomplete(msgspec.Struct, frozen=True, gc=False):
-    """A message that is lost for certain, for some of its chunks came and others did not."""
+    """A message that is certainly lost: some of its chunks came and others did not."""
 
     peer: str
     id: str
@@ -154,11 +155,28 @@ class GelfIncomplete(msgspec.Struct, frozen=True, gc=False):
     reason: GelfEnding
 
 
+@dataclass(frozen=True, slots=True)
+class GelfStats:
+    """What became of the chunks of a reader, and what it holds."""
+
+    chunks: int
+    """Taken."""
+    repeated_chunks: int
+    late_chunks: int
+    """Of messages that had been given up."""
+    given_up: Mapping[GelfEnding, int]
+    """Messages, by reason."""
+    waiting: int
+    """Messages that are not complete."""
+    held: int
+    """Bytes held for them, with what they cost besides their data."""
+
+
 LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
 """By severity, as syslog has them."""
 
 
-class Refusal(Exception):
+class GelfRefusal(Exception):
     """Ends the reading of a datagram or a message."""
 
     def __init__(self, reason: GelfReason) -> None:

@@ -20,11 +20,11 @@ from atmost.ingest.statsd.values import (
     MAX_LINES,
     MAX_NAME,
     TELEMETRY,
-    Refusal,
     StatsdDatagram,
     StatsdGauges,
     StatsdMetric,
     StatsdReason,
+    StatsdRefusal,
 )
 
 _PLAIN: Final = re.compile(
@@ -62,7 +62,7 @@ def parse(datagram: bytes, *, gauges: StatsdGauges = StatsdGauges.STATSD) -> Sta
         else:
             try:
                 read = read_tags(tags, ":", into) if tags else ()
-            except Refusal as refusal:
+            except StatsdRefusal as refusal:
                 into.rejected.append(rejected(refusal.reason, line))
                 continue
             share = 1.0 if rate is None else float(rate) or 1.0
@@ -111,6 +111,6 @@ def _read(line: str, into: StatsdDatagram, gauges: StatsdGauges) -> None:
             read_check(line, into)
         elif line:
             read_metric(line, into, gauges)
-    except Refusal as refusal:
+    except StatsdRefusal as refusal:
         into.notes = notes  # nothing was left out of a line that is refused
         into.rejected.append(rejected(refusal.reason, line))

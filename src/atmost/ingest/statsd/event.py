@@ -11,7 +11,6 @@ from typing import Final
 from atmost.ingest.statsd.fields import Origin, note, read_tags, unix_time
 from atmost.ingest.statsd.values import (
     MAX_NAME,
-    Refusal,
     StatsdAlert,
     StatsdCheck,
     StatsdDatagram,
@@ -19,6 +18,7 @@ from atmost.ingest.statsd.values import (
     StatsdNote,
     StatsdPriority,
     StatsdReason,
+    StatsdRefusal,
     StatsdStatus,
     Tags,
 )
@@ -37,11 +37,11 @@ def read_event(line: str, into: StatsdDatagram) -> None:
     Title and text are counted in bytes, so that they may hold any character; `\\n` in them is a line break.
 
     Raises:
-        Refusal: its title and text cannot be told apart.
+        StatsdRefusal: its title and text cannot be told apart.
     """
     found = _HEADER.match(line)
     if found is None:
-        raise Refusal(StatsdReason.MALFORMED_EVENT)
+        raise StatsdRefusal(StatsdReason.MALFORMED_EVENT)
     body = line[found.end() :].encode()
     of_title, of_text = int(found[1]), int(found[2])
     end = of_title + 1 + of_text
@@ -51,7 +51,7 @@ def read_event(line: str, into: StatsdDatagram) -> None:
         or body[of_title : of_title + 1] != b"|"
         or body[end : end + 1] not in (b"", b"|")
     ):
-        raise Refusal(StatsdReason.MALFORMED_EVENT)
+        raise StatsdRefusal(StatsdReason.MALFORMED_EVENT)
     # Both end before a `|` or the end of the line, and so between two characters.
     title, text = body[:of_title].decode(), body[of_title + 1 : end].decode()
     said, timestamp, tags, origin = _fields(body[end:].decode(), _OF_EVENTS, into)
@@ -78,15 +78,15 @@ def read_check(line: str, into: StatsdDatagram) -> None:
     """Adds the service check that a line beginning with `_sc|` is.
 
     Raises:
-        Refusal: it has no name, or no status that there is.
+        StatsdRefusal: it has no name, or no status that there is.
     """
     name, _, rest = line[4:].partition("|")
     status, bar, rest = rest.partition("|")
     found = _STATUSES.get(status)
     if not name or found is None:
-        raise Refusal(StatsdReason.MALFORMED_CHECK)
+        raise StatsdRefusal(StatsdReason.MALFORMED_CHECK)
     if len(name) > MAX_NAME:
-        raise Refusal(StatsdReason.NAME_TOO_LONG)
+        raise StatsdRefusal(StatsdReason.NAME_TOO_LONG)
     said, timestamp, tags, origin = _fields(bar + rest, _OF_CHECKS, into)
     message = _unescaped(said.get("m", "")).replace("m\\:", "m:")
     into.checks.append(StatsdCheck(name, found, timestamp, said.get("h", ""), message, tags, origin.value()))
@@ -113,7 +113,7 @@ def _fields(
                 note(into, StatsdNote.MALFORMED_FIELD)
             elif not origin.accept(field):
                 note(into, StatsdNote.UNKNOWN_FIELD)
-        except Refusal:
+        except StatsdRefusal:
             note(into, StatsdNote.MALFORMED_FIELD)
     return said, timestamp, tags or (), origin
 

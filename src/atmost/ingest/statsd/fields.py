@@ -11,11 +11,11 @@ from atmost.ingest.statsd.values import (
     MAX_TAGS,
     MAX_TIME,
     NOWHERE,
-    Refusal,
     StatsdDatagram,
     StatsdNote,
     StatsdOrigin,
     StatsdReason,
+    StatsdRefusal,
     Tags,
 )
 
@@ -56,11 +56,11 @@ def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str =
         between: between two tags.
 
     Raises:
-        Refusal: a tag has no name, or no value where it needs one, or they are too many.
+        StatsdRefusal: a tag has no name, or no value where it needs one, or they are too many.
     """
     pieces = text.split(between, MAX_TAGS + 1)
     if len(pieces) > MAX_TAGS:
-        raise Refusal(StatsdReason.TOO_MANY_TAGS)
+        raise StatsdRefusal(StatsdReason.TOO_MANY_TAGS)
     tags: dict[str, str] = {}
     empty = 0
     if "#" in text and separator == ":":  # PHP's DogStatsD client writes the mark before every tag
@@ -69,7 +69,7 @@ def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str =
         name, found, value = piece.partition(separator)
         if not name or not (found or separator == ":"):
             if piece:
-                raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+                raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
             empty += 1
             continue
         tags[name] = value
@@ -93,14 +93,14 @@ class Origin:
         """Keeps a field if it is one of these, and returns whether it was.
 
         Raises:
-            Refusal: it was there before.
+            StatsdRefusal: it was there before.
         """
         prefix, found, value = field.partition(":")
         name = _ORIGINS.get(prefix + found)
         if name is None:
             return False
         if name in self._found:
-            raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+            raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
         self._found[name] = value
         return True
 

@@ -21,13 +21,13 @@ from atmost.ingest.statsd.values import (
     MAX_MEMBER,
     MAX_NAME,
     MAX_VALUES,
-    Refusal,
     StatsdDatagram,
     StatsdGauges,
     StatsdKind,
     StatsdMetric,
     StatsdNote,
     StatsdReason,
+    StatsdRefusal,
     Tags,
 )
 
@@ -50,24 +50,24 @@ def read_metric(line: str, into: StatsdDatagram, gauges: StatsdGauges) -> None:
         gauges: what a signed gauge means.
 
     Raises:
-        Refusal: nothing of it can be read.
+        StatsdRefusal: nothing of it can be read.
     """
     name, tags, rest = _split_name(line, into)
     head, bar, tail = rest.partition("|")
     if not bar:
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     fields = tail.split("|")
     packed = ":" in head and not _is_set(tail)
     if packed or not _has_samples(fields):
         into.metrics.append(_metric(name, tags, head, fields, into, gauges))
         return
     if rest.count(":") >= MAX_VALUES:
-        raise Refusal(StatsdReason.TOO_MANY_VALUES)
+        raise StatsdRefusal(StatsdReason.TOO_MANY_VALUES)
     refused: Counter[StatsdReason] = Counter()
     for sample in _split_samples(rest):
         try:
             into.metrics.append(_sample(name, tags, sample, into, gauges))
-        except Refusal as refusal:
+        except StatsdRefusal as refusal:
             refused[refusal.reason] += 1
     into.rejected += [rejected(reason, line, count) for reason, count in refused.items()]
 
@@ -88,9 +88,9 @@ def _sample(name: str, tags: Tags, sample: str, into: StatsdDatagram, gauges: St
     head, bar, tail = sample.partition("|")
     fields = tail.split("|")
     if not bar or len(fields) > 2 or (len(fields) == 2 and fields[1][:1] != "@"):
-        raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+        raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
     if ":" in head and not _is_set(tail):
-        raise Refusal(StatsdReason.INVALID_PACKING)
+        raise StatsdRefusal(StatsdReason.INVALID_PACKING)
     return _metric(name, tags, head, fields, into, gauges)
 
 
@@ -113,30 +113,30 @@ def _split_name(line: str, into: StatsdDatagram) -> tuple[str, Tags, str]:
     end = found.end()
     name, mark = line[:end], line[end : end + 1]
     if mark not in (":", ",", "#", "[", ";") or not (name or mark == "["):
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     if len(name) > MAX_NAME:
-        raise Refusal(StatsdReason.NAME_TOO_LONG)
+        raise StatsdRefusal(StatsdReason.NAME_TOO_LONG)
     if mark == ":":
         return name, (), line[end + 1 :]
     bar = line.find("|", end)
     if bar < 0:
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     if mark == "[":
         return _split_bracket(line, end, bar, into)
     # A tag's value may hold a colon, for clients of these styles pack no values, and hosts have ports: the last one before
     # the type ends the tags. A member of a set may hold colons as well, and is the likelier place: there it is the first.
     stop = line.find(":", end, bar) if _is_set(line[bar + 1 : bar + 3]) else line.rfind(":", end, bar)
     if stop < 0:
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     inner, rest = line[end + 1 : stop], line[stop + 1 :]
     if "]" in inner and "[" not in inner:  # brackets belong to tags, and these were never opened
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     if (
         "|#" in rest
         or (mark != ";" and _SECOND_STYLE.search(inner))
         or (inner[-1:] == "]" and "=" in inner[inner.rfind("[") :])
     ):
-        raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)
+        raise StatsdRefusal(StatsdReason.MIXED_TAGGING_STYLES)
     return name, read_tags(inner, "=", into, between=_BETWEEN[mark]), rest
 
 
@@ -145,14 +145,14 @@ def _split_bracket(line: str, start: int, bar: int, into: StatsdDatagram) -> tup
     stop = line.find("]", start, bar)
     behind = None if stop < 0 else _NAME.match(line, stop + 1, bar)
     if behind is None:
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     name, mark = line[:start] + behind[0], line[behind.end() : behind.end() + 1]
     if mark in (",", "#", ";") or "|#" in line[bar:]:
-        raise Refusal(StatsdReason.MIXED_TAGGING_STYLES)
+        raise StatsdRefusal(StatsdReason.MIXED_TAGGING_STYLES)
     if mark != ":" or not name:
-        raise Refusal(StatsdReason.MALFORMED_LINE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_LINE)
     if len(name) > MAX_NAME:
-        raise Refusal(StatsdReason.NAME_TOO_LONG)
+        raise StatsdRefusal(StatsdReason.NAME_TOO_LONG)
     return name, read_tags(line[start + 1 : stop], "=", into), line[behind.end() + 1 :]
 
 
@@ -163,7 +163,7 @@ def _metric(
     kind = KINDS.get(fields[0])
     if kind is None:
         packed_twice = ":" in fields[0]
-        raise Refusal(StatsdReason.INVALID_PACKING if packed_twice else StatsdReason.MALFORMED_COMPONENT)
+        raise StatsdRefusal(StatsdReason.INVALID_PACKING if packed_twice else StatsdReason.MALFORMED_COMPONENT)
     rate, timestamp, section, origin = None, None, None, Origin()
     for field in fields[1:]:
         mark = field[:1]
@@ -174,9 +174,9 @@ def _metric(
         elif mark == "T" and timestamp is None:
             timestamp = unix_time(field[1:])
             if timestamp is None:
-                raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+                raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
         elif mark in ("", "@", "#", "T"):
-            raise Refusal(StatsdReason.MALFORMED_COMPONENT)
+            raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
         elif not origin.accept(field):
             note(into, StatsdNote.UNKNOWN_FIELD)
     values = _values(head, kind, into)
@@ -190,24 +190,24 @@ def _metric(
         rate = 1.0
     metric = StatsdMetric(name, kind, values, rate, relative, tags or section or (), timestamp, origin.value())
     if kind is StatsdKind.COUNTER and not math.isfinite(metric.total):
-        raise Refusal(StatsdReason.MALFORMED_VALUE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_VALUE)
     return metric
 
 
 def _values(head: str, kind: StatsdKind, into: StatsdDatagram) -> tuple[float | str, ...]:
     if kind is StatsdKind.SET:
         if not head:
-            raise Refusal(StatsdReason.MALFORMED_VALUE)
+            raise StatsdRefusal(StatsdReason.MALFORMED_VALUE)
         if len(head) > MAX_MEMBER // 4 and len(head.encode()) > MAX_MEMBER:
-            raise Refusal(StatsdReason.MEMBER_TOO_LONG)
+            raise StatsdRefusal(StatsdReason.MEMBER_TOO_LONG)
         return (head,)
     pieces = head.split(":", MAX_VALUES + 1)
     if len(pieces) > MAX_VALUES:
-        raise Refusal(StatsdReason.TOO_MANY_VALUES)
+        raise StatsdRefusal(StatsdReason.TOO_MANY_VALUES)
     values = [number(piece) for piece in pieces if piece]
     known = tuple(value for value in values if value is not None)
     if not known or len(known) < len(values):
-        raise Refusal(StatsdReason.MALFORMED_VALUE)
+        raise StatsdRefusal(StatsdReason.MALFORMED_VALUE)
     if len(values) < len(pieces):
         note(into, StatsdNote.EMPTY_VALUE, len(pieces) - len(values))
     return known
@@ -217,7 +217,7 @@ def _is_signed(head: str) -> bool:
     """Whether the values of a gauge have signs: all of them or none."""
     found = {piece[0] in "+-" for piece in head.split(":") if piece}
     if len(found) > 1:
-        raise Refusal(StatsdReason.INVALID_PACKING)
+        raise StatsdRefusal(StatsdReason.INVALID_PACKING)
     return found.pop()
 
 
@@ -225,5 +225,5 @@ def _rate(text: str) -> float:
     """The share that was sent; 0 stands for all, as in StatsD."""
     rate = number(text)
     if rate is None or text[0] == "-" or rate > 1 or (rate and math.isinf(1 / rate)):
-        raise Refusal(StatsdReason.INVALID_PACKING if ":" in text else StatsdReason.INVALID_SAMPLE_RATE)
+        raise StatsdRefusal(StatsdReason.INVALID_PACKING if ":" in text else StatsdReason.INVALID_SAMPLE_RATE)
     return rate or 1.0

@@ -226,7 +226,7 @@ TELEMETRY = "datadog.dogstatsd.client."
 """How the names of a DogStatsD client's telemetry begin."""
 
 
-class Refusal(Exception):
+class StatsdRefusal(Exception):
     """Ends the reading of a line, or of one sample of it."""
 
     def __init__(self, reason: StatsdReason) -> None:

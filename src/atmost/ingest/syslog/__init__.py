@@ -4,13 +4,14 @@ Sources: RFC 5424, RFC 5426 (over UDP), RFC 3164, the datagrams of util-linux' `
 docs/ingest.md says what is made of each form. A host that is not told is never invented: the peer's address stands for it.
 """
 
-from atmost.ingest.syslog.gaps import SyslogGap, SyslogGaps, SyslogLate
+from atmost.ingest.syslog.gaps import SyslogGap, SyslogGaps, SyslogGapStats, SyslogLate
 from atmost.ingest.syslog.message import parse, parse_all
 from atmost.ingest.syslog.values import SyslogForm, SyslogHost, SyslogNote, SyslogReason, SyslogRecord, SyslogSeverity
 
 __all__ = [
     "SyslogForm",
     "SyslogGap",
+    "SyslogGapStats",
     "SyslogGaps",
     "SyslogHost",
     "SyslogLate",

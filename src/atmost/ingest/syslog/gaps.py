@@ -1,4 +1,4 @@
-"""Finds holes in `[meta sequenceId]`, which are suspicions and no proof.
+"""Finds holes in `[meta sequenceId]`, which are suspicions, not proof.
 
 A relay that filters, or spreads its messages over several collectors, leaves out numbers of messages that were never to
 come here; so no gap found here is verified, and none is ever called lost for certain.
@@ -9,7 +9,7 @@ Pure; one thread at a time. Bounded: the counter unheard of for longest makes ro
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -45,6 +45,23 @@ class SyslogLate(msgspec.Struct, frozen=True, gc=False):
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class SyslogGapStats:
+    """What the numbers of all counters said."""
+
+    numbers: int = 0
+    """Seen."""
+    gaps: int = 0
+    lost: int = 0
+    """Numbers in the gaps, those that came late among them."""
+    late: int = 0
+    repeated: int = 0
+    restarted: int = 0
+    """New beginnings of counters."""
+    forgotten: int = 0
+    """Counters that made room for others."""
+
+
 class _Counter:
     """One counter: its newest number, and which of the `WINDOW` up to it were seen (bit 0 is the newest)."""
 
@@ -75,17 +92,16 @@ class SyslogGaps:
         self._counters: OrderedDict[tuple[str, str], _Counter] = OrderedDict()
         self._counts: Counter[str] = Counter()
 
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """`numbers` seen, `gaps`, `lost` in them, `late`, `repeated`, `restarted` counters, and those `forgotten`."""
-        return self._counts
+    def stats(self) -> SyslogGapStats:
+        """What was found so far."""
+        return SyslogGapStats(**self._counts)
 
     def feed(self, record: SyslogRecord, source: str | None = None) -> SyslogGap | SyslogLate | None:
-        """Takes a record, with or without a number.
+        """Follows a record, with or without a number.
 
         Args:
             record: as parsed.
-            source: whom it came from, with the port where it is known; the record's peer by default.
+            source: who sent it, with the port where it is known; the record's peer by default.
         """
         number = record.sequence
         if number is None:

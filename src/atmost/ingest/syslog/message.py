@@ -19,12 +19,12 @@ from atmost.ingest.syslog.values import (
     DEFAULT_PRIORITY,
     MAX_DATAGRAM,
     MAX_MESSAGES,
-    Refusal,
     SyslogForm,
     SyslogHost,
     SyslogNote,
     SyslogReason,
     SyslogRecord,
+    SyslogRefusal,
     SyslogSeverity,
 )
 
@@ -44,7 +44,7 @@ _MARK: Final = "\ufeff"
 def parse_all(
     datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC, host: SyslogHost = SyslogHost.FIELD
 ) -> list[SyslogRecord | Rejected]:
-    """Every message in a datagram, or why there is none; never raises, whatever the bytes.
+    """Every message in a datagram, or why it was refused; never raises, whatever the bytes.
 
     A datagram is one message (RFC 5426, 3.1), and its text may have several lines. Yet relays and clients that batch are
     found, and two forms leave no doubt: every line begins with a priority of its own, or the counts of RFC 6587 cover the
@@ -89,10 +89,10 @@ def _split_counted(datagram: bytes) -> list[bytes]:
 def parse(
     datagram: bytes, peer: str, now: float, *, zone: tzinfo = UTC, host: SyslogHost = SyslogHost.FIELD
 ) -> SyslogRecord | Rejected:
-    """The message in a datagram, or why there is none; never raises, whatever the bytes.
+    """The message in a datagram, or why it was refused; never raises, whatever the bytes.
 
     Args:
-        datagram: one message. NUL bytes at its end (Python's `SysLogHandler` writes one) and one line end are no part of it.
+        datagram: one message. NUL bytes at its end (Python's `SysLogHandler` writes one) and one line end are not part of it.
         peer: who sent it, which stands for a host that is not told.
         now: when it arrived, Unix seconds.
         zone: of timestamps that name none, as all of RFC 3164's.
@@ -110,7 +110,7 @@ def parse(
         return rejected(SyslogReason.EMPTY, datagram)
     try:
         return _read(body, peer, now, zone, host)
-    except Refusal as refusal:
+    except SyslogRefusal as refusal:
         return rejected(refusal.reason, datagram)
 
 
@@ -155,23 +155,23 @@ def _modern(text: str, at: int, priority: int, notes: list[SyslogNote], peer: st
     """RFC 5424, from the timestamp on."""
     found = _HEADER.match(text, at)
     if found is None:
-        raise Refusal(SyslogReason.MALFORMED_HEADER)
+        raise SyslogRefusal(SyslogReason.MALFORMED_HEADER)
     timestamp, host, application, process, message_id = found.groups()
     if not found[0].replace(" ", "").isprintable():
-        raise Refusal(SyslogReason.MALFORMED_HEADER)
+        raise SyslogRefusal(SyslogReason.MALFORMED_HEADER)
     t = now
     if timestamp == "-":
         notes.append(SyslogNote.NO_TIME)
     else:
         known = strict_time(timestamp)
         if known is None:
-            raise Refusal(SyslogReason.MALFORMED_TIMESTAMP)
+            raise SyslogRefusal(SyslogReason.MALFORMED_TIMESTAMP)
         t = known
     structured, end, quoted = read_structured(text, found.end())
     if not quoted:
         notes.append(SyslogNote.UNQUOTED_DATA)
     if text[end : end + 1] not in ("", " "):
-        raise Refusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
+        raise SyslogRefusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
     if host == "-":
         notes.append(SyslogNote.NO_HOST)
     return SyslogRecord(

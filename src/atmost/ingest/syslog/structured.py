@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from atmost.ingest.syslog.values import MAX_SEQUENCE, Element, Refusal, SyslogReason
+from atmost.ingest.syslog.values import MAX_SEQUENCE, Element, SyslogReason, SyslogRefusal
 
 MAX_PARAMETERS: Final = 256
 """Elements and parameters of a message, together."""
@@ -26,7 +26,7 @@ def read_structured(text: str, at: int) -> tuple[tuple[Element, ...], int, bool]
     backslash before any other character than `"`, `\\` and `]` stands for itself.
 
     Raises:
-        Refusal: they are malformed, or too many.
+        SyslogRefusal: they are malformed, or too many.
     """
     if text[at] == "-":
         return (), at + 1, True
@@ -43,16 +43,16 @@ def read_structured(text: str, at: int) -> tuple[tuple[Element, ...], int, bool]
             parameters.append((parameter[1], parameter[2] if bare else _ESCAPE.sub(r"\1", parameter[2])))
             count += 1
             if count > MAX_PARAMETERS:
-                raise Refusal(SyslogReason.TOO_MUCH_STRUCTURED_DATA)
+                raise SyslogRefusal(SyslogReason.TOO_MUCH_STRUCTURED_DATA)
         if text[at : at + 1] != "]":
-            raise Refusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
+            raise SyslogRefusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
         at += 1
         elements.append((found[1], tuple(parameters)))
         count += 1
         if count > MAX_PARAMETERS:
-            raise Refusal(SyslogReason.TOO_MUCH_STRUCTURED_DATA)
+            raise SyslogRefusal(SyslogReason.TOO_MUCH_STRUCTURED_DATA)
     if not elements:
-        raise Refusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
+        raise SyslogRefusal(SyslogReason.MALFORMED_STRUCTURED_DATA)
     return tuple(elements), at, quoted
 
 

@@ -1,4 +1,4 @@
-"""Reads timestamps: strictly as RFC 5424 has them, and as older and newer programs write them besides."""
+"""Reads timestamps: strictly as RFC 5424 has them, and as older and newer programs write them."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class SyslogRecord(msgspec.Struct, frozen=True, gc=False):
     received: float
     """When it arrived, Unix seconds."""
     peer: str
-    """Whom it came from: the writer or a relay."""
+    """Who sent it: the writer or a relay."""
     host: str
     """As the message says, else the peer."""
     message: str
@@ -119,7 +119,7 @@ class SyslogRecord(msgspec.Struct, frozen=True, gc=False):
         return self.severity.name.lower()
 
 
-class Refusal(Exception):
+class SyslogRefusal(Exception):
     """Ends the reading of a datagram."""
 
     def __init__(self, reason: SyslogReason) -> None:
