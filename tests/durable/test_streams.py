@@ -55,7 +55,7 @@ def test_a_stream_as_it_must_be_is_used(server):
         (5, {"duplicate_window": 10}, "its duplicate window is 10 s"),
         (6, {"no_ack": True}, "it acknowledges nothing"),
         (7, {"max_msgs_per_subject": 1, "discard": DiscardPolicy.NEW}, "beyond 1 messages of a subject it deletes old"),
-        (8, {"retention": RetentionPolicy.INTEREST}, "it keeps nothing for which there is no consumer yet"),
+        (8, {"retention": RetentionPolicy.INTEREST}, "it keeps no message without a consumer"),
     ],
 )
 def test_a_stream_that_would_break_the_guarantee_is_refused(server, number, config, problem):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atmost import OptionError
 from atmost.ingest.gelf import GelfEnding, GelfIncomplete, GelfLimits, GelfReader, GelfReason, GelfRecord
 from atmost.ingest.gelf.inflating import inflated
-from atmost.ingest.gelf.values import CHUNK_COST, MAX_FIELDS, MAX_MEMBERS, SET_COST, Refusal
+from atmost.ingest.gelf.values import CHUNK_COST, MAX_FIELDS, MAX_MEMBERS, SET_COST, GelfRefusal
 from atmost.ingest.rejected import Rejected
 from tests.ingest.page import NOW, PEER
 
@@ -112,7 +112,7 @@ def test_a_bomb_costs_no_more_than_a_message(pack):
     for size in (100, 65_536):
         data = pack(b"x" * size)
         assert inflated(data, size) == b"x" * size
-        with pytest.raises(Refusal, match="too_large"):
+        with pytest.raises(GelfRefusal, match="too_large"):
             inflated(data, size - 1)
 
 
@@ -120,7 +120,7 @@ def test_a_bomb_of_many_members():
     """Each member of a gzip file is small, and all together are too large, or too many."""
     million = gzip.compress(b" " * 600_000)
     assert one(GelfReader().feed(million * 2, PEER, NOW)).reason is GelfReason.TOO_LARGE
-    with pytest.raises(Refusal, match="malformed_compression"):
+    with pytest.raises(GelfRefusal, match="malformed_compression"):
         inflated(gzip.compress(b"x") * (MAX_MEMBERS + 1), 1000)
     assert inflated(gzip.compress(b"x") * MAX_MEMBERS, 1000) == b"x" * MAX_MEMBERS
 
