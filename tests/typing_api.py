@@ -249,7 +249,7 @@ async def must_be_delivered() -> None:
         assert_type(more, durable.AtLeastOnce)
         assert_type(await more.publish("payments.captured", {"amount": 1}), durable.Receipt)
         await more.run(handler, durable="ledger", concurrency=4)
-        assert_type(more.stats(), dict[str, int])
+        assert_type(more.stats(), durable.DurableStats)
     with durable.SQLiteStore("ledger.db") as store:
         records: durable.IdempotencyStore = store
         async with durable.ExactlyOnce("nats://a", stream) as once:

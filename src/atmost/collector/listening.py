@@ -38,11 +38,15 @@ from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
 
 _BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
+_MOST_UNREAD: Final = 1024
+"""Datagrams of a Unix socket that are read and not decoded yet."""
 _TURN: Final = 0.01
 """Seconds of work in a turn, at most one datagram more: a stranger's worst datagrams hold up the others for no longer."""
 _UNIX_QUEUE: Final = "/proc/sys/net/unix/max_dgram_qlen"
 _REFUSALS_A_TURN: Final = 64
 _READ: Final = 66_560
+_GAUGES: Final = {str(each): each for each in StatsdGauges}
+_HOSTS: Final = {str(each): each for each in SyslogHost}
 Apply = Callable[[], None]
 Tap = Callable[[Event], object]
 """Given every event of a receiver of ours, in the receiving thread; must neither raise nor take long."""
@@ -155,6 +159,8 @@ class ForeignListener:
         """
         self._inlet = inlet
         self._unread: deque[tuple[bytes, Any]] = deque()
+        self._was_full = False
+        self._is_short = inlet.url.startswith("unix:")
         self._queue = _unix_queue() if inlet.url.startswith("unix:") else None
         self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, which tells who sent
         self._sock.setblocking(False)
@@ -169,10 +175,11 @@ class ForeignListener:
     def turn(self, now: float, mono: float) -> bool:  # noqa: ARG002  what these protocols say is dated, not timed
         """Reads datagrams, and gives what they say to the state: decoded before the lock is taken.
 
-        First a batch is read, because a Unix socket's queue is short and its writers do not wait. Then it is decoded for as
-        long as a turn may take; what is left is the next turn's, before anything else is read.
+        First a batch is read, then it is decoded for as long as a turn may take; what is left is the next turn's, before
+        anything else is read. A Unix socket's queue is short and its writers do not wait, so there the queue is emptied again
+        between all other steps.
         """
-        stats, read, unread = self.stats, self._read, self._unread
+        stats, read, unread, is_short = self.stats, self._read, self._unread, self._is_short
         if not unread:
             self._read_batch()
         full = len(unread) == _DATAGRAMS_A_TURN
@@ -181,6 +188,8 @@ class ForeignListener:
         while unread:
             datagram, address = unread.popleft()
             decoded.append(read.decode(datagram, address, stats, now))
+            if is_short:
+                self._read_batch()
             if time.monotonic() >= until:
                 break
         due = read.tick(stats, now)
@@ -190,24 +199,32 @@ class ForeignListener:
             with read.state.lock:
                 for apply in decoded:
                     apply()
+                    if is_short:
+                        self._read_batch()
+            if self._was_full:
+                self._warn_of_queue()
         return full or bool(unread)
 
     def _read_batch(self) -> None:
+        """Reads what waits, up to a bound; more at once than the queue holds means that it was full."""
         receive, unread = self._sock.recvfrom, self._unread
+        most = _MOST_UNREAD if self._is_short else _DATAGRAMS_A_TURN
+        before = len(unread)
         with contextlib.suppress(OSError):  # empty, or closed
-            while len(unread) < _DATAGRAMS_A_TURN:
+            while len(unread) < most:
                 unread.append(receive(_READ))
-        self.stats.received += len(unread)
-        if self._queue is not None and len(unread) > self._queue:
-            self._warn_of_queue(self._queue)
+        fresh = len(unread) - before
+        self.stats.received += fresh
+        if self._queue is not None and fresh > self._queue:
+            self._was_full = True
 
-    def _warn_of_queue(self, queue: int) -> None:
+    def _warn_of_queue(self) -> None:
         """Says once that a Unix socket's queue was full, where its writers lose what they do not wait for."""
-        self._queue = None
         text = (
-            f"{self.url}: a burst filled the socket's queue of {queue} datagrams, and what its writers sent meanwhile may be "
-            f"lost; a longer queue: sysctl -w net.unix.max_dgram_qlen=512, then restart the collector"
+            f"{self.url}: a burst filled the socket's queue of {self._queue} datagrams, and what its writers sent meanwhile "
+            "may be lost; a longer queue: sysctl -w net.unix.max_dgram_qlen=512, then restart the collector"
         )
+        self._was_full, self._queue = False, None
         with self._read.state.lock:
             self._read.state.warn_once(f"queue {self.url}", text)
 
@@ -292,7 +309,7 @@ class StatsdReader:
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the lines."""
-        gauges = StatsdGauges(self._gauges or self.state.options.statsd_gauges)
+        gauges = _GAUGES[self._gauges or self.state.options.statsd_gauges]
         found = statsd.parse(datagram, gauges=gauges)
         if self.state.mapping is not None:
             _map(found, self.state.mapping)
@@ -323,7 +340,7 @@ class SyslogReader:
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
         """Reads the records."""
         host, peer = peer_text(address)
-        where = SyslogHost(self._host or self.state.options.syslog_host)
+        where = _HOSTS[self._host or self.state.options.syslog_host]
         found = syslog.parse_all(datagram, host, now, host=where)
 
         def apply() -> None:

@@ -22,6 +22,7 @@ from atmost.ingest.statsd.values import (
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 """Decimal, as every client writes numbers; neither NaN nor infinity, which would spoil every total they enter."""
 _TIME: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_FEW: Final = 8
 _ORIGINS: Final = {"c:": "container", "e:": "external", "card:": "cardinality"}
 
 
@@ -61,9 +62,22 @@ def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str =
     pieces = text.split(between, MAX_TAGS + 1)
     if len(pieces) > MAX_TAGS:
         raise StatsdRefusal(StatsdReason.TOO_MANY_TAGS)
-    tags: dict[str, str] = {}
     empty = 0
-    if "#" in text and separator == ":":  # PHP's DogStatsD client writes the mark before every tag
+    tags: list[tuple[str, str]] = []
+    if separator == ":" and ",#" not in text:
+        # Most lists are short and plain, no tag empty and none repeated: then nothing else has to be asked of each.
+        names: list[str] = []
+        for piece in pieces if len(pieces) <= _FEW else ():
+            name, _, value = piece.partition(":")
+            if not name or name in names:
+                break
+            names.append(name)
+            tags.append((name, value))
+        else:
+            if tags:
+                return tuple(tags)
+        tags.clear()
+    elif separator == ":":  # PHP's DogStatsD client writes the mark before every tag
         pieces = [piece.removeprefix("#") for piece in pieces]
     for piece in pieces:
         name, found, value = piece.partition(separator)
@@ -72,13 +86,13 @@ def read_tags(text: str, separator: str, into: StatsdDatagram, *, between: str =
                 raise StatsdRefusal(StatsdReason.MALFORMED_COMPONENT)
             empty += 1
             continue
-        tags[name] = value
-    if len(tags) < len(pieces):
-        if empty:
-            note(into, StatsdNote.EMPTY_TAG, empty)
-        if len(tags) + empty < len(pieces):
-            note(into, StatsdNote.DUPLICATE_TAG, len(pieces) - empty - len(tags))
-    return tuple(tags.items())
+        tags.append((name, value))
+    if empty:
+        note(into, StatsdNote.EMPTY_TAG, empty)
+    last = dict(tags)
+    if len(last) < len(tags):
+        note(into, StatsdNote.DUPLICATE_TAG, len(tags) - len(last))
+    return tuple(last.items())
 
 
 class Origin:

@@ -85,6 +85,8 @@ def read_legacy(text: str, now: float, zone: tzinfo, host: SyslogHost) -> Legacy
 
 
 def _is_address(text: str) -> bool:
+    if ":" not in text and not text.replace(".", "").isdigit():
+        return False
     try:
         ip_address(text)
     except ValueError:

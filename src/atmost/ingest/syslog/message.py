@@ -54,6 +54,8 @@ def parse_all(
         datagram: as received.
         peer, now, zone, host: as for `parse`.
     """
+    if not (b"\n" in datagram if datagram[:1] == b"<" else datagram[:1].isdigit()):
+        return [parse(datagram, peer, now, zone=zone, host=host)]
     messages = _split(datagram)
     read = [parse(one, peer, now, zone=zone, host=host) for one in messages[:MAX_MESSAGES]]
     if len(messages) > MAX_MESSAGES:
@@ -63,13 +65,12 @@ def parse_all(
 
 
 def _split(datagram: bytes) -> list[bytes]:
-    if b"\n" in datagram and datagram[:1] == b"<":
+    if datagram[:1] == b"<":
         lines = [line for line in datagram.rstrip(b"\0").split(b"\n") if line not in (b"", b"\r")]
         if len(lines) > 1 and all(_LINES.match(line) for line in lines):
             return lines
-    elif datagram[:1].isdigit():
-        return _split_counted(datagram) or [datagram]
-    return [datagram]
+        return [datagram]
+    return _split_counted(datagram) or [datagram]
 
 
 def _split_counted(datagram: bytes) -> list[bytes]:
@@ -157,7 +158,7 @@ def _modern(text: str, at: int, priority: int, notes: list[SyslogNote], peer: st
     if found is None:
         raise SyslogRefusal(SyslogReason.MALFORMED_HEADER)
     timestamp, host, application, process, message_id = found.groups()
-    if not found[0].replace(" ", "").isprintable():
+    if not found[0].isprintable():
         raise SyslogRefusal(SyslogReason.MALFORMED_HEADER)
     t = now
     if timestamp == "-":

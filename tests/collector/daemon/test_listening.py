@@ -1,0 +1,88 @@
+"""Sockets of foreign protocols: a turn is bounded by time, and a Unix socket's short queue is said when it fills."""
+
+import socket
+import time
+
+import pytest
+
+from atmost.collector.listening import READERS, ForeignListener, bind_foreign
+from atmost.collector.options import CollectorOptions, Place
+from atmost.collector.state.state import CollectorState
+from tests.collector.daemon.scene import collecting
+from tests.real import until
+
+
+class Slow:
+    """Takes longer than a turn for two datagrams, as a stranger's worst do."""
+
+    def __init__(self):
+        self.state = CollectorState(CollectorOptions(), 0.0, 0.0)
+        self.decoded, self.applied = [], []
+
+    def decode(self, datagram, _address, _stats, _now):
+        """Notes when it was decoded and when its values were taken."""
+        time.sleep(0.006)
+        self.decoded.append(datagram)
+        return lambda: self.applied.append(datagram)
+
+    def tick(self, _stats, _now):
+        """Nothing is due."""
+        return
+
+
+def test_a_turn_is_bounded_by_time(tmp_path):
+    """What costs long is decoded over several turns, in order, and none of it is lost."""
+    path = tmp_path / "s.sock"
+    read = Slow()
+    listener = bind_foreign("statsd", Place(path=str(path)), read)
+    assert isinstance(listener, ForeignListener)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect(str(path))
+            sent = [b"%d" % number for number in range(8)]
+            for datagram in sent:
+                sock.send(datagram)
+        turns = 1
+        while listener.turn(0.0, 0.0):
+            assert len(read.decoded) <= 2 * turns
+            turns += 1
+        assert turns >= 4
+        assert read.applied == read.decoded == sent
+        assert listener.stats.received == 8
+    finally:
+        listener.close()
+
+
+@pytest.mark.needs("linux")
+def test_a_full_queue_of_a_unix_socket_is_said(tmp_path, caplog):
+    """Once, with the setting that mends it; what had been taken into the queue is all there."""
+    path = tmp_path / "s.sock"
+    with collecting(statsd=(str(path),)) as collector:
+        state = collector.daemon.state
+        (stats,) = state.listeners
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect(str(path))
+            sock.setblocking(False)
+            accepted, refused = 0, False
+            with state.lock:  # the receiving thread stands still at its first datagram
+                while not refused:
+                    try:
+                        sock.send(b"a:1|c")
+                    except BlockingIOError:
+                        # Not until the thread waits for the lock is the queue nobody's.
+                        refused = stats.received > 0
+                    else:
+                        accepted += 1
+            until(lambda: stats.accepted == accepted)
+            until(lambda: state.warnings)
+        [warning] = state.warnings.values()
+        assert "net.unix.max_dgram_qlen" in warning
+        assert str(path) in warning
+        assert sum("max_dgram_qlen" in each.getMessage() for each in caplog.records) <= 1
+
+
+def test_every_protocol_has_a_reader_for_each_of_its_places():
+    """None of them is shared."""
+    state = CollectorState(CollectorOptions(), 0.0, 0.0)
+    for make in READERS.values():
+        assert make(state, Place()) is not make(state, Place())
