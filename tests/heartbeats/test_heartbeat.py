@@ -299,6 +299,9 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
         ("def main():\n try: 1 / 0\n except Exception: sys.exit(3)\nmain()", "failed", "exit status 3"),
         ("sys.exit(128 + 11)", "failed", "exit status 139"),
         ("sys.exit('cannot connect\\nto it')", "failed", "cannot connect"),
+        ("import asyncio\nasync def main(): sys.exit(4)\nasyncio.run(main())", "failed", "exit status 4"),
+        ("try: sys.exit(5)\nexcept SystemExit as error:\n kept = error\n raise", "failed", "exit status 5"),
+        ("def main():\n try: sys.exit(6)\n except SystemExit as e: return e\nkept = main()", "stopped", ""),
         ("exit(2)", "stopped", ""),  # a plain SystemExit leaves no trace, see `ending`
         ("1 / 0", "failed", "ZeroDivisionError"),
     ],

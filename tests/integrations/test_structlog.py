@@ -144,6 +144,18 @@ def test_losses_are_counted_as_everywhere():
     assert isinstance(found[0], LogRecord)
 
 
+def test_a_closed_processor_opens_again():
+    """As the handler does: what is logged after its end is a life of its own."""
+    log, sender, processor = configured()
+    log.info("before")
+    processor.close()
+    log.info("after")
+    found = deliver(LogReader(now=0.0), sender.take(), 1.0)
+    assert [one.message for one in found] == ["before", "after"]
+    assert found[0].life != found[1].life
+    assert processor.writer.stats().dropped == 0
+
+
 def test_misuse():
     """As everywhere, at the call."""
     with pytest.raises(OptionError):

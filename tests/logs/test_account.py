@@ -227,14 +227,35 @@ def test_containers_without_end_are_bounded():
     assert sum(len(repr(payload)) for _, payload in sender.take()) < 1_000_000
 
 
-def test_dict_config_and_shutdown_close_it_and_the_next_record_opens_it_again():
-    """As `dictConfig`, `fileConfig` and uvicorn do with every handler: the records after it arrive, in a life of their own."""
+def by_dict_config(_path):
+    """One who closes every handler there is."""
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+
+
+def by_file_config(path):
+    """One who closes every handler there is."""
+    path.write_text("[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nhandlers=\n")
+    logging.config.fileConfig(path, disable_existing_loggers=False)
+
+
+def by_shutdown(_path):
+    """One who closes every handler there is."""
+    logging.shutdown()
+
+
+@pytest.mark.parametrize("reconfigure", [by_dict_config, by_file_config, by_shutdown])
+def test_whoever_closes_every_handler_the_next_record_opens_it_again(reconfigure, tmp_path):
+    """As servers and programs do that configure logging: the records after it arrive, in a life of their own."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         handler = LogHandler(receiver.url, mark_interval=60)
         logger = logging.Logger("app", level=1)  # noqa: LOG001  of this test alone
         logger.addHandler(handler)
         logger.info("before")
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "incremental": False})
+        handlers = logging.root.handlers[:]
+        try:
+            reconfigure(tmp_path / "logging.ini")
+        finally:
+            logging.root.handlers[:] = handlers
         for number in range(20):
             logger.info("after %d", number)
         assert handler.stats().dropped == 0

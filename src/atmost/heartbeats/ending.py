@@ -6,7 +6,8 @@ exception that ended it is gone:
 * an exception that nobody caught is in `sys.last_value`;
 * a process that `multiprocessing` or `billiard` started runs its finalizers while the exception is still being handled;
 * `sys.exit(status)` is told by the exception it raises: one that is caught dies inside of a running function, and one that ends
-  the process dies when no function runs any more. `sys.exit` is wrapped for that, when the first heartbeat begins.
+  the process dies when no function runs any more. `sys.exit` is wrapped for that, when the first heartbeat begins. One that
+  something still holds, as asyncio's tasks do, is judged by the last frame that handled it: it returned, or let it go on.
 
 `raise SystemExit(1)` in the main program leaves no trace that Python code could find: there a `with` block is exact, and
 `atmost run` is.
@@ -18,6 +19,8 @@ import os
 import signal
 import sys
 import threading
+import weakref
+from opcode import opname
 from typing import Any, Final, NoReturn
 
 from atmost.heartbeats.beat import MAX_REASON, HeartbeatEnding
@@ -85,6 +88,9 @@ def how_the_process_ends() -> How:
         return _noted[1]
     if hasattr(sys, "ps1"):  # at a prompt every mistake leaves its exception behind
         return STOPPED
+    held = _latest() if _latest is not None else None
+    if held is not None and held.raised_in == os.getpid() and _has_left_the_program(held):
+        return ending_of(held)
     return ending_of(getattr(sys, "last_value", None))
 
 
@@ -101,6 +107,8 @@ def watch_the_exit() -> None:
 
 _noted: tuple[int, How] | None = None
 """The process that ends, and how."""
+_latest: weakref.ref[_Exit] | None = None
+"""The latest exception of `sys.exit`, while anybody holds it."""
 _exit_before: Any = sys.exit
 _watched_in = 0
 
@@ -108,9 +116,11 @@ _watched_in = 0
 class _Exit(SystemExit):
     """What `sys.exit` raises in the main thread once a heartbeat has begun."""
 
+    raised_in = 0
+
     def __del__(self) -> None:
         # Nothing runs that could have caught it: it ends the process.
-        if sys is not None and sys._getframe().f_back is None:  # noqa: SLF001  the documented way to ask
+        if sys is not None and not sys.is_finalizing() and sys._getframe().f_back is None:  # noqa: SLF001  as documented
             _note(ending_of(self))
 
 
@@ -126,8 +136,24 @@ def _exit(status: object = None, /) -> NoReturn:
     except SystemExit as error:
         if type(error) is not SystemExit:  # somebody else's wrapper has a kind of its own
             raise
-        raise _Exit(*error.args) from None
-    raise _Exit(status)
+        raise _remembered(_Exit(*error.args)) from None
+    raise _remembered(_Exit(status))
+
+
+def _remembered(error: _Exit) -> _Exit:
+    global _latest  # noqa: PLW0603  see above
+    error.raised_in = os.getpid()
+    _latest = weakref.ref(error)
+    return error
+
+
+def _has_left_the_program(error: BaseException) -> bool:
+    """Whether the last frame that handled an exception let it go on, as its last instruction shows; for when nothing runs any more."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return True
+    frame = traceback.tb_frame
+    return not opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
 def _note(how: How) -> None:
