@@ -181,6 +181,19 @@ def test_a_claim_waits_for_the_longest_lease_it_hears_of(server, monkeypatch):
             assert time.monotonic() - began >= 1.5
 
 
+@pytest.mark.parametrize(("patience", "level"), [(10.0, "INFO"), (1.0, "WARNING")])
+def test_a_claim_is_reported_and_a_long_one_is_a_warning(server, caplog, monkeypatch, patience, level):
+    """A start takes a few leases: whoever waits for it can read for how long."""
+    monkeypatch.setattr("atmost.transport.nats.inlet.EPISODE", patience)
+    caplog.set_level("INFO", "atmost")
+    open_inlet(server.url(options="lease=0.4")).close()
+    said = next(record for record in caplog.records if "claiming the shards" in record.getMessage())
+    assert said.levelname == level
+    assert said.getMessage().endswith(
+        "claiming the shards 0-15/16, which takes 0.6 s when nobody contradicts; ready about 1.6 s after that"
+    )
+
+
 def test_an_address_in_use_names_its_owner(server):
     """And the next one is let in as soon as that one is closed."""
     url = server.url(options=LEASE)

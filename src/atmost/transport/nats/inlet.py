@@ -162,21 +162,13 @@ class NatsInlet:
         receiving, link = self._receiving, self._link
         presence = receiving.presence
         link.start()
-        said_at = 0.0
-        said_time = 0.0
+        reported_at, reported = float("-inf"), 0.0
         deadline = lease_clock() + TIMEOUT * len(self._address.servers) + _CLAIM_SPARE
         while not receiving.decided.wait(0.02):
             now = lease_clock()
-            if receiving.connected_at is not None and (presence.claim_time > said_time or now > said_at + EPISODE):
-                said_at, said_time = now, presence.claim_time
-                logger.info(
-                    "%s: claiming the shards %s; they are this receiver's when nobody contradicts for %.1f s, "
-                    "and it is ready about %.1f s after that",
-                    self.url,
-                    self.shards,
-                    said_time,
-                    presence.overlap + self.preset.future_bound + self.preset.clock_guard,
-                )
+            if receiving.connected_at is not None and (presence.claim_time > reported or now > reported_at + EPISODE):
+                reported_at, reported = now, presence.claim_time
+                self._report_progress()
             never = receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline)
             # A receiver that hears itself is only waiting because of somebody's longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
@@ -194,6 +186,19 @@ class NatsInlet:
             raise BindError(self.url, presence.objection)
         if receiving.forbidden is not None:
             raise BindError(self.url, f"the server forbids it: {receiving.forbidden}")
+
+    def _report_progress(self) -> None:
+        """Says how long the start takes: at least in a log of every level where that is longer than people wait without asking why."""
+        presence = self._receiving.presence
+        still = presence.overlap + self.preset.future_bound + self.preset.clock_guard
+        logger.log(
+            logging.WARNING if presence.claim_time + still > EPISODE else logging.INFO,
+            "%s: claiming the shards %s, which takes %.1f s when nobody contradicts; ready about %.1f s after that",
+            self.url,
+            self.shards,
+            presence.claim_time,
+            still,
+        )
 
 
 def _give_free(receiving: _Receiving, link: Link, mailbox: Mailbox) -> None:
