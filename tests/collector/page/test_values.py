@@ -1,6 +1,7 @@
 """Values with their completeness: what a chart draws, and above all what it does not draw."""
 
 import re
+import time
 
 import pytest
 
@@ -208,3 +209,72 @@ def test_of_a_protocol_without_numbers_the_loss_is_unknown(fake, visit):
     page.wait_for_selector("rect.band.unknown", state="attached")
     assert not page.query_selector("rect.band.complete")
     assert "completeness unknown: this protocol carries no numbers" in page.inner_text(".chart-card .note")
+
+
+def test_a_copied_address_shows_the_same(fake, visit):
+    """The charts, and the time that was zoomed into; what the reader had chosen himself is not changed by looking."""
+    fake.series = [series("a.x"), series("b.y"), series("c.z", sender="other")]
+    fake.points = {"b.y": points(*range(60))}
+    page = visit(fake.url)
+    until(lambda: page.locator(".chart-card").count() == 3)
+    for name in ("a.x", "c.z"):
+        page.get_by_role("button", name=f"Take the chart of {name} away").click()
+    until(lambda: page.locator(".chart-card h3").all_inner_texts() == ["b.y"])
+    page.wait_for_selector(".chart .line")
+    box = page.locator("svg.chart").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 320, box["y"] + 50)
+    page.mouse.up()
+    page.wait_for_selector("#charts-live:visible")
+    asked = [query for path, query, _ in fake.asked if path.endswith("/query") and "end" in query]
+    assert 5 <= float(asked[-1]["range"]) < 60
+    other = visit(page.url)
+    until(lambda: other.locator(".chart-card h3").all_inner_texts() == ["b.y"])
+    assert other.inner_text("#charts-window") == page.inner_text("#charts-window") != ""
+    page.click("#charts-live")
+    page.wait_for_selector("#charts-live", state="hidden")
+    assert "end=" not in page.url
+
+
+def test_defaults_live_and_the_dead_have_no_value(fake, visit):
+    """The loss of all senders comes first; what nobody writes any more is not shown by itself, and its last value is old."""
+    now = time.time()
+    fake.series = [
+        series("atmost.lost", sender="a", source="collector", kind="counter"),
+        series("atmost.lost", sender="b", source="collector", kind="counter"),
+        series("dead.x", last_seen=now - 900),
+        series("live.y"),
+    ]
+    fake.points = {"live.y": points(*[7.0] * 30, *[None] * 30), "atmost.lost": points(*[0.0] * 60)}
+    page = visit(fake.url)
+    until(lambda: page.locator(".chart-card h3").all_inner_texts() == ["atmost.lost", "live.y"])
+    assert "all senders" in page.locator(".chart-card").nth(0).inner_text()
+    card = page.locator(".chart-card").nth(1)
+    until(lambda: "nothing for" in card.inner_text())
+    assert card.locator(".last").inner_text() == "–"
+    assert not any("sender" in query for path, query, _ in fake.asked if query.get("name") == "atmost.lost")
+
+
+def test_points_as_csv(fake, visit, tmp_path):
+    """Of one chart; what is unknown is empty, not 0."""
+    fake.series = [series("b.y")]
+    fake.points = {"b.y": points(1.5, None, 2.0)}
+    page = visit(fake.url)
+    page.wait_for_selector(".chart .line", state="attached")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the points of b.y as CSV").click()
+    download.value.save_as(tmp_path / "b.csv")
+    rows = (tmp_path / "b.csv").read_text().splitlines()
+    assert download.value.suggested_filename == "b.y.csv"
+    assert rows[0] == "time,value,lost,completeness"
+    assert [row.split(",")[1] for row in rows[1:]] == ["1.5", "", "2"]
+
+
+def test_a_histogram_counts_observations(fake, visit):
+    """Its count is not a time, whatever its unit."""
+    fake.series = [series("req", kind="histogram", unit="seconds", last=13_059)]
+    page = visit(fake.url)
+    until(lambda: page.locator(".chart-card").count() == 1)
+    page.click("#picker summary")
+    page.wait_for_selector("#picker-list >> text=13,059 observations")

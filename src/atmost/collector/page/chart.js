@@ -19,17 +19,24 @@ export class Chart {
   #at = null;
   #width = 0;
   #hovered;
+  #zoomed;
+  #pressed = null;
   #layer = svg("g");
   #cross = svg("g", { class: "cross", visibility: "hidden" });
   #tip = el("div", { class: "tip", hidden: true });
 
-  /** `hovered(time)` is called with the moment under the pointer, or null, so that other charts can show the same. */
-  constructor(label, hovered) {
+  /**
+   * `hovered(time)` is called with the moment under the pointer, or null, so that other charts can show the same;
+   * `zoomed(from, to)` with the stretch of time that was drawn over with the pointer.
+   */
+  constructor(label, hovered, zoomed) {
     this.#hovered = hovered;
+    this.#zoomed = zoomed;
     this.svg = svg("svg", { class: "chart", height: String(HEIGHT), width: "100%", tabindex: "0", role: "slider", "aria-label": label, "aria-roledescription": "chart" }, this.#layer, this.#cross);
     this.node = el("div", { class: "plot" }, this.svg, this.#tip);
     this.svg.addEventListener("pointermove", (event) => this.#point(event));
-    this.svg.addEventListener("pointerdown", (event) => this.#point(event));
+    this.svg.addEventListener("pointerdown", (event) => this.#press(event));
+    this.svg.addEventListener("pointerup", (event) => this.#release(event));
     this.svg.addEventListener("pointerleave", () => this.#leave());
     this.svg.addEventListener("blur", () => this.#leave());
     this.svg.addEventListener("keydown", (event) => this.#key(event));
@@ -149,6 +156,27 @@ export class Chart {
       if (Math.abs(point.t - time) < Math.abs(points[nearest].t - time)) nearest = index;
     });
     this.#choose(nearest);
+  }
+
+  #press(event) {
+    this.#point(event);
+    this.#pressed = event.pointerType === "mouse" && event.button === 0 ? this.#timeAt(event) : null;
+  }
+
+  #release(event) {
+    const from = this.#pressed;
+    this.#pressed = null;
+    if (from === null || !this.#answer) return;
+    const to = this.#timeAt(event);
+    const { start, end } = this.#answer;
+    if (Math.abs(to - from) > (end - start) / 50) this.#zoomed(Math.min(from, to), Math.max(from, to));
+  }
+
+  #timeAt(event) {
+    if (!this.#answer) return null;
+    const { start, end } = this.#answer;
+    const share = (event.clientX - this.svg.getBoundingClientRect().left - LEFT) / (this.#width - LEFT - RIGHT);
+    return start + Math.min(1, Math.max(0, share)) * (end - start);
   }
 
   #key(event) {

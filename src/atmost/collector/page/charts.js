@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { addressOf, emptyState, hostAndPort } from "./empty.js";
 import { arrange, byId, el, plain, replace, setText } from "./dom.js";
-import { duration, percent, seriesName, unitOf, value as valueText } from "./format.js";
+import { clock, duration, isoTime, percent, seriesName, unitOf, value as valueText } from "./format.js";
 import { readChoice, writeChoice } from "./storage.js";
 
 /** Most charts at once. */
@@ -11,6 +11,8 @@ export const MOST_CHARTS = 12;
 
 const FIRST_CHARTS = 4;
 const EVERY = { 60: 2, 600: 5, 3600: 15, 21600: 60 };
+/** Seconds since a series was last written within which it lives. */
+const LIVES = 60;
 const QUANTILES = ["p50", "p90", "p99"];
 /** Why a total may be too small, in words. */
 const INCOMPLETE = {
@@ -30,6 +32,8 @@ export function keyOf({ name, labels, sender, source }) {
 export class Charts {
   #api;
   #range = Number(readChoice("range", "600"));
+  /** The last moment shown, seconds since 1970; null follows the present. */
+  #end = null;
   #cards = new Map();
   #timer = null;
   #chosen = JSON.parse(readChoice("charts", "null"));
@@ -37,10 +41,12 @@ export class Charts {
   constructor(api) {
     this.#api = api;
     if (!(this.#range in EVERY)) this.#range = 600;
+    this.#fromAddress();
     for (const input of byId("ranges").querySelectorAll("input")) {
-      input.checked = Number(input.value) === this.#range;
-      input.addEventListener("change", () => this.#setRange(Number(input.value)));
+      input.addEventListener("change", () => this.#setRange(Number(input.value), null));
     }
+    byId("charts-live").addEventListener("click", () => this.#setRange(this.#range in EVERY ? this.#range : 600, null));
+    this.#showRange();
     document.addEventListener("visibilitychange", () => this.refresh());
     for (const one of Array.isArray(this.#chosen) ? this.#chosen : []) this.#add(one);
   }
@@ -66,12 +72,16 @@ export class Charts {
     this.refresh();
   }
 
-  /** Takes the list of series as it is now: until the user chooses, one of each of the first few families is shown. */
+  /** Takes the list of series as it is now: until the user chooses, the loss of all and one of each of the first few families that live are shown. */
   offer(list, overview) {
     const before = this.#cards.size;
     if (!this.#chosen) {
       const families = new Set([...this.#cards.values()].map((card) => familyOf(card.series)));
-      for (const series of [...list].sort((one, other) => one.name.length - other.name.length)) {
+      const lives = ({ last_seen: seen }) => !overview || overview.now - seen < LIVES;
+      const lost = list.find((one) => one.name === "atmost.lost");
+      if (lost && !families.has("atmost")) this.#add({ ...lost, sender: null });
+      families.add("atmost");
+      for (const series of list.filter(lives).sort((one, other) => one.name.length - other.name.length)) {
         if (this.#cards.size >= FIRST_CHARTS) break;
         if (families.has(familyOf(series))) continue;
         families.add(familyOf(series));
@@ -85,15 +95,49 @@ export class Charts {
   /** Asks for every chart's points, and again when new ones can be there; not while nobody looks. */
   async refresh() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.refresh(), EVERY[this.#range] * 1000);
+    if (this.#end === null) this.#timer = setTimeout(() => this.refresh(), (EVERY[this.#range] ?? Math.max(2, this.#range / 300)) * 1000);
     if (document.hidden) return;
     await Promise.all([...this.#cards.values()].map((card) => this.#ask(card)));
   }
 
-  #setRange(range) {
+  #setRange(range, end) {
     this.#range = range;
-    writeChoice("range", String(range));
+    this.#end = end;
+    if (range in EVERY && end === null) writeChoice("range", String(range));
+    this.#showRange();
+    this.#toAddress();
     this.refresh();
+  }
+
+  #showRange() {
+    for (const input of byId("ranges").querySelectorAll("input")) input.checked = this.#end === null && Number(input.value) === this.#range;
+    byId("charts-live").hidden = this.#end === null;
+    setText(byId("charts-window"), this.#end === null ? "" : `${clock(this.#end - this.#range)} to ${clock(this.#end)}`);
+  }
+
+  /** What the address asks for: the same charts over the same time as whoever copied it saw. */
+  #fromAddress() {
+    const given = new URL(location.href).searchParams;
+    const range = Number(given.get("range"));
+    if (range >= 1) this.#range = range;
+    if (Number(given.get("end")) > 0) this.#end = Number(given.get("end"));
+    try {
+      const chosen = JSON.parse(given.get("charts") ?? "null");
+      if (Array.isArray(chosen) && chosen.every((one) => typeof one?.name === "string")) this.#chosen = chosen.slice(0, MOST_CHARTS);
+    } catch {
+      // Not an address of this page's: what was chosen here before stands.
+    }
+  }
+
+  /** Keeps the address such that it shows this to a colleague. */
+  #toAddress() {
+    const here = new URL(location.href);
+    here.searchParams.set("range", String(this.#range));
+    if (this.#end === null) here.searchParams.delete("end");
+    else here.searchParams.set("end", String(Math.round(this.#end)));
+    const shown = [...this.#cards.values()].map(({ series: { name, labels, sender, source, kind, unit }, as }) => ({ name, labels, sender, source, kind, unit, as }));
+    here.searchParams.set("charts", JSON.stringify(shown));
+    history.replaceState(null, "", here);
   }
 
   #add(series) {
@@ -115,17 +159,23 @@ export class Charts {
   #remember() {
     this.#chosen = [...this.#cards.values()].map((card) => card.series);
     writeChoice("charts", JSON.stringify(this.#chosen));
+    this.#toAddress();
   }
 
   #makeCard(series) {
     const name = plain(seriesName(series));
-    const chart = new Chart(name, (time) => {
-      for (const other of this.#cards.values()) if (other.chart !== chart) other.chart.mark(time);
-    });
-    const card = { series, chart, as: defaultAs(series), last: el("span", { class: "last" }), note: el("p", { class: "muted note" }) };
+    const chart = new Chart(
+      name,
+      (time) => {
+        for (const other of this.#cards.values()) if (other.chart !== chart) other.chart.mark(time);
+      },
+      (from, to) => this.#setRange(Math.max(5, Math.ceil(to) - Math.floor(from)), Math.ceil(to)),
+    );
+    const card = { series, chart, answer: null, as: QUANTILES.includes(series.as) ? series.as : defaultAs(series), last: el("span", { class: "last" }), note: el("p", { class: "muted note" }) };
     const close = el("button", { type: "button", class: "quiet", "aria-label": `Take the chart of ${name} away`, onclick: () => this.toggle(series) }, "✕");
-    const from = [plain(series.sender), series.source === "atmost" ? null : series.source].filter(Boolean).join(", ");
-    const head = el("div", { class: "chart-head" }, el("h3", { title: plain(series.help ?? "") || false }, name), card.last, this.#quantiles(card), close);
+    const csv = el("button", { type: "button", class: "quiet", "aria-label": `Save the points of ${name} as CSV`, onclick: () => saveCsv(card) }, "CSV");
+    const from = [plain(series.sender ?? "all senders"), series.source === "atmost" ? null : series.source].filter(Boolean).join(", ");
+    const head = el("div", { class: "chart-head" }, el("h3", { title: plain(series.help ?? "") || false }, name), card.last, this.#quantiles(card), csv, close);
     card.node = el("article", { class: "chart-card", "aria-label": name }, head, el("p", { class: "muted from" }, from), chart.node, card.note);
     return card;
   }
@@ -143,16 +193,18 @@ export class Charts {
 
   async #ask(card) {
     const { name, labels, sender } = card.series;
-    const range = this.#range;
+    const [range, end] = [this.#range, this.#end];
     const label = Object.entries(labels ?? {}).map(([key, text]) => `${key}=${text}`);
     try {
-      const answer = await this.#api.get("query", { name, sender, label, range, as: card.as });
-      if (range !== this.#range) return;
+      const answer = await this.#api.get("query", { name, sender, label, range, end, as: card.as });
+      if (range !== this.#range || end !== this.#end) return;
+      card.answer = answer;
       const perSecond = card.as === "rate";
       answer.unit = unitOf(name, answer.unit);
       card.chart.show(answer, perSecond);
       const held = answer.points.findLast((point) => point.value !== null);
-      setText(card.last, held ? valueText(held.value, answer.unit, perSecond) : "–");
+      const dead = held && end === null && isSilent(answer, held);
+      setText(card.last, held && !dead ? valueText(held.value, answer.unit, perSecond) : "–");
       setText(card.note, noteOf(answer, held));
     } catch (error) {
       setText(card.note, error.status ? error.message : "");
@@ -180,6 +232,21 @@ function familyOf({ name }) {
   return name.split(/[._]/)[0];
 }
 
+/** Whether the last value is older than the rhythm of the points explains: it says nothing of now. */
+function isSilent(answer, held) {
+  return answer.end - held.t > Math.max(3 * answer.step, 10);
+}
+
+/** Gives the points to the reader as a file: time, value, lost, completeness; empty where nothing is known. */
+function saveCsv({ series, answer }) {
+  if (!answer) return;
+  const rows = answer.points.map((point) => [isoTime(point.t), point.value, point.lost, point.completeness].map((one) => one ?? "").join(","));
+  const content = `time,value,lost,completeness\n${rows.join("\n")}\n`;
+  const address = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
+  el("a", { href: address, download: `${series.name.replaceAll(/[^A-Za-z0-9._-]/g, "_")}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
 function defaultAs({ kind }) {
   if (kind === "counter") return "rate";
   return kind === "histogram" ? "p99" : "value";
@@ -188,9 +255,8 @@ function defaultAs({ kind }) {
 function noteOf(answer, held) {
   if (!held) return "";
   const known = answer.points.filter((point) => typeof point.completeness === "number");
-  const silent = answer.end - held.t;
   const parts = [`one point every ${duration(answer.step).replace(".0 s", " s")}`];
-  if (silent > Math.max(3 * answer.step, 10)) parts.push(`nothing for ${duration(silent)}`);
+  if (isSilent(answer, held)) parts.push(`nothing for ${duration(answer.end - held.t)}`);
   if (known.length) parts.push(`${percent(known.reduce((sum, point) => sum + point.completeness, 0) / known.length)} complete over this range`);
   else if (!answer.incomplete?.length) parts.push("completeness unknown: this protocol carries no numbers");
   for (const reason of answer.incomplete ?? []) parts.push(INCOMPLETE[reason] ?? `the total may be too small: ${reason}`);

@@ -68,7 +68,8 @@ export class Picker {
       this.#charts.toggle(series);
       this.#limit();
     });
-    const about = [plain(series.sender), series.kind, series.kind === "counter" ? null : valueText(series.last, unitOf(series.name, series.unit))];
+    const last = { counter: null, histogram: `${count(series.last)} observations` };
+    const about = [plain(series.sender), series.kind, series.kind in last ? last[series.kind] : valueText(series.last, unitOf(series.name, series.unit))];
     return el("li", {}, el("label", {}, box, el("span", { class: "name" }, plain(seriesName(series))), el("span", { class: "muted" }, about.filter(Boolean).join(" · "))));
   }
 
