@@ -39,6 +39,8 @@ COARSE_SLOTS: Final = 2160
 """Six hours."""
 _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
 _HISTOGRAM_BYTES: Final = 1 << 20
+_READERS_BYTES: Final = 48 * MEBIBYTE
+"""Answers that nobody has taken yet, encoded records that readers share, and what waits for taps."""
 _FLOW_SERIES: Final = 4
 """That the collector itself counts of each sender."""
 _SENDER_BYTES: Final = 8192
@@ -209,6 +211,7 @@ class CollectorOptions:
             + 2 * self.max_histograms * _HISTOGRAM_BYTES
             + self.max_senders * _SENDER_BYTES * (1 + self.receivers(len(self.bind)))
             + (self.max_exported_senders + 1) * _FLOW_SERIES * _SERIES_BYTES
+            + _READERS_BYTES
             + self.max_heartbeats * _HEARTBEAT_BYTES
             + self.max_log_bytes * 2
             + self.max_queue * 512
