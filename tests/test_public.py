@@ -123,3 +123,14 @@ def test_it_works_without_what_not_every_system_has(hidden: str, platform: str) 
     """No Unix sockets, no fork, no Linux constants: it sends and receives over UDP, and unknown drops are unknown (R22)."""
     expected = "0\n" if platform == "linux" == sys.platform else "None\n"
     assert run(BARE, hidden, platform) == expected
+
+
+def test_the_packages_of_the_uses_are_there_without_an_import_of_their_own() -> None:
+    """`atmost.metrics` and the others, each loaded when it is first used."""
+    code = """
+import sys, atmost
+assert not {"atmost.metrics", "atmost.logs", "atmost.heartbeats", "atmost.hints", "atmost.durable"} & set(sys.modules)
+for name in ("metrics", "logs", "heartbeats", "hints", "durable"):
+    print(getattr(atmost, name).__name__)
+"""
+    assert run(code).split() == [f"atmost.{name}" for name in ("metrics", "logs", "heartbeats", "hints", "durable")]

@@ -2,10 +2,14 @@
 
 import datetime as dt
 import decimal
+import enum
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+import markupsafe
 import msgspec
+import numpy as np
 import pytest
 
 from atmost.core.datagram import encode_message
@@ -113,3 +117,73 @@ def test_a_place_deeper_than_anybody_looks_is_bounded() -> None:
 def test_what_msgspec_carries_besides_is_carried(value: Any) -> None:
     """More than is promised; nothing of it is refused."""
     assert encode_message(("a", value))
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "not this"
+
+
+class Whole(int):
+    def __int__(self) -> int:
+        return 7
+
+    __index__ = __int__
+
+
+class Real(float):
+    def __float__(self) -> float:
+        return 7.0
+
+
+class Octets(bytes):
+    def __bytes__(self) -> bytes:
+        return b"not this"
+
+
+class Level(enum.IntEnum):
+    HIGH = 2
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Row(tuple[int, ...]):
+    __slots__ = ()
+
+
+class Rows(list[int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "travels_as"),
+    [
+        (Text("a"), "a"),
+        (Whole(2), 2),
+        (Real(1.5), 1.5),
+        (Octets(b"a"), b"a"),
+        (Level.HIGH, 2),
+        (Colour.RED, "red"),
+        (Row((1, 2)), [1, 2]),
+        (Rows([1, 2]), [1, 2]),
+        (OrderedDict(a=1), {"a": 1}),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        (markupsafe.Markup("<b>"), "<b>"),
+        (np.float64(0.25), 0.25),
+        (np.int64(-3), -3),
+        (np.str_("a"), "a"),
+        ({Text("key"): [Whole(1), {"deep": Real(2.5)}]}, {"key": [1, {"deep": 2.5}]}),
+    ],
+)
+def test_a_class_of_its_own_travels_as_the_type_it_extends(value: Any, travels_as: Any) -> None:
+    """With the value it has, whatever its methods say, wherever it stands; nothing raises in the hot path of its user."""
+    assert msgspec.msgpack.decode(encode_message(("a", value))) == ["a", travels_as]
+
+
+def test_a_number_of_a_class_of_its_own_may_be_too_large_too() -> None:
+    """And only then is it called so."""
+    assert problem([Whole(1 << 64)]) == ("payload[0]", "an integer beyond 64 bits: send it as text")

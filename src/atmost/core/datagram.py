@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from enum import IntEnum
+from operator import index
 from typing import Any, Final
 
 import msgspec
@@ -108,7 +109,27 @@ class BeaconBody(msgspec.Struct, frozen=True, gc=False):
     """Within this time another beacon comes, seconds; 0 in a goodbye."""
 
 
-_encode_any: Final = msgspec.msgpack.Encoder().encode
+def _as_base_type(value: Any) -> Any:
+    """What a value of a class of its own travels as: the built-in type that it extends, whatever its methods say.
+
+    The encoder asks only for what it does not know, so exact types cost nothing. Subclasses of list, tuple and dict, and enumerations, it knows.
+    """
+    for base, convert in _CONVERSIONS:
+        if isinstance(value, base):
+            return convert(value)
+    if hasattr(type(value), "__index__"):  # a whole number of a library's own, as numpy.int64
+        return index(value)
+    raise TypeError(type(value).__qualname__)
+
+
+_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, lambda value: bytes(memoryview(value))),
+    (bytearray, lambda value: bytes(memoryview(value))),
+)
+_encode_any: Final = msgspec.msgpack.Encoder(enc_hook=_as_base_type).encode
 encode_message: Final[Callable[[tuple[str, Any]], bytes]] = _encode_any
 """The pair `(subject, payload)` as it travels; raises what msgspec raises for a payload it cannot carry.
 

@@ -179,13 +179,13 @@ class Sender:
         Args:
             subject: dotted text without wildcards or white space, at most 255 bytes.
             payload: None, bool, int, float, str, bytes, list, tuple, dict, datetime, msgspec Struct or dataclass.
-                It is encoded here; changing it afterwards changes nothing.
+                Classes of their own that extend one of these travel as that type. It is encoded here; changing it afterwards changes nothing.
 
         Returns:
             True when the message is on its way or waits for company, False when it was dropped and counted.
 
         Raises:
-            SubjectError: the subject is malformed, or of a class of its own that cannot be carried.
+            SubjectError: the subject is malformed.
             LossNotTolerated: the subject was declared must-deliver.
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
