@@ -35,7 +35,7 @@ from atmost import (
     durable,
 )
 from atmost.heartbeats import HeartbeatChange
-from atmost.logs import LogGap, LogRecord, display_lines
+from atmost.logs import LogGap, LogRecord, display_lines, read
 
 
 class Order(msgspec.Struct):
@@ -215,6 +215,10 @@ def uses(sender: Sender, event: Event, now: float) -> None:
         assert_type(display_lines(found), list[str])
     assert_type(reader.next_deadline(), float | None)
     assert_type(reader.stats().lost_by_level, Mapping[str, int])
+    assert_type(reader.stats().records, int)
+    assert_type(read(atmost.Receiver("memory://a"), reader, seconds=1), Iterator[LogRecord | LogGap])
+    assert_type(atmost.LogHandler(sender).stats().dropped, int)
+    assert_type(atmost.Heartbeat(None, "job").stats().beats, int)
     with atmost.Heartbeat(sender, "job", 1.0, timeout=5.0) as heartbeat:
         assert_type(heartbeat, atmost.Heartbeat)
     monitor = atmost.HeartbeatMonitor(on_change=print)

@@ -1,6 +1,7 @@
 """No record stays unaccounted: what is missing at the beginning and at the end is seen, whoever was there first."""
 
 import dataclasses
+import gc
 import logging
 import logging.config
 import subprocess
@@ -299,6 +300,23 @@ def test_threads_that_open_it_at_once_are_one_life():
     for life in {payload["handler"] for payload in records}:
         mine = sorted(number for of, number in numbers if of == life)
         assert mine == list(range(len(mine)))
+
+
+def test_lives_that_ended_leave_nothing_behind():
+    """A program that closes its handlers all day holds one life, not all of them."""
+    handler = LogHandler(FakeSender(), mark_interval=60)
+    for _ in range(50):
+        handler.handle(logging.LogRecord("a", 20, "", 0, "x", (), None))
+        handler.writer.close(timeout=0)
+    gc.collect()
+    mine = {id(handler.writer._life), id(handler.writer._first[""])}
+    others = sum(type(one) is type(handler.writer._life) and id(one) not in mine for one in gc.get_objects())
+    for _ in range(50):
+        handler.handle(logging.LogRecord("a", 20, "", 0, "x", (), None))
+        handler.writer.close(timeout=0)
+    gc.collect()
+    mine = {id(handler.writer._life), id(handler.writer._first[""])}
+    assert sum(type(one) is type(handler.writer._life) and id(one) not in mine for one in gc.get_objects()) <= others
 
 
 EXIT_ORDER = """

@@ -137,8 +137,7 @@ class Marker:
 _marker: Final = Marker()
 
 
-MARK: Final = "mark"
-"""The last token of the subject of marks."""
+MARK: Final = "mark"  # the last token of the subject of marks
 MAX_LOGGER: Final = 255
 """A logger's name on the wire, characters."""
 _KEPT: Final = 1024
@@ -190,7 +189,6 @@ class LogStats:
     """What became of the records of a writer's present life."""
 
     records: int
-    """All of them."""
     dropped: int
     """Not sent, because there was no room, the sender was closed, or something went wrong."""
     waiting: int
@@ -206,7 +204,6 @@ class LogStats:
     errors: int
     """Our own errors."""
     marks: int
-    """Marks that were sent."""
 
 
 _FIRST: Final[tuple[LevelKey, ...]] = (20, 30, 40, 10, 50, OTHER)
@@ -410,7 +407,7 @@ class LogWriter:
         if process != self._pid and not HERE[0]:  # forked by C code, past the hook
             notice_fork()
         life = self._life
-        if life is None or life.closed:
+        while life is None or life.closed:
             life = self._begin(life)
         step, level = life.tally.step(level)
         prior = life.number(step)  # from here on it is missed when it does not arrive
@@ -541,6 +538,7 @@ class LogWriter:
         new = _Life(int(self._wall_clock() * 1e6), kept_back)
         life = (self._first if before is None else before.successor).setdefault("", new)
         self._life = life
+        self._first = {"": life}  # or all lives would hang on the first
         return life
 
     def _rework(self, life: _Life, subject: str, body: Body, fields: Mapping[str, Any] | None, rank: int) -> int:
