@@ -1,9 +1,10 @@
 """A flood of forged sessions against a receiver with established senders: memory, loss, duplicates, time a datagram.
 
-    python -m benchmarks.flood [--sessions 1000000] [--datagrams 1] [--keyed]
+    python -m benchmarks.flood [--sessions 1000000] [--datagrams 1] [--ahead 0.49] [--keyed]
 
 The core is fed directly, in virtual time at 100,000 forged sessions a second, for a socket would drop most of such a flood before it.
 Ten established senders send a datagram every 10 ms all the while; each forged session sends a datagram, or as many as asked for.
+Every 100 ms an honest newcomer begins as well, which sends a datagram every 10 ms for 100 ms.
 Keyed, the forger has no key: its datagrams carry a right key number and a wrong tag.
 """
 
@@ -62,6 +63,9 @@ def main() -> None:
     parser.add_argument(
         "--datagrams", type=int, default=1, help="a session; from 3 on it looks established (%(default)s)"
     )
+    parser.add_argument(
+        "--ahead", type=float, default=0.0, help="of the clock, the forged stamps, seconds (%(default)s)"
+    )
     parser.add_argument("--keyed", action="store_true", help="with a key, which the forger has not")
     options = parser.parse_args()
     key = new_key(os.urandom(32), 7, KeyMode.SIGNED)
@@ -76,6 +80,8 @@ def main() -> None:
     wall_us += 1_100_000
     senders = [Source(key_id, wall_us, honest) for _ in range(ESTABLISHED)]
     processed: dict[tuple[bytes, int], int] = {}
+    newcomer_sent = newcomer_delivered = 0
+    newcomer = Source(key_id, wall_us, honest)
     before = resident()
     spent = 0
     for number in range(options.sessions):
@@ -87,9 +93,15 @@ def main() -> None:
                         arrival = event.arrival
                         place = (arrival.session.key, arrival.sequence)
                         processed[place] = processed.get(place, 0) + 1
+            if number % (10 * EVERY) == 0:
+                newcomer = Source(key_id, now_us, honest)
+            newcomer_sent += 1
+            arrived = core.receive(newcomer.datagram(now_us), now_us / 1e6, now_us)
+            newcomer_delivered += sum(isinstance(event, Message) for event in arrived)
             core.handle_deadline(now_us / 1e6)
+        stamp_us = now_us + round(options.ahead * 1e6)
         forger = Source(key_id, now_us, forged)
-        for forgery in [forger.datagram(now_us) for _ in range(options.datagrams)]:
+        for forgery in [forger.datagram(stamp_us) for _ in range(options.datagrams)]:
             began = time.perf_counter_ns()
             core.receive(forgery, now_us / 1e6, now_us)
             spent += time.perf_counter_ns() - began
@@ -108,6 +120,8 @@ def main() -> None:
         "established_sent": sent,
         "established_delivered": delivered,
         "established_heard": len(known),
+        "newcomers_sent": newcomer_sent,
+        "newcomers_delivered": newcomer_delivered,
         "duplicates": sum(count - 1 for count in processed.values()),
         "ns_a_forged_datagram": spent / options.sessions / options.datagrams,
     }

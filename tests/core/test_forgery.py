@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from atmost.core import gaps
 from atmost.core.datagram import Kind
 from atmost.core.events import LateArrival, Loss, Message
+from atmost.core.keys import KeyMode, keyring, new_key
+from atmost.core.limits import MAX_COUNT, WINDOW
 from tests.core.twins import FUTURE_US, Hand, Receiving, beacon_body, datagram, messages
 
 AGES_US = [-1, 0, 10**12, 10**12]
@@ -87,3 +89,67 @@ def test_r16_whatever_strangers_claim_the_account_holds(claims, window, sessions
             if isinstance(event, Message)
         )
         assert not heard or max(heard.values()) == 1
+
+
+MOST_INVENTED = MAX_COUNT * (WINDOW // 2)
+"""C times the jump: what one datagram without a key can invent (docs/security.md)."""
+OBSERVED = {
+    "the next number": lambda hand: {"sequence": hand.sequence, "prior": hand.prior},
+    "a higher number": lambda hand: {"sequence": hand.sequence + 40, "prior": hand.prior},
+    "half a window ahead": lambda hand: {
+        "sequence": hand.sequence - 1 + WINDOW // 2,
+        "prior": hand.prior + MAX_COUNT * (WINDOW // 2 - 1),
+    },
+    "a million messages between": lambda hand: {"sequence": hand.sequence, "prior": hand.prior + 10**6},
+    "the last number": lambda hand: {"sequence": 2**64 - 1, "prior": hand.prior},
+    "late, with prior 0": lambda hand: {"sequence": hand.sequence - 3, "prior": 0},
+}
+
+
+@pytest.mark.parametrize("way", OBSERVED)
+def test_r16_what_an_observer_can_do_is_bounded(way):
+    """R16: one who knows all 18 bytes, all numbers and all counts invents a bounded number of messages, and repeats nothing."""
+    there = Receiving()
+    hands = [there.hand(number) for number in range(1, 6)]
+    forgeries = 0
+    for turn in range(60):
+        for hand in hands:
+            if turn and turn % 20 == 0:
+                there.take(datagram(**hand_fields(hand), **OBSERVED[way](hand), items=messages("forged")))
+                forgeries += 1
+            hand.sent_us = there.wall_us
+            there.take(hand.data())
+        there.pass_time(10_000)
+    there.settle_all()
+    ledger = there.ledger()
+    honest = [payload for payload in there.payloads if payload != "forged"]
+    assert all(times <= len(hands) for times in Counter(honest).values())
+    sent = sum(hand.prior for hand in hands)
+    assert ledger.sent - sent <= forgeries * MOST_INVENTED
+    assert ledger.delivered == len(there.payloads)
+
+
+def test_with_a_key_an_observer_can_do_nothing():
+    """R16: the cure. What is forged is refused, and every honest message arrives."""
+    key = new_key(bytes(range(32)), 5, KeyMode.SIGNED)
+    there = Receiving(keys=keyring([key], ""))
+    hand = there.hand()
+    seal = key.seals("")(b"\x00\x05" + hand.key[2:])
+    for _ in range(50):
+        hand.sent_us = there.wall_us
+        for forge_it in OBSERVED.values():
+            forged = {"key_id": 5, **hand_fields(hand), **forge_it(hand), "items": messages("forged")}
+            if forged["sequence"] >= 0:
+                there.take(datagram(**forged))
+        there.take(hand.data(key_id=5, seal=seal))
+        there.pass_time(10_000)
+    there.settle_all()
+    ledger = there.ledger()
+    assert there.payloads == list(range(50))
+    assert (ledger.sent, ledger.lost, ledger.pending) == (50, 0, 0)
+    assert set(ledger.refused) <= {"auth_failed", "duplicate", "boot_quarantine"}
+
+
+def hand_fields(hand):
+    """What an observer reads in a sender's datagrams."""
+    return {"start_us": hand.start_us, "random64": hand.random64, "sent_us": hand.sent_us}

@@ -273,4 +273,5 @@ def test_r16_a_flood_of_forged_sessions_with_gaps_costs_no_memory():
         there.pass_time(1)
     assert there.ledger().evicted == 192
     assert len(alive(SessionState)) - before <= 8
+    assert len(there.core._books._due) <= 8
     assert there.ledger().lost == 5 * 192

@@ -231,8 +231,16 @@ class SessionAccount:
     def copy(self) -> SessionAccount:
         """Another account with the same figures; the refusals are shared, because counting them needs no draft."""
         other = SessionAccount.__new__(SessionAccount)
-        for name in SessionAccount.__slots__:
-            setattr(other, name, getattr(self, name))
+        other.accepted = self.accepted
+        other.discarded = self.discarded
+        other.end = self.end
+        other.late_total = self.late_total
+        other.lost_total = self.lost_total
+        other.origin = self.origin
+        other.overflow = self.overflow
+        other.refused = self.refused
+        other.sender_socket_base = self.sender_socket_base
+        other.sender_socket_booked = self.sender_socket_booked
         return other
 
     @property

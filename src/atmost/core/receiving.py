@@ -43,13 +43,14 @@ from atmost.core.events import (
     SessionOpened,
 )
 from atmost.core.gaps import crowded
-from atmost.core.limits import GRACE, MAX_MESSAGES, MAX_SESSIONS, VICTIM_SILENCE, WINDOW
+from atmost.core.limits import GRACE, MAX_MESSAGES, MAX_SESSIONS, VERSION, VICTIM_SILENCE, WINDOW
 from atmost.core.seal import NO_KEY, Keyring, Seal, SealFactory, no_keys
 from atmost.core.sessions import SessionState, SessionTable
 from atmost.core.shards import Shards, shard_of
 from atmost.core.window import Verdict
 from atmost.errors import OptionError
 
+_BEACON: Final = VERSION << 4 | Kind.BEACON
 _IN_FLIGHT_US: Final = 1_000_000
 MAX_SUSPECTS: Final = 64
 """Senders remembered for their clocks."""
@@ -218,15 +219,23 @@ class ReceiverCore:
         session = Session(key, header[3]) if state is None else state.session
         if sent_us > wall_us:
             events += self._alarm(ClockTrouble.NEGATIVE_DELAY, session, (sent_us - wall_us) / 1e6, now)
-        if isinstance(content, BeaconBody):
-            return self._commit_draft(header, state, session, content, events, now)
-        arrival = Arrival(session, sequence, sent_us, wall_us)
-        for message in content:
-            message.arrival = arrival
+        if not isinstance(content, BeaconBody):
+            arrival = Arrival(session, sequence, sent_us, wall_us)
+            for message in content:
+                message.arrival = arrival
         if state is None or sequence != state.window.highest + 1 or sequence >= state.gaps_leave_at:
             return self._commit_draft(header, state, session, content, events, now)
         # The next number of its session, and no gap leaves the window: mark and deliver (R11.8, R11.9).
-        found: Sequence[Event] = [*events, *content] if events else content
+        found: Sequence[Event]
+        if not isinstance(content, BeaconBody):
+            found = [*events, *content] if events else content
+        elif header[1] == _BEACON:
+            # What it says may be noted before it is marked: noted again it says the same.
+            session.name, session.host, session.pid = content.name, content.host, content.pid
+            self._books.report(state, content)
+            found = events
+        else:
+            return self._commit_draft(header, state, session, content, events, now)
         account, window, books = state.account, state.window, self._books
         unseen = window.unseen
         if unseen:
@@ -409,7 +418,7 @@ class ReceiverCore:
             efloor = floor
             evicted = table.victim(now)
             if evicted is not None:
-                gone = evicted.copy()
+                gone = evicted.copy() if evicted.gaps is not None else evicted  # nothing missing, nothing to book
                 gaps_before = 0 if gone.gaps is None else len(gone.gaps)
                 events += books.lose_all(gone)
                 folded, floor = books.fold(gone, now), table.fold(evicted)

@@ -83,12 +83,21 @@ class SessionState:
     def copy(self) -> SessionState:
         """A draft: what the booking changes is its own, and put into the table it replaces this state at once."""
         draft = SessionState.__new__(SessionState)
-        for name in SessionState.__slots__:
-            setattr(draft, name, getattr(self, name))
+        draft.claim = self.claim
+        draft.closed = self.closed
+        draft.datagrams = self.datagrams
+        draft.efloor = self.efloor
+        draft.factory = self.factory
+        draft.first_sequence = self.first_sequence
+        draft.gaps_leave_at = self.gaps_leave_at
+        draft.last_seen = self.last_seen
+        draft.max_sent_us = self.max_sent_us
+        draft.report = self.report
+        draft.seal = self.seal
+        draft.session = self.session
         draft.window = self.window.copy()
         draft.account = self.account.copy()
-        if self.gaps is not None:
-            draft.gaps = self.gaps.copy()
+        draft.gaps = None if self.gaps is None else self.gaps.copy()
         return draft
 
     def finish(self) -> SessionState:

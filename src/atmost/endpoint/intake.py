@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from operator import length_hint
 from typing import Final
 
@@ -38,6 +39,10 @@ _MESSAGES_A_TURN: Final = 2048
 """Enough to keep the handler busy; what is not read waits in the kernel's buffer."""
 _SLOW_HANDLER: Final = 0.005
 """When the handler has not come back for this long, the socket is emptied into the queue, seconds."""
+_BATCH: Final = 64
+"""Messages that are handed to a consumer at once, where they come in small datagrams and it is quick."""
+_QUICK: Final = 0.001
+"""Whoever comes back for the next batch within this time is quick, seconds."""
 _LONGEST_WAIT: Final = 3600.0
 """What a system can wait for has limits; whoever waits for longer, or for ever, looks again then, seconds."""
 _BOOT_MARGIN: Final = 1.0
@@ -169,9 +174,9 @@ class Intake:
         self._ready_by = time.monotonic() + parameters.future_bound + parameters.clock_guard + _BOOT_MARGIN
         self._max_queue = options.max_queue
         self._queue: deque[tuple[int, Sequence[Event]]] = deque()
-        """Batches, each with the weight of everything that was ever queued, itself included."""
+        """Batches, each with the weight of everything that was ever queued, itself included: these numbers only grow."""
         self._taken: tuple[int, Sequence[Event]] = (0, ())
-        """The batch that `current` goes through."""
+        """The batch that `current` goes through; what is queued under its number, or a lower one, has been taken."""
         self.current: Iterator[Event] = iter(())
         self._unhandled: list[Event] = []
         """Left over at the end, and still to be counted."""
@@ -181,6 +186,7 @@ class Intake:
         """Whether the end was asked for."""
         self._over = False
         """Whether it is done."""
+        self._batch_at = 0.0
         self._reading = 0
         """The wall clock, as it was read before the datagrams of this turn were taken, µs since 1970."""
         self._last_pump = 0.0
@@ -215,17 +221,18 @@ class Intake:
         return max(0.0, min(left, self._ready_by - time.monotonic()))
 
     def next_batch(self) -> bool:
-        """Makes the next queued datagram's messages (or events) `current`; False when nothing is queued."""
+        """Makes what a datagram brought `current`, or several where the consumer is quick; False when nothing is queued."""
         if length_hint(self.current):  # whoever left an iteration early finds the rest
             return True
-        if time.monotonic() - self._last_pump > _SLOW_HANDLER:
+        now = time.monotonic()
+        if now - self._last_pump > _SLOW_HANDLER:
             self.pump(messages=self._max_queue)
         with self._lock:
-            if self._is_nested():
+            if self._busy and self._is_nested():
                 return False
             try:
                 self._busy = True
-                return self._take_batch()
+                return self._take_batch(now)
             finally:
                 if self._ending:
                     self._end()
@@ -397,22 +404,32 @@ class Intake:
                 self._queue_up(events)
             self._core.in_hand = ()
 
-    def _take_batch(self) -> bool:
-        self._finish_turn()
+    def _take_batch(self, now: float) -> bool:
+        queue = self._queue
+        if self._core.in_hand or (queue and queue[0][0] <= self._taken[0]):
+            self._finish_turn()
         if length_hint(self.current):  # taken by a signal handler since the caller looked
             return True
-        queue = self._queue
         if self.closed or not queue:
             return False
-        batch = queue[0]
-        self._taken, self.current = batch, iter(batch[1])
-        queue.popleft()
+        # A slow consumer takes one datagram at a time, so that the socket is looked at in between.
+        quick, self._batch_at = now - self._batch_at < _QUICK, now
+        total, messages = queue[0]
+        if quick and len(queue) > 1 and len(messages) < _BATCH:
+            messages = [*messages]
+            for total, more in islice(queue, 1, _BATCH):  # noqa: B007  the last one's
+                messages += more
+                if len(messages) >= _BATCH:
+                    break
+        self._taken, self.current = (total, messages), iter(messages)
+        while queue and queue[0][0] <= total:
+            queue.popleft()
         return True
 
     def _finish_turn(self) -> None:
         """What an exception has left in the middle is put where it belongs."""
         queue, in_hand = self._queue, self._core.in_hand
-        if queue and queue[0] is self._taken:
+        while queue and queue[0][0] <= self._taken[0]:
             queue.popleft()
         if in_hand:
             placed = queue[-1] if queue else self._taken
@@ -443,9 +460,9 @@ class Intake:
                 return
         total = queue[-1][0] if queue else self._taken[0]
         waiting = total - self._taken[0]
-        room = self._max_queue - waiting
-        weight = _weight(messages, room) if messages else 0
-        if weight > room:
+        room = max(0, self._max_queue - waiting)
+        weight = _weight(messages, room) if messages else 1
+        if messages and weight > room:
             # Of large messages as many are kept as find room; an empty queue takes one of any size.
             kept = len(messages) * room // weight if waiting else max(1, len(messages) * room // weight)
             first = messages[0]
@@ -464,8 +481,7 @@ class Intake:
             # Taken from under the consumer's hands: each message goes to one of the two.
             unhandled = self._unhandled
             unhandled.extend(self.current)
-            if self._queue and self._queue[0] is self._taken:
-                self._queue.popleft()
+            self._finish_turn()
             while self._queue:
                 batch = self._queue[0]
                 self._taken, self.current = batch, iter(batch[1])
@@ -508,7 +524,7 @@ class Intake:
     def _queued(self) -> dict[bytes, int]:
         """Messages waiting for the handler, by session key; also what an interrupted turn has left in the core's hand."""
         queue, in_hand = self._queue, self._core.in_hand
-        batches = [batch for batch in list(queue) if batch is not self._taken]
+        batches = [batch for batch in list(queue) if batch[0] > self._taken[0]]
         queued = Counter(e.session.key for _, batch in batches for e in batch if isinstance(e, Message))
         last = batches[-1] if batches else self._taken
         if in_hand and last[1] is not in_hand:
