@@ -72,6 +72,7 @@ def test_nothing_is_processed_by_two_owners_when_both_stand_still() -> None:
     """Each once, between any two turns and for any time."""
     found = explore_all(both_stop())
     assert (found.duplicate, found.displaced) == (None, None)
+    assert found.states == 515_612
     assert found.seen["owner again"] > 0
 
 
