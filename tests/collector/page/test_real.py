@@ -73,12 +73,12 @@ def test_what_real_senders_say(start, run, visit):
         for text in ("before", "lost", "after"):
             logger.info(text)
         until(lambda: any("1 lost here (1 INFO)" in line for line in lines(page)))
-        until(lambda: [line.split("thread=")[0].strip() for line in lines(page)][::2] == ["shop before", "shop after"])
+        until(lambda: [line.split(" process=")[0] for line in lines(page)][::2] == ["shop before", "shop after"])
         metrics = atmost.Metrics(sender, interval=0.2)
         metrics.gauge("queue_length", "Waiting").set(42)
         client.sendto(b"cart.hits:3|c\ncart.size:many|g", udp(collector.at["statsd"]))
         client.sendto(b"<13>Oct 11 22:14:15 web-9 su: hello from syslog", udp(collector.at["syslog"]))
-        until(lambda: page.locator(".chart-card").count() == 2)
+        until(lambda: page.locator(".chart-card").count() == 3)  # of all loss, and of each family
         until(lambda: page.inner_text("article[aria-label='queue_length'] .last") == "42")
         until(lambda: any("hello from syslog" in line for line in lines(page)))
         until(lambda: "cart.size:many|g" in page.inner_text("#rejected-body"))
