@@ -242,6 +242,17 @@ def test_what_is_within_a_bound_is_taken(datagram):
     assert statsd.parse(datagram).rejected == []
 
 
+def test_a_datagram_is_bounded_in_values():
+    """However they are packed: lines behind the bound are refused with their number, those before are taken."""
+    for line in (b"a:" + b":".join([b"1"] * 4000) + b"|h", b"a" + b":1|c" * 2000):
+        read = statsd.parse(b"\n".join([line] * 8))
+        taken = sum(len(metric.values) for metric in read.metrics)
+        assert MAX_VALUES <= taken < 2 * MAX_VALUES
+        assert [(one.reason, one.count) for one in read.rejected] == [
+            (StatsdReason.TOO_MANY_VALUES, 8 - taken // (4000 if b"|h" in line else 2000))
+        ]
+
+
 def test_a_line_that_is_refused_leaves_nothing_out():
     """Fields are counted as left out only of lines that are taken."""
     read = statsd.parse(b"a:1|c|zz:1|@-1\na:1::2|h|#,|@x\na:1|g|@0.5:x|c")

@@ -11,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+import time
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from atmost.core.events import Arrival, Message, Session, SessionClosed, Tail
 SUBJECTS: Final = ("metrics.>", "logs.>", "heartbeats.>")
 _BUFFER: Final = 8 << 20
 _READ: Final = 1 << 17
+_TURN: Final = 0.01
+"""Seconds of decoding in a turn."""
 _A_TURN: Final = 256
 _PLACES: Final = 4096
 _COUNT: Final = struct.Struct("Q")
@@ -110,16 +113,20 @@ class WorkerChannel:
     def turn(self, now: float, mono: float) -> bool:
         """Takes messages, and gives them to the state."""
         messages = []
+        more, until = False, time.monotonic() + _TURN
         for _ in range(_A_TURN):
             try:
                 messages.append(self._message(_decode(self._reader.recv(_READ))))
             except OSError:
                 break
+            if time.monotonic() >= until:
+                more = True
+                break
         if messages:
             with self._state.lock:
                 for message in messages:
                     self._state.take(message, now, mono)
-        return len(messages) == _A_TURN
+        return more or len(messages) == _A_TURN
 
     def next_wait(self) -> float | None:
         """Nothing is due by itself."""

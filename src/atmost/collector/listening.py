@@ -110,6 +110,7 @@ class OurListener:
         more = intake.pump()
         if self._refused:
             self._report_refusals(now)
+        until = time.monotonic() + _TURN
         for _ in range(_BATCHES_A_TURN):
             if not intake.next_batch():
                 return more
@@ -118,6 +119,8 @@ class OurListener:
                     take(event, now, mono, self.url)
                     if tap is not None:
                         tap(event)
+            if time.monotonic() >= until:
+                break
         return True
 
     def _note_refusal(self, datagram: bytes, reason: RefusalReason, known: bool) -> None:  # noqa: FBT001  a callback

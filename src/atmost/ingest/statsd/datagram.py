@@ -19,6 +19,7 @@ from atmost.ingest.statsd.values import (
     MAX_LINE,
     MAX_LINES,
     MAX_NAME,
+    MAX_VALUES,
     TELEMETRY,
     StatsdDatagram,
     StatsdGauges,
@@ -90,7 +91,15 @@ def _one_by_one(datagram: bytes, into: StatsdDatagram) -> Iterator[str]:
         if rest:
             count = rest.count(b"\n") + (rest[-1:] != b"\n")
             into.rejected.append(rejected(StatsdReason.TOO_MANY_LINES, rest, count))
-    for line in lines:
+    values = counted = 0
+    for number, line in enumerate(lines):
+        # One datagram may not hold up all others: its lines are packed at a byte or two a value.
+        values += sum(len(metric.values) for metric in into.metrics[counted:])
+        counted = len(into.metrics)
+        if values >= MAX_VALUES:
+            if refused := sum(1 for rest in lines[number:] if rest):
+                into.rejected.append(rejected(StatsdReason.TOO_MANY_VALUES, line, refused))
+            return
         if len(line) > MAX_LINE:
             into.rejected.append(rejected(StatsdReason.LINE_TOO_LONG, line))
             continue

@@ -103,6 +103,9 @@ class Origin:
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def accept(self, field: str) -> bool:
         """Keeps a field if it is one of these, and returns whether it was.
 

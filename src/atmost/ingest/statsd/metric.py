@@ -181,7 +181,7 @@ def _metric(
             note(into, StatsdNote.UNKNOWN_FIELD)
     values = _values(head, kind, into)
     relative = kind is StatsdKind.GAUGE and gauges is StatsdGauges.STATSD and _is_signed(head)
-    if relative and section is not None:
+    if relative and (section is not None or timestamp is not None or origin or ":" in head):
         note(into, StatsdNote.AMBIGUOUS_GAUGE)
     if rate is None:
         rate = 1.0

@@ -14,7 +14,7 @@ MAX_LINE: Final = 8192
 MAX_LINES: Final = 4096
 """Lines of a datagram longer than `MAX_LINE`; a shorter one holds no more that are not empty."""
 MAX_VALUES: Final = 4096
-"""Values, or samples, packed into a line."""
+"""Values, or samples, packed into a line; and of all lines of a datagram longer than `MAX_LINE`, but for those of the last."""
 MAX_TAGS: Final = 64
 """Tags of a line."""
 MAX_NAME: Final = 200
@@ -74,7 +74,7 @@ class StatsdNote(StrEnum):
     DROPPED_BY_RULE = "dropped_by_rule"
     """A measurement that a mapping rule says to drop."""
     AMBIGUOUS_GAUGE = "ambiguous_gauge"
-    """A signed gauge with DogStatsD's tags, taken for a change as in StatsD: DogStatsD means a value."""
+    """A signed gauge with DogStatsD's tags, fields or packing, taken for a change as in StatsD: DogStatsD means a value."""
 
 
 class StatsdGauges(StrEnum):

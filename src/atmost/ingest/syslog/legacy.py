@@ -27,9 +27,9 @@ from atmost.ingest.syslog.values import SyslogHost, SyslogNote
 _WORD: Final = r"([A-Za-z0-9_%/(.+-][A-Za-z0-9_./%@#+()$~&!*-]{0,127})"
 """A name as tags have it: with the paths, brackets and marks that are found there, and nothing that JSON or key=value has."""
 _TAG: Final = re.compile(
-    _WORD + r"(?:\[([^\]\s\x00-\x1f]{1,128})\](?:: ?| |\Z)|:(?: |\Z|(?=[^\s\d:/\\])))",
+    _WORD + r"(?:\[([^\]\s\x00-\x1f\x7f-\x9f]{1,128})\](?:: ?| |\Z)|:(?: |\Z|(?=[^\s\d:/\\])))",
 )
-_TAG_WITH_PROCESS: Final = re.compile(_WORD + r"\[([^\]\s\x00-\x1f]{1,128})\]: ?")
+_TAG_WITH_PROCESS: Final = re.compile(_WORD + r"\[([^\]\s\x00-\x1f\x7f-\x9f]{1,128})\]: ?")
 """Without a timestamp before it only this is a tag for certain: `error: no such file` may be the text."""
 _HOST: Final = re.compile(r"([A-Za-z0-9_:][A-Za-z0-9_.:%-]{0,254})(?: |\Z)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
