@@ -322,7 +322,8 @@ class LogLife:
         self.session, self.heard_at = message.session, now
         if message.arrival.sequence > self.sequence:
             self.sequence = message.arrival.sequence
-            self._know_the_tail()
+            if self.tail_lost or self._tail_gap is not None:
+                self._know_the_tail()
         self.closed = self.closed or body.final
         self.dropped = max(self.dropped, body.dropped)
         number = body.number

@@ -139,8 +139,8 @@ def read_body(payload: Any, sent_at: float) -> Body | None:
     )
     if not sound:
         return None
-    body.time, note = time_or(sent_at, body.time)
-    if note:
+    if not 0 <= body.time <= MAX_TIME:  # NaN is not either
+        body.time, note = time_or(sent_at, body.time)
         body.error = f"{body.error}; {note}" if body.error else note
     return body
 
