@@ -261,7 +261,7 @@ def test_forked_child_counts_from_zero_in_a_life_of_its_own():
 
 
 FORKED_BY_C = """
-import ctypes, os, sys, threading, time
+import ctypes, fractions, os, sys, threading, time
 from pathlib import Path
 import atmost
 
@@ -269,7 +269,7 @@ def switches():
     tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(threading.get_native_id())]
     return {task.name: (task / "status").read_text().partition("ctxt_switches:")[2] for task in tasks}
 
-url, when = sys.argv[1:]
+url, when, first = sys.argv[1:]
 sender = atmost.Sender(url, name="web-1")
 metrics = atmost.Metrics(sender, 3600)
 counter = metrics.counter("a_total", "", ("who",))
@@ -285,11 +285,27 @@ while before != (before := switches()):
     time.sleep(0.02)
 pid = ctypes.PyDLL(None).fork()
 if pid == 0:
-    for _ in range(300):
-        child.inc()
+    steps = {
+        "inc": child.inc,
+        "part": lambda: child.inc(1),
+        "nothing": lambda: child.inc(0),
+        "float": lambda: child.inc(1.0),
+        "decimal": lambda: child.inc(fractions.Fraction(1)),
+        "set": lambda: gauge.set(7.0),
+        "set_int": lambda: gauge.set(7),
+        "up": lambda: gauge.inc(7),
+        "observe": lambda: histogram.observe(2.0),
+        "observe_zero": lambda: histogram.observe(0),
+        "declare": lambda: metrics.counter("a_total", "", ("who",)),
+        "flush": metrics.flush,
+    }
+    steps[first]()
+    child.inc(300 - (first in {"inc", "part", "float", "decimal"}))
     child.inc(0.5)
-    gauge.set(7.0)
-    histogram.observe(2.0)
+    if first not in {"set", "set_int", "up"}:
+        gauge.set(7.0)
+    if not first.startswith("observe"):
+        histogram.observe(2.0)
     metrics.close()
     sender.close()
     os._exit(0)
@@ -300,12 +316,34 @@ sender.close()
 """
 
 
-@pytest.mark.parametrize("when", ["untold", "told"])
-def test_a_fork_by_c_code_is_noticed_where_something_is_counted(tmp_path, when):
+@pytest.mark.parametrize(
+    ("when", "first"),
+    [
+        ("told", "inc"),
+        *(
+            ("untold", first)
+            for first in (
+                "inc",
+                "part",
+                "nothing",
+                "float",
+                "decimal",
+                "set",
+                "set_int",
+                "up",
+                "observe",
+                "observe_zero",
+                "declare",
+                "flush",
+            )
+        ),
+    ],
+)
+def test_a_fork_by_c_code_is_noticed_where_something_is_counted(when, first):
     """uWSGI forks so: what the child counts is its own, from the first step on, and nothing of the parent is counted twice."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         reader = MetricsReader(now=time.monotonic())
-        run(FORKED_BY_C, receiver.url, when)
+        run(FORKED_BY_C, receiver.url, when, first)
         until(lambda: feed(reader, receiver) or all(source.closed for source in reader.sources(time.monotonic())[:2]))
         assert len(reader.sources(time.monotonic())) == 2
         assert reader.total("a_total", {"who": "child"}) == 300.5

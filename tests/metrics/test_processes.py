@@ -160,6 +160,22 @@ def test_one_part_of_the_last_snapshot_is_lost(reader):
     assert complete(reader) == (None, ["tail_unknown"])
 
 
+@pytest.mark.parametrize("copies", [{0: 0, 1: 0}, {0: 4, 1: 2}])
+def test_the_parts_of_the_last_snapshot_may_come_with_different_copies(reader, copies):
+    """Each part once is enough; a part more than once is none of the others."""
+    process = Process(reader, 1)
+    counter = process.metrics.counter("a_total", "", ("n",))
+    for number in range(60):
+        counter.labels(f"label value number {number}").inc()
+    process.end(1.0, keep=lambda copy, part: copy == copies.get(part, 1))
+    assert (complete(reader), reader.total("a_total")) == ((1.0, []), 60)
+    assert [str(source.tail) for source in reader.sources(10.0)] == ["complete"]
+    other = Process(reader, 2)
+    other.metrics.counter("b_total").inc()
+    other.end(1.0)
+    assert complete(reader, name="b_total") == (1.0, [])
+
+
 def test_a_session_that_ends_is_not_the_end_where_another_goes_on(reader):
     """A rotated key: the goodbye is the former session's, and the life goes on in the next."""
     process = Process(reader, 1)
@@ -216,6 +232,24 @@ def test_totals_of_forgotten_processes_remember_what_is_unknown():
     kept.turn(3.0)
     kept.turn(3.5)
     assert reader.total("a_total") == 6
+
+
+def test_a_forgotten_process_that_comes_back_takes_its_doubt_with_it():
+    """It had been cut off, and made room: its end is not unknown any more."""
+    reader = MetricsReader(now=0.0, max_series=2)
+    away, others = Process(reader, 1), [Process(reader, number) for number in (2, 3, 4)]
+    away.metrics.counter("a_total").inc(1)
+    away.turn(0.0)
+    for process in others[:2]:
+        process.metrics.counter("a_total").inc(1)
+        process.turn(700.0)
+        process.end(701.0)
+    assert complete(reader, 702.0) == (None, ["tail_unknown"])
+    others[2].metrics.counter("b_total").inc(1)
+    others[2].turn(800.0)
+    others[2].end(801.0)
+    away.turn(900.0)
+    assert (complete(reader, 900.1), reader.total("a_total")) == ((1.0, []), 3)
 
 
 def test_a_session_that_lost_messages_and_showed_no_snapshot(reader):

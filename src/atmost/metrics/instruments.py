@@ -151,7 +151,8 @@ class Counter(Instrument):
     def inc(self, amount: Number = 1) -> None:
         """Adds to the total; a negative amount, or one that is not a finite number, is counted as `bad_value` and changes nothing."""
         # `HERE[0]` is 1 in the process that this total belongs to, and 0 in a child that nobody has noticed yet:
-        # one comparison asks for the usual amount and for the process, and adding 0 there does no harm.
+        # the first comparison asks for the usual amount and for the process, and adding 0 there does no harm.
+        # NaN fails both bounds of the second; beyond 2**62 a sum of integers may not fit a float, which `_inc_other` looks at.
         if HERE[0] is amount or (
             (amount.__class__ is int or amount.__class__ is float) and 0 <= amount <= 4611686018427387904 and HERE[0]
         ):
