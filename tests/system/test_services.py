@@ -68,10 +68,11 @@ WSGI_SERVERS = {
 }
 REPORTED = {
     "uwsgi": "one process does not always end on SIGTERM",
+    "uwsgi-lazy": "one process does not always end on SIGTERM",
     "uwsgi-threads": "one session never says goodbye",
     "uwsgi-gevent": "nothing of the workers' counts arrives",
 }
-"""What is wrong still, with an application that the master loads before it forks in C."""
+"""What is wrong still under uWSGI, which forks in C and whose worker threads are its own."""
 ASGI_SERVERS = {
     "uvicorn": UVICORN,
     "uvicorn-asyncio": [*UVICORN, "--loop", "asyncio"],
