@@ -35,7 +35,8 @@ def test_a_stopped_receiver_is_never_in_the_way_and_knows_what_it_missed(scene):
     report = sender.close()
     receiver.wait_settled(report)
     receiver.wait_ledger(
-        lambda now: now["accepted"] + now["kernel_drops"] == report["numbers"], "every datagram arrived or was dropped"
+        lambda now: now["datagrams_in"] + now["kernel_drops"] == report["numbers"],
+        "every datagram arrived or was dropped",
     )
     drops = drops_at(receiver.child.pid, url)
     ledger = receiver.close()
@@ -44,7 +45,10 @@ def test_a_stopped_receiver_is_never_in_the_way_and_knows_what_it_missed(scene):
     assert ledger["lost"] == report["accepted"] - verdict.handled > 0
     assert ledger["lost_by_place"] == {"sender_socket": 0, "in_flight": ledger["lost"]}
     beacons_lost = (report["numbers"] - report["accepted"]) - (ledger["accepted"] - verdict.handled)
-    assert drops == ledger["lost"] + beacons_lost
+    # More than half a window was lost at once: the first datagram after it waits for a second witness (R16), and is lost by that.
+    unconfirmed = ledger["refused"].get("implausible", 0)
+    assert sum(ledger["refused"].values()) == unconfirmed <= 1
+    assert drops + unconfirmed == ledger["lost"] + beacons_lost
     assert (report["dropped"], report["stats"]["refused"]) == ([], {})
 
 

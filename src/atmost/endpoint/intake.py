@@ -282,9 +282,8 @@ class Intake:
         """Starts the handler with each message of `current` whose subject matches, in this process and no other (H2)."""
         for event in self.current:
             if event.__class__ is Message and matches(event.subject):
-                if not HERE[
-                    0
-                ]:  # what is forked past the hook by a handler, or in the middle of this, has its parent's messages
+                # C code may have forked past the hook, in a handler or just now: the messages are the parent's.
+                if not HERE[0]:
                     notice_fork()
                     return
                 self.handle(handler, event)
