@@ -9,7 +9,7 @@ from atmost.collector.listening import READERS, ForeignListener, bind_foreign
 from atmost.collector.options import CollectorOptions, Place
 from atmost.collector.state.state import CollectorState
 from tests.collector.daemon.scene import collecting
-from tests.real import until
+from tests.real import BOUND, until
 
 
 class Slow:
@@ -64,15 +64,20 @@ def test_a_full_queue_of_a_unix_socket_is_said(tmp_path, caplog):
             sock.connect(str(path))
             sock.setblocking(False)
             accepted, refused = 0, False
-            with state.lock:  # the receiving thread stands still at its first datagram
-                while not refused:
-                    try:
-                        sock.send(b"a:1|c")
-                    except BlockingIOError:
-                        # Not until the thread waits for the lock is the queue nobody's.
-                        refused = stats.received > 0
-                    else:
-                        accepted += 1
+            end = time.monotonic() + BOUND
+            while not refused:
+                assert time.monotonic() < end, "the queue was never full"
+                # The receiving thread stands still at its first datagram; or before it, when something else was due: again then.
+                with state.lock:
+                    turn = time.monotonic() + 1.0
+                    while not refused and time.monotonic() < turn:
+                        try:
+                            sock.send(b"a:1|c")
+                        except BlockingIOError:
+                            # Not until the thread waits for the lock is the queue nobody's.
+                            refused = stats.received > 0
+                        else:
+                            accepted += 1
             until(lambda: stats.accepted == accepted)
             until(lambda: state.warnings)
         [warning] = state.warnings.values()
