@@ -15,6 +15,7 @@ from atmost.core.keys import KeyMode, keyring, new_key
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.endpoint import sender as module
 from atmost.endpoint.checking import find_keys
+from atmost.transport.base import FORKED
 from tests.endpoint.tape import Tape
 from tests.harness import Forked, Interrupted, Interruption, every_line, raises, sampled
 
@@ -39,6 +40,8 @@ class Road(Tape):
         self._turns = count(1)
 
     def send(self, datagram: bytes, process: int = 0) -> str | None:
+        if process != lifecycle.HERE[0]:  # as a real outlet does in the line of its system call
+            return FORKED
         error = "EAGAIN" if next(self._turns) % 4 == 0 else None
         self.attempts.append(datagram)
         if error is None:

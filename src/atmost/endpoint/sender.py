@@ -204,7 +204,7 @@ class Sender:
             raise explain(payload, error, subject) from None
         size = core.size + len(item)
         if size > core.capacity:
-            return self._send_the_long_way(core, item)
+            return self._send_the_long_way(core, item, here=here)
         core.open.append(item)
         core.size = size
         if not core.armed:
@@ -333,16 +333,18 @@ class Sender:
             subjects.clear()
         subjects.add(subject)
 
-    def _send_the_long_way(self, core: _Life, item: bytes) -> bool:
+    def _send_the_long_way(self, core: _Life, item: bytes, *, here: bool) -> bool:
         """A message that does not fit the open datagram, or a sender that is closed, blocked, or sends each alone."""
-        here = HERE[0]
+        unseen = not HERE[0]
         if len(item) > core.max_message:
             raise PayloadTooLarge(len(item), core.max_message)
         now = time.monotonic()
         if core.open and core.size + len(item) > core.room and not core.closed:
             self._hand_over(now)
-            if not here:
-                core = self._core  # the life of a child that was forked before this
+            if unseen:
+                core = self._core
+                if here:  # C code may have forked in the middle of this call, and then the parent sends it
+                    return self._drop_as_parents(core)
         if not self._offer(core, item, now):
             return False
         if not self._linger:
@@ -350,6 +352,11 @@ class Sender:
         elif not core.armed:
             self._first_in(core, item, here=here)
         return True
+
+    @staticmethod
+    def _drop_as_parents(core: _Life) -> bool:
+        core.drop(DropReason.FORKED)
+        return False
 
     def _offer(self, core: _Life, item: bytes, now: float) -> bool:
         return core.offer(item, now)
@@ -452,7 +459,7 @@ class Sender:
                 return
             outgoing.attempted = True
             # One that was forked in the middle of this has another core: these numbers are its parent's.
-            error = outlet.send(outgoing.data, here) if here and core is self._core else FORKED
+            error = outlet.send(outgoing.data, here) if here and here == HERE[0] and core is self._core else FORKED
             if error is FORKED:
                 return
             core.handed_over(outgoing, error, now)
@@ -567,7 +574,7 @@ class Sender:
         here = HERE[0]
         if outgoing is not None:
             outgoing.attempted = True
-            error = core.outlet.send(outgoing.data, here) if here and core is self._core else FORKED
+            error = core.outlet.send(outgoing.data, here) if here and here == HERE[0] and core is self._core else FORKED
             if error is not FORKED:
                 core.handed_over(outgoing, error, now)
 
