@@ -117,7 +117,7 @@ def walks() -> Iterator[Walk]:
         def to_the_tail() -> None:
             event = receiver.next_event(1.0)
             assert event is not None
-            collector.take(event, time.time(), time.monotonic())
+            collector.feed(event, time.time(), time.monotonic())
 
         for _ in range(2):
             logger.error("warm")

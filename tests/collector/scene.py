@@ -42,7 +42,7 @@ def feed_statsd(state: CollectorState, text: str, now: float = T0, peer: str = "
         stats = ListenerStats("statsd", STATSD)
         state.listeners.append(stats)
     stats.received += 1
-    state.take_statsd(statsd.parse(text.encode()), stats, peer.rpartition(":")[0], peer, now)
+    state.feed_statsd(statsd.parse(text.encode()), stats, peer.rpartition(":")[0], peer, now)
     return stats
 
 

@@ -34,7 +34,7 @@ def banner(daemon: CollectorDaemon) -> list[str]:
 def second(daemon: CollectorDaemon, table: SenderTable) -> dict[str, Any]:
     """The account of this moment, as an object; rates are since the table's last look."""
     ledger = daemon.ledger()
-    table.look({daemon.url: ledger}, time.monotonic())
+    table.observe({daemon.url: ledger}, time.monotonic())
     totals = asdict(ledger)
     del totals["sessions"]
     with daemon.state.lock:

@@ -125,7 +125,7 @@ class WorkerChannel:
         if messages:
             with self._state.lock:
                 for message in messages:
-                    self._state.take(message, now, mono)
+                    self._state.feed(message, now, mono)
         return more or len(messages) == _A_TURN
 
     def next_wait(self) -> float | None:
@@ -142,7 +142,7 @@ class WorkerChannel:
             if key not in self._closed and (session.key_id, session.id) in closed:
                 self._closed.add(key)
                 with self._state.lock:
-                    self._state.take(SessionClosed(session), now, mono)
+                    self._state.feed(SessionClosed(session), now, mono)
         self._closed &= self._sessions.keys()
 
     def abandon(self) -> None:

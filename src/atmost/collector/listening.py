@@ -106,7 +106,7 @@ class OurListener:
 
     def turn(self, now: float, mono: float) -> bool:
         """Takes datagrams, and gives their events to the state."""
-        intake, take, lock, tap = self.intake, self._state.take, self._state.lock, self._tap
+        intake, feed, lock, tap = self.intake, self._state.feed, self._state.lock, self._tap
         more = intake.pump()
         if self._refused:
             self._report_refusals(now)
@@ -116,7 +116,7 @@ class OurListener:
                 return more
             with lock:
                 for event in intake.current:
-                    take(event, now, mono, self.url)
+                    feed(event, now, mono, self.url)
                     if tap is not None:
                         tap(event)
             if time.monotonic() >= until:
@@ -316,7 +316,7 @@ class StatsdReader:
         found = statsd.parse(datagram, gauges=gauges)
         if self.state.mapping is not None:
             _map(found, self.state.mapping)
-        return lambda: self.state.take_statsd(found, stats, *peer_text(address), now)
+        return lambda: self.state.feed_statsd(found, stats, *peer_text(address), now)
 
     def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
         """Returns None: every line is complete in itself."""

@@ -96,7 +96,7 @@ class Receiving:
             for one in self.taken_over:
                 ended = one.intake.inlet.ended
                 self._state.warnings[one.url] = f"{one.url}: {ended}; nothing is received there any more"
-            self._state.look(ledgers, self._now(), time.monotonic())
+            self._state.observe(ledgers, self._now(), time.monotonic())
 
     def _ours(self) -> list[OurListener]:
         return [each for each in self._listening if isinstance(each, OurListener)]

@@ -39,7 +39,7 @@ def account(name="web-1", **changes):
 
 def give_ledger(asked, *rows, **sums):
     """An account of one receiver."""
-    asked.state.look({URL: Ledger(sessions=list(rows), datagrams_in=9, accepted=5, **sums)}, T0, 0.0)
+    asked.state.observe({URL: Ledger(sessions=list(rows), datagrams_in=9, accepted=5, **sums)}, T0, 0.0)
 
 
 def test_the_overview_of_a_collector_that_has_seen_everything(asked):
@@ -107,7 +107,7 @@ def test_now_is_the_last_minute(asked):
         row = account(
             delivered=10 + second, lost=lost, overflow=0, lost_by_place={"sender_socket": 0, "in_flight": lost}
         )
-        asked.state.look(
+        asked.state.observe(
             {URL: Ledger(sessions=[row], delivered=row.delivered, lost=lost, lost_by_place=row.lost_by_place)},
             asked.t,
             0.0,
@@ -152,7 +152,7 @@ def test_the_ledger_after_a_worker_was_killed(asked):
     """What was pending or queued there is `unknown`, and the figures of the answer alone add up to what was sent."""
     killed = Ledger(sent=13, delivered=6, pending=3, queued=2, lost=2, datagrams_in=5, accepted=5)
     merged = merge_ledgers([Ledger(sent=10, delivered=9, lost=1), retire(killed, killed=True)])
-    asked.state.look({URL: merged}, T0, 0.0)
+    asked.state.observe({URL: merged}, T0, 0.0)
     [found] = asked.json("/api/v1/ledger")["receivers"]
     assert (found["unknown"], found["balanced"]) == (5, True)
     known = ("delivered", "queued", "overflow", "discarded", "pending", "lost", "unknown")
@@ -179,7 +179,7 @@ def test_series_and_their_steps(asked):
 def test_the_log_tail(asked):
     """Records and gaps, by type, filtered, from a cursor on."""
     for number in range(5):
-        asked.state.take(message("logs.app", {"message": f"line {number}"}), T0, 0.0)
+        asked.state.feed(message("logs.app", {"message": f"line {number}"}), T0, 0.0)
     found = asked.json("/api/v1/logs?limit=2")
     assert [record["message"] for record in found["records"]] == ["line 3", "line 4"]
     assert (found["truncated"], found["records"][0]["type"]) == (True, "record")
@@ -195,7 +195,7 @@ def test_the_log_tail(asked):
 
 def test_heartbeats_and_rejected_input(asked):
     """As the state has them."""
-    asked.state.take(message("heartbeats.w-1", {"number": 0, "interval": 1.0}), T0, 0.0)
+    asked.state.feed(message("heartbeats.w-1", {"number": 0, "interval": 1.0}), T0, 0.0)
     feed_statsd(asked.state, "bad\x1b[2J")
     [row] = asked.json("/api/v1/heartbeats")["heartbeats"]
     assert (row["name"], row["state"], row["sender"], row["last_beat"]) == ("w-1", "up", "web-1", T0)
@@ -281,7 +281,7 @@ def test_every_answer_is_of_its_type(asked):
     """What the types say is what is sent."""
     feed_statsd(asked.state, "a:1|c")
     give_ledger(asked, account())
-    asked.state.take(message("logs.app", {"message": "m"}), T0, 0.0)
+    asked.state.feed(message("logs.app", {"message": "m"}), T0, 0.0)
     for path, kind in (
         ("overview", shapes.Overview),
         ("senders", shapes.Senders),
@@ -299,7 +299,7 @@ def test_an_answer_of_log_lines_is_bounded_in_bytes(asked, monkeypatch):
     """The latest that fit, or the earliest after a cursor, which then says where to go on."""
     monkeypatch.setattr("atmost.collector.api.views.MAX_ANSWER", 3000)
     for number in range(20):
-        asked.state.take(message("logs.app", {"message": f"{number:02} " + "\x00" * 100}), T0, 0.0)
+        asked.state.feed(message("logs.app", {"message": f"{number:02} " + "\x00" * 100}), T0, 0.0)
     answer = asked.get("/api/v1/logs?limit=20")
     assert len(answer.content) < 3500
     found = answer.json()

@@ -20,9 +20,9 @@ def made():
     """An application that has seen a little of everything."""
     asked = Asked()
     feed_statsd(asked.state, "a:1|c|#x:y\nb:2|g\nbad\nt:3|ms")
-    asked.state.take(message("logs.app", {"message": "m"}), T0, 0.0)
-    asked.state.take(message("metrics.cpu", 0.5), T0, 0.0)
-    asked.state.take(message("heartbeats.w", {"number": 0, "interval": 1.0}), T0, 0.0)
+    asked.state.feed(message("logs.app", {"message": "m"}), T0, 0.0)
+    asked.state.feed(message("metrics.cpu", 0.5), T0, 0.0)
+    asked.state.feed(message("heartbeats.w", {"number": 0, "interval": 1.0}), T0, 0.0)
     return asked
 
 

@@ -73,7 +73,7 @@ def quick(monkeypatch):
 def log(asked, count):
     """So many records come."""
     for number in range(count):
-        asked.state.take(message("logs.app", {"message": f"line {number}"}), T0, 0.0)
+        asked.state.feed(message("logs.app", {"message": f"line {number}"}), T0, 0.0)
 
 
 def test_everything_comes_by_itself(quick):
@@ -92,7 +92,7 @@ def test_everything_comes_by_itself(quick):
         assert [record["message"] for record in page["records"]] == ["line 0", "line 1"]
         assert [number for kind, number, _ in reader.events if kind == "logs"] == [str(page["cursor"])]
         count = len(reader.of("heartbeats"))
-        asked.state.take(message("heartbeats.w", {"number": 0, "interval": 1.0}), T0, 0.0)
+        asked.state.feed(message("heartbeats.w", {"number": 0, "interval": 1.0}), T0, 0.0)
         await until(lambda: len(reader.of("heartbeats")) > count)
         assert asked.app.streams.open == 1
         reader.gone.set()
@@ -212,7 +212,7 @@ def test_an_event_is_bounded_in_bytes_and_encoded_once(quick, monkeypatch):
         tasks = [asyncio.ensure_future(reader.run()) for reader in readers]
         await until(lambda: all(reader.of("overview") for reader in readers))
         for number in range(30):
-            asked.state.take(message("logs.app", {"message": f"{number:02}" + "\x00" * 500}), T0, 0.0)
+            asked.state.feed(message("logs.app", {"message": f"{number:02}" + "\x00" * 500}), T0, 0.0)
         asked.state.tick(T0 + 5, 5.0)
         await until(lambda: all(reader.of("logs") for reader in readers))
         for reader in readers:

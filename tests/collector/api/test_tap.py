@@ -12,9 +12,9 @@ def test_every_subject_is_seen():
     """The README's first message too: how often, how large, and the last payload, cut."""
     asked = Asked()
     for second in range(3):
-        asked.state.take(message("orders.new", {"id": second}), T0 + second, 0.0)
-    asked.state.take(message("big", "x" * 2000), T0, 0.0)
-    asked.state.look({}, T0 + 3, 3.0)
+        asked.state.feed(message("orders.new", {"id": second}), T0 + second, 0.0)
+    asked.state.feed(message("big", "x" * 2000), T0, 0.0)
+    asked.state.observe({}, T0 + 3, 3.0)
     big, orders = asked.json("/api/v1/subjects")["subjects"]
     assert (orders["subject"], orders["count"], orders["payload"], orders["size"]) == ("orders.new", 3, '{"id":2}', 8)
     assert (orders["sender"], orders["last"]) == ("web-1", T0 + 2)
@@ -24,10 +24,10 @@ def test_every_subject_is_seen():
 def test_rates_and_bounds():
     """Between two looks; of too many subjects the one heard longest ago makes room."""
     table = SubjectTable()
-    table.look(T0)
+    table.update_rates(T0)
     for number in range(20):
         table.feed(message("a", number), T0)
-    table.look(T0 + 2)
+    table.update_rates(T0 + 2)
     assert table.rows()[0].rate == 10.0
     for number in range(MAX_SUBJECTS + 10):
         table.feed(message(f"s.{number}"), T0 + 3 + number)
@@ -48,8 +48,8 @@ def test_a_tap_is_given_what_it_wants():
         reader.scope |= {"path": "/api/v1/tap", "query_string": b"subject=orders.*"}
         task = asyncio.ensure_future(reader.run())
         await until(lambda: asked.state.subjects.taps)
-        asked.state.take(message("orders.new", {"id": 1}, by=session("shop")), T0, 0.0)
-        asked.state.take(message("metrics.cpu", 0.5), T0, 0.0)
+        asked.state.feed(message("orders.new", {"id": 1}, by=session("shop")), T0, 0.0)
+        asked.state.feed(message("metrics.cpu", 0.5), T0, 0.0)
         lines = lambda: [json.loads(line) for part in reader.sent[1:] for line in part["body"].splitlines() if line]  # noqa: E731
         await until(lines)
         [found] = lines()

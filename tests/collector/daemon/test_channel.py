@@ -75,12 +75,12 @@ def test_a_goodbye_is_told_while_messages_come(channel, state, monkeypatch):
     channel.turn(T0, 0.0)
     told = []
 
-    def take(event, *_times):
+    def feed(event, *_times):
         told.append(event)
         if isinstance(event, SessionClosed):
             channel._message(_Parcel(b"1" * 18, 0, "late", "h", 2, 0, 0, 0, "heartbeats.x", None))
 
-    monkeypatch.setattr(state, "take", take)
+    monkeypatch.setattr(state, "feed", feed)
     facts = {"host": "h", "pid": 1, "key_id": 0, "sent": 1, "datagrams": 1, "last_seen": 0.0}
     channel.ended(Ledger(sessions=[SessionLedger(id=by.id, name="shop", tail=Tail.CLOSED, **facts)]), T0, 0.0)
     assert [event.session.name for event in told] == ["shop"]

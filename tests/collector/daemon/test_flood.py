@@ -35,9 +35,9 @@ def test_a_hundred_thousand_tags_names_senders_and_lines():
         feed_statsd(state, f"bad{block}", T0 + block)
         by = session(f"sender-{block}", block + 1)
         for number in range(10):
-            state.take(message(f"metrics.m{block}-{number}", 1.0, by=by), T0 + block / 100, block / 100)
-            state.take(message("logs.app", {"message": "x" * 500, f"field{block}": "y"}, by=by), T0, block / 100)
-            state.take(message(f"heartbeats.w{block}-{number}", {"number": 0, "interval": 1.0}, by=by), T0, block / 100)
+            state.feed(message(f"metrics.m{block}-{number}", 1.0, by=by), T0 + block / 100, block / 100)
+            state.feed(message("logs.app", {"message": "x" * 500, f"field{block}": "y"}, by=by), T0, block / 100)
+            state.feed(message(f"heartbeats.w{block}-{number}", {"number": 0, "interval": 1.0}, by=by), T0, block / 100)
         if block % 100 == 0:
             state.tick(T0 + block / 100, block / 100)
     gc.collect()

@@ -11,7 +11,7 @@ def test_a_fault_of_ours_does_not_end_the_collector(monkeypatch, caplog):
     with collecting(statsd=("127.0.0.1:0",), http="127.0.0.1:0") as collector:
         state = collector.daemon.state
         with monkeypatch.context() as broken, caplog.at_level(logging.ERROR, "atmost.collector"):
-            broken.setattr(state, "take_statsd", None)
+            broken.setattr(state, "feed_statsd", None)
             for count in range(1, 4):
                 collector.send("statsd", b"a:1|c")
                 until(lambda count=count: collector.daemon.defects >= count)

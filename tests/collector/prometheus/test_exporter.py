@@ -113,7 +113,7 @@ def test_a_total_that_may_be_too_small_says_so_and_rates_go_on():
         registry.metrics.counter("orders_total").inc(5)
         registry.metrics.gauge("depth").set(1)
         registry.turn(T0)
-    asked.state.take(SessionClosed(lost.by), T0 + 1, 1.0)
+    asked.state.feed(SessionClosed(lost.by), T0 + 1, 1.0)
     for second in range(1, 120):
         there.turn(T0 + second)
     asked.t = T0 + 119
@@ -287,7 +287,7 @@ def test_losses_have_bounded_labels():
         for number, name in enumerate(("a", "b"))
     ]  # fmt: skip
     places = {"sender_socket": 2, "in_flight": 7}
-    asked.state.look({"udp://x": Ledger(sessions=rows, delivered=30, lost=9, lost_by_place=places)}, T0, 0.0)
+    asked.state.observe({"udp://x": Ledger(sessions=rows, delivered=30, lost=9, lost_by_place=places)}, T0, 0.0)
     found = scrape(asked)
     assert found["atmost_messages_lost_total", (("reason", "in_flight"), ("sender", "a"))] == 1.0
     assert found["atmost_messages_lost_total", (("reason", "in_flight"), ("sender", "other"))] == 6.0
@@ -304,7 +304,7 @@ def test_a_loss_that_was_taken_back_lowers_no_counter():
             id=session("a").id, name="a", host="h", pid=1, key_id=0, tail=Tail.ALIVE, sent=0, datagrams=1,
             last_seen=0.0, lost=lost, late=late, lost_by_place={"sender_socket": 0, "in_flight": lost},
         )  # fmt: skip
-        asked.state.look(
+        asked.state.observe(
             {"udp://x": Ledger(sessions=[row], lost=lost, late=late, lost_by_place=row.lost_by_place)}, T0, 0.0
         )
         asked.exporter._rendered.clear()
@@ -329,7 +329,7 @@ def test_who_is_silent_has_a_name():
         )
         for number, (name, tail) in enumerate([("gone", Tail.SILENT), ("there", Tail.ALIVE), ("done", Tail.CLOSED)])
     ]  # fmt: skip
-    asked.state.look({"udp://x": Ledger(sessions=rows)}, T0, 0.0)
+    asked.state.observe({"udp://x": Ledger(sessions=rows)}, T0, 0.0)
     found = scrape(asked)
     shown = {dict(labels)["sender"]: value for (name, labels), value in found.items() if name == "atmost_sender_silent"}
     assert shown == {"gone": 1.0, "there": 0.0, "done": 0.0}
@@ -341,7 +341,7 @@ def test_trouble_with_clocks_is_counted_by_kind():
     ledgers = {
         f"udp://{number}": Ledger(clock_troubles={"sender_ahead": number, "stepped_back": 1}) for number in (1, 2)
     }
-    asked.state.look(ledgers, T0, 0.0)
+    asked.state.observe(ledgers, T0, 0.0)
     found = scrape(asked, OPEN)
     kinds = {
         dict(labels)["kind"]: value for (name, labels), value in found.items() if name == "atmost_clock_troubles_total"
@@ -354,7 +354,7 @@ def test_lost_records_are_a_counter_by_level():
     asked = Asked()
     found = scrape(asked, OPEN)
     assert found["atmost_log_records_lost_total", (("level", "ERROR"),)] == 0.0
-    asked.state.logs.add(
+    asked.state.logs.append(
         Gap(t=T0, sender="a", lost=3, by_level={"ERROR": 2}, reason="lost", from_=T0, to=T0, verified=True)
     )
     asked.exporter._rendered.clear()
@@ -368,8 +368,8 @@ def test_a_heartbeat_is_1_or_0_or_absent():
     """Never 0 for what is unknown."""
     asked = Asked()
     for name in ("up", "stopped"):
-        asked.state.take(message(f"heartbeats.{name}", {"number": 0, "interval": 1.0}), T0, 0.0)
-    asked.state.take(message("heartbeats.stopped", {"number": 1, "interval": 1.0, "ending": "stopped"}), T0, 0.0)
+        asked.state.feed(message(f"heartbeats.{name}", {"number": 0, "interval": 1.0}), T0, 0.0)
+    asked.state.feed(message("heartbeats.stopped", {"number": 1, "interval": 1.0, "ending": "stopped"}), T0, 0.0)
     found = scrape(asked)
     assert found["atmost_heartbeat_up", (("heartbeat", "up"),)] == 1.0
     assert ("atmost_heartbeat_up", (("heartbeat", "stopped"),)) not in found

@@ -16,7 +16,7 @@ def make(limit=10, name="worker"):
 
 def beat(board, sender, mono, **more):
     """One beat that arrives; the wall clock is T0 + mono."""
-    return board.handle(sender.message(mono, **more), T0 + mono, mono)
+    return board.feed(sender.message(mono, **more), T0 + mono, mono)
 
 
 def test_a_heartbeat_goes_down_and_comes_back():
@@ -63,7 +63,7 @@ def test_a_goodbye_is_no_death():
     """Nor is it counted as one."""
     board, sender = make()
     beat(board, sender, 0.0)
-    board.handle(SessionClosed(sender.session), T0 + 1, 1.0)
+    board.feed(SessionClosed(sender.session), T0 + 1, 1.0)
     assert board.rows(T0 + 1, 1.0)[0].state == "stopped"
 
 
@@ -91,7 +91,7 @@ def test_heartbeats_that_come_and_go_are_forgotten_though_nobody_looks():
     for number in range(20):
         sender = FakeSender(board.monitor, f"job-{number}", number=number)
         beat(board, sender, number * 10.0)
-        board.handle(SessionClosed(sender.session), T0 + number * 10 + 1, number * 10 + 1.0)
+        board.feed(SessionClosed(sender.session), T0 + number * 10 + 1, number * 10 + 1.0)
     assert board.monitor.stats().forgotten == 18
     assert len(board) == 2
 

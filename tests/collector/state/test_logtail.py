@@ -33,7 +33,7 @@ def test_the_bounds_hold_and_the_oldest_go_first(entries, most, size, each):
     kept, ours = [], tail(most, size, each)
     for sender, length in entries:
         one = record(sender, "x" * length)
-        kept.append(ours.add(one))
+        kept.append(ours.append(one))
         own = [entry for entry in kept if entry.sender == sender]
         while len(own) > each or (len(own) > 1 and sum(entry.size() for entry in own) > size // 2):
             kept.remove(own.pop(0))
@@ -53,9 +53,9 @@ def test_the_bounds_hold_and_the_oldest_go_first(entries, most, size, each):
 def test_long_records_of_one_sender_leave_room_for_the_others():
     """Half of the bytes are the most that it has, however few its records are."""
     ours = tail(size=100_000)
-    quiet = [ours.add(record("quiet", str(number))) for number in range(10)]
+    quiet = [ours.append(record("quiet", str(number))) for number in range(10)]
     for _ in range(100):
-        ours.add(record("loud", "x" * 10_000))
+        ours.append(record("loud", "x" * 10_000))
     assert [entry for entry in ours.entries() if entry.sender == "quiet"] == quiet
     assert ours.most_bytes_of_sender <= 50_000
     assert {name: ours.counts[name] for name in BOUNDS if ours.counts[name]} == {"log_bytes_per_sender": 96}
@@ -66,7 +66,7 @@ def test_each_bound_counts_its_own_hits():
     for bound, changes in (("log_records", {"records": 3}), ("log_bytes", {"size": 3000})):
         ours = tail(**changes)
         for number in range(10):
-            ours.add(record(f"s{number}"))
+            ours.append(record(f"s{number}"))
         assert {name for name in BOUNDS if ours.counts[name]} == {bound}
 
 
@@ -74,7 +74,7 @@ def test_lower_bounds_hold_at_once():
     """Also for senders of which nothing comes any more."""
     ours = tail()
     for number in range(30):
-        ours.add(record("ab"[number % 2], str(number)))
+        ours.append(record("ab"[number % 2], str(number)))
     ours.limit(100, 1 << 20, 5)
     assert [entry.message for entry in ours.entries()] == [str(number) for number in range(20, 30)]
     ours.limit(3, 1 << 20, 5)
@@ -94,8 +94,8 @@ def test_cursors_grow_over_restarts():
     """A reader that resumes after a restart finds what is new, and nothing twice."""
     first, second = tail(now=1000.0), tail(now=1001.0)
     for _ in range(100):
-        first.add(record())
-    assert second.add(record()).cursor > first.cursor
+        first.append(record())
+    assert second.append(record()).cursor > first.cursor
     assert second.since(first.cursor, 10).entries == second.entries()
     assert second.since(first.cursor, 10).skipped == 0
 
@@ -105,7 +105,7 @@ def test_what_a_reader_missed_is_counted():
     ours = tail()
     start = ours.cursor
     for number in range(10):
-        ours.add(record(message=str(number)))
+        ours.append(record(message=str(number)))
     page = ours.since(start, 3)
     assert [entry.message for entry in page.entries] == ["7", "8", "9"]
     assert (page.skipped, page.cursor) == (7, ours.cursor)
@@ -117,7 +117,7 @@ def test_a_gap_is_lowered_in_its_place():
     ours = tail()
     hole = gap(lost=2, by_level={"INFO": 2})
     for entry in (record(), hole, record()):
-        ours.add(entry)
+        ours.append(entry)
     ours.change(hole, 1, {"INFO": 1})
     assert [getattr(entry, "lost", None) for entry in ours.entries()] == [None, 1, None]
     assert (ours.counts["lost"], ours.counts["late"]) == (2, 1)
@@ -132,8 +132,8 @@ def test_lost_records_are_counted_by_level():
     ours = tail()
     assert set(ours.lost_by_level) == {*LEVELS, "unknown"}
     hole = gap(lost=5, by_level={"INFO": 2, "Level 35": 1, "WARN": 1, "AUDIT": 1})
-    ours.add(hole)
-    ours.add(gap(lost=3, by_level=None))
+    ours.append(hole)
+    ours.append(gap(lost=3, by_level=None))
     ours.change(hole, 7, {"INFO": 3, "Level 35": 1, "WARN": 1, "AUDIT": 1})
     assert +ours.lost_by_level == {"INFO": 3, "WARNING": 2, "unknown": 1 + 3 + 1}
 
@@ -146,7 +146,7 @@ def test_counters_of_lost_records_never_fall(changes):
     """Whatever becomes of a gap: their sum over the levels is what was lost, and less the late ones what is."""
     ours, (lost, by_level) = tail(), changes[0]
     hole = gap(lost=lost, by_level=by_level)
-    ours.add(hole)
+    ours.append(hole)
     for lost, by_level in changes[1:]:
         before = dict(ours.lost_by_level)
         ours.change(hole, lost, by_level)
@@ -188,7 +188,7 @@ def test_a_filter_by_logger_field_and_time():
     """Loggers below are taken too; values compare as text; times are inclusive."""
     tail = LogTail(max_records=10, max_bytes=1 << 20, max_records_per_sender=10, now=T0)
     for number, logger in enumerate(("shop", "shop.cart", "shopping")):
-        tail.add(
+        tail.append(
             Record(t=T0 + number, sender="a", host="h", level="INFO", logger=logger, message=str(number),
                    fields={"n": number, "who": "x"}, source="atmost")
         )  # fmt: skip

@@ -12,16 +12,16 @@ def test_the_last_are_kept_oldest_first():
     """Of each kind a tenth of all."""
     samples = RejectedSamples(100)
     for t in range(30):
-        samples.add(sample(float(t)))
+        samples.append(sample(float(t)))
     assert [each.t for each in samples.latest()] == [float(t) for t in range(20, 30)]
 
 
 def test_a_flood_of_one_kind_hides_no_other():
     """The rare one is still there."""
     samples = RejectedSamples(20)
-    samples.add(sample(0.0, "rare"))
+    samples.append(sample(0.0, "rare"))
     for t in range(1000):
-        samples.add(sample(float(t)))
+        samples.append(sample(float(t)))
     assert [each.reason for each in samples.latest()].count("rare") == 1
 
 
@@ -29,7 +29,7 @@ def test_the_bound_of_all_holds():
     """Whatever the number of kinds."""
     samples = RejectedSamples(10)
     for number in range(100):
-        samples.add(sample(float(number), f"reason {number}"))
+        samples.append(sample(float(number), f"reason {number}"))
     assert [each.t for each in samples.latest()] == [float(t) for t in range(90, 100)]
 
 
@@ -37,5 +37,5 @@ def test_a_flood_costs_next_to_nothing():
     """When a kind is full, samples within 50 ms of the last are not even kept."""
     samples = RejectedSamples(10)
     for t in (0.0, 0.01, 0.02, 0.06):
-        samples.add(sample(t))
+        samples.append(sample(t))
     assert [each.t for each in samples.latest()] == [0.06]

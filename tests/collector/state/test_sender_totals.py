@@ -51,8 +51,8 @@ def look(totals, *ledgers, most=10):
     """One scrape; who is silent."""
     table = SenderTable(0.0)
     by_address = {f"udp://{number}": each for number, each in enumerate(ledgers)}
-    table.look(by_address, 1.0)
-    totals.look(by_address.values(), table.rows(), most)
+    table.observe(by_address, 1.0)
+    totals.observe(by_address.values(), table.rows(), most)
     return totals.silent(table.rows())
 
 

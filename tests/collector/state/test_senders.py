@@ -30,8 +30,8 @@ def ledger(*rows, **sums):
 def test_rates_are_between_two_looks():
     """Of each and of all, the busiest first."""
     table = SenderTable(0.0)
-    table.look({"a": ledger(row("x", 10), row("y", 0, 2))}, 1.0)
-    table.look({"a": ledger(row("x", 20), row("y", 100, 2))}, 3.0)
+    table.observe({"a": ledger(row("x", 10), row("y", 0, 2))}, 1.0)
+    table.observe({"a": ledger(row("x", 20), row("y", 100, 2))}, 3.0)
     assert [(each.account.name, each.rate) for each in table.rows()] == [("y", 50.0), ("x", 5.0)]
     assert table.rate == 55.0
 
@@ -39,7 +39,7 @@ def test_rates_are_between_two_looks():
 def rates(table, now, **delivered):
     """The rates by sender after one more look, in the order of the rows."""
     rows = [row(name, count, number) for number, (name, count) in enumerate(sorted(delivered.items()))]
-    table.look({"a": ledger(*rows)}, now)
+    table.observe({"a": ledger(*rows)}, now)
     return {each.account.name: each.rate for each in table.rows()}
 
 
@@ -56,7 +56,7 @@ def test_one_identity_under_two_keys_is_two_senders():
     """A session is known by both."""
     table = SenderTable(0.0)
     for now in (1.0, 2.0):
-        table.look({"a": ledger(row("x", round(10 * now)), row("x", 500, key_id=7))}, now)
+        table.observe({"a": ledger(row("x", round(10 * now)), row("x", 500, key_id=7))}, now)
     assert [(each.account.key_id, each.rate) for each in table.rows()] == [(0, 10.0), (7, 0.0)]
 
 
@@ -87,19 +87,19 @@ def test_totals_are_of_all_receivers():
 def test_a_sender_whose_clock_is_a_little_ahead_is_marked():
     """With how far it is off; forgotten with the session."""
     table = SenderTable(0.0)
-    table.look({"a": ledger(row("x"))}, 1.0)
+    table.observe({"a": ledger(row("x"))}, 1.0)
     table.alarm(ClockAlarm(ClockTrouble.NEGATIVE_DELAY, 1, session("x"), 0.2))
     [found] = table.rows()
     assert found.clock_warning == "its clock is 0.2 s ahead of this host's"
-    table.look({"a": ledger()}, 2.0)
-    table.look({"a": ledger(row("x"))}, 3.0)
+    table.observe({"a": ledger()}, 2.0)
+    table.observe({"a": ledger(row("x"))}, 3.0)
     assert table.rows()[0].clock_warning is None
 
 
 def test_refusals_for_a_clock_are_told_without_an_alarm_too():
     """The account has them."""
     table = SenderTable(0.0)
-    table.look({"a": ledger(row("x", refused={"future": 3, "duplicate": 2}))}, 1.0)
+    table.observe({"a": ledger(row("x", refused={"future": 3, "duplicate": 2}))}, 1.0)
     assert "3 of its datagrams were refused for its clock" in table.rows()[0].clock_warning
 
 
@@ -114,5 +114,5 @@ def test_the_sessions_of_one_name_are_one_sender():
     """Under one key; a name under another key is somebody else, and sessions without a name stand for themselves."""
     table = SenderTable(0.0)
     rows = [row("cron", 1, 1), row("cron", 1, 2), row("cron", 1, 3, key_id=7), row("", 1, 4), row("", 1, 5)]
-    table.look({"a": ledger(*rows)}, 1.0)
+    table.observe({"a": ledger(*rows)}, 1.0)
     assert sorted(len(sessions) for sessions in by_sender(table.rows()).values()) == [1, 1, 1, 2]

@@ -27,7 +27,7 @@ class Registry:
         sent = readings(self.metrics, self.sender, t)
         if not lost:
             for subject, payload in sent:
-                self.state.take(message(subject, payload, by=self.by, t=t), t, t)
+                self.state.feed(message(subject, payload, by=self.by, t=t), t, t)
 
 
 def points(state, now, **question):
@@ -105,7 +105,7 @@ def test_the_end_of_a_process_that_nobody_heard_is_never_complete(figure):
             if registry is there or second <= 25:
                 registry.turn(T0 + second)
         if second == 26:
-            state.take(SessionClosed(lost.by), T0 + second, float(second))
+            state.feed(SessionClosed(lost.by), T0 + second, float(second))
     answer = ask(state, Question("h", 50.0, step=10.0, figure=figure), T0 + 60)
     told = {point.t - T0: point.completeness for point in answer.points}
     assert (told[10.0], told[20.0], told[40.0]) == (1.0, None, 1.0)
@@ -159,8 +159,8 @@ def test_the_completeness_of_plain_readings_comes_from_the_losses():
     state = make_state()
     one = session()
     for sequence, t in ((0, T0), (2, T0 + 2)):
-        state.take(message("metrics.cpu", 0.5, by=one, sequence=sequence, t=t), t, t)
-    state.take(Loss(one, 1, Place.IN_FLIGHT, 1, 1), T0 + 3, 3.0)
+        state.feed(message("metrics.cpu", 0.5, by=one, sequence=sequence, t=t), t, t)
+    state.feed(Loss(one, 1, Place.IN_FLIGHT, 1, 1), T0 + 3, 3.0)
     curve = ask(state, Question("cpu", 3.0), T0 + 2.5)
     assert [(point.value, point.lost) for point in curve.points] == [(0.5, 0), (None, 1), (0.5, 0)]
     state.events_missing = True

@@ -20,14 +20,14 @@ def test_messages_find_their_use_by_subject():
     beat = {"number": 0, "interval": 1.0}
     subjects = {"metrics.cpu": 0.5, "logs.app": {"message": "m"}, "heartbeats.w": beat, "orders.new": 1}
     for subject, payload in subjects.items():
-        state.take(message(subject, payload), T0, 0.0)
+        state.feed(message(subject, payload), T0, 0.0)
     assert (state.metrics.stats().series, len(state.logs), len(state.heartbeats)) == (1, 1, 1)
 
 
 def test_a_clock_alarm_reaches_the_sender_table():
     """So that the operator sees whose clock it is."""
     state = make_state()
-    state.take(ClockAlarm(ClockTrouble.UNSYNCHRONISED, 1, None, 0.0), T0, 0.0)
+    state.feed(ClockAlarm(ClockTrouble.UNSYNCHRONISED, 1, None, 0.0), T0, 0.0)
     assert list(state.senders.clock_warnings) == [ClockTrouble.UNSYNCHRONISED]
 
 
@@ -68,9 +68,9 @@ def test_every_limit_is_told_with_its_use_and_hits():
     """In total and for one sender."""
     state = make_state(max_series=3, max_series_per_sender=2, max_statsd_series=2, max_log_records=2, max_record=256)
     for number in range(4):
-        state.take(message(f"metrics.m{number}", 1.0), T0, 0.0)
-        state.take(message(f"metrics.m{number}", 1.0, by=session("b", 2)), T0, 0.0)
-        state.take(message("logs.a", "m" * (number * 100)), T0, 0.0)
+        state.feed(message(f"metrics.m{number}", 1.0), T0, 0.0)
+        state.feed(message(f"metrics.m{number}", 1.0, by=session("b", 2)), T0, 0.0)
+        state.feed(message("logs.a", "m" * (number * 100)), T0, 0.0)
         feed_statsd(state, f"m{number}:1|c")
     found = limits(state)
     assert found["series"][0] == 3
@@ -87,7 +87,7 @@ def test_each_receiver_has_room_for_as_many_senders():
     """Workers and further addresses remember sessions of their own: what is in use never looks like more than there is."""
     for workers, addresses, most in ((1, 0, 4), (1, 1, 4), (1, 2, 8), (3, 1, 12), (3, 2, 16)):
         state = make_state(max_senders=4, workers=workers)
-        state.look({f"udp://h:{number}": Ledger() for number in range(addresses)}, T0, 1.0)
+        state.observe({f"udp://h:{number}": Ledger() for number in range(addresses)}, T0, 1.0)
         assert {limit.name: limit.max for limit in state.limits()}["senders"] == most
 
 
@@ -95,7 +95,7 @@ def test_reload_changes_the_limits_that_may_change():
     """The tail is cut at once."""
     state = make_state()
     for _ in range(5):
-        state.take(message("logs.a", "m"), T0, 0.0)
+        state.feed(message("logs.a", "m"), T0, 0.0)
     state.reload(CollectorOptions(max_log_records=2))
     assert len(state.logs) == 2
 
@@ -103,7 +103,7 @@ def test_reload_changes_the_limits_that_may_change():
 def test_accounts_are_signs_of_life():
     """A beacon without a message keeps a heartbeat alive."""
     state = CollectorState(CollectorOptions(), T0, 0.0)
-    state.look({"a": Ledger(), "b": Ledger()}, T0, 0.0)
+    state.observe({"a": Ledger(), "b": Ledger()}, T0, 0.0)
     state.tick(T0 + 1, 1.0)
     assert state.next_deadline() is None
 
@@ -124,7 +124,7 @@ def test_what_clients_say_they_dropped_is_kept_by_client():
     datagram = statsd.parse(b"datadog.dogstatsd.client.packets_dropped:2|c")
     for number in range(300):
         for _ in range(2):
-            state.take_statsd(datagram, stats, f"10.0.0.{number}", f"10.0.0.{number}:9", T0)
+            state.feed_statsd(datagram, stats, f"10.0.0.{number}", f"10.0.0.{number}:9", T0)
     assert state.client_drops["10.0.0.255", "packets_dropped"] == 4
     assert state.client_drops["other", "packets_dropped"] == (300 - 256) * 4
     assert len(state.client_drops) == 257

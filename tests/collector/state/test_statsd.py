@@ -25,7 +25,7 @@ def make(**limits):
 def feed(state, text, now=T0):
     """Takes the lines of a datagram; returns the series that there are by then."""
     for metric in statsd.parse(text.encode()).metrics:
-        state.take(metric, now)
+        state.feed(metric, now)
     return {(each.name, each.kind): each for each in state.series.values()}
 
 

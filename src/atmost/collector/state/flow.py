@@ -45,7 +45,7 @@ class SenderFlow:
         """By figure and sender."""
         self._before: dict[tuple[str, str], int] = {}
 
-    def look(self, totals: SenderTotals, now: float) -> None:
+    def observe(self, totals: SenderTotals, now: float) -> None:
         """Books what has happened since the last look.
 
         Args:

@@ -160,7 +160,7 @@ class ForeignLogs:
             _keep(self._gaps, (name, reason), last)
             return last
         gap = Gap(t=now, sender=name, lost=lost, by_level=None, reason=reason, from_=since, to=now, verified=verified)
-        self._tail.add(gap)
+        self._tail.append(gap)
         _keep(self._gaps, (name, reason), gap)
         return gap
 
@@ -181,7 +181,7 @@ class ForeignLogs:
         fields, left_out = plain_fields(given)
         cut = max(len(message), len(exception or "")) > self._max
         self._tail.counts["log_record"] += cut
-        self._tail.add(
+        self._tail.append(
             Record(
                 t=t,
                 sender=clean(sender)[:_MAX_NAME],

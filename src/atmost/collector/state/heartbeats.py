@@ -103,7 +103,7 @@ class HeartbeatBoard:
         self.changes += found
         return found
 
-    def handle(self, event: Event, now: float, mono: float) -> list[HeartbeatChange]:
+    def feed(self, event: Event, now: float, mono: float) -> list[HeartbeatChange]:
         """Takes an event of a receiver."""
         return self._note(self.monitor.feed(event, mono), now, mono)
 

@@ -115,7 +115,7 @@ class LogTail:
             self._trim_sender(sender)
         self._trim()
 
-    def add(self, entry: Entry) -> Entry:
+    def append(self, entry: Entry) -> Entry:
         """Takes a record or gap, and gives it a cursor."""
         self.cursor += 1
         entry.cursor = self.cursor

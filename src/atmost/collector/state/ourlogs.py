@@ -49,7 +49,7 @@ class OurLogs:
 
     def _put(self, found: LogRecord | LogGap, now: float) -> None:
         if isinstance(found, LogRecord):
-            self._tail.add(self._record(found))
+            self._tail.append(self._record(found))
         else:
             self._gap(found, now)
 
@@ -101,7 +101,7 @@ class OurLogs:
             to=end,
             verified=found.reason not in {LogGapReason.UNATTRIBUTED, LogGapReason.OVERFLOW},
         )
-        self._tail.add(entry)
+        self._tail.append(entry)
         self._gaps[key] = entry
         if len(self._gaps) > _GAPS_KEPT:
             self._gaps.popitem(last=False)

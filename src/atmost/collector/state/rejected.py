@@ -36,7 +36,7 @@ class RejectedSamples:
         self._size = size
         self._by_reason: dict[tuple[str, str], deque[Sample]] = {}
 
-    def add(self, sample: Sample) -> None:
+    def append(self, sample: Sample) -> None:
         """Takes one, and lets go of the oldest of its kind, or of all."""
         kind = (sample.address, sample.reason)
         own = self._by_reason.get(kind)

@@ -83,7 +83,7 @@ class SenderTotals:
             return {label: total.socket + total.flight + total.queue for label, total in self._totals.items()}
         return {label: getattr(total, figure) for label, total in self._totals.items()}
 
-    def look(self, ledgers: Iterable[Ledger], rows: list[SenderRow], most: int) -> None:
+    def observe(self, ledgers: Iterable[Ledger], rows: list[SenderRow], most: int) -> None:
         """Adds what has happened since the last look.
 
         Args:

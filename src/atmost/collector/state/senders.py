@@ -49,7 +49,7 @@ class SenderTable:
         self._rates: dict[tuple[int, str], float] = {}
         self._warnings: dict[tuple[int, str], str] = {}
 
-    def look(self, ledgers: dict[str, Ledger], now: float) -> None:
+    def observe(self, ledgers: dict[str, Ledger], now: float) -> None:
         """Takes the accounts of this moment.
 
         Args:

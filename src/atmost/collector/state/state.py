@@ -144,28 +144,28 @@ class CollectorState:
         self.options = options
         self.logs.limit(options.max_log_records, options.max_log_bytes, options.max_log_records_per_sender)
 
-    def take(self, event: Event, now: float, mono: float, listener: str = "") -> None:
+    def feed(self, event: Event, now: float, mono: float, listener: str = "") -> None:
         """Takes one event of a receiver of ours, which listens at `listener`."""
         self.metrics.feed(event, now)
         if isinstance(event, Message):
             subject = event.subject
             self.subjects.feed(event, now)
             if subject.startswith("heartbeats."):
-                self.heartbeats.handle(event, now, mono)
+                self.heartbeats.feed(event, now, mono)
             elif subject.startswith("logs."):
                 self.our_logs.feed(event, now)
             return
-        self.heartbeats.handle(event, now, mono)
+        self.heartbeats.feed(event, now, mono)
         self.our_logs.feed(event, now)
         if isinstance(event, ClockAlarm):
             self.senders.alarm(event)
             self.refused.alarm(event, listener, now)
 
-    def take_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
+    def feed_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
         """Takes what a datagram of StatsD says; `host` is the peer's address, `peer` has its port too."""
-        take = self.statsd.take
+        feed = self.statsd.feed
         for metric in datagram.metrics:
-            take(metric, now)
+            feed(metric, now)
         stats.accepted += len(datagram.metrics) + len(datagram.events) + len(datagram.checks)
         for event in datagram.events:
             self.foreign.event(event, host, now)
@@ -196,7 +196,7 @@ class CollectorState:
         stats.rejected[refused.reason] += refused.count
         if refused.reason == _PICKLES:
             self.warn_once(f"{_PICKLES} {stats.address}", f"{stats.address}: {ADVICE}")
-        self.rejected.add(
+        self.rejected.append(
             Sample(
                 t=now,
                 listener=stats.kind,
@@ -213,7 +213,7 @@ class CollectorState:
         self._news.clear()
         return news
 
-    def look(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
+    def observe(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
         """Takes the accounts of all receivers; about once a second.
 
         Args:
@@ -221,10 +221,10 @@ class CollectorState:
             now: seconds since 1970.
             mono: monotonic, seconds.
         """
-        self.senders.look(ledgers, mono)
-        self.totals.look(ledgers.values(), self.senders.rows(), self.options.max_exported_senders)
-        self.flow.look(self.totals, now)
-        self.subjects.look(now)
+        self.senders.observe(ledgers, mono)
+        self.totals.observe(ledgers.values(), self.senders.rows(), self.options.max_exported_senders)
+        self.flow.observe(self.totals, now)
+        self.subjects.update_rates(now)
         if ledgers:
             parts = list(ledgers.values())
             self.heartbeats.observe(parts[0] if len(parts) == 1 else merge_ledgers(parts), now, mono)

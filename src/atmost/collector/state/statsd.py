@@ -130,7 +130,7 @@ class StatsdState:
         for series in [each for each in self._sets if each.period < period]:
             self._empty(series)
 
-    def take(self, metric: StatsdMetric, now: float) -> bool:
+    def feed(self, metric: StatsdMetric, now: float) -> bool:
         """Takes a measurement; returns whether it was kept.
 
         Args:

@@ -120,13 +120,13 @@ class SubjectTable:
         row.count += 1
         if now - row.sampled >= _SAMPLE_EVERY:
             self._rows.move_to_end(message.subject)
-            row.look(message, now)
+            row.sample(message, now)
         row.last = now
         for tap in self.taps:
             if tap.matches(message.subject):
                 tap.feed(message)
 
-    def look(self, now: float) -> None:
+    def update_rates(self, now: float) -> None:
         """Takes the rates since the last look; about once a second."""
         elapsed = max(now - self._looked, 1e-6)
         self._looked = now
@@ -155,7 +155,7 @@ class _Row:
         self.payload = self.sender = ""
         self.cut = False
 
-    def look(self, message: Message, now: float) -> None:
+    def sample(self, message: Message, now: float) -> None:
         self.sampled = now
         self.sender = message.session.name
         content = _as_json(message.payload)
