@@ -1,8 +1,8 @@
-"""From workers to the state: messages that the state has a use for, over one bounded socket, counted when it is full.
+"""Carries messages from workers to the state, over one bounded socket.
 
-A worker hands a message on without waiting, or counts it. Only metrics, logs and heartbeats are handed on; the account of
-everything else is in the workers' ledgers. Losses stay in the workers: how complete metrics and logs are is told by the
-numbers they carry themselves, and of plain readings it is unknown.
+A worker hands a message on without waiting; when the socket is full, it counts the message as dropped. Only metrics, logs and
+heartbeats are handed on; the workers' ledgers account for everything else. Loss events stay in the workers: metrics and logs
+carry numbers that show how complete they are, but the completeness of plain readings is unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUBJECTS: Final = ("metrics.>", "logs.>", "heartbeats.>")
 _BUFFER: Final = 8 << 20
 _READ: Final = 1 << 17
 _TURN: Final = 0.01
-"""Seconds of decoding in a turn."""
+"""Longest decoding in one turn (seconds)."""
 _A_TURN: Final = 256
 _PLACES: Final = 4096
 _COUNT: Final = struct.Struct("Q")
@@ -56,7 +56,7 @@ class Forwarder:
     """The handler in each worker."""
 
     def __init__(self, sock: socket.socket, dropped: mmap.mmap) -> None:
-        """Args: sock: to the state. dropped: memory that all processes share, a counter each."""
+        """Args: sock: to the state. dropped: memory shared by all processes, with one counter for each."""
         self._sock = sock
         self._dropped = dropped
 
@@ -77,7 +77,7 @@ class Forwarder:
         )
         try:
             self._sock.send(_encode(parcel))
-        except OSError:  # full, or larger than it takes
+        except OSError:  # the socket is full, or the message is too large
             at = os.getpid() % _PLACES * _COUNT.size
             _COUNT.pack_into(self._dropped, at, _COUNT.unpack_from(self._dropped, at)[0] + 1)
 
@@ -86,7 +86,7 @@ class WorkerChannel:
     """The state's end."""
 
     def __init__(self, state: CollectorState, max_sessions: int) -> None:
-        """Args: state: what messages go to. max_sessions: remembered, to know their messages belong together."""
+        """Args: state: what messages go to. max_sessions: how many are remembered between messages."""
         self._state = state
         self._max = max_sessions
         self._reader, self._writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -103,15 +103,15 @@ class WorkerChannel:
 
     @property
     def dropped(self) -> int:
-        """Messages that found the channel full: in no chart and no log tail, though delivered to a worker."""
+        """Messages that a worker received but the full channel refused: they are in no chart and no log tail."""
         return sum(count for (count,) in _COUNT.iter_unpack(self._dropped[:]))
 
     def fileno(self) -> int:
-        """What to watch for reading."""
+        """The descriptor to watch for reading."""
         return self._reader.fileno()
 
     def turn(self, now: float, mono: float) -> bool:
-        """Takes messages, and gives them to the state."""
+        """Reads messages, and feeds them to the state."""
         messages = []
         more, until = False, time.monotonic() + _TURN
         for _ in range(_A_TURN):
@@ -129,16 +129,16 @@ class WorkerChannel:
         return more or len(messages) == _A_TURN
 
     def next_wait(self) -> float | None:
-        """Nothing is due by itself."""
+        """None: nothing is due without input."""
         return None
 
     def look(self) -> None:
-        """Nothing: the ledger has it."""
+        """Does nothing: the ledger has all counts."""
 
     def ended(self, ledger: Ledger, now: float, mono: float) -> None:
-        """Tells the state of sessions that said goodbye, which their workers know."""
+        """Reports to the state the sessions that said goodbye to a worker."""
         closed = {(row.key_id, row.id) for row in ledger.sessions if row.tail is Tail.CLOSED}
-        for key, session in list(self._sessions.items()):  # the receiving thread adds to them meanwhile
+        for key, session in list(self._sessions.items()):  # the receiving thread may add to them meanwhile
             if key not in self._closed and (session.key_id, session.id) in closed:
                 self._closed.add(key)
                 with self._state.lock:
@@ -146,7 +146,7 @@ class WorkerChannel:
         self._closed &= self._sessions.keys()
 
     def abandon(self) -> None:
-        """A forked worker keeps the writing end."""
+        """Does nothing: a forked worker keeps the writing end."""
 
     def close(self) -> None:
         """Closes both ends."""

@@ -1,7 +1,7 @@
-"""`CollectorDaemon`: everything of one collector, from opening its listeners to its account.
+"""`CollectorDaemon`: one complete collector, from opening its listeners to its account.
 
-The receiving thread owns the state, the HTTP thread asks it, and the thread that made the daemon supervises: workers,
-watchdog, reload. Make it in a thread without others beside it, for workers are forked.
+The receiving thread owns the state, the HTTP thread queries it, and the thread that made the daemon supervises: workers,
+watchdog, reload. Make it while no other thread runs, because it forks its workers.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("atmost.collector")
 
 _STALLED: Final = 5.0
-"""The receiving thread has not gone round for so long: it hangs, seconds."""
+"""Without a turn for this long the receiving thread counts as hung (seconds)."""
 _AHEAD: Final = 1.0
 _DESCRIPTORS: Final = 192
-"""Besides the HTTP connections that are served: those that are refused, listeners, and what the libraries open."""
+"""File descriptors besides served HTTP connections: for refused connections, listeners, and libraries."""
 _KEEP_EVERY: Final = 5.0
-"""Seconds between two looks at whether the heartbeats that are known have changed."""
+"""Seconds between two checks whether the known heartbeats have changed."""
 
 
 class CollectorDaemon:
@@ -68,9 +68,9 @@ class CollectorDaemon:
         """Opens every listener; `start` begins to receive.
 
         Args:
-            options: all of them.
+            options: all options.
             environment: of the process; None takes the present one.
-            tap: who is given the events of our receivers too.
+            tap: called with the events of our receivers too.
 
         Raises:
             AtMostError: an option, address or key cannot be used, or an extra is missing.
@@ -106,11 +106,11 @@ class CollectorDaemon:
         self._receiving = Receiving(state, self._opened.listening, self.now, lambda: self._workers_ledger)
         self.closed = False
         self._warned: set[str] = set()
-        """What the warnings that are in the log are about."""
+        """Subjects of the warnings that are in the log already."""
 
     @property
     def url(self) -> str:
-        """Where senders of ours are received."""
+        """Where messages of our senders are received."""
         return self._opened.url
 
     @property
@@ -125,7 +125,7 @@ class CollectorDaemon:
             return self._timeline.now(time.monotonic(), time.time())
 
     def start(self) -> None:
-        """Begins, and waits until what is sent from now on is taken."""
+        """Starts, and waits until messages sent from now on are accepted."""
         self._receiving.start()
         while not self._receiving.ready:
             time.sleep(0.01)
@@ -140,7 +140,7 @@ class CollectorDaemon:
         self._notifier.say("READY=1", f"STATUS=receiving on {self.url}")
 
     def supervise(self, seconds: float, asked: threading.Event) -> None:
-        """Does what is due for so long, or until `asked` is set."""
+        """Does what is due for `seconds`, or until `asked` is set."""
         deadline = time.monotonic() + seconds
         while True:
             mono = time.monotonic()
@@ -160,7 +160,7 @@ class CollectorDaemon:
 
     @property
     def healthy(self) -> bool:
-        """Whether both threads go round."""
+        """Whether the receiving thread goes round and the HTTP thread runs."""
         receiving = time.monotonic() - self._receiving.beat < _STALLED
         return receiving and (self.http is None or self.http.running)
 
@@ -174,16 +174,16 @@ class CollectorDaemon:
         }
 
     def reload(self, options: CollectorOptions) -> list[str]:
-        """Takes what can change while it runs: keys, token, names, limits that say so.
+        """Applies the options that can change at run time: keys, token, names, and some limits.
 
         Args:
-            options: as they are now.
+            options: the new options.
 
         Returns:
             Names of options that differ and need a restart.
 
         Raises:
-            AtMostError: something in them cannot be used; then nothing has changed.
+            AtMostError: an option cannot be used; then nothing has changed.
         """
         self._notifier.reloading()
         try:
@@ -216,7 +216,7 @@ class CollectorDaemon:
 
     @property
     def defects(self) -> int:
-        """Faults of ours in receiving."""
+        """Internal errors in receiving."""
         return self._receiving.defects
 
     def ledger(self) -> Ledger:
@@ -225,7 +225,7 @@ class CollectorDaemon:
         return found[0] if len(found) == 1 else merge_ledgers(found)
 
     def stop(self) -> None:
-        """Takes in what has arrived, answers no more, and lets go of every address; may be called twice."""
+        """Takes in what has arrived, stops answering, and releases every address; may be called twice."""
         if self.closed:
             return
         self.closed = True
@@ -263,10 +263,10 @@ class CollectorDaemon:
         )
 
     def _expect(self, names: tuple[str, ...]) -> None:
-        """Misses these heartbeats from now on, those that are expected already as before.
+        """Expects these heartbeats from now on; those expected already are left as they are.
 
         Raises:
-            ConfigError: no heartbeat can have this name, or there are too many.
+            ConfigError: a name is not valid for a heartbeat, or there are too many.
         """
         with self.state.lock:
             for name in names:
@@ -319,7 +319,7 @@ class CollectorDaemon:
         self._warn("clock", back if ahead > _AHEAD else None)
 
     def _warn(self, about: str, text: str | None) -> None:
-        """Says what the operator should know, or that it is over."""
+        """Sets the warning about a subject, or clears it."""
         with self.state.lock:
             if text is None:
                 self.state.warnings.pop(about, None)
@@ -328,7 +328,7 @@ class CollectorDaemon:
 
 
 def _descriptors(options: CollectorOptions) -> str | None:
-    """Asks for all the file descriptors that the system grants; returns what to do where they are too few."""
+    """Raises the limit on file descriptors as far as allowed; returns a warning if it is still too low."""
     if resource is None:
         return None
     wanted = options.max_connections + _DESCRIPTORS
@@ -344,10 +344,10 @@ def _descriptors(options: CollectorOptions) -> str | None:
 
 
 def memory_path(options: CollectorOptions, environment: Mapping[str, str]) -> Path | None:
-    """The file that keeps what beat over a restart; None when nothing is kept.
+    """The file that keeps known heartbeats over a restart; None when nothing is kept.
 
-    A folder that is named holds one collector's. In the user's folder each address has a file of its own, unless the system
-    chooses the port: the next start would have another one.
+    A folder given by the option or by systemd belongs to one collector. In the user's folder each address has its own file; a
+    port chosen by the system has none, because it would differ at the next start.
     """
     if options.state_dir == OFF:
         return None
@@ -364,7 +364,7 @@ def memory_path(options: CollectorOptions, environment: Mapping[str, str]) -> Pa
 
 
 class _Memory:
-    """Keeps the heartbeats that are known in a file: written when they change, in a thread, because a disk may take its time."""
+    """Keeps the known heartbeats in a file, written when they change, in a thread, because a disk may be slow."""
 
     def __init__(self, state: CollectorState, path: Path | None) -> None:
         """Expects what was known before the restart."""
@@ -387,7 +387,7 @@ class _Memory:
             logger.warning(problem)
 
     def keep(self, mono: float) -> str | None:
-        """Begins to write what has changed, every few seconds; returns what is wrong with it, if anything."""
+        """Starts to write changes, every few seconds; returns the problem with the file, if any."""
         busy = self._writing is not None and self._writing.is_alive()
         if self._memory is not None and mono >= self._next and not busy:
             self._next = mono + _KEEP_EVERY
@@ -398,7 +398,7 @@ class _Memory:
         return self._problem
 
     def close(self) -> None:
-        """Writes what has changed, as far as the disk takes it in time."""
+        """Writes the last changes, if the disk is fast enough."""
         self._next = 0.0
         if self._writing is not None:
             self._writing.join(_KEEP_EVERY)
@@ -460,7 +460,7 @@ class Notifier:
             sock.sendto("\n".join(states).encode(), self._address)
 
     def alive(self, now: float) -> None:
-        """Feeds the watchdog, when one was asked for and it is time; call it often while all is well.
+        """Feeds the watchdog if one is set and it is time; call it often while all is well.
 
         Args:
             now: monotonic, seconds.
@@ -475,7 +475,7 @@ class Notifier:
 
 
 def _watchdog(environment: Mapping[str, str]) -> float | None:
-    """Half the time after which systemd gives the process up, seconds; None without a watchdog for this process."""
+    """Half the watchdog timeout of systemd (seconds); None without a watchdog for this process."""
     text, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     if not text.isdecimal() or int(text) == 0 or (pid and pid != str(os.getpid())):
         return None

@@ -1,9 +1,9 @@
 """The HTTP thread: uvicorn with a loop of its own, on a socket bound before, so that a taken port is known at the start.
 
-Connections are bounded in number and in time. uvicorn turns away requests that are too many, and keeps every connection that
-is open, so those that ask nothing could take every file descriptor: a few more than are served are told so by the gate; beyond
-them the one goes that has waited longest without asking. What nobody has taken yet is bounded in bytes. A connection that sends nothing or half a request, or that reads nothing, would keep its place forever:
-a sweep once a second ends those. Requires the extra `server`.
+Connections are bounded in number and in time. uvicorn limits requests but not open connections, so idle ones could use up all
+file descriptors. The gate therefore answers a few connections beyond the limit with 503; beyond those, the connection that has
+waited longest without a request is closed. Unsent answers are bounded in bytes. A connection that sends no complete request, or
+reads no answer, would keep its place forever, so a sweep once a second ends it. Requires the extra `server`.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ except ImportError as error:
     raise MissingExtra("server", "the collector's page and API (or switch them off: --http off)") from error
 
 ROOM: Final = 64
-"""Connections beyond the bound that are still answered, with 503."""
+"""Connections beyond the limit that are still answered, with 503."""
 _encode: Final = msgspec.json.Encoder().encode
 _SHARE: Final = 2
-"""One peer may hold this part of the places with connections that ask nothing: a half."""
+"""Idle connections of one peer may take at most 1/2 of the places."""
 _LEAST_SHARE: Final = 8
 MAX_UNSENT: Final = 32 << 20
-"""Bytes of answers that nobody has taken yet, of all connections together: beyond it nothing more is answered."""
+"""Bytes of unsent answers, over all connections; beyond it requests are refused."""
 PATIENCE: Final = 10.0
-"""For a whole request, and for taking anything of an answer, seconds."""
+"""Time for a complete request, and to read any part of an answer (seconds)."""
 EVERY: Final = 1.0
 _MOVE: Final = "move the page with --http HOST:PORT, or switch it off with --http off"
 _MAX_HEAD: Final = 16_384
-"""Bytes of a request's head."""
+"""Longest head of a request (bytes)."""
 _KEEP_ALIVE: Final = 15
 _GRACE: Final = 2
 _BACKLOG: Final = 128
-"""Connections that the system keeps until they are taken, and that are taken in one go."""
+"""Connections that wait in the kernel, and that are accepted in one go."""
 _SEND_BUFFER: Final = 1 << 18
-"""Bytes that the kernel keeps of each connection's answers."""
+"""Kernel buffer for each connection's answers (bytes)."""
 _START: Final = 10.0
 
 _servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
@@ -72,19 +72,19 @@ def make_http(
     ready: Callable[[], dict[str, bool]],
     defects: Callable[[], int],
 ) -> HttpServer:
-    """Puts page, API and exporter of a collector together; the server listens, and answers from `start` on.
+    """Makes the server of a collector's page, API and exporter; it listens at once, and answers from `start` on.
 
     Args:
         state: what is shown.
         options: limits and names.
         address: HOST:PORT.
-        token: what readers must show; empty asks for none.
+        token: the token that readers must show; empty for none.
         now: seconds since 1970 that never step back.
         ready: what must be true for /readyz, by name.
-        defects: faults of the collector's own, so far.
+        defects: internal errors of the collector so far.
 
     Raises:
-        BindError: the port is taken or refused.
+        BindError: the port is taken or not permitted.
     """
     place = parse_place(address, "http", path=False)
     assert place is not None
@@ -99,11 +99,11 @@ def make_http(
 
 
 def bind_http(place: Place) -> socket.socket:
-    """A socket that listens.
+    """Opens the listening socket.
 
     Raises:
         AddressError: the name cannot be resolved.
-        BindError: the port is taken or refused; the message says how to move it.
+        BindError: the port is taken or not permitted; the message says how to move it.
     """
     url = f"http://{place.text}"
     try:
@@ -115,11 +115,11 @@ def bind_http(place: Place) -> socket.socket:
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if os.name == "posix":  # connections of the last start may linger; no second listener can share the port
+        if os.name == "posix":  # connections of the last run may linger; still no second listener can share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER
-        )  # of each connection: what waits is counted here
+        )  # inherited by each connection, so that unsent bytes are counted by us
         sock.bind(target)
         sock.listen(_BACKLOG)
     except OSError as error:
@@ -136,17 +136,17 @@ def bind_http(place: Place) -> socket.socket:
 
 
 def url_of(sock: socket.socket) -> str:
-    """Where a browser of this host finds it."""
+    """The URL at which a browser on this host finds it."""
     host, port, *_ = sock.getsockname()
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 class HttpServer:
-    """Serves until it is stopped."""
+    """The HTTP server in its thread; it serves until stopped."""
 
     def __init__(self, app: CollectorApp, sock: socket.socket, max_connections: int, *, local: bool) -> None:
-        """Args: app: what answers. sock: listening; closed with the server. max_connections: at once. local: on loopback."""
+        """Args: app: answers requests. sock: listening; closed with the server. max_connections: at once. local: on loopback."""
         self.url = url_of(sock)
         self.local = local
         self._app = app
@@ -176,7 +176,7 @@ class HttpServer:
         _servers.add(self)
 
     def start(self) -> None:
-        """Begins to answer.
+        """Starts to answer.
 
         Raises:
             BindError: the server did not come up.
@@ -192,7 +192,7 @@ class HttpServer:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Requests answered, and those that were not, by reason."""
+        """Counts of requests and of refusals, by kind."""
         cut: Counter[str] = self._sweeper.cut
         streams = self._app.streams
         return {
@@ -205,12 +205,12 @@ class HttpServer:
         }
 
     def change(self, token: str, hosts: Iterable[str], max_streams: int) -> None:
-        """Asks for another token, takes other names, and other numbers of streams, from now on."""
+        """Replaces the token, the accepted host names and the limit on streams."""
         self._app.gate.change(token, hosts)
         self._app.streams.max_streams = max_streams
 
     def stop(self) -> None:
-        """Ends streams and requests under way within two seconds."""
+        """Stops; running streams and requests end within two seconds."""
         self._app.close()
         self._server.should_exit = True
         if self._thread.ident is not None:
@@ -219,7 +219,7 @@ class HttpServer:
         _servers.discard(self)
 
     def abandon(self) -> None:
-        """Closes a forked child's copies, so that a connection ends when this process ends it."""
+        """Closes a forked child's copies of the sockets, so that a connection ends when this process closes it."""
         for connection in list(self._server.server_state.connections):
             sock = connection.transport.get_extra_info("socket") if connection.transport is not None else None
             if sock is not None and sock.fileno() >= 0:
@@ -230,7 +230,7 @@ class HttpServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  told to whoever waits for the start, and by /readyz no more
+        except BaseException as error:  # noqa: BLE001  `start` raises it; afterwards `running` is false
             self.failed = error
         finally:
             self._started.set()
@@ -238,7 +238,7 @@ class HttpServer:
     async def _serve(self) -> None:
         sweeping = asyncio.ensure_future(self._sweeper.run())
         serving: asyncio.Future[Any] = asyncio.ensure_future(self._server.serve(sockets=[self._sock]))
-        while not self._server.started and not serving.done():  # noqa: ASYNC110  uvicorn sets a flag, and no event
+        while not self._server.started and not serving.done():  # noqa: ASYNC110  uvicorn sets a flag, not an event
             await asyncio.sleep(0.005)
         self._started.set()
         try:
@@ -248,23 +248,23 @@ class HttpServer:
 
 
 def _unsent(connections: set[Any]) -> int:
-    """Bytes that readers have not taken, of all of them."""
+    """Bytes of answers not sent yet, over all connections."""
     return sum(each.transport.get_write_buffer_size() for each in list(connections) if each.transport is not None)
 
 
 class BoundedConnection(H11Protocol):
-    """One connection; made by what `bounded` returns."""
+    """One connection; `bounded` makes the class for a server."""
 
     most: ClassVar[int]
     refused: ClassVar[Counter[str]]
     made: float = 0.0
-    """When it was opened, on the loop's clock."""
+    """When it was opened (the loop's clock, seconds)."""
     peer: str = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes it; where there are too many, the one that has waited longest without a request goes.
+        """Accepts it; if there are too many, closes the connection that has waited longest without a request.
 
-        A peer may hold only a part of the places without a request, so that it cannot push out everybody else's.
+        Idle connections of one peer may take only a part of the places, so that one peer cannot displace all others.
         """
         self.made = asyncio.get_running_loop().time()
         self.peer = str((transport.get_extra_info("peername") or ("",))[0])
@@ -284,11 +284,11 @@ class BoundedConnection(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is being answered: it has not asked yet, or not asked again."""
+        """Whether no request is being answered: there was none yet, or none since the last answer."""
         return self.cycle is None or self.cycle.response_complete
 
     def _others(self) -> list[BoundedConnection]:
-        """The connections that are open; one that is being closed is still in uvicorn's set."""
+        """The other open connections, without those that are closing, which are still in uvicorn's set."""
         return [
             other
             for other in self.connections
@@ -296,7 +296,7 @@ class BoundedConnection(H11Protocol):
         ]
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP; where an answer is under way already, nothing fits behind it."""
+        """Answers a malformed request with 400; if another answer has begun, only closes the connection."""
         self.refused["malformed_request"] += 1
         if self.conn.our_state is not h11.IDLE:
             if self.cycle is not None:
@@ -322,8 +322,8 @@ def bounded(most: int, refused: Counter[str]) -> type[BoundedConnection]:
     """The class of a server's connections.
 
     Args:
-        most: connections that are served at once.
-        refused: where those that are not, and requests that are none, are counted.
+        most: connections served at once.
+        refused: counts refused connections and malformed requests.
     """
     return type("Connection", (BoundedConnection,), {"most": most + ROOM, "refused": refused})
 
@@ -332,15 +332,15 @@ class _Seen(NamedTuple):
     """A connection at the last sweep."""
 
     since: float
-    """When it last got on, on the loop's clock."""
+    """When it last made progress (the loop's clock, seconds)."""
     cycle: int
-    """Identity of the request under way, 0 before the first."""
+    """Identity of the present request; that of None before the first."""
     unsent: int
-    """Bytes that it has not taken."""
+    """Bytes of answers not sent yet."""
 
 
 class Sweeper:
-    """Ends connections that do not get on."""
+    """Ends connections that make no progress."""
 
     def __init__(self, connections: set[Any]) -> None:
         """Args: connections: the server's, each with `transport` and `cycle`."""
@@ -356,7 +356,7 @@ class Sweeper:
             self.sweep(asyncio.get_running_loop().time())
 
     def sweep(self, now: float) -> None:
-        """Looks at every connection.
+        """Checks every connection.
 
         Args:
             now: seconds on the loop's clock.

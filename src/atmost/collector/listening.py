@@ -1,7 +1,7 @@
-"""What the collector reads from: receivers of ours, sockets of foreign protocols, and the channel from workers.
+"""What the collector reads from: our own receivers, sockets of foreign protocols, and the channel from workers.
 
-One thread turns each of them: it reads a bounded part of what waits, decodes it, and hands it to the state under its lock.
-Nothing here raises because of what arrived. `open_all` binds everything or nothing.
+One thread gives each a turn: it reads a bounded part of the input, decodes it, and feeds it to the state under its lock.
+Nothing here raises because of its input. `open_all` binds every listener or none.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
 _BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
 _MOST_UNREAD: Final = 1024
-"""Datagrams of a Unix socket that are read and not decoded yet."""
+"""Most datagrams of a Unix socket read but not decoded yet."""
 _TURN: Final = 0.01
-"""Seconds of work in a turn, at most one datagram more: a stranger's worst datagrams hold up the others for no longer."""
+"""Longest work in one turn, plus at most one datagram, so that costly datagrams cannot hold up other listeners (seconds)."""
 _UNIX_QUEUE: Final = "/proc/sys/net/unix/max_dgram_qlen"
 _REFUSALS_A_TURN: Final = 64
 _READ: Final = 66_560
@@ -49,7 +49,7 @@ _GAUGES: Final = {str(each): each for each in StatsdGauges}
 _HOSTS: Final = {str(each): each for each in SyslogHost}
 Apply = Callable[[], None]
 Tap = Callable[[Event], object]
-"""Given every event of a receiver of ours, in the receiving thread; must neither raise nor take long."""
+"""Called with every event of our receivers, in the receiving thread; must neither raise nor block."""
 
 
 logger = logging.getLogger("atmost.collector")
@@ -59,15 +59,15 @@ class Listening(Protocol):
     """Something to read from."""
 
     def fileno(self) -> int:
-        """What to watch for reading."""
+        """The descriptor to watch for reading."""
         ...
 
     def turn(self, now: float, mono: float) -> bool:
-        """Reads a bounded part of what waits; returns whether more may."""
+        """Reads a bounded part of the input; returns whether more may wait."""
         ...
 
     def next_wait(self) -> float | None:
-        """Seconds until `turn` is due though nothing came; None when it is not."""
+        """Seconds until `turn` is due without input; None if it is not."""
         ...
 
     def look(self) -> None:
@@ -75,19 +75,19 @@ class Listening(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Lets go in a forked child."""
+        """Closes a forked child's copies."""
         ...
 
     def close(self) -> None:
-        """Lets go of the address."""
+        """Releases the address."""
         ...
 
 
 class OurListener:
-    """A receiver of ours."""
+    """One of our own receivers."""
 
     def __init__(self, intake: Intake, state: CollectorState, tap: Tap | None = None) -> None:
-        """Args: intake: bound. state: what its events go to. tap: who is given them too."""
+        """Args: intake: bound. state: takes its events. tap: called with them too."""
         intake.wants_events = True
         intake.watch_refusals(self._note_refusal)
         self.intake = intake
@@ -95,17 +95,17 @@ class OurListener:
         self._tap = tap
         self.url = intake.inlet.url
         self._refused: list[tuple[bytes, RefusalReason, tuple[str, str]]] = []
-        """Datagrams of unknown senders that this turn refused."""
+        """Datagrams of unknown senders refused in this turn."""
         self._socket = intake.inlet if isinstance(intake.inlet, SocketInlet) else None
         if self._socket is not None:
             self._socket.remember_peers()
 
     def fileno(self) -> int:
-        """The inlet."""
+        """The inlet's descriptor."""
         return self.intake.inlet.fileno()
 
     def turn(self, now: float, mono: float) -> bool:
-        """Takes datagrams, and gives their events to the state."""
+        """Reads datagrams, and feeds their events to the state."""
         intake, feed, lock, tap = self.intake, self._state.feed, self._state.lock, self._tap
         more = intake.pump()
         if self._refused:
@@ -135,14 +135,14 @@ class OurListener:
                 self._state.refused.feed(datagram, reason, self.url, peer, now, keyed=self._state.keyed)
 
     def next_wait(self) -> float | None:
-        """The core's next deadline, or the end of the start."""
+        """Seconds until the core's next deadline, or the end of the boot wait."""
         return self.intake.next_wait(self.intake.boot_wait() or None)
 
     def look(self) -> None:
-        """Nothing: the ledger has it."""
+        """Does nothing: the ledger has all counts."""
 
     def abandon(self) -> None:
-        """Nothing: intakes do so themselves."""
+        """Does nothing: intakes handle forks themselves."""
 
     def close(self) -> None:
         """Ends the incarnation."""
@@ -158,29 +158,28 @@ class ForeignListener:
         Args:
             kind: statsd, syslog or gelf.
             inlet: bound; closed by `close`.
-            read: what makes values of a datagram, for this listener alone.
+            read: decodes its datagrams; not shared with other listeners.
         """
         self._inlet = inlet
         self._unread: deque[tuple[bytes, Any]] = deque()
         self._was_full = False
         self._is_short = inlet.url.startswith("unix:")
         self._queue = _unix_queue() if inlet.url.startswith("unix:") else None
-        self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, which tells who sent
+        self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, read with the sender's address
         self._sock.setblocking(False)
         self.stats = ListenerStats(kind, inlet.url, inlet.warning)
         self._read = read
         self.url = inlet.url
 
     def fileno(self) -> int:
-        """The socket."""
+        """The socket's descriptor."""
         return self._sock.fileno()
 
-    def turn(self, now: float, mono: float) -> bool:  # noqa: ARG002  what these protocols say is dated, not timed
-        """Reads datagrams, and gives what they say to the state: decoded before the lock is taken.
+    def turn(self, now: float, mono: float) -> bool:  # noqa: ARG002  these protocols need no monotonic time
+        """Reads datagrams, decodes them without the lock, and feeds the results to the state under it.
 
-        First a batch is read, then it is decoded for as long as a turn may take; what is left is the next turn's, before
-        anything else is read. A Unix socket's queue is short and its writers do not wait, so there the queue is emptied again
-        between all other steps.
+        It reads a batch and decodes it for at most the time of a turn; the next turn decodes the rest before it reads more.
+        A Unix socket has a short queue and its writers do not wait, so its queue is emptied again between all other steps.
         """
         stats, read, unread, is_short = self.stats, self._read, self._unread, self._is_short
         if not unread:
@@ -209,7 +208,7 @@ class ForeignListener:
         return full or bool(unread)
 
     def _read_batch(self) -> None:
-        """Reads what waits, up to a bound; more at once than the queue holds means that it was full."""
+        """Reads waiting datagrams, up to a bound; more at once than the queue holds means that it was full."""
         receive, unread = self._sock.recvfrom, self._unread
         most = _MOST_UNREAD if self._is_short else _DATAGRAMS_A_TURN
         before = len(unread)
@@ -222,7 +221,7 @@ class ForeignListener:
             self._was_full = True
 
     def _warn_of_queue(self) -> None:
-        """Says once that a Unix socket's queue was full, where its writers lose what they do not wait for."""
+        """Warns once that a Unix socket's queue was full, because writers that do not wait lose datagrams then."""
         text = (
             f"{self.url}: a burst filled the socket's queue of {self._queue} datagrams, and what its writers sent meanwhile "
             "may be lost; a longer queue: sysctl -w net.unix.max_dgram_qlen=512, then restart the collector"
@@ -232,11 +231,11 @@ class ForeignListener:
             self._read.state.warn_once(f"queue {self.url}", text)
 
     def next_wait(self) -> float | None:
-        """Nothing is due by itself: the state's tick does it."""
+        """None: the state's tick does what is due without input."""
         return None
 
     def look(self) -> None:
-        """Reads what the kernel dropped."""
+        """Reads the kernel's count of drops."""
         self.stats.kernel_drops = self._inlet.kernel_drops()
 
     def abandon(self) -> None:
@@ -245,7 +244,7 @@ class ForeignListener:
         self._inlet.abandon()
 
     def close(self) -> None:
-        """Lets go of the address."""
+        """Releases the address."""
         with contextlib.suppress(OSError):
             self.look()
         self._sock.close()
@@ -253,16 +252,16 @@ class ForeignListener:
 
 
 class Reader(Protocol):
-    """Makes values of datagrams."""
+    """Decodes the datagrams of one listener."""
 
     state: CollectorState
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
-        """Decodes one, without the lock; what it returns is called under it."""
+        """Decodes a datagram without the lock; returns a function that is called under the lock."""
         ...
 
     def tick(self, stats: ListenerStats, now: float) -> Apply | None:
-        """What is due without a datagram."""
+        """Does what is due without a datagram; the result as in `decode`."""
         ...
 
 
@@ -270,7 +269,7 @@ def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
     """Binds a listener of a foreign protocol.
 
     Raises:
-        BindError: the address is taken or refused; the message names the option that moves it.
+        BindError: the address is taken or not permitted; the message names the option that moves it.
         AddressError: the name cannot be resolved.
     """
     move = f"move this listener with --{kind} HOST:PORT, or switch it off with --{kind} off"
@@ -286,7 +285,7 @@ def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
 
 
 def _unix_queue() -> int | None:
-    """How many datagrams wait in a Unix socket before its writers are refused; None where the system does not tell."""
+    """How many datagrams a Unix socket's queue holds; None where the system does not report it."""
     try:
         return int(Path(_UNIX_QUEUE).read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -294,7 +293,7 @@ def _unix_queue() -> int | None:
 
 
 def peer_text(address: Any) -> tuple[str, str]:
-    """Who sent: its address, and that with its port."""
+    """The sender's address, without and with its port."""
     if isinstance(address, tuple) and address:
         host = str(address[0])
         return host, f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
@@ -306,7 +305,7 @@ class StatsdReader:
     """StatsD and DogStatsD."""
 
     def __init__(self, state: CollectorState, place: Place) -> None:
-        """Args: state: what takes the values. place: where it reads, with the options it has for itself."""
+        """Args: state: takes the values. place: its address, with the options of this listener."""
         self.state = state
         self._gauges = dict(place.options).get("statsd_gauges")
 
@@ -324,7 +323,7 @@ class StatsdReader:
 
 
 def _map(found: statsd.StatsdDatagram, mapping: statsd.StatsdMapping) -> None:
-    """Gives the measurements of a datagram the names and labels of the operator's rules."""
+    """Applies the operator's rules to the names and labels of a datagram."""
     mapped = [mapping.apply(metric) for metric in found.metrics]
     found.metrics = [metric for metric in mapped if metric is not None]
     if dropped := len(mapped) - len(found.metrics):
@@ -335,7 +334,7 @@ class SyslogReader:
     """Syslog of both RFCs."""
 
     def __init__(self, state: CollectorState, place: Place) -> None:
-        """Args: state: what takes the records. place: where it reads, with the options it has for itself."""
+        """Args: state: takes the records. place: its address, with the options of this listener."""
         self.state = state
         self._host = dict(place.options).get("syslog_host")
         self._logs = state.new_foreign_logs()
@@ -365,19 +364,19 @@ class GelfInput:
     """GELF, whole or in chunks."""
 
     def __init__(self, state: CollectorState, _place: Place) -> None:
-        """Args: state: what takes the records. The place has no options."""
+        """Args: state: takes the records. The place has no options."""
         self.state = state
         self._reader = GelfReader()
         self._logs = state.new_foreign_logs()
 
     def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
-        """Reads the datagram, which completes a record, or several losses, or nothing yet."""
+        """Reads the datagram, which may complete a record, reveal losses, or neither."""
         host, peer = peer_text(address)
         outcomes = self._reader.feed(datagram, host, now)
         return lambda: self._take(outcomes, stats, peer, now)
 
     def tick(self, stats: ListenerStats, now: float) -> Apply | None:
-        """Gives up what is incomplete for too long."""
+        """Gives up messages that have been incomplete for too long."""
         deadline = self._reader.next_deadline()
         if deadline is None or deadline > now:
             return None
@@ -401,12 +400,12 @@ READERS: Final[dict[str, Callable[[CollectorState, Place], Reader]]] = {
     "syslog": SyslogReader,
     "gelf": GelfInput,
 }
-"""What reads each foreign protocol; every listener has one of its own, so that what they count and hold stays apart."""
+"""The reader of each foreign protocol; each listener gets its own, so that counts and partial messages stay apart."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """What is open."""
+    """Everything that is open."""
 
     listening: list[Listening] = field(default_factory=list)
     addresses: list[tuple[str, str]] = field(default_factory=list)
@@ -417,12 +416,12 @@ class Opened:
 
     @property
     def url(self) -> str:
-        """The first address of ours; else the first of any."""
+        """Our first address, else the first of any protocol."""
         ours = [url for kind, url in self.addresses if kind == "atmost"]
         return ours[0] if ours else self.addresses[0][1] if self.addresses else OFF
 
     def close(self) -> None:
-        """Lets go of all."""
+        """Closes everything."""
         for each in self.listening:
             each.close()
         if self.workers is not None:
@@ -430,10 +429,10 @@ class Opened:
 
 
 def places_of(options: CollectorOptions) -> dict[str, list[Place]]:
-    """Where foreign protocols are received, by kind.
+    """The addresses of foreign protocols, by kind.
 
     Raises:
-        ConfigError: an address is none.
+        ConfigError: an address is not valid.
     """
     found = {}
     for kind in READERS:
@@ -453,10 +452,10 @@ def open_all(
         options: where, and with which limits.
         state: what they write.
         environment: for ATMOST_BIND.
-        tap: who is given the events of our receivers too; workers keep theirs.
+        tap: called with the events of our receivers too, except those of workers.
 
     Raises:
-        AtMostError: an address or a key cannot be used, or somebody holds the address.
+        AtMostError: an address or a key cannot be used, or an address is taken.
     """
     places = places_of(options)
     urls = list(options.bind) or [environment.get("ATMOST_BIND") or DEFAULT_URL]
@@ -480,7 +479,7 @@ def open_all(
 
 
 def receiver_arguments(options: CollectorOptions) -> ReceiverArguments:
-    """The options of each receiver of ours."""
+    """The options of each of our receivers."""
     arguments: ReceiverArguments = {
         "audience": options.audience,
         "grace": options.grace,
@@ -519,10 +518,10 @@ def _open_ours(
 
 
 def _permit(path: str, mode: str) -> None:
-    """Gives a Unix socket its permissions; until now it has those of the umask.
+    """Sets the permissions of a Unix socket; until now it has those of the umask.
 
     Raises:
-        BindError: the system refuses.
+        BindError: the system does not allow it.
     """
     if not path or not mode:
         return

@@ -1,6 +1,6 @@
-"""The receiving thread: one selector over everything that is read, so that nothing waits for anything else.
+"""The receiving thread: one selector over all listeners, so that none waits for another.
 
-It alone writes the state. A fault of ours in one turn is logged and counted, and the thread goes on.
+Only this thread writes the state. An internal error in one turn is logged and counted, and the thread goes on.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from atmost.transport.mailbox import Waker
 logger = logging.getLogger("atmost.collector")
 
 TICK: Final = 0.25
-"""Seconds between two looks at what is due."""
+"""Seconds between two ticks of the state."""
 LOOK: Final = 1.0
-"""Seconds between two looks at the accounts."""
+"""Seconds between two readings of the ledgers."""
 _DRAIN: Final = 1.0
-"""For what had arrived when the end was asked for, seconds."""
+"""Time to take in what had arrived before the stop (seconds)."""
 _COMPLAIN: Final = 10.0
 
 
 class Receiving:
-    """The thread, and what it reads from."""
+    """The thread with its listeners."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Receiving:
 
         Args:
             state: what it writes.
-            listening: what it reads; closed by whoever made it.
+            listening: what it reads; the caller closes them.
             now: seconds since 1970 that never step back.
-            others: accounts of receivers that are not among them, by address.
+            others: ledgers of receivers that are not in `listening`, by address.
         """
         self._state = state
         self._listening = list(listening)
@@ -55,9 +55,9 @@ class Receiving:
         self._until = 0.0
         self._complained = float("-inf")
         self.defects = 0
-        """Turns that failed by a fault of ours."""
+        """Turns that failed by an internal error."""
         self.beat = time.monotonic()
-        """When it last went round, monotonic: a watchdog's sign of life."""
+        """When the loop last went round, for the watchdog (monotonic, seconds)."""
         self._thread = threading.Thread(target=self._run, name="atmost-receive", daemon=True)
 
     def start(self) -> None:
@@ -75,20 +75,20 @@ class Receiving:
 
     @property
     def ready(self) -> bool:
-        """Whether every receiver accepts what is sent from now on."""
+        """Whether every receiver accepts messages sent from now on."""
         return all(each.intake.boot_wait() == 0 for each in self._ours())
 
     def ledgers(self) -> dict[str, Ledger]:
-        """The accounts of all receivers, by address."""
+        """The ledgers of all receivers, by address."""
         return {each.url: each.intake.ledger() for each in self._ours()} | self._others()
 
     @property
     def taken_over(self) -> list[OurListener]:
-        """Receivers whose address somebody else has now (H2)."""
+        """Receivers whose address another process has taken over (H2)."""
         return [each for each in self._ours() if each.intake.closed and each.intake.inlet.ended is not None]
 
     def look(self) -> None:
-        """Takes the accounts into the state."""
+        """Passes the ledgers to the state."""
         for each in self._listening:
             each.look()
         ledgers = self.ledgers()
@@ -147,7 +147,7 @@ class Receiving:
     def _turn(self, each: Listening) -> bool:
         try:
             return each.turn(self._now(), time.monotonic())
-        except Exception:  # noqa: BLE001  a fault of ours must not end the collector; it is logged and counted
+        except Exception:  # noqa: BLE001  an internal error must not end the collector; it is logged and counted
             self._defect()
             return False
 

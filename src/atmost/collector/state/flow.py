@@ -1,7 +1,7 @@
 """What happened to each sender's messages over time: delivered, lost, late and refused, as series like any other.
 
-The totals are looked at about once a second; what each grew by is booked in the slot of that moment. A sender has series
-while it has a label of its own in `SenderTotals`; all the others share those of `other`.
+The totals are read about once a second, and the growth of each is booked in the slot of that moment. A sender has its own
+series while it has its own label in `SenderTotals`; all other senders share the series of `other`.
 
 Pure; not thread-safe.
 """
@@ -18,13 +18,13 @@ from atmost.collector.state.statsd import StatsdSeries
 from atmost.metrics.history import Ring
 
 FIGURES: Final = ("delivered", "lost", "late", "refused")
-"""What is booked. Losses are gross: what came late stays in `lost`, and is in `late` too."""
+"""The figures booked. Losses are gross: a message that came late stays in `lost`, and counts in `late` too."""
 PREFIX: Final = "atmost."
-"""Of the names of these series."""
+"""How the names of these series begin."""
 NOW: Final = 60.0
-"""What "now" means everywhere: the last minute, seconds."""
+"""What "now" means everywhere: the last minute (seconds)."""
 _BRIDGED: Final = 5
-"""Slots between two looks that are booked as empty rather than unknown: looks are not exactly a second apart."""
+"""At most this many slots between two readings count as empty, not unknown: readings are not exactly a second apart."""
 
 
 class Minute(msgspec.Struct, kw_only=True):
@@ -46,10 +46,10 @@ class SenderFlow:
         self._before: dict[tuple[str, str], int] = {}
 
     def observe(self, totals: SenderTotals, now: float) -> None:
-        """Books what has happened since the last look.
+        """Books what has happened since the last call.
 
         Args:
-            totals: looked at in this moment.
+            totals: the totals at this moment.
             now: seconds since 1970.
         """
         before, self._before = self._before, {}
@@ -88,7 +88,7 @@ def _last_minute(series: StatsdSeries, now: float) -> int:
 
 
 def _bridge(ring: Ring, now: float) -> None:
-    """Books slots that no look fell into as empty; after a longer absence they stay unknown."""
+    """Books slots without a reading as empty; after a longer pause they stay unknown."""
     number = int(now // ring.width)
     if 0 < number - ring.newest - 1 <= _BRIDGED and ring.newest >= 0:
         for slot in range(ring.newest + 1, number):

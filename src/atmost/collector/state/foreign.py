@@ -42,13 +42,13 @@ _MAX_NAME: Final = 255
 _KEPT: Final = 1024
 """Senders whose last number and gap are remembered."""
 _HOLES: Final = 16
-"""Of one counter: numbers of older ones that come are marked late, and lower no gap."""
+"""Holes remembered for each counter. A late record of an older hole is marked late, but its gap is not lowered."""
 _GAP_EVERY: Final = 1.0
-"""Seconds between two gaps of one sender."""
+"""Gaps of one sender closer together than this are joined (seconds)."""
 
 
 class ForeignLogs:
-    """Takes what other protocols say in words."""
+    """Turns records, events and checks of foreign protocols into log entries."""
 
     def __init__(self, tail: LogTail, *, max_record: int) -> None:
         """Args: tail: where entries go. max_record: characters of a message; the rest is cut, and the record marked."""
@@ -58,14 +58,14 @@ class ForeignLogs:
         self._last: dict[tuple[str, str], float] = {}
         self._gaps: dict[tuple[str, str], Gap] = {}
         self._holes: dict[tuple[str, str], deque[tuple[SyslogGap, Gap]]] = {}
-        """The last holes of each counter with the gaps that stand for them."""
+        """The last holes of each counter, each with the gap entry that shows it."""
 
     def syslog(self, record: SyslogRecord, source: str, now: float) -> None:
-        """Takes a syslog record; its number, where it has one, may tell of others that did not come.
+        """Takes a syslog record; its sequence number, if it has one, may reveal missing records.
 
         Args:
             record: as parsed.
-            source: the peer with its port: whose numbers these are.
+            source: the peer with its port, which owns the sequence numbers.
             now: seconds since 1970.
         """
         key = (source, record.host)
@@ -102,7 +102,7 @@ class ForeignLogs:
         )
 
     def gelf(self, record: GelfRecord) -> None:
-        """Takes a record of GELF."""
+        """Takes a GELF record."""
         given: dict[str, Any] = dict(record.fields)
         sender = next((text for name in ("facility", "application_name", "logger") if (text := given.get(name))), None)
         self._add(
@@ -118,11 +118,11 @@ class ForeignLogs:
         )
 
     def gelf_incomplete(self, lost: GelfIncomplete, now: float) -> None:
-        """Takes a message of which some chunks came and others did not: one record is lost for certain."""
+        """Takes a message with missing chunks: exactly one record is certainly lost."""
         self._gap(lost.peer, 1, f"gelf_chunks_{lost.reason}", lost.first_at, now, verified=True)
 
     def event(self, event: StatsdEvent, host: str, now: float) -> None:
-        """Takes an event of DogStatsD; where it names no host, the peer's address stands for it."""
+        """Takes a DogStatsD event; without a host of its own it gets the peer's address."""
         given = _with_tags(
             event.tags,
             title=event.title,
@@ -135,7 +135,7 @@ class ForeignLogs:
         self._add(now, event.source or host, event.host or host, _ALERTS[event.alert], "event", text, given, "statsd")
 
     def check(self, check: StatsdCheck, host: str, now: float) -> None:
-        """Takes a service check of DogStatsD; the host as above."""
+        """Takes a DogStatsD service check; the host as in `event`."""
         given = _with_tags(
             check.tags, status=check.status.name, time=check.timestamp, container=check.origin.container or None
         )
@@ -143,7 +143,7 @@ class ForeignLogs:
         self._add(now, host, check.host or host, _STATUSES[check.status], check.name, text, given, "statsd")
 
     def _came(self, key: tuple[str, str], number: int) -> None:
-        """A number of a hole came after all: its gap is one smaller."""
+        """Lowers the gap of a hole by one, because a record of it came late."""
         for hole, gap in reversed(self._holes.get(key, ())):
             if (number - hole.first) % MAX_SEQUENCE < hole.lost:
                 if gap.lost:
@@ -151,7 +151,7 @@ class ForeignLogs:
                 return
 
     def _gap(self, sender: str, lost: int, reason: str, since: float, now: float, *, verified: bool = False) -> Gap:
-        """A hole, joined with the last one of the sender when that is less than a second old: a flood of them hides no record."""
+        """Adds a gap, or extends the sender's last one if that is under a second old, so that floods of gaps hide no records."""
         name = clean(sender)[:_MAX_NAME]
         last = self._gaps.get((name, reason))
         if last is not None and last.lost and now - last.t < _GAP_EVERY:
@@ -199,7 +199,7 @@ class ForeignLogs:
 
 
 def _put(given: dict[str, Any], name: str, value: str) -> None:
-    """Adds a parameter; those that come more than once, as RFC 5424 allows, are all kept in one list."""
+    """Adds a parameter; repeated parameters, which RFC 5424 allows, are kept as one list."""
     if name not in given:
         given[name] = value
     elif isinstance(given[name], list):
@@ -209,13 +209,13 @@ def _put(given: dict[str, Any], name: str, value: str) -> None:
 
 
 def _with_tags(tags: Tags, **own: Any) -> dict[str, Any]:
-    """What a record says of itself, with its tags; a tag by a name of its own stands behind `tag.`."""
+    """The record's own fields with its tags; a tag that has the name of a field gets the prefix `tag.`."""
     given = {name: value for name, value in own.items() if value is not None}
     return given | {f"tag.{name}" if name in own else name: value for name, value in tags}
 
 
 def _keep(kept: dict[tuple[str, str], Any], key: tuple[str, str], value: object) -> None:
-    """Remembers, and forgets what was remembered longest ago: not what is in use, where strangers come and go."""
+    """Remembers a value as the newest, and forgets the oldest beyond the bound: entries in use survive a flood of strangers."""
     kept.pop(key, None)
     kept[key] = value
     if len(kept) > _KEPT:

@@ -1,4 +1,4 @@
-"""The board of heartbeats: the monitor, since when each state has held, and what the states were in the last 24 hours.
+"""The board of heartbeats: the monitor, when each state began, and the states of the last 24 hours.
 
 Pure; not thread-safe.
 """
@@ -18,15 +18,15 @@ from atmost.heartbeats import HeartbeatChange, HeartbeatMonitor, HeartbeatState,
 
 STATES: Final = ("up", "late", "suspect", "down", "failed", "stopped", "unknown")
 GRAVITY: Final = ("down", "failed", "suspect", "unknown", "late", "up", "stopped")
-"""The states in the order of the board: what needs attention first."""
+"""The states in the order of the board: those that need attention first."""
 ALIVE: Final = {"up": True, "late": True, "suspect": True, "down": False, "failed": False}
-"""Whether a heartbeat in this state is alive, for `atmost_heartbeat_up` and the uptime; of the others nobody can say it."""
+"""Whether a heartbeat in this state is alive, for `atmost_heartbeat_up` and the uptime; other states export no sample."""
 SLOT: Final = 900.0
-"""Of the history, seconds."""
+"""Length of one slot of the history (seconds)."""
 SLOTS: Final = 96
-"""24 hours."""
+"""Slots in the history: 24 hours."""
 LETTERS: Final = {"stopped": "s", "up": "u", "late": "l", "unknown": "?", "suspect": "w", "failed": "f", "down": "d"}
-"""The states in a history, from the least grave; a dot where nothing is known."""
+"""The letter of each state in a history, least grave first; a dot means unknown."""
 _BLANK: Final = "."
 
 
@@ -47,31 +47,31 @@ class BoardRow(msgspec.Struct, kw_only=True):
     loss: float | None
     beats: int
     lost: int
-    """Beats that were sent and did not come."""
+    """Beats that were sent but did not arrive."""
     missed: int
-    """Beats that were due and did not come, whether they were sent or not; never falls."""
+    """Beats that were due but did not arrive, sent or not; never falls."""
     flaps: int
     """How often it went down and came back."""
     longest_silence: float
     expected: bool
-    """Whether it is missed though it was never heard, because the configuration or the time before the restart knows it."""
+    """Whether its absence is reported though it was never heard: it is configured, or was known before the restart."""
     conflict: str
-    """Who else beats under the same name now; empty when nobody does."""
+    """Another sender that beats under the same name now; empty without one."""
     uptime: float | None
-    """Share of the last 24 hours in which it was up, of the time in which it was up or down; null while neither is known."""
+    """Time up as a share of the time up or down, over the last 24 hours; null while neither is known."""
     history: str
-    """The last 24 hours in 96 letters, oldest first: the gravest state of each quarter of an hour."""
+    """The last 24 hours as 96 letters, oldest first: the gravest state of each quarter of an hour."""
 
 
 class HeartbeatBoard:
-    """Who is alive."""
+    """All heartbeats with their states and histories."""
 
     def __init__(self, max_heartbeats: int) -> None:
-        """Args: max_heartbeats: watched at once."""
+        """Args: max_heartbeats: how many are watched at once."""
         self.monitor = HeartbeatMonitor(max_senders=max_heartbeats)
         self._max = max_heartbeats
         self.changes = 0
-        """How often anything changed: a reader who knows the number knows whether to look."""
+        """Counts changes: a reader compares it with the last number it saw."""
         self._histories: dict[tuple[int, str], _History] = {}
 
     def __len__(self) -> int:
@@ -85,18 +85,18 @@ class HeartbeatBoard:
         return stats.sender_limit + stats.forgotten
 
     def expect(self, name: str, now: float, mono: float) -> None:
-        """Misses a heartbeat, or what matches a pattern, from now on.
+        """Expects a heartbeat, or any that match a pattern, from now on.
 
         Raises:
-            OptionError: there is no room.
-            SubjectError: no heartbeat can have this name.
+            OptionError: too many heartbeats are watched.
+            SubjectError: the name is not valid for a heartbeat.
         """
         self.monitor.expect(name, mono)
         self._note([], now, mono)
         self.changes += 1
 
     def forget(self, name: str, key_id: int | None = None) -> bool:
-        """Watches a heartbeat, or an expected pattern, no more until it beats again; returns whether it was watched."""
+        """Stops watching a heartbeat (until it beats again) or an expected pattern; returns whether it was watched."""
         found = self.monitor.forget(name, key_id)
         for key in [key for key in self._histories if key[1] == name and key_id in {None, key[0]}]:
             del self._histories[key]
@@ -108,15 +108,15 @@ class HeartbeatBoard:
         return self._note(self.monitor.feed(event, mono), now, mono)
 
     def observe(self, ledger: Ledger, now: float, mono: float) -> list[HeartbeatChange]:
-        """Takes the account of all receivers."""
+        """Takes the ledger of all receivers."""
         return self._note(self.monitor.observe(ledger, mono), now, mono)
 
     def tick(self, now: float, mono: float) -> list[HeartbeatChange]:
-        """Judges the silences that are due."""
+        """Changes the states of heartbeats whose deadlines have passed."""
         return self._note(self.monitor.tick(mono), now, mono)
 
     def next_deadline(self) -> float | None:
-        """When `tick` should be called, monotonic."""
+        """When `tick` should be called next (monotonic, seconds)."""
         return self.monitor.next_deadline()
 
     def rows(self, now: float, mono: float) -> list[BoardRow]:
@@ -129,7 +129,7 @@ class HeartbeatBoard:
         return rows
 
     def alive(self, mono: float) -> dict[str, int]:
-        """How many are in which state."""
+        """The number of heartbeats in each state."""
         counts = Counter(status.state.value for status in self.monitor.status(mono))
         return {state: counts[state] for state in STATES}
 
@@ -137,7 +137,7 @@ class HeartbeatBoard:
         for change in changes:
             self.changes += 1
             self._history(change.key_id, change.name, change.state, now)
-        if len(self._histories) > 2 * self._max:  # seldom, for it looks at all of them
+        if len(self._histories) > 2 * self._max:  # rarely, because it goes through all of them
             self._forget_others(self.monitor.status(mono))
         return changes
 
@@ -150,7 +150,7 @@ class HeartbeatBoard:
         return history
 
     def _forget_others(self, statuses: list[HeartbeatStatus]) -> None:
-        """Lets go of heartbeats that the monitor has forgotten."""
+        """Drops the histories of heartbeats that the monitor has forgotten."""
         if len(self._histories) > len(statuses):
             known = {(status.key_id, status.name) for status in statuses}
             self._histories = {key: history for key, history in self._histories.items() if key in known}
@@ -183,9 +183,9 @@ class HeartbeatBoard:
 
 
 class _History:
-    """The states of one heartbeat over the last 24 hours: of each slot the gravest, and how long it was up and down.
+    """The last 24 hours of one heartbeat: for each slot the gravest state, and how long it was up and down.
 
-    The state between two changes is booked when the second is found, so a heartbeat costs nothing while nothing changes.
+    A state is booked when it ends, so a heartbeat costs nothing while nothing changes.
     """
 
     __slots__ = ("_at", "_down", "_gravest", "_newest", "_up", "since", "state")
@@ -194,14 +194,14 @@ class _History:
         self.state = state
         self.since = now
         self._at = now
-        """Until when it is booked."""
+        """The time up to which states are booked."""
         self._newest = math.floor(now / SLOT)
         self._gravest = bytearray(SLOTS)  # places in LETTERS, from 1
         self._up = array("f", bytes(4 * SLOTS))
         self._down = array("f", bytes(4 * SLOTS))
 
     def turn(self, state: str, now: float) -> None:
-        """Books the present state up to this moment, and goes on with another one."""
+        """Books the present state up to now, and changes to another."""
         self._book(now)
         if state != self.state:
             self.state, self.since = state, now
@@ -213,7 +213,7 @@ class _History:
         return up / known if known else None
 
     def letters(self) -> str:
-        """A letter a slot, oldest first."""
+        """One letter for each slot, oldest first."""
         known = _BLANK + "".join(LETTERS.values())
         first = self._newest + 1
         return "".join(known[self._gravest[(first + place) % SLOTS]] for place in range(SLOTS))
@@ -223,7 +223,7 @@ class _History:
         while self._at < now:
             slot = math.floor(self._at / SLOT)
             end = min(now, (slot + 1) * SLOT)
-            if slot + SLOTS <= now // SLOT:  # longer ago than anything that is kept
+            if slot + SLOTS <= now // SLOT:  # before the oldest slot kept
                 self._at = (now // SLOT - SLOTS + 1) * SLOT
                 continue
             self._open(slot)
@@ -234,7 +234,7 @@ class _History:
         self._open(math.floor(now / SLOT))
 
     def _open(self, slot: int) -> None:
-        """Clears the slots that come into being."""
+        """Clears the slots up to this one that are new."""
         for fresh in range(max(self._newest + 1, slot - SLOTS + 1), slot + 1):
             place = fresh % SLOTS
             self._gravest[place], self._up[place], self._down[place] = 0, 0.0, 0.0

@@ -1,4 +1,4 @@
-"""What became of the input of each listener. One thread writes; figures are read from any."""
+"""Counts of what each listener received, accepted and rejected. One thread writes; any thread may read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ListenerStats:
     )
 
     def __init__(self, kind: str, address: str, warning: str | None = None) -> None:
-        """Args: kind: statsd, syslog or gelf. address: the URL really bound. warning: what the operator should know."""
+        """Args: kind: statsd, syslog or gelf. address: the URL as bound. warning: a warning for the operator."""
         self.kind = kind
         self.address = address
         self.warning = warning
@@ -29,6 +29,6 @@ class ListenerStats:
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
-        """What was left out of lines that were taken, or is doubtful in them."""
+        """Accepted lines with parts left out or doubtful, counted by kind of note."""
         self.kernel_drops: int | None = None
         self.queue_drops = 0

@@ -1,6 +1,6 @@
-"""The series of both kinds of senders as a list: what each is, its last value, and how complete the last minute was.
+"""Lists all series, of our senders and StatsD's: kind, last value, and completeness of the last minute.
 
-Safe from any thread, over a snapshot. Times are seconds since 1970.
+Safe from any thread, because it works on a snapshot. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atmost.metrics.query import Found, completeness, gauge_value
 from atmost.metrics.state import Metric
 
 COMPLETENESS_OF: Final = 60.0
-"""Over how long a list tells completeness, seconds."""
+"""The period over which a list reports completeness (seconds)."""
 
 
 class Series(msgspec.Struct, kw_only=True):
@@ -27,16 +27,16 @@ class Series(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     sender: str
     source: str
-    """atmost, statsd, or collector for what it counts itself."""
+    """`atmost`, `statsd`, or `collector` for series the collector counts itself."""
     kind: str
     unit: str
     help: str
     last: float | None
     last_seen: float
     completeness: float | None
-    """Of the last minute; None where nothing was to come, where nobody can know, and where a total may be too small."""
+    """Of the last minute; None where nothing was due, where loss is unknown, and where a total may be too small."""
     incomplete: list[str]
-    """Why a total may be too small, as `tail_unknown`; empty when nothing that was counted can be missing of it."""
+    """Why a total may be too small, such as `tail_unknown`; empty when nothing counted can be missing."""
 
 
 class SeriesList(msgspec.Struct, kw_only=True):
@@ -47,12 +47,12 @@ class SeriesList(msgspec.Struct, kw_only=True):
 
 
 def listed(seen: Snapshot, text: str, limit: int, now: float, knows_loss: Callable[[str], bool]) -> SeriesList:
-    """The series whose name, sender or labels hold a text, by name, and how many more there are.
+    """The series whose name, sender or labels contain a text, by name, and how many more there are.
 
     Args:
         seen: all series.
-        text: what is looked for, in any case; empty takes all.
-        limit: at most so many.
+        text: the text to find, ignoring case; empty takes all.
+        limit: the most series to return.
         now: seconds since 1970.
         knows_loss: whether the loss of a kind of series is known.
     """
@@ -101,7 +101,7 @@ def _mentions(wanted: str, name: str, sender: str, labels: Labels) -> bool:
 
 
 def _last(metric: Metric, lives: list[Found], before: float, now: float) -> float | None:
-    """A total over all processes, or a gauge's value by its mode; of one that nobody tells any more the last that was told."""
+    """A total over all processes, or a gauge's value by its mode; the last known value once no process reports it."""
     if metric.kind in {"counter", "histogram"}:
         known = [each.last for each in lives if each.last is not None]
         return sum(known) + before if known else None

@@ -1,7 +1,7 @@
-"""The log tail: the last records of all senders with their holes in place, bounded in number and bytes, in total and a sender.
+"""The log tail: the last records of all senders, with gaps in place; bounded in records and bytes, in total and per sender.
 
-Cursors grow from record to record, and from one start of the collector to the next, so that a reader can resume over both.
-Pure; not thread-safe: answers are lists of their own.
+Cursors grow from entry to entry, and from one start of the collector to the next, so that a reader can resume after both.
+Pure; not thread-safe; answers are copies.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from typing import Final, NamedTuple
 from atmost.collector.state.records import LEVELS, UNKNOWN, Entry, Gap, Record, may_hold, plain_level, rank, value_text
 
 _CURSORS_A_SECOND: Final = 1_000_000
-"""More than can be received: a later start begins with higher cursors."""
+"""More than can arrive in a second, so that a later start begins with higher cursors."""
 
 
 class Page(NamedTuple):
-    """An answer."""
+    """Entries found, and where to continue."""
 
     cursor: int
-    """Where to go on."""
+    """Where to continue."""
     entries: list[Entry]
     truncated: bool
-    """Whether more would fit the question."""
+    """Whether more entries match."""
     skipped: int = 0
-    """Entries that came since, and are not among them."""
+    """Entries after the cursor that are not in this page."""
 
 
 class LogFilter(NamedTuple):
-    """Which entries are asked for; None takes all."""
+    """Which entries to return; None matches all."""
 
     least: int | None = None
     sender: str | None = None
     text: str | None = None
     logger: str | None = None
-    """The logger, or one above it: `shop` takes `shop.cart` too."""
+    """The logger or a parent of it: `shop` matches `shop.cart` too."""
     fields: Mapping[str, str] = {}
-    """Fields that a record must have, with these values as text."""
+    """Fields that a record must have, with their values as text."""
     since: float | None = None
     until: float | None = None
-    """Times, seconds since 1970."""
+    """Earliest and latest time, seconds since 1970."""
 
     def takes(self, entry: Entry) -> bool:
-        """Whether an entry is asked for; a gap passes when it may hide one that is."""
+        """Whether an entry matches; a gap matches when a lost record might."""
         if self.sender is not None and entry.sender != self.sender:
             return False
         if (self.since is not None and entry.t < self.since) or (self.until is not None and entry.t > self.until):
@@ -66,24 +66,24 @@ class LogFilter(NamedTuple):
 
 
 class LogTail:
-    """The last entries."""
+    """The last entries of all senders."""
 
     def __init__(self, *, max_records: int, max_bytes: int, max_records_per_sender: int, now: float) -> None:
-        """Args: max_records, max_bytes, max_records_per_sender: the oldest go beyond them. now: seconds since 1970."""
+        """Args: max_records, max_bytes, max_records_per_sender: beyond them the oldest go. now: seconds since 1970."""
         self.max_records, self.max_bytes, self.max_records_per_sender = max_records, max_bytes, max_records_per_sender
         self.cursor = self._first = int(now * _CURSORS_A_SECOND)
-        """The last one given."""
+        """The last cursor given."""
         self.bytes = 0
         self.longest = 0
-        """Characters of the longest text taken."""
+        """Length of the longest text taken (characters)."""
         self.counts: Counter[str] = Counter()
-        """`records` and `gaps` taken, records `lost` in those, and those of them that came `late`.
+        """`records` and `gaps` taken, records `lost` in the gaps, and those that came `late` after all.
 
-        Entries that had to go are counted by the bound: `log_records`, `log_bytes`, `log_records_per_sender`,
-        `log_bytes_per_sender`; records that were cut by `log_record`.
+        Entries removed are counted under the bound that was hit: `log_records`, `log_bytes`, `log_records_per_sender`,
+        `log_bytes_per_sender`. Records that were cut count under `log_record`.
         """
         self.lost_by_level = Counter(dict.fromkeys((*LEVELS, UNKNOWN), 0))
-        """`lost`, by levels of a bounded set."""
+        """`lost`, by the names of `LEVELS` and `unknown`."""
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._sizes: dict[int, int] = {}
         self._of_sender: dict[str, deque[int]] = {}
@@ -95,28 +95,28 @@ class LogTail:
 
     @property
     def most_of_sender(self) -> int:
-        """Entries of the sender that has most."""
+        """The largest number of entries of one sender."""
         return max(map(len, self._of_sender.values()), default=0)
 
     @property
     def max_bytes_per_sender(self) -> int:
-        """Half of all: one sender's long records leave room for the others'."""
+        """Half of `max_bytes`, so that one sender's long records leave room for the others."""
         return self.max_bytes // 2
 
     @property
     def most_bytes_of_sender(self) -> int:
-        """Bytes of the sender that has most."""
+        """The largest number of bytes of one sender."""
         return max(self._bytes_of_sender.values(), default=0)
 
     def limit(self, max_records: int, max_bytes: int, max_records_per_sender: int) -> None:
-        """Takes other bounds, and lets go of what is beyond them."""
+        """Sets new bounds, and removes the oldest entries beyond them."""
         self.max_records, self.max_bytes, self.max_records_per_sender = max_records, max_bytes, max_records_per_sender
         for sender in list(self._of_sender):
             self._trim_sender(sender)
         self._trim()
 
     def append(self, entry: Entry) -> Entry:
-        """Takes a record or gap, and gives it a cursor."""
+        """Adds a record or gap, and gives it a cursor."""
         self.cursor += 1
         entry.cursor = self.cursor
         size = entry.size()
@@ -139,7 +139,7 @@ class LogTail:
         return entry
 
     def change(self, gap: Gap, lost: int, by_level: dict[str, int] | None) -> None:
-        """What is known of a gap has changed, mostly because some of it came after all; a gap of none is taken out."""
+        """Updates a gap, mostly because some of its records came late; a gap without lost records is removed."""
         if lost < gap.lost:
             self.counts["late"] += gap.lost - lost
         else:
@@ -152,7 +152,7 @@ class LogTail:
             self._remove(gap.cursor, "closed")
 
     def since(self, cursor: int, limit: int) -> Page:
-        """The newest entries after a cursor, at most `limit`, and how many more came meanwhile."""
+        """The newest entries after a cursor, at most `limit`, and how many more there are."""
         came = self.cursor - max(cursor, self._first)
         found: list[Entry] = []
         for number, entry in reversed(self._entries.items()):
@@ -163,7 +163,7 @@ class LogTail:
         return Page(self.cursor, found, truncated=False, skipped=max(0, came - len(found)))
 
     def entries(self) -> list[Entry]:
-        """All of them, oldest first; a copy, to look through without holding anything up."""
+        """All entries, oldest first; a copy, to search without holding the lock."""
         return list(self._entries.values())
 
     def _lose(self, lost: int, by_level: Mapping[str, int]) -> None:
@@ -205,14 +205,14 @@ class LogTail:
 def look_up(
     entries: list[Entry], wanted: LogFilter, limit: int, after: int | None = None, before: int | None = None
 ) -> Page:
-    """The entries that a filter takes: the first after a cursor, else the last ones, or those before a cursor; oldest first.
+    """The entries that match: the first after a cursor, or the last ones, or the last before a cursor; oldest first.
 
     Args:
         entries: oldest first.
-        wanted: which.
-        limit: at most so many.
-        after: only later ones, from the earliest.
-        before: only earlier ones, from the latest.
+        wanted: what must match.
+        limit: the most entries to return.
+        after: only entries after this cursor, starting with the earliest.
+        before: only entries before this cursor, starting with the latest.
     """
     forwards = after is not None
     found: list[Entry] = []

@@ -15,21 +15,21 @@ from atmost.logs.reader import LogReader
 from atmost.logs.records import LogGap, LogGapReason, LogRecord
 
 _GAPS_KEPT: Final = 4096
-"""Gaps that a late arrival may still lower."""
+"""Gaps remembered, so that late records can lower them."""
 _MAX_NAME: Final = 255
 
 
 class OurLogs:
-    """Takes a receiver's events."""
+    """Turns a receiver's events into log entries."""
 
     def __init__(self, tail: LogTail, *, grace: float, max_senders: int, max_record: int, now: float) -> None:
         """Starts empty.
 
         Args:
             tail: where entries go.
-            grace: seconds until a missing record is lost.
-            max_senders: lives of handlers that are remembered.
-            max_record: characters of a message; the rest is cut, and the record marked.
+            grace: how long a missing record may still come before it counts as lost (seconds).
+            max_senders: how many lives of log handlers are remembered.
+            max_record: the most characters of a message; longer ones are cut and marked.
             now: seconds since 1970.
         """
         self._tail = tail
@@ -43,7 +43,7 @@ class OurLogs:
             self._put(found, now)
 
     def tick(self, now: float) -> None:
-        """Does what is due."""
+        """Reports the gaps that are due."""
         for found in self.reader.tick(now):
             self._put(found, now)
 

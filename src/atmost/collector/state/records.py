@@ -1,6 +1,6 @@
-"""What the log tail holds: records, and gaps that say how many are missing at their place.
+"""Entries of the log tail: records, and gaps that say how many records are missing in their place.
 
-The fields are those of the HTTP interface, times in seconds since 1970. Text is kept as it came: who shows it escapes it.
+The fields are those of the HTTP interface; times are seconds since 1970. Text is kept unescaped: code that shows it escapes it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, Final
 import msgspec
 
 MAX_FIELDS: Final = 64
-"""Of one record; further ones are dropped, and the record says it is truncated."""
+"""Fields of one record; further ones are dropped, and the record is marked truncated."""
 MAX_FIELDS_TEXT: Final = 65_536
-"""Characters of the values of one record, about; further fields are dropped."""
+"""Total length of one record's values, about (characters); further fields are dropped."""
 _MAX_KEY: Final = 128
 _MAX_LEVEL: Final = 32
-"""Characters of a level with a number: Python refuses to read one of thousands of digits."""
+"""Longest level with a number (characters), because Python refuses to parse thousands of digits."""
 _MAX_VALUE: Final = 4096
 _OVERHEAD: Final = 700
-"""Bytes of a record besides its texts."""
+"""Memory of a record without its texts (bytes)."""
 _EMPTY: Final = sys.getsizeof("")
 
 LEVELS: Final = {
@@ -33,13 +33,13 @@ LEVELS: Final = {
     "CRITICAL": 50,
     "ALERT": 60,
 }
-"""Names of levels that a filter understands, from the least."""
+"""Level names that a filter understands, lowest first."""
 UNKNOWN: Final = "unknown"
 _ALSO: Final = {"WARN": 30, "FATAL": 50, "EMERGENCY": 70, "EMERG": 70, "CRIT": 50, "ERR": 40}
 
 
 class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
-    """One line of a log."""
+    """One log record."""
 
     cursor: int = 0
     t: float
@@ -61,7 +61,7 @@ class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
-    """Records that were sent and did not come."""
+    """Records that were sent but did not arrive."""
 
     cursor: int = 0
     t: float
@@ -82,18 +82,18 @@ Entry = Record | Gap
 
 
 def rank(level: str | None) -> int | None:
-    """How grave a level is; None when nobody knows, for which no filter applies."""
+    """The severity of a level as a number; None for an unknown level, which every filter lets pass."""
     if level is None:
         return None
     name = level.upper()
     known = LEVELS.get(name, _ALSO.get(name))
-    if known is None and name.startswith("LEVEL "):  # how logging names those without a name
+    if known is None and name.startswith("LEVEL "):  # how the logging module names levels without a name
         return int(name[6:]) if name[6:].isdecimal() and len(name) <= _MAX_LEVEL else None
     return known
 
 
 def plain_level(level: str | None) -> str:
-    """The level's name among those of `LEVELS`, the next lesser for one between them; `unknown` when nobody knows."""
+    """The level as a name in `LEVELS`, the next lower one if it lies between two; `unknown` for an unknown level."""
     known = rank(level)
     if known is None:
         return UNKNOWN
@@ -101,14 +101,14 @@ def plain_level(level: str | None) -> str:
 
 
 def may_hold(gap: Gap, least: int) -> bool:
-    """Whether a gap may have lost records of this level or graver ones."""
+    """Whether records of this level or higher may be among those lost in a gap."""
     if gap.by_level is None or sum(gap.by_level.values()) < gap.lost:
         return True
     return any(count and (rank(level) is None or (rank(level) or 0) >= least) for level, count in gap.by_level.items())
 
 
 def clean(text: str) -> str:
-    """Text that UTF-8 can carry: lone surrogates are replaced."""
+    """The text with lone surrogates replaced, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -117,9 +117,9 @@ def clean(text: str) -> str:
 
 
 def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
-    """Fields as JSON can show them, bounded, and whether something was left out.
+    """Fields in a form fit for JSON, bounded, and whether anything was left out.
 
-    What is neither text, number nor truth value becomes its JSON text.
+    A value that is not a string, number or boolean becomes its JSON text.
     """
     fields: dict[str, Any] = {}
     left_out = len(given) > MAX_FIELDS
@@ -136,7 +136,7 @@ def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def value_text(value: Any) -> str:
-    """A field's value as a filter compares it: text as it is, the others as JSON."""
+    """A field's value as filters compare it: strings as they are, other values as JSON."""
     return value if isinstance(value, str) else _encode(value).decode()
 
 
@@ -144,17 +144,17 @@ def _shown(value: Any) -> Any:
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
-        return value if -(2**53) <= value <= 2**53 else str(value)  # a page's numbers are exact up to here
+        return value if -(2**53) <= value <= 2**53 else str(value)  # JavaScript's numbers are exact up to here
     if isinstance(value, str):
         return clean(value)
     try:
         return clean(_encode(value).decode())
-    except Exception:  # noqa: BLE001  whatever a stranger nested, it is shown as far as that is possible
+    except Exception:  # noqa: BLE001  a value of a stranger that cannot be encoded is shown by its type
         return f"<{type(value).__name__}>"
 
 
 def _length(value: Any) -> int:
-    """Bytes: a text takes as many for each character as its widest one needs, which is up to four."""
+    """Bytes in memory: Python stores every character of a string in the width of its widest one, up to four bytes."""
     if not isinstance(value, str):
         return 32
     return len(value) if value.isascii() else sys.getsizeof(value) - _EMPTY

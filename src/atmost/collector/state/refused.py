@@ -1,10 +1,10 @@
-"""Senders whose datagrams are refused and who were never accepted: who they are, why, and what mends it.
+"""Senders that were never accepted: who they are, why their datagrams are refused, and how to fix it.
 
-Nothing else would name them, because they never open a session. One row stands for all such senders of one host that are
-refused for one reason at one address. A name is what a readable beacon says; only a key or a clock alarm proves it.
+They appear nowhere else, because they never open a session. One row stands for all such senders of one host that are
+refused for one reason at one address. A name comes from a readable beacon; only a key or a clock alarm proves it.
 
-Pure; not thread-safe. Bounded: `MAX_ROWS` rows, `MAX_NAMES` names in each, and so many new rows a second that a flood from
-forged addresses costs no more than counting. A row is forgotten an hour after its last refusal.
+Pure; not thread-safe. Bounded: `MAX_ROWS` rows, `MAX_NAMES` names in each, and `_NEW_A_SECOND` new rows a second, so that a
+flood from forged addresses costs little more than counting. A row is forgotten an hour after its last refusal.
 """
 
 from __future__ import annotations
@@ -21,59 +21,59 @@ from atmost.core.seal import NO_KEY
 
 MAX_ROWS: Final = 256
 MAX_NAMES: Final = 16
-"""Names of one row."""
+"""Names in one row."""
 _NEW_A_SECOND: Final = 200
-"""Rows that may begin in one second."""
+"""New rows in one second."""
 _KEPT_FOR: Final = 3600.0
 _USUAL_LAG: Final = 5.0
-"""A datagram sent so shortly before it is refused was sent while the collector started: its clock is not to blame, seconds."""
+"""A refused datagram younger than this was sent while the collector started, so its clock is not at fault (seconds)."""
 _CLOCKS: Final = {
     ClockTrouble.SENDER_AHEAD: RefusalReason.FUTURE,
     ClockTrouble.SENDER_BEHIND: RefusalReason.BELOW_FLOOR,
 }
 _BEHIND: Final = (RefusalReason.BOOT_QUARANTINE, RefusalReason.BELOW_FLOOR)
-"""Two names of one trouble, of which the first is the collector's start."""
+"""Two reasons for one problem; the first is used while the collector starts."""
 
 
 class RefusedSender(msgspec.Struct, kw_only=True):
-    """Senders that were never accepted: those of one host, refused for one reason at one address."""
+    """Senders of one host that were never accepted, refused for one reason at one address."""
 
     listener: str
     """The address that refused them."""
     address: str
-    """The sending address of the last refused datagram; empty where the transport does not tell."""
+    """The sending address of the last refused datagram; empty where the transport has none."""
     host: str
     """That address without its port."""
     names: list[str]
-    """What their beacons say they are called; empty while no readable beacon came."""
+    """Their names, as their beacons give them; empty until a readable beacon comes."""
     proven: bool
     """Whether a key or checksum proves the names."""
     key_id: int
-    """Of the key that the last one used; 0 without a key."""
+    """The key number of the last refused datagram; 0 without a key."""
     reason: str
     advice: str
-    """Why, and what mends it."""
+    """Why, and how to fix it."""
     count: int
-    """Datagrams."""
+    """Datagrams refused."""
     first: float
     last: float
 
 
 class RefusedSenders:
-    """The rows, and what is news among them."""
+    """The rows, and which of them are new."""
 
     def __init__(self) -> None:
         """Starts empty."""
         self.left_out = 0
-        """Datagrams of senders for which there was no room."""
+        """Datagrams of senders that found no free row."""
         self._rows: dict[tuple[str, str, str], RefusedSender] = {}
         self._news: list[RefusedSender] = []
         self._told: set[tuple[str, str]] = set()
         self._of_session: OrderedDict[bytes, RefusedSender] = OrderedDict()
-        """The rows of the sessions refused last, by identity: an alarm names a session, and no address."""
+        """Rows by identity of the sessions refused last, because an alarm has a session but no address."""
         self._second = 0
         self._began = 0
-        """Rows that began in this second."""
+        """Rows created in this second."""
 
     def __len__(self) -> int:
         """Rows."""
@@ -82,13 +82,13 @@ class RefusedSenders:
     def feed(
         self, datagram: bytes, reason: RefusalReason, listener: str, peer: tuple[str, str], now: float, *, keyed: bool
     ) -> None:
-        """Takes one datagram that was refused and belongs to no known session.
+        """Takes one refused datagram of an unknown session.
 
         Args:
             datagram: its bytes.
             reason: why it was refused.
             listener: the address that refused it.
-            peer: host, and host with port, of who sent it; empty where nobody knows.
+            peer: the sender's host, and host with port; empty where unknown.
             now: seconds since 1970.
             keyed: whether the collector has keys.
         """
@@ -116,7 +116,7 @@ class RefusedSenders:
         self._tell(row)
 
     def alarm(self, alarm: ClockAlarm, listener: str, now: float) -> None:
-        """Takes what a receiver says of the clock of a sender that it refuses: the name is proven, the address is not told."""
+        """Takes a clock alarm about a refused sender: it proves the name, but has no address."""
         session, reason = alarm.session, _CLOCKS.get(alarm.trouble)
         if session is None or reason is None:
             return
@@ -131,19 +131,18 @@ class RefusedSenders:
             self._tell(row)
 
     def rows(self, now: float) -> list[RefusedSender]:
-        """Every row, the one refused last first; copies."""
+        """Copies of all rows, last refused first."""
         self._forget(now)
         rows = [msgspec.structs.replace(row, names=list(row.names)) for row in self._rows.values()]
         rows.sort(key=lambda row: -row.last)
         return rows
 
     def news(self) -> list[RefusedSender]:
-        """The first row of each reason at each address, once: what is worth a line in the log."""
+        """New since the last call: the first row of each reason at each address, to be logged."""
         news, self._news = self._news, []
         return news
 
     def _tell(self, row: RefusedSender) -> None:
-        """Makes news of the first refusal of its kind, with the name where one is soon known."""
         kind = (row.listener, row.reason)
         if kind not in self._told and len(self._told) < MAX_ROWS:
             self._told.add(kind)
@@ -167,7 +166,9 @@ class RefusedSenders:
         self._began += 1
         if len(self._rows) >= MAX_ROWS:
             self._forget(now)
-        if len(self._rows) >= MAX_ROWS:  # who was refused least makes room: a flood of forged addresses hides nobody
+        if (
+            len(self._rows) >= MAX_ROWS
+        ):  # the row refused least makes room, so that a flood of forged addresses hides nobody
             least = min(self._rows, key=lambda each: (self._rows[each].count, self._rows[each].last))
             self.left_out += self._rows.pop(least).count
         row = self._rows[key] = RefusedSender(
@@ -182,7 +183,7 @@ class RefusedSenders:
 
 
 def describe(row: RefusedSender) -> str:
-    """One line for people: who, why, and what mends it."""
+    """One line for people: who, why, and how to fix it."""
     who = ", ".join(row.names[:3]) + (" and others" if len(row.names) > 3 else "")
     where = row.address or "an unknown address"
     return f"{who} at {where}: {row.advice}" if who else f"{where}: {row.advice}"
@@ -194,7 +195,7 @@ def _note_name(row: RefusedSender, name: str) -> None:
 
 
 def _advice(reason: RefusalReason, header: Header | None, lag: float, *, keyed: bool) -> str:
-    """Why a datagram was refused, and what mends it."""
+    """Why a datagram was refused, and how to fix it."""
     match reason:
         case RefusalReason.UNKNOWN_KEY:
             number = 0 if header is None else header[2]

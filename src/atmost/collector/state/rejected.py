@@ -1,4 +1,4 @@
-"""Samples of input that was rejected: the last few, escaped, with reason and peer.
+"""The last samples of rejected input, escaped, with reason and peer.
 
 Pure; not thread-safe.
 """
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 _SPACING: Final = 0.05
-"""Between two samples of one kind that is full already, seconds: what a flood costs."""
+"""Least time between two samples of one kind once it is full, which bounds the cost of a flood (seconds)."""
 
 
 class Sample(msgspec.Struct, kw_only=True):
@@ -21,23 +21,23 @@ class Sample(msgspec.Struct, kw_only=True):
     listener: str
     """The protocol: statsd, syslog or gelf."""
     address: str
-    """The listener's own, because several may have one protocol."""
+    """The listener's address, because several listeners may share a protocol."""
     peer: str
     reason: str
     sample: str
 
 
 class RejectedSamples:
-    """The last samples; of one reason at one address a tenth at most, so that a flood of one hides no other."""
+    """The last samples; one reason at one address may fill a tenth, so that a flood of one kind hides no other."""
 
     def __init__(self, size: int) -> None:
-        """Args: size: samples."""
+        """Args: size: the most samples kept."""
         self._each = max(1, size // 10)
         self._size = size
         self._by_reason: dict[tuple[str, str], deque[Sample]] = {}
 
     def append(self, sample: Sample) -> None:
-        """Takes one, and lets go of the oldest of its kind, or of all."""
+        """Adds a sample; where there is no room, the oldest of its kind or of all goes."""
         kind = (sample.address, sample.reason)
         own = self._by_reason.get(kind)
         if own is None:
@@ -52,5 +52,5 @@ class RejectedSamples:
                 del self._by_reason[oldest]
 
     def latest(self) -> list[Sample]:
-        """All of them, oldest first."""
+        """All samples, oldest first."""
         return sorted((sample for own in self._by_reason.values() for sample in own), key=lambda sample: sample.t)

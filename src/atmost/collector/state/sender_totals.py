@@ -1,10 +1,10 @@
-"""True counters from accounts in which what was lost is taken back, moves to another place, or is forgotten with its session.
+"""Counters that never fall, made from accounts whose losses may be taken back, change place, or vanish with their session.
 
-An account says what is missing now; a counter says what has happened, and never falls. So each session's growth since the
-last scrape is added to its sender's label, and losses are counted gross: what came late stays in them, and is counted as
-late too. Whatever the place of a loss turns out to be later, their sum over the places, less `late`, is the account's `lost`.
+An account says what is missing now; a counter says what has happened. So the growth of each session since the last call is
+added to its sender's label, and losses are counted gross: a message that came late stays in them, and counts as late too.
+A loss may later turn out to be at another place, but the sum over the places, less `late`, is always the account's `lost`.
 
-Pure; not thread-safe. Memory: one entry a session that the receivers remember, and one a label.
+Pure; not thread-safe. Memory: one entry for each session that the receivers remember, and one for each label.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from atmost.core.accounts import Account, Ledger, SessionLedger
 from atmost.core.events import Place, Tail
 
 OTHER: Final = "other"
-"""Whoever has no label of its own: senders beyond the limit, those without a name yet, and sessions that are forgotten."""
+"""The shared label: for senders beyond the limit, senders without a name yet, and forgotten sessions."""
 QUEUE: Final = "receiver_queue"
 _MAX_REASONS: Final = 64
-"""Of drops, in the senders' own words; those of strangers beyond them are `other`."""
+"""Different reasons for drops, in the senders' own words; further ones count as `other`."""
 _SOCKET: Final = Place.SENDER_SOCKET.value
 _FLIGHT: Final = Place.IN_FLIGHT.value
 PLACES: Final = (_SOCKET, _FLIGHT, QUEUE)
@@ -30,7 +30,7 @@ PLACES: Final = (_SOCKET, _FLIGHT, QUEUE)
 
 
 class Figures(NamedTuple):
-    """What is counted, in messages; losses are gross."""
+    """The figures counted, in messages; losses are gross."""
 
     delivered: int = 0
     late: int = 0
@@ -53,7 +53,7 @@ class SenderTotals:
         """Messages dropped or refused at the sender, by label and reason."""
         self._totals: dict[str, Figures] = {OTHER: _NONE}
         self._gone = _NONE
-        """What has been counted of sessions that are forgotten by now."""
+        """The figures counted for sessions that have been forgotten."""
         self._seen: dict[tuple[str, int, str], _Seen] = {}
         self._reasons: set[str] = set()
         self._named: dict[str, None] = {}
@@ -65,12 +65,12 @@ class SenderTotals:
 
     @property
     def late(self) -> dict[str, int]:
-        """Messages that were lost and came after all, by label."""
+        """Messages counted as lost that came after all, by label."""
         return {label: total.late for label, total in self._totals.items()}
 
     @property
     def lost(self) -> dict[tuple[str, str], int]:
-        """Messages, those that came late among them, by label and place; every place is there from the first."""
+        """Messages lost, including those that came late, by label and place; every place is present from the start."""
         return {
             (label, place): count
             for label, total in self._totals.items()
@@ -84,12 +84,12 @@ class SenderTotals:
         return {label: getattr(total, figure) for label, total in self._totals.items()}
 
     def observe(self, ledgers: Iterable[Ledger], rows: list[SenderRow], most: int) -> None:
-        """Adds what has happened since the last look.
+        """Adds what has happened since the last call.
 
         Args:
             ledgers: of all receivers, at one moment.
             rows: their sessions, busiest first.
-            most: senders that have a label of their own.
+            most: how many senders may have their own label.
         """
         latest = _latest(rows)
         leaving = self._leaving(latest) if len(self._named) >= most else []
@@ -103,7 +103,7 @@ class SenderTotals:
             figures = _figures(account)
             remembered.append(figures)
             if figures != seen.figures:
-                if _fell(seen.figures, figures):  # forgotten and taken up again since: a new account
+                if _fell(seen.figures, figures):  # forgotten and begun again since: a new account
                     self._gone = _sum((self._gone, seen.figures))
                     seen.figures = _NONE
                 seen.figures = self._add(label, seen.figures, figures)
@@ -111,23 +111,23 @@ class SenderTotals:
                 known = {**(account.sender_dropped or {}), **(account.sender_refused or {})}
                 seen.dropped = self._drop(label, seen.dropped, known)
         self._gone = _sum([self._gone, *(seen.figures for seen in before.values())])
-        # What forgotten sessions had after they were looked at last is in the receivers' totals only.
+        # What forgotten sessions did after the last call is only in the receivers' totals.
         forgotten = map(sub, _sum(map(_figures, ledgers)), _sum(remembered))
         self._gone = self._add(OTHER, self._gone, Figures(*forgotten))
 
     def label(self, name: str) -> str:
-        """Under which label a sender is shown."""
+        """The label under which a sender is shown."""
         return name if name in self._named else OTHER
 
     def silent(self, rows: Iterable[SenderRow]) -> dict[str, int]:
-        """By label, 1 for a sender of which no session is alive, and the one heard last ended without a goodbye; else 0.
+        """By label: 1 while no session is alive and the one heard last ended without a goodbye, else 0.
 
-        `other` is not among them: of many senders together nobody can say it.
+        `other` is absent, because it stands for many senders.
         """
         return {name: int(one.tail is Tail.SILENT) for name, one in _latest(rows).items() if name in self._named}
 
     def _add(self, label: str, seen: Figures, figures: Figures) -> Figures:
-        """Counts what has been added to an account; returns what has been counted of it by now."""
+        """Counts the growth of an account; returns all that has been counted of it so far."""
         grown = _growth(seen, figures)
         self._totals[label] = _sum((self._totals[label], grown))
         return _sum((seen, grown))
@@ -141,7 +141,7 @@ class SenderTotals:
         return {reason: max(count, seen.get(reason, 0)) for reason, count in said.items()}
 
     def _leaving(self, latest: Mapping[str, SessionLedger]) -> list[str]:
-        """Labels of senders that are not alive, the first to go last: forgotten ones, those with a goodbye, the longest silent."""
+        """Labels of senders that are not alive, from the last to go to the first: silent, then closed, then forgotten ones."""
 
         def order(label: str) -> tuple[bool, bool, float]:
             one = latest.get(label)
@@ -150,7 +150,7 @@ class SenderTotals:
         return sorted((n for n in self._named if n not in latest or latest[n].tail is not Tail.ALIVE), key=order)
 
     def _label(self, name: str, latest: Mapping[str, SessionLedger], leaving: list[str], most: int) -> str:
-        """The label of a sender: once given it is kept while the sender is alive, so that curves do not jump."""
+        """The label of a sender, kept while the sender is alive, so that curves do not jump."""
         if name in self._named:
             return name
         if not name or name == OTHER or not most:
@@ -170,7 +170,7 @@ class SenderTotals:
 
 
 class _Seen:
-    """What has been counted of one session."""
+    """The figures counted for one session."""
 
     __slots__ = ("dropped", "figures")
 
@@ -180,7 +180,7 @@ class _Seen:
 
 
 def _latest(rows: Iterable[SenderRow]) -> dict[str, SessionLedger]:
-    """Of each sender the session that says how it is: one that is alive, else the one heard last."""
+    """The session that represents each sender: one that is alive, else the one heard last."""
     latest: dict[str, SessionLedger] = {}
     for row in rows:
         one = row.account
@@ -191,7 +191,7 @@ def _latest(rows: Iterable[SenderRow]) -> dict[str, SessionLedger]:
 
 
 def _figures(account: Account) -> Figures:
-    # What is of unknown place counts as lost in flight until a beacon says otherwise.
+    # A loss of unknown place counts as lost in flight until a beacon says otherwise.
     socket = account.lost_by_place.get(_SOCKET) or 0
     return Figures(
         account.delivered,
@@ -208,7 +208,7 @@ def _sum(every: Iterable[Figures]) -> Figures:
 
 
 def _fell(seen: Figures, now: Figures) -> bool:
-    """Whether an account has less of what can only grow."""
+    """Whether a figure that can only grow has fallen."""
     exact = (
         now.delivered < seen.delivered or now.late < seen.late or now.queue < seen.queue or now.refused < seen.refused
     )
@@ -216,9 +216,9 @@ def _fell(seen: Figures, now: Figures) -> bool:
 
 
 def _growth(seen: Figures, now: Figures) -> Figures:
-    """What is to be added so that nothing falls and the sums are right.
+    """What to add so that no counter falls and the sums are right.
 
-    Where a loss turned out to have been at another place, what was said before stands, and the next ones are counted there.
+    If a loss turns out to have been at another place, its count stays where it is, and later losses are counted there instead.
     """
     both = max(0, now.socket + now.flight - seen.socket - seen.flight)
     socket = min(both, max(0, now.socket - seen.socket))

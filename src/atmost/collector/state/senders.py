@@ -1,6 +1,6 @@
-"""The sender table: rates between two looks at the ledgers, totals of all receivers, and clocks that cause refusals.
+"""The sender table: rates between two readings of the ledgers, totals of all receivers, and warnings about clocks.
 
-Pure; not thread-safe: the rows handed out are made anew.
+Pure; not thread-safe; the rows returned are new objects.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ class SenderRow(NamedTuple):
 
     account: SessionLedger
     rate: float
-    """Messages a second, between the last two looks."""
+    """Messages a second, between the last two readings."""
     clock_warning: str | None
     address: str
-    """Of the receiver."""
+    """The receiver's address."""
 
 
 class SenderTable:
-    """What the receivers' ledgers said last."""
+    """The latest ledgers of the receivers, with rates and warnings."""
 
     def __init__(self, now: float) -> None:
-        """Args: now: monotonic, seconds."""
+        """Args: now: monotonic (seconds)."""
         self.ledgers: dict[str, Ledger] = {}
         """By the receiver's address."""
         self.rate = 0.0
-        """Messages a second, of all."""
+        """Messages a second, of all senders."""
         self.clock_warnings: dict[ClockTrouble, str] = {}
-        """Of this host."""
+        """Warnings about this host's clock."""
         self._looked = now
         self._delivered: dict[tuple[int, str], int] = {}
         self._total = 0
@@ -50,7 +50,7 @@ class SenderTable:
         self._warnings: dict[tuple[int, str], str] = {}
 
     def observe(self, ledgers: dict[str, Ledger], now: float) -> None:
-        """Takes the accounts of this moment.
+        """Takes the ledgers of this moment.
 
         Args:
             ledgers: by address.
@@ -72,9 +72,9 @@ class SenderTable:
         self._warnings = {key: text for key, text in self._warnings.items() if key in self._delivered}
 
     def alarm(self, alarm: ClockAlarm) -> None:
-        """Takes what a receiver says of a clock."""
+        """Takes a receiver's alarm about a clock."""
         form = _CLOCKS.get(alarm.trouble)
-        if form is None:  # of a sender that was never accepted: `RefusedSenders` has it
+        if form is None:  # about a sender that was never accepted: `RefusedSenders` handles it
             return
         text = form.format(seconds=alarm.seconds)
         if alarm.session is None:
@@ -100,7 +100,7 @@ class SenderTable:
 
 
 def by_sender(rows: Iterable[SenderRow]) -> dict[tuple[int, str], list[SenderRow]]:
-    """The sessions of each sender: those of one name under one key, and each that has no name yet for itself."""
+    """Groups sessions by sender: one name under one key is one sender; a session without a name stands alone."""
     found: dict[tuple[int, str], list[SenderRow]] = {}
     for row in rows:
         found.setdefault((row.account.key_id, row.account.name or f"\0{row.account.id}"), []).append(row)
@@ -108,7 +108,7 @@ def by_sender(rows: Iterable[SenderRow]) -> dict[tuple[int, str], list[SenderRow
 
 
 def staleness(one: SessionLedger) -> tuple[bool, float]:
-    """Orders the sessions of a sender: those that are alive first, then the one heard last."""
+    """A sort key for the sessions of a sender: sessions alive first, then the one heard last."""
     return one.tail is not Tail.ALIVE, one.last_seen
 
 
@@ -129,7 +129,7 @@ def totals(ledgers: dict[str, Ledger]) -> Totals:
 
 
 class Totals(NamedTuple):
-    """Sums over all receivers; messages, and datagrams where they were refused."""
+    """Sums over all receivers, in messages; `refused` in datagrams."""
 
     senders: int
     """Sessions that have not said goodbye."""

@@ -1,6 +1,6 @@
-"""The series of both kinds of senders under one roof, asked step by step.
+"""Queries over all series, of our senders, StatsD and the collector itself, step by step.
 
-Safe from any thread where it says so. Times are seconds since 1970.
+Safe from any thread only where a docstring says so. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 MAX_POINTS: Final = 2000
 MAX_MERGED: Final = 500
-"""Series that one question may merge."""
+"""Series that one query may merge."""
 MAX_BUCKETS_MERGED: Final = 1_000_000
-"""Buckets that one question may merge: some tenths of a second of work, in a thread of its own."""
+"""Buckets that one query may merge: a few tenths of a second of work, in a thread of its own."""
 FIGURES: Final = ("value", "rate", "p50", "p90", "p99")
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _USUAL_POINTS: Final = 300
@@ -59,13 +59,13 @@ class QueryAnswer(msgspec.Struct, kw_only=True):
     end: float
     points: list[SeriesPoint]
     merged: int
-    """How many series it is made of."""
+    """How many series were merged."""
     incomplete: list[str]
-    """Why totals of these series may be too small, as `tail_unknown`; empty when nothing that was counted can be missing."""
+    """Why totals may be too small, such as `tail_unknown`; empty when nothing counted can be missing."""
 
 
 class Question(NamedTuple):
-    """What is asked of a series."""
+    """A query over the series of one name."""
 
     name: str
     seconds: float
@@ -77,7 +77,7 @@ class Question(NamedTuple):
 
 
 class QuestionError(ValueError):
-    """A question that cannot be answered; code and message say why and what would be right."""
+    """A query that cannot be answered; code and message say why and what to ask instead."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -85,22 +85,22 @@ class QuestionError(ValueError):
 
 
 class Snapshot(NamedTuple):
-    """The series of a moment, copied under the lock; what they hold may be read without it, but for quantiles."""
+    """The series at one moment, copied under the lock; only their histograms still need the lock to be read."""
 
     ours: list[tuple[str, Found]]
     metrics: Mapping[str, Metric]
     theirs: list[StatsdSeries]
-    """Those of StatsD; for a question, what fits it of `counted` too."""
+    """Series of StatsD; in a query for one of `counted`, those instead."""
     retired: Mapping[RetiredKey, float | Buckets] = {}
-    """What processes that are forgotten had counted of the same series; of histograms read only under the lock."""
+    """Totals counted by processes forgotten since; read histograms only under the lock."""
     counted: Sequence[StatsdSeries] = ()
-    """What the collector counts itself of every sender."""
+    """Series that the collector itself counts for each sender."""
     doubts: Doubts = Doubts({}, frozenset())
-    """Why totals may be too small, besides what `ours` tell."""
+    """Why totals may be too small, besides the reasons in `ours`."""
 
 
 def snapshot(state: CollectorState, question: Question | None = None) -> Snapshot:
-    """All series, or those that fit a question; call it under the state's lock."""
+    """All series, or those that match a query; call it under the state's lock."""
     if question is None:
         theirs, counted, metrics = list(state.statsd.series.values()), list(state.flow.series.values()), state.metrics
         return Snapshot(metrics.found(), metrics.metrics, theirs, metrics.retired(), counted, metrics.doubts())
@@ -110,10 +110,10 @@ def snapshot(state: CollectorState, question: Question | None = None) -> Snapsho
 
 
 def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
-    """The steps of a series, of several merged where the question fits several; takes the state's lock itself.
+    """Answers a query, merging all series that match; takes the state's lock itself.
 
     Raises:
-        QuestionError: the range or step is out of bounds, or too many series fit.
+        QuestionError: the range or step is out of bounds, or too many series match.
     """
     with state.lock:
         seen = snapshot(state, question)
@@ -151,7 +151,7 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
 
 
 def grouped(seen: Snapshot) -> dict[GroupKey, list[Found]]:
-    """The lives of each series of our own senders, by name, sender and labels; a gauge of mode `each` has the label `process` too."""
+    """The lives of our senders' series, by name, sender and labels; gauges of mode `each` have a label `process` too."""
     groups: dict[GroupKey, list[Found]] = {}
     for name, each in seen.ours:
         metric = seen.metrics.get(name)
@@ -166,13 +166,13 @@ def _labels(metric: Metric, found: Found) -> Labels:
 
 
 def retired_of(seen: Snapshot, key: GroupKey) -> float | Buckets:
-    """What was counted of a series before, by processes that are forgotten; 0 where there is nothing."""
+    """What processes forgotten since counted of a series; 0 without any."""
     name, sender, labels = key
     return seen.retired.get((sender, name, tuple(value for _, value in labels)), 0)
 
 
 def incomplete(seen: Snapshot, key: GroupKey, lives: list[Found], now: float) -> list[IncompleteReason]:
-    """Why the total of a series may be too small; empty for gauges, and when nothing that was counted can be missing."""
+    """Why the total of a series may be too small; empty for gauges, and when nothing counted can be missing."""
     name, sender, labels = key
     if seen.metrics[name].kind not in {"counter", "histogram"}:
         return []
@@ -183,7 +183,7 @@ def incomplete(seen: Snapshot, key: GroupKey, lives: list[Found], now: float) ->
 
 
 def _others_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
-    """The series of StatsD, or of the collector itself, that fit; all of the kind that was updated last."""
+    """The matching series of StatsD, or of the collector itself; only those of the kind updated last."""
     name, labels, sender = question.name, question.labels, question.sender
     every = state.flow.series if name.startswith(PREFIX) else state.statsd.series
     found = [
@@ -196,7 +196,7 @@ def _others_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
 
 
 def _steps(question: Question, now: float, *, quantile: bool, gauge: bool) -> tuple[float, float, int, int]:
-    """Width of the slots, length of a step, number of the first step, and how many."""
+    """Width of the slots, length of a step, number of the first step, and count of steps."""
     end = now if question.end is None else question.end
     begin = end - question.seconds
     fine = now - begin <= FINE_SLOTS - 2
@@ -208,7 +208,7 @@ def _steps(question: Question, now: float, *, quantile: bool, gauge: bool) -> tu
     last = math.floor(end / step)
     first = math.floor(begin / step) + 1
     if not gauge and question.end is None:
-        first, last = first - 1, last - 1  # the step under way would look like a dip
+        first, last = first - 1, last - 1  # the unfinished step would look like a dip
     count = max(1, last - first + 1)
     if count > MAX_POINTS:
         raise QuestionError(
@@ -228,7 +228,7 @@ def _merged(
     *,
     knows: bool,
 ) -> list[SeriesPoint]:
-    """Values by step: processes of one series combined as the metric says, then totals added, and gauges averaged."""
+    """Values by step: the processes of a series are combined as its metric says; then totals are added, gauges averaged."""
     first, step, count, width = grid
     received, lost = [0] * count, [0] * count
     slots = round(step / width)
@@ -271,7 +271,7 @@ def _merged(
 
 
 def _unheard(ours: list[Found], step: float, now: float) -> set[int]:
-    """The steps in which something may have been counted that nobody heard of: after the latest snapshot of a process without a last one."""
+    """Steps that may lack counts: those after the latest snapshot of a process that sent no final one."""
     steps: set[int] = set()
     for each in ours:
         life = each.owner
@@ -303,10 +303,10 @@ def _quantiles(
     grid: tuple[int, float, int],
     now: float,
 ) -> list[SeriesPoint]:
-    """A quantile by step. The lock is held while references are collected, and not while they are merged.
+    """A quantile by step. The lock is held to collect references, not to merge them.
 
     Raises:
-        QuestionError: it would merge too much.
+        QuestionError: there are too many buckets to merge.
     """
     first, step, count = grid
     slots = round(step / RECENT)
@@ -340,4 +340,4 @@ def _quantiles(
 
 
 LONGEST: Final = COARSE_SLOT * COARSE_SLOTS
-"""How far back anything is known, seconds."""
+"""How far back the histories reach (seconds)."""

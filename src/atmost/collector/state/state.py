@@ -1,7 +1,7 @@
-"""`CollectorState`: all that the collector knows, and how events, lines and records change it.
+"""`CollectorState`: everything the collector knows, and how events, lines and records change it.
 
-Pure: everything comes with its time; no socket, clock or thread. `now` is seconds since 1970 that never step back, `mono`
-the monotonic clock, for silences. Whoever writes or reads holds `lock`, briefly: rendering happens outside.
+Pure: no socket, clock or thread; every call is given the time. `now` is seconds since 1970 that never step back; `mono` is
+the monotonic clock, for silences. Hold `lock` to read or write, but only briefly: rendering happens without it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from atmost.ingest.statsd import StatsdDatagram, StatsdMapping, StatsdNote
 from atmost.metrics.reader import MetricsReader
 
 _LOSS_BY_RECEIVER: Final = "reading"
-"""The kind of series whose completeness comes from the receiver's own events, and not from numbers the readings carry."""
+"""The kind of series whose completeness comes from the receiver's events, because its readings carry no numbers."""
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
 OTHER_CLIENTS: Final = "other"
-"""Clients beyond as many, together."""
+"""All clients beyond that number."""
 _MAX_DROP_NAMES: Final = 64
 _MOST_NEWS: Final = 100
-"""Lines for the log that wait; each kind of refusal makes one."""
+"""Log lines that may wait; each kind of refusal makes one."""
 _MAX_NEWS: Final = 200
 """Characters of a sample in such a line."""
 _MOST_DROPS: Final = float(1 << 53)
-"""That one datagram may tell of: a stranger's sum may be infinite, and a counter never falls."""
+"""The most drops one datagram may report, because a stranger's number may be infinite, and a counter never falls."""
 
 
 _AMBIGUOUS: Final = (
@@ -54,7 +54,7 @@ _AMBIGUOUS: Final = (
 
 
 class LimitUse(msgspec.Struct):
-    """A bound, how much of it is in use, and how often it was hit."""
+    """A limit, how much of it is in use, and how often it was hit."""
 
     name: str
     used: int
@@ -63,7 +63,7 @@ class LimitUse(msgspec.Struct):
 
 
 class CollectorState:
-    """Metrics, logs, heartbeats, senders, and what was rejected."""
+    """Metrics, logs, heartbeats, senders, and rejected input."""
 
     def __init__(self, options: CollectorOptions, now: float, mono: float) -> None:
         """Starts empty.
@@ -105,39 +105,39 @@ class CollectorState:
             self.logs, grace=options.grace, max_senders=options.max_senders, max_record=options.max_record, now=now
         )
         self.foreign = self.new_foreign_logs()
-        """Of StatsD's listeners, whose records hint at no gaps."""
+        """Shared by all StatsD listeners, whose records reveal no gaps."""
         self.heartbeats = HeartbeatBoard(options.max_heartbeats)
         self.senders = SenderTable(mono)
         self.totals = SenderTotals()
         self.subjects = SubjectTable()
         self.closing = False
-        """Set when the collector stops: what is open for its readers ends."""
+        """Set when the collector stops: open streams and taps end."""
         self.flow = SenderFlow()
         self.rejected = RejectedSamples(options.max_rejected)
         self.refused = RefusedSenders()
         self.keyed = False
-        """Whether our receivers have keys."""
+        """Whether the receivers have keys."""
         self.listeners: list[ListenerStats] = []
         self.client_drops: Counter[tuple[str, str]] = Counter()
-        """What StatsD's clients say they dropped themselves: by the client's address, and its own names for what it drops."""
+        """Drops that StatsD's clients report about themselves, by the client's address and its own name for them."""
         self.mapping: StatsdMapping | None = None
-        """Rules for StatsD's names; those that are in force when a datagram is read."""
+        """The present rules for StatsD's names, applied when a datagram is read."""
         self.events_missing = False
-        """Whether losses are not told by events: with several workers they stay in those."""
+        """Whether loss events are missing: with several workers they stay in the workers."""
         self._news: deque[str] = deque(maxlen=_MOST_NEWS)
         self.warnings: dict[str, str] = {}
-        """What the operator should know, by what it is about."""
+        """Warnings for the operator, by subject."""
 
     def new_foreign_logs(self) -> ForeignLogs:
-        """What takes the records of one more listener: each follows gaps of its own."""
+        """Makes the record reader of one more listener; each tracks its own gaps."""
         return ForeignLogs(self.logs, max_record=self.options.max_record)
 
     def warn_once(self, about: str, text: str) -> None:
-        """Warns of something from the first time that it is seen; the daemon logs each warning once."""
+        """Adds a warning the first time its subject is seen; the daemon logs each warning once."""
         self.warnings.setdefault(about, text)
 
     def reload(self, options: CollectorOptions) -> None:
-        """Takes the limits that can change while it runs."""
+        """Applies the options that can change at run time."""
         if options.statsd_gauges != self.options.statsd_gauges:
             for about in [each for each in self.warnings if each.startswith(StatsdNote.AMBIGUOUS_GAUGE)]:
                 del self.warnings[about]
@@ -145,7 +145,7 @@ class CollectorState:
         self.logs.limit(options.max_log_records, options.max_log_bytes, options.max_log_records_per_sender)
 
     def feed(self, event: Event, now: float, mono: float, listener: str = "") -> None:
-        """Takes one event of a receiver of ours, which listens at `listener`."""
+        """Takes one event of the receiver that listens at `listener`."""
         self.metrics.feed(event, now)
         if isinstance(event, Message):
             subject = event.subject
@@ -162,7 +162,7 @@ class CollectorState:
             self.refused.alarm(event, listener, now)
 
     def feed_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
-        """Takes what a datagram of StatsD says; `host` is the peer's address, `peer` has its port too."""
+        """Takes a parsed StatsD datagram; `host` is the peer's address, `peer` has its port too."""
         feed = self.statsd.feed
         for metric in datagram.metrics:
             feed(metric, now)
@@ -208,13 +208,13 @@ class CollectorState:
         )
 
     def news(self) -> list[str]:
-        """What is worth a line in the log since the last call: the first refusal of each kind at each address."""
+        """Log lines since the last call: the first refusal of each kind at each address."""
         news = [*self._news, *(f"first sender refused: {describe(row)}" for row in self.refused.news())]
         self._news.clear()
         return news
 
     def observe(self, ledgers: dict[str, Ledger], now: float, mono: float) -> None:
-        """Takes the accounts of all receivers; about once a second.
+        """Takes the ledgers of all receivers, about once a second.
 
         Args:
             ledgers: by address.
@@ -230,14 +230,14 @@ class CollectorState:
             self.heartbeats.observe(parts[0] if len(parts) == 1 else merge_ledgers(parts), now, mono)
 
     def tick(self, now: float, mono: float) -> None:
-        """Does what is due."""
+        """Does what is due by time alone."""
         self.heartbeats.tick(now, mono)
         self.metrics.tick(now)
         self.statsd.tick(now)
         self.our_logs.tick(now)
 
     def next_deadline(self) -> float | None:
-        """When silences are to be judged next, on the monotonic clock."""
+        """When the next heartbeat deadline falls (monotonic, seconds)."""
         return self.heartbeats.next_deadline()
 
     def knows_loss(self, kind: str) -> bool:
@@ -245,7 +245,7 @@ class CollectorState:
         return not (self.events_missing and kind == _LOSS_BY_RECEIVER)
 
     def limits(self) -> list[LimitUse]:
-        """Every bound of memory."""
+        """Every limit on memory."""
         metrics, statsd, options, logs = self.metrics.stats(), self.statsd.counts, self.options, self.logs
         ledgers = self.senders.ledgers.values()
         return [

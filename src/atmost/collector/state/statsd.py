@@ -1,7 +1,7 @@
-"""What StatsD's lines add up to: counters, gauges with changes, distributions, and sets; by name, kind and tags.
+"""StatsD series: counters, gauges with relative changes, histograms and sets; by name, kind and tags.
 
-The protocol has no numbers, so how much of it was lost is unknown, and every answer says so.
-Pure; not thread-safe. Memory is bounded by series, histograms among them, and members of a set; what a limit refuses is counted.
+The protocol has no sequence numbers, so its loss is unknown, and every answer says so.
+Pure; not thread-safe. Series, histograms and members of sets are bounded; values refused by a limit are counted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import RECENT, Recent, Ring
 
 SCALE: Final = 1000
-"""Buckets hold thousandths of observations, for a sampled one stands for 1/rate of them."""
+"""Buckets hold thousandths of observations, because a sampled observation stands for 1/rate of them."""
 _MOST: Final = 1 << 50
 _MAX_TAGS_TEXT: Final = 1024
-"""Characters of all tags of a series."""
+"""Total length of the tags of a series (characters)."""
 
 _LOOK_EVERY: Final = 10.0
-"""Seconds between two looks for series that nobody writes any more."""
+"""Least time between two searches for idle series (seconds)."""
 _MILLI: Final = 1e-3
 _SECONDS: Final = "seconds"
 
@@ -64,24 +64,24 @@ class StatsdSeries:
     def __init__(self, name: str, kind: str, labels: Tags, ring: Ring, unit: str) -> None:
         self.name, self.kind, self.labels, self.ring, self.unit = name, kind, labels, ring, unit
         self.sender = ""
-        """Whose it is; StatsD does not say."""
+        """Empty, because StatsD does not name senders."""
         self.source = "statsd"
         self.value = 0.0
-        """A counter's total, a gauge's value, observations of a histogram, members of the present set."""
+        """A counter's total, a gauge's value, a histogram's number of observations, or a set's present members."""
         self.sum = 0.0
-        """Of a histogram's values."""
+        """Sum of a histogram's values."""
         self.mapped = False
-        """Whether the name is one of the operator's rules, which is shown as it is."""
+        """Whether the name comes from the operator's rules, and is shown unchanged."""
         self.help = ""
         self.falls = False
-        """Whether a counter was ever counted down."""
+        """Whether a counter ever fell."""
         self.updated = 0.0
         self.buckets = Buckets() if kind == "histogram" else None
         self.recent = Recent() if kind == "histogram" else None
         self.members: set[int] = set()
-        """Hashes of them, which take the same room whatever a member looks like."""
+        """Hashes of the members, so that each takes the same memory."""
         self.period = -1
-        """To which ten seconds the members belong."""
+        """The number of the ten-second period that the members belong to."""
 
 
 class StatsdState:
@@ -100,11 +100,12 @@ class StatsdState:
         """Starts empty.
 
         Args:
-            max_series: kept; beyond it those that nobody wrote for as long as the histories reach back are forgotten, and
-                where there are none, new ones are counted as `series_limit`.
-            max_histograms: of them; beyond it `histogram_limit`.
-            max_members: of one set in ten seconds, and `MEMBERS_IN_ALL` times as many of all; beyond it `set_limit`.
-            seconds: whether timers, which come in milliseconds, are kept in seconds.
+            max_series: series kept. Beyond it, series idle for as long as the histories reach back are forgotten; if there
+                are none, new series are refused and counted as `series_limit`.
+            max_histograms: histograms among them; refusals count as `histogram_limit`.
+            max_members: members of one set in ten seconds, and `MEMBERS_IN_ALL` times as many in all sets; refusals count
+                as `set_limit`.
+            seconds: whether timers, which arrive in milliseconds, are kept in seconds.
             fine, coarse: width in seconds and number of the slots of both histories.
         """
         self._max_series, self._max_histograms, self._max_members = max_series, max_histograms, max_members
@@ -125,7 +126,7 @@ class StatsdState:
         return max((len(each.members) for each in self._sets), default=0)
 
     def tick(self, now: float) -> None:
-        """Lets go of the members of sets whose ten seconds are over; what they counted stays."""
+        """Drops the members of sets whose ten seconds are over; the counts stay."""
         period = int(now // RECENT)
         for series in [each for each in self._sets if each.period < period]:
             self._empty(series)
@@ -134,7 +135,7 @@ class StatsdState:
         """Takes a measurement; returns whether it was kept.
 
         Args:
-            metric: as parsed; a time the client gave is not used, for the books are kept by one clock.
+            metric: as parsed; the client's own timestamp is not used, because all series follow one clock.
             now: seconds.
         """
         series = self._find(metric, now)
@@ -163,7 +164,7 @@ class StatsdState:
         assert series.buckets is not None
         assert series.recent is not None
         weight = metric.weight
-        scaled = round(min(weight * SCALE, _MOST))  # the least rates make infinity of it
+        scaled = round(min(weight * SCALE, _MOST))  # the smallest rates make it infinite
         live = series.recent.at(now)
         scale = _MILLI if metric.kind is StatsdKind.TIMER and series.unit == _SECONDS else 1.0
         for text in metric.values:
@@ -195,7 +196,7 @@ class StatsdState:
 
     def _empty(self, series: StatsdSeries) -> None:
         self._members -= len(series.members)
-        series.members = set()  # not `clear`, which may keep the room
+        series.members = set()  # not `clear`, which may keep the memory
         self._sets.discard(series)
 
     def _find(self, metric: StatsdMetric, now: float) -> StatsdSeries | None:
@@ -225,7 +226,7 @@ class StatsdState:
         return found
 
     def _forget_idle(self, now: float) -> None:
-        """Makes room: of what nobody wrote for so long there is nothing left to show but a total."""
+        """Forgets idle series: their histories are empty, so only a total is lost."""
         if now < self._looked + _LOOK_EVERY:
             return
         self._looked = now

@@ -1,7 +1,7 @@
-"""Every subject seen: how often, how large, and the last payload; and taps, which are given the messages themselves.
+"""Every subject seen, with its count, rate, size and last payload; and taps, which receive the messages themselves.
 
-Pure; not thread-safe: used under the state's lock. Bounded: `MAX_SUBJECTS` subjects, of which the one heard longest ago makes
-room, and `MAX_SHOWN` characters of a payload, which is looked at once a second at most.
+Pure; not thread-safe: used under the state's lock. Bounded: `MAX_SUBJECTS` subjects, the one heard longest ago goes first;
+and `MAX_SHOWN` characters of a payload, which is sampled at most once a second.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from atmost.core.events import Message
 
 MAX_SUBJECTS: Final = 512
 MAX_SHOWN: Final = 512
-"""Characters of a payload as JSON; the rest is cut and marked."""
+"""Characters shown of a payload as JSON; longer ones are cut and marked."""
 MAX_TAPPED: Final = 1000
 """Messages that wait for one tap."""
 MAX_TAPPED_BYTES: Final = 1 << 20
-"""Bytes of theirs, as JSON."""
+"""Bytes of JSON that wait for one tap."""
 _SAMPLE_EVERY: Final = 1.0
 
 
@@ -29,11 +29,11 @@ class Subject(msgspec.Struct, kw_only=True):
 
     subject: str
     count: int
-    """Messages since the collector knows it."""
+    """Messages since the collector first saw it."""
     rate: float
-    """A second, over the last look."""
+    """Messages a second, over about the last second."""
     size: int
-    """Bytes of the last payload that was looked at, encoded."""
+    """Size of the last payload sampled, as JSON (bytes)."""
     payload: str
     """That payload as JSON, cut."""
     cut: bool
@@ -43,7 +43,7 @@ class Subject(msgspec.Struct, kw_only=True):
 
 
 class TappedMessage(msgspec.Struct, kw_only=True):
-    """A message as a tap is given it."""
+    """A message as a tap receives it."""
 
     subject: str
     payload: Any
@@ -56,17 +56,17 @@ class TappedMessage(msgspec.Struct, kw_only=True):
 
 
 class Tapping:
-    """One reader of the messages themselves: what it does not take in time is dropped and counted."""
+    """One reader of messages; messages that it does not take in time are dropped and counted."""
 
     def __init__(self, matches: Callable[[str], bool]) -> None:
-        """Args: matches: which subjects are wanted."""
+        """Args: matches: whether a subject is wanted."""
         self.matches = matches
         self.dropped = 0
         self._waiting: deque[bytes] = deque()
         self._size = 0
 
     def feed(self, message: Message) -> None:
-        """Takes a message that is wanted."""
+        """Queues a wanted message, or counts it as dropped."""
         session = message.session
         content = _as_json(
             TappedMessage(
@@ -87,7 +87,7 @@ class Tapping:
         self._size += len(content)
 
     def drain(self) -> list[bytes]:
-        """What came since, each as JSON."""
+        """Returns and removes the waiting messages, each as JSON."""
         found = list(self._waiting)
         self._waiting.clear()
         self._size = 0
@@ -95,12 +95,12 @@ class Tapping:
 
 
 class SubjectTable:
-    """The subjects of all messages of ours."""
+    """The subjects of all messages received."""
 
     def __init__(self) -> None:
         """Starts empty."""
         self.forgotten = 0
-        """Subjects that made room for others."""
+        """Subjects forgotten to make room for others."""
         self.taps: list[Tapping] = []
         self._rows: OrderedDict[str, _Row] = OrderedDict()
         self._looked = 0.0
@@ -110,7 +110,7 @@ class SubjectTable:
         return len(self._rows)
 
     def feed(self, message: Message, now: float) -> None:
-        """Counts a message, and looks at its payload now and then."""
+        """Counts a message, and samples its payload about once a second."""
         row = self._rows.get(message.subject)
         if row is None:
             if len(self._rows) >= MAX_SUBJECTS:
@@ -127,7 +127,7 @@ class SubjectTable:
                 tap.feed(message)
 
     def update_rates(self, now: float) -> None:
-        """Takes the rates since the last look; about once a second."""
+        """Computes the rates since the last call; about once a second."""
         elapsed = max(now - self._looked, 1e-6)
         self._looked = now
         for row in self._rows.values():
@@ -165,10 +165,10 @@ class _Row:
 
 
 def _as_json(value: Any) -> bytes:
-    """A value as JSON, whatever a stranger nested into it."""
+    """A value as JSON; one that cannot be encoded becomes the name of its type."""
     try:
         return _encode(value)
-    except Exception:  # noqa: BLE001  too deep, or of a type that JSON has no form for
+    except Exception:  # noqa: BLE001  nested too deeply, or of a type that JSON does not have
         return _encode(f"<{type(value).__name__}>")
 
 

@@ -1,11 +1,11 @@
-"""Seconds since 1970 that never step back: charts and series need a clock with both qualities.
+"""Seconds since 1970 that never step back, as charts and series need them.
 
-It follows the wall clock. Two things it does not follow at once, because each would falsify rates and charts:
+The timeline follows the wall clock, with two exceptions that would falsify rates and charts:
 
-* a leap forwards of more than `LEAP` seconds, until it has lasted for `TRIAL` seconds: a clock that leaps an hour and comes
-  back has then never been believed, and leaves nothing behind;
-* a step back, because time must not: it goes on a little slower than the wall clock until that has caught up, so that rates
-  are at most a twentieth too high meanwhile.
+* a leap forwards of more than `LEAP` seconds is followed only after it has lasted for `TRIAL` seconds, so that a clock that
+  leaps an hour and comes back leaves no trace;
+* a step back is not followed: the timeline runs a little slower until the wall clock has caught up; meanwhile rates are at
+  most a twentieth too high.
 
 Pure; not thread-safe.
 """
@@ -20,7 +20,7 @@ _PACE: Final = 0.95
 
 
 class Timeline:
-    """The time the collector keeps its books by."""
+    """The collector's clock for series and charts."""
 
     __slots__ = ("_last", "_leapt", "_mono")
 
@@ -28,10 +28,10 @@ class Timeline:
         """Args: mono: monotonic, seconds. wall: seconds since 1970, at the same moment."""
         self._mono, self._last = mono, wall
         self._leapt: float | None = None
-        """Since when the wall clock is far ahead, on the monotonic clock."""
+        """When the wall clock leapt ahead (monotonic, seconds); None while it has not."""
 
     def now(self, mono: float, wall: float) -> float:
-        """The time at a moment of both clocks."""
+        """The time, given the readings of both clocks."""
         elapsed = max(0.0, mono - self._mono)
         self._mono = max(self._mono, mono)
         straight = self._last + elapsed
@@ -45,5 +45,5 @@ class Timeline:
         return self._last
 
     def ahead(self, wall: float) -> float:
-        """How far it is ahead of a wall clock that was set back, seconds."""
+        """How far it is ahead of a wall clock that was set back (seconds)."""
         return max(0.0, self._last - wall)
