@@ -22,7 +22,7 @@ class Account:
     delivered: int = 0
     """Handed to the handler or the iteration."""
     lost: int = 0
-    """Numbered, and not arrived within the grace; late arrivals are taken off again."""
+    """Numbered, but not arrived within the grace; late arrivals are subtracted again."""
     lost_by_place: dict[str, int | None] = field(default_factory=dict)
     """`lost` divided: `sender_socket` as the sender's beacons report it, `in_flight` the rest (network and kernels).
 
@@ -90,7 +90,7 @@ class Ledger(Account):
     handler_errors: int = 0
     """Messages whose handler raised or was cancelled; they are in `delivered` and never redelivered."""
     kernel_drops: int | None = None
-    """Datagrams the kernel dropped at this socket (R22): they are in `lost` too; None where the system does not tell."""
+    """Datagrams the kernel dropped at this socket (R22): they are in `lost` too; None where the system does not report them."""
     clock_troubles: dict[str, int] = field(default_factory=dict)
     """Occurrences of clock trouble, by kind (R18)."""
     sessions: list[SessionLedger] = field(default_factory=list)
@@ -111,7 +111,7 @@ class MergedLedger(Ledger):
 
     A worker that is replaced is forgotten like an evicted session: its figures stay in the totals, and its sessions leave the list.
     The incarnation after it takes them up again, so their earlier messages are in its `sent` and `before_join` once more.
-    What a killed worker did after its last report is in no figure.
+    No figure includes what a killed worker did after its last report.
     What it had pending or queued at that report is `unknown`, neither delivered nor lost.
     """
 
@@ -120,9 +120,9 @@ class MergedLedger(Ledger):
     replaced: int = 0
     """Workers that ended without being asked; another incarnation takes each one's place."""
     killed: int = 0
-    """Workers that ended without their last account: what they did after their last report is in no figure."""
+    """Workers that ended without a last account: no figure includes what they did after their last report."""
     unknown: int = 0
-    """Pending when a worker that is gone said its last word, or queued when it was killed: what became of them is not known."""
+    """Pending in the last account of a worker that has ended, or queued when it was killed: their fate is not known."""
 
     def balanced(self) -> bool:
         """R20 for all workers together and each of their sessions."""
@@ -151,10 +151,10 @@ class SenderStats:
 
 
 def merge_ledgers(ledgers: Iterable[Ledger]) -> MergedLedger:
-    """Adds accounts of receivers that have no session in common: counts are summed, by name where they have names.
+    """Adds the accounts of receivers that share no session: counts are summed, those in dictionaries by name.
 
     Args:
-        ledgers: any number; a figure that one of them does not know is not known of all.
+        ledgers: any number; a plain figure that is None in one of them is None in the sum.
     """
     parts = list(ledgers)
     merged: dict[str, Any] = {}
@@ -169,8 +169,8 @@ def retire(ledger: Ledger, *, killed: bool) -> MergedLedger:
     """What stays in the account of a worker that another has replaced.
 
     Args:
-        ledger: its last word.
-        killed: whether that was a report, after which it went on, and not the account with which it closed.
+        ledger: its last account.
+        killed: whether that account was a report, after which the worker went on, not its closing account.
     """
     return replace(
         merge_ledgers([ledger]),
@@ -199,7 +199,7 @@ def divide(lost: int, at_sender: int | None, unknown: int) -> dict[str, int | No
 class SessionAccount:
     """The running account of one session (GUARANTEE §6): O, E, D and what was booked as lost.
 
-    Mutable, for the receiver updates it at every datagram; `missing = end − origin − accepted` never falls below 0.
+    Mutable, because the receiver updates it at every datagram; `missing = end − origin − accepted` never falls below 0.
     """
 
     __slots__ = (
@@ -254,7 +254,7 @@ class SessionAccount:
         return self.lost_total - self.late_total
 
     def at_sender(self, reported: int | None) -> int | None:
-        """Of the lost messages, those that the sender's socket refused, given the refusals its beacons report; None when there is no beacon."""
+        """The lost messages that the sender's socket refused, as far as its beacons explain them; None without a beacon."""
         return None if reported is None else min(self.lost, max(0, reported - self.sender_socket_base))
 
     def figures(self, queued: int, reported: int | None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Books every accepted datagram, and turns what is missing into what is lost (R19–R22).
+"""Books every accepted datagram, and decides when a missing message is lost (R19–R22).
 
-Missing becomes lost between one and two graces after its gap was noticed, when the gap leaves the window, or at eviction.
+It is lost between one and two graces after its gap was noticed, when the gap leaves the window, or at eviction.
 A late arrival is booked where it fits and lowers the loss; `lost_total` itself never decreases.
 
-What `open`, `book`, `report`, `lose_all` and `fold` do, they do to a draft of a session (`SessionState.copy`) or to a new dictionary.
+`open`, `book`, `report`, `lose_all` and `fold` change only a draft of a session (`SessionState.copy`) or a new dictionary.
 `ReceiverCore` puts the results in their places in one statement, so that an exception in the middle leaves the account as it was.
 """
 
@@ -43,7 +43,7 @@ class Books:
     def __init__(self, grace: float) -> None:
         """Args: grace: seconds from noticing a gap to calling it lost, at the earliest."""
         self._grace = grace
-        # Which sessions to settle and when, soonest first; a session that is forgotten leaves, or a flood would be remembered for a grace.
+        # Which sessions to settle and when, soonest first; forgotten sessions are removed, so that a flood is not remembered for a grace.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self.gap_total = 0
         self.folded: dict[str, int] = dict(_NOTHING_FOLDED)
@@ -65,7 +65,7 @@ class Books:
         refused[reason.value], self.datagrams_in = refused.get(reason.value, 0) + 1, self.datagrams_in + 1
 
     def fits(self, state: SessionState, sequence: int, prior: int, count: int) -> bool:
-        """Whether a sender can have numbered this datagram so, given the others (R11.7); then `missing` stays at or above 0."""
+        """Whether a sender can have given a datagram these numbers, given the others (R11.7); if so, `missing` stays at or above 0."""
         account, highest = state.account, state.window.highest
         if sequence > highest:
             return not crowded(prior - account.end, sequence - highest - 1)
@@ -73,7 +73,7 @@ class Books:
             return not crowded(account.origin - prior - count, state.first_sequence - sequence - 1) and not crowded(
                 prior, sequence
             )
-        # E is the greatest end of all that was accepted, and a late one does not move it.
+        # E is the greatest end of all accepted datagrams, so a late one does not move it.
         if prior + count > account.end:
             return False
         return count == 0 if state.gaps is None else state.gaps.fits(sequence, prior, count)
@@ -110,7 +110,7 @@ class Books:
         draft.report = beacon
 
     def lose_all(self, draft: SessionState) -> list[Event]:
-        """Books what is missing of a session that is forgotten: what was pending is lost."""
+        """Books the missing messages of a session that is being forgotten: what was pending is lost."""
         events: list[Event] = []
         if draft.gaps is not None:
             events = self._lose(draft, draft.gaps.settle(float("inf"), 0.0))
@@ -118,7 +118,7 @@ class Books:
         return events
 
     def fold(self, draft: SessionState, now: float) -> dict[str, int]:
-        """The totals of all forgotten sessions with this one, which has lost all it can; a silent end stays unknown (R21)."""
+        """The totals of all forgotten sessions and this one, after `lose_all`; a silent end stays unknown (R21)."""
         account = draft.account
         at_sender = account.at_sender(draft.refused_at_sender())
         own = {
@@ -136,13 +136,13 @@ class Books:
         return {name: figure + own[name] for name, figure in self.folded.items()}
 
     def forget(self, key: bytes) -> None:
-        """Leaves nothing of a session that is gone."""
+        """Removes a forgotten session from those to be settled."""
         self._due.pop(key, None)
 
     def share(self, state: SessionState | None, count: int) -> tuple[dict[str, int], SessionAccount, int]:
-        """Where to book accepted messages that no handler will see: the totals, the session's account, and how many belong to that.
+        """Where to book accepted messages that no handler will see: the totals, the session's account, and how many belong to the latter.
 
-        Those beyond what the session has accepted were accepted before it was forgotten and taken up again.
+        Messages beyond what the session has accepted were accepted before it was forgotten and taken up again.
         """
         if state is None:
             return self.folded, SessionAccount(0), 0
@@ -150,7 +150,7 @@ class Books:
         return self.folded, account, min(count, account.accepted - account.overflow - account.discarded)
 
     def next_deadline(self) -> float | None:
-        """When `settle_next` should be called, monotonic seconds."""
+        """When `next_due` has a session, monotonic seconds; None when nothing waits."""
         return next(iter(self._due.values()), None)
 
     def next_due(self, now: float) -> bytes | None:
@@ -164,13 +164,13 @@ class Books:
         return [] if draft.gaps is None else self._lose(draft, draft.gaps.settle(now, self._grace))
 
     def end_turn(self, key: bytes, state: SessionState | None, now: float) -> None:
-        """Ends a session's turn; what was noticed within the grace has a turn of its own."""
+        """Ends a session's turn; gaps that were noticed within the grace get another turn."""
         self._due.pop(key, None)
         if state is not None and state.gaps is not None and state.gaps.pending():
             self._due[key] = now + self._grace
 
     def settle_later(self, state: SessionState, now: float) -> None:
-        """Sees to it that a session with gaps has its turn."""
+        """Schedules a turn for a session with gaps."""
         if state.gaps is not None and state.session.key not in self._due:
             self._due[state.session.key] = now + self._grace
 
@@ -238,7 +238,7 @@ class Books:
         return []
 
     def _lose(self, draft: SessionState, gaps: list[Gap]) -> list[Event]:
-        """Books gaps as lost, first to the sender's socket as far as its reports explain them."""
+        """Books gaps as lost: at the sender's socket as far as its reports explain them, and the rest elsewhere."""
         account, reported = draft.account, draft.refused_at_sender()
         events: list[Event] = []
         for gap in gaps:

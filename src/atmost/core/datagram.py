@@ -74,9 +74,9 @@ DECODING_ERRORS: Final = (
     RuntimeError,
     MemoryError,
 )
-"""What a decoder raises for hostile bytes: its own errors, UnicodeDecodeError, RecursionError and more of the language's.
+"""What a decoder raises for hostile bytes: its own errors, and Python's such as UnicodeDecodeError and RecursionError.
 
-Not every Exception: a signal handler's may come in here as well, and must not be taken for a malformed datagram.
+Not every Exception, because a signal handler may raise one here, which must not be mistaken for a malformed datagram.
 """
 
 
@@ -93,7 +93,7 @@ _BEACON: Final = VERSION << 4 | Kind.BEACON
 _GOODBYE: Final = VERSION << 4 | Kind.GOODBYE
 
 Header = tuple[int, int, int, int, int, int, int, int, int, int]
-"""As `HEADER_LAYOUT` lists them; a plain tuple, for this is built once a datagram."""
+"""The fields in the order of `HEADER_LAYOUT`; a plain tuple, because one is built for every datagram."""
 
 
 class BeaconBody(msgspec.Struct, frozen=True, gc=False):
@@ -106,18 +106,19 @@ class BeaconBody(msgspec.Struct, frozen=True, gc=False):
     dropped: dict[str, int]
     refused: dict[str, int]
     next: float
-    """Within this time another beacon comes, seconds; 0 in a goodbye."""
+    """Another beacon follows within this time, seconds; 0 in a goodbye."""
 
 
 def _as_base_type(value: Any) -> Any:
-    """What a value of a class of its own travels as: the built-in type that it extends, whatever its methods say.
+    """Converts an instance of a subclass to the built-in type that it extends, ignoring overridden methods.
 
-    The encoder asks only for what it does not know, so exact types cost nothing. Subclasses of list, tuple and dict, and enumerations, it knows.
+    The encoder calls this only for types it does not know, so exact types cost nothing.
+    It knows subclasses of list, tuple and dict, and enumerations.
     """
     for base, convert in _CONVERSIONS:
         if isinstance(value, base):
             return convert(value)
-    if hasattr(type(value), "__index__"):  # a whole number of a library's own, as numpy.int64
+    if hasattr(type(value), "__index__"):  # a library's integer, such as numpy.int64
         return index(value)
     raise TypeError(type(value).__qualname__)
 
@@ -140,7 +141,7 @@ _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
 
 
 def read_header(datagram: bytes) -> Header | None:
-    """Reads the first 48 bytes; None when they are not ours (R11.1)."""
+    """Reads the first 48 bytes; None when they are not a header of this protocol (R11.1)."""
     if not HEADER + TAG <= len(datagram) <= MAX_DATAGRAM:
         return None
     header: Header = HEADER_LAYOUT.unpack_from(datagram)
@@ -174,9 +175,9 @@ def unpack_messages(body: bytes, count: int) -> list[Message] | None:
 def has_many_array_keys(body: bytes, count: int) -> bool:
     """Whether a map in the body of `count` messages has more than `MAX_ARRAY_KEYS` arrays as keys: it must not be decoded (R3).
 
-    A decoder makes a tuple of the array and hashes it. Unlike that of a text the hash of a tuple is not randomised: keys made to collide
-    would cost a time that grows with the square of their number. A map of so many pairs begins with 0xde or 0xdf (the caller looks), and
-    its keys need as many heads of arrays as there are keys; only a body that has both is read token by token.
+    A decoder turns the array into a tuple and hashes it. Unlike a string's, the hash of a tuple is not randomised: keys made to collide
+    would take time quadratic in their number. A map of that many pairs begins with 0xde or 0xdf (the caller checks), and each such key
+    begins with the head of an array; only a body that has enough of both is read token by token.
     """
     heads = len(body) - len(body.translate(None, _ARRAY_HEADS))
     return heads - count > MAX_ARRAY_KEYS and _walk_to_array_keys(body)
@@ -188,9 +189,9 @@ def pack_beacon(beacon: BeaconBody) -> bytes:
 
 
 def unpack_beacon(body: bytes) -> BeaconBody | None:
-    """A sender's report, or None when it is malformed; as is one with longer or more names than a sender may have.
+    """A sender's report, or None when it is malformed, or has longer or more names than a sender may have.
 
-    It is kept with its session: a flood of forged ones must not cost more memory than their number.
+    A report is kept with its session, so the memory that a forged one can take is bounded.
     """
     try:
         beacon = _decode_beacon(body)
@@ -208,7 +209,7 @@ def unpack_beacon(body: bytes) -> BeaconBody | None:
 
 
 def _walk_to_array_keys(body: bytes) -> bool:
-    """The exact answer: token by token, as far as a decoder would get, with the containers that are open on a stack."""
+    """The exact answer: reads token by token, as far as a decoder would get, with the open containers on a stack."""
     position, remaining, in_map, arrays = 0, 1, False, 0
     stack: list[tuple[int, bool, int]] = []
     try:

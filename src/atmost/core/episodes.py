@@ -1,7 +1,7 @@
 """Reports a kind of trouble once, then at most every ten seconds with its count (R23).
 
 A flood of refused datagrams must not become a flood of log lines.
-Bounded: beyond `MAX_EPISODES` kinds at once the rest is counted in the ledger and not reported apart.
+Bounded: beyond `MAX_EPISODES` kinds at once, the rest is counted in the ledger but not reported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The facts a receiver reports: messages, and what happened to the rest.
 
-Every reason is a closed enumeration (R24), for reasons become metric labels.
+Every reason is a closed enumeration (R24), because reasons become metric labels.
 Events are immutable; `Message` is a msgspec Struct, because a datagram's messages are decoded straight into it.
 """
 
@@ -62,7 +62,7 @@ class ClockTrouble(StrEnum):
     STEPPED_BACK = "stepped_back"
     """This host's clock was set back while the receiver ran."""
     UNSYNCHRONISED = "unsynchronised"
-    """The operating system says that nothing keeps this host's clock right."""
+    """The operating system reports that this host's clock is not synchronised."""
     NEGATIVE_DELAY = "negative_delay"
     """A datagram was sent after it arrived, within F."""
     SENDER_AHEAD = "sender_ahead"
@@ -89,7 +89,7 @@ class Session:
 
     @property
     def key_id(self) -> int:
-        """The number of the key that proved this session, 0 without keys; unlike the name nobody else can claim it."""
+        """The number of the key that proved this session, 0 without keys; unlike the name, it cannot be claimed without the key."""
         return int.from_bytes(self.key[:2])
 
     @property
@@ -108,7 +108,7 @@ class Arrival:
     __slots__ = ("received_us", "sent_us", "sequence", "session")
 
     def __init__(self, session: Session, sequence: int, sent_us: int, received_us: int) -> None:
-        """Args: session: who. sequence: the datagram's number. sent_us, received_us: wall clocks, µs since 1970."""
+        """Args: session: the sender's. sequence: the datagram's number. sent_us, received_us: wall clocks, µs since 1970."""
         self.session = session
         self.sequence = sequence
         self.sent_us = sent_us
@@ -189,7 +189,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class SessionEvicted:
-    """The table was full and this session was forgotten; `live` when it had been heard within the last minute."""
+    """The table was full and this session was forgotten; `live` when it had been heard from within the last minute."""
 
     session: Session
     live: bool
@@ -208,7 +208,7 @@ class DatagramRefused:
 
 @dataclass(frozen=True, slots=True)
 class ClockAlarm:
-    """A clock that harms: the receiver's own when `session` is None, else that sender's."""
+    """A clock that causes trouble: the receiver's own when `session` is None, else that sender's."""
 
     trouble: ClockTrouble
     count: int

@@ -2,7 +2,7 @@
 
 A key is 32 secret bytes with a number and a mode: `signed` (keyed BLAKE2b over header and body) or `encrypted` (ChaCha20-Poly1305, RFC 8439).
 Each session has a key of its own, so the sequence number is a nonce that never repeats under one key.
-The mode, the key's number, the session and the audience are part of the derivation: a datagram of one opens under no other.
+The mode, the key's number, the session and the audience are part of the derivation: what is sealed under one of them opens under no other.
 
 Pure: the random bytes of a new key are handed in.
 """
@@ -50,7 +50,7 @@ class Key:
     secret: bytes = field(repr=False)
 
     def text(self) -> str:
-        """The key as one line; whoever reads it can sign, and with `encrypted` also read."""
+        """The key as one line; anyone who has it can sign messages, and with `encrypted` also read them."""
         body = f"{_PREFIX}:{self.mode}:{self.key_id}:{base64.urlsafe_b64encode(self.secret).decode().rstrip('=')}"
         return f"{body}:{_check(body)}"
 
@@ -87,7 +87,7 @@ def parse_key(text: str) -> Key:
     """Reads the text of a key.
 
     Raises:
-        InvalidKey: it is not one; the message never holds the text.
+        InvalidKey: the text is not a key; the error's message never contains the text.
     """
     if not isinstance(text, str):
         raise InvalidKey(f"a key is text, not {type(text).__name__}: {_FORM}")
@@ -110,7 +110,7 @@ def keyring(keys: Iterable[Key], audience: str) -> Keyring:
     """The keys a receiver accepts, by number.
 
     Raises:
-        InvalidKey: there is none, or two have the same number.
+        InvalidKey: there is no key, or two have the same number.
     """
     ring: dict[int, SealFactory] = {}
     for key in keys:
@@ -123,7 +123,7 @@ def keyring(keys: Iterable[Key], audience: str) -> Keyring:
 
 
 def sealing(keys: Sequence[Key], audience: str) -> tuple[int, SealFactory]:
-    """What a sender seals with: the first key's number and its seals; those of a sender without keys, if there is none."""
+    """What a sender seals with: the first key's number and seals, or number 0 and checksums without a key."""
     if keys:
         return keys[0].key_id, keys[0].seals(audience)
     return NO_KEY, no_keys(audience)[NO_KEY]
@@ -185,7 +185,7 @@ class EncryptedSeal:
 
 
 def require_encryption() -> None:
-    """Checks that encryption can be had.
+    """Checks that encryption is available.
 
     Raises:
         MissingExtra: the package `cryptography` is not installed.

@@ -1,7 +1,7 @@
-"""The numbers of the protocol, and apart from them the numbers of this implementation.
+"""The numbers of the protocol, and separately those of this implementation.
 
-The first group is the wire format and may not change within version 1.
-The second group are choices; each has its reason and can be overridden where an option names it.
+The first group is part of the wire format and may not change within version 1.
+The others are choices: each has its reason, and some can be overridden by an option.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_MESSAGES: Final = 1 << 53
 """`prior + count` does not pass this (R11.7), so that sums of it stay exact wherever they are read, JavaScript included."""
 
 MAX_TIME: Final = 253_402_300_799
-"""The end of the year 9999, seconds since 1970: what is a time anywhere lies between 0 and this, so that whoever shows it can."""
+"""The end of the year 9999, seconds since 1970: every time lies between 0 and this, so that any program can show it."""
 
 # --- the sender -----------------------------------------------------------------------------------------------------
 
@@ -41,15 +41,15 @@ BEACON_GROWTH: Final = 4
 BEACON_IDLE: Final = 5.0
 """The longest time between two beacons (R7), seconds."""
 GOODBYES: Final = 3
-"""Datagrams that say goodbye (R7): three back to back die together in a full buffer, so they are spaced."""
+"""Datagrams that say goodbye (R7): three back to back would be lost together in a full buffer, so they are spaced."""
 MIN_DATAGRAM: Final = 508
 """The smallest datagram size that can be asked for: what every IPv4 host must take (RFC 791: 576, less headers), bytes."""
 MAX_NAME: Final = 128
-"""A sender's or a host's name, characters."""
+"""The longest name of a sender or a host, characters."""
 MAX_REASONS: Final = 64
 """Reasons, or errno names, in one report: few systems have a hundred, and no sender meets them all."""
 MAX_REASON: Final = 32
-"""One of these, characters."""
+"""The longest reason or errno name, characters."""
 
 # --- the receiver ---------------------------------------------------------------------------------------------------
 
@@ -58,11 +58,11 @@ WINDOW: Final = 4096
 MAX_SESSIONS: Final = 4096
 """N: sessions remembered (R11.8)."""
 GRACE: Final = 1.0
-"""Missing becomes lost after one to two of these (R19), seconds."""
+"""A missing message is called lost after one to two of these (R19), seconds."""
 MAX_QUEUE: Final = 131_072
 """Messages between the core and the handler (R14)."""
 QUEUED_BYTES: Final = 1024
-"""Decoded bytes that a message between the core and the handler counts for; a larger one counts as several (R14)."""
+"""Decoded bytes of one place in the queue; a message that takes more counts as several (R14)."""
 MAX_GAPS: Final = 1024
 """Gaps remembered for one session; beyond it the oldest two are joined."""
 MAX_GAPS_TOTAL: Final = 65_536

@@ -70,11 +70,11 @@ class ReceiverOptions:
     clock_guard: float
     """G, seconds: how far this clock may be set back between two starts, in total. Larger survives more and lengthens the start."""
     window: int = WINDOW
-    """W, datagrams: how far behind the highest number one may arrive. Larger tolerates more reordering; W/8 bytes a lossy session."""
+    """W, datagrams: how far behind the highest number one may arrive. Larger tolerates more reordering, at W/8 bytes per lossy session."""
     max_sessions: int = MAX_SESSIONS
     """N: sessions remembered. Larger keeps more senders apart; about 1 KB each."""
     grace: float = GRACE
-    """Seconds before missing is called lost, at the earliest. Larger calls fewer reordered datagrams lost, and tells of loss later."""
+    """Seconds before a missing message is called lost, at the earliest. Larger calls fewer reordered ones lost, and reports loss later."""
     max_age: float | None = None
     """L, seconds: older datagrams are refused as `expired`; None accepts any age. A policy of freshness, not of safety."""
 
@@ -96,15 +96,15 @@ class ReceiverCore:
     """One incarnation of a receiver.
 
     Theory of operation. The state is a table of sessions, a floor, the books, and one remembered claim (R16). A session is in one of three
-    conditions: unknown (only the floor speaks for it), known (its window, its efloor and its account do), or forgotten. A forgotten session
+    conditions: unknown (only the floor decides), known (its window, its efloor and its account decide), or forgotten. A forgotten session
     is unknown again, because the floor has risen above everything it ever sent. There is no other way out of the table.
 
-    `receive` has two halves. The first only looks: `_examine` goes through R11 in its order and gives back what the datagram carries, or the
+    `receive` has two halves. The first only looks: `_examine` applies R11 in its order and returns what the datagram carries, or the
     reason to refuse it. The second half commits, in *one statement* each time: the common case (the next number of a session) assigns a
     few figures; every other case works on a draft of the session and replaces the session in the table. CPython runs signal handlers
     only after calls and at jumps, never within such a statement. So an exception raised by a signal handler, wherever it comes, finds a
-    datagram either not counted at all or booked completely, with what it revealed in `in_hand`. A caller who was interrupted before it had
-    the result of `receive` asks there. What is left to do after a commit (a forgotten session to delete, efloors to raise) is noted in the
+    datagram either not counted at all or booked completely, with what it revealed in `in_hand`. A caller that was interrupted before it had
+    the result of `receive` finds it there. What is left to do after a commit (a forgotten session to delete, efloors to raise) is noted in the
     same statement and done first thing in the next call; `_finish` may be interrupted and run again.
 
     Marked before delivered (R11.9): the statement that marks a number is the one that makes its messages available.
@@ -123,7 +123,7 @@ class ReceiverCore:
             options: the parameters.
             wall_us: the wall clock, read *after* the address was bound, µs since 1970.
             keys: the keys accepted; None for a receiver without keys.
-            shard: its number and how many there are, or several of them, when others receive the other sessions (R17).
+            shard: the shard's number and how many there are, or several shards; None to receive every session (R17).
         """
         self.options = options
         self._future_us = round(options.future_bound * 1e6)
@@ -143,15 +143,15 @@ class ReceiverCore:
         self._suspects = _Suspects()
         self.on_refused: Callable[[bytes, RefusalReason, bool], object] | None = None
         """Called with each datagram that is refused, the reason, and whether its session is known; must not raise."""
-        # What was sent during the start is refused and no sign of a wrong clock.
+        # A datagram sent during the start is refused, but is not a sign of a wrong clock.
         self._usual_lag_us = self._table.boot_floor - wall_us + _IN_FLIGHT_US
         self._proved: tuple[SealFactory, Seal] | None = None
         self._unfinished = False
         self._raise_to: int | None = None
         self.read_again: Callable[[], int | None] | None = None
-        """Reads the clock again for a datagram that seems to come from the future, µs since 1970; None where it must not be judged any more (H2).
+        """Reads the clock again for a datagram that seems to come from the future, µs since 1970; None if it must not be judged any more (H2).
 
-        A caller that reads its clock once for many datagrams sets this; an older reading refuses too much, and never too little.
+        Set by a caller that reads its clock once for many datagrams: an older reading refuses too many of them, never too few.
         """
         self.in_hand: Sequence[Event] = ()
         """What the latest commit of `receive` or `handle_deadline` revealed, for a caller that was interrupted before it had the result."""
@@ -176,8 +176,8 @@ class ReceiverCore:
     def take_over(self, wall_us: int) -> None:
         """Accepts only what is sent from now on, as a new incarnation would, and goes on with the books of this one (H2).
 
-        For an address that was out of this receiver's hands for a while: somebody else may have held it and have accepted anything that was sent
-        until now. Every session keeps its window and its account, so that what is refused from here on is known as lost.
+        For an address that this receiver did not hold for a while: another receiver may have accepted anything that was sent until now.
+        Every session keeps its window and its account, so that what is refused from now on is known as lost.
 
         Args:
             wall_us: the wall clock, read after the address was taken over, µs since 1970.
@@ -188,7 +188,7 @@ class ReceiverCore:
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
         """Decides on one datagram; returns its messages, once ever, and whatever else it reveals."""
-        self.in_hand = ()  # whoever asks for the next has the one before
+        self.in_hand = ()  # a caller that comes with the next has the result of the one before
         if self._unfinished:
             self._finish()
         events: list[Event] = []
@@ -230,7 +230,7 @@ class ReceiverCore:
         if not isinstance(content, BeaconBody):
             found = [*events, *content] if events else content
         elif header[1] == _BEACON:
-            # What it says may be noted before it is marked: noted again it says the same.
+            # A report may be noted before its number is marked: noting it twice changes nothing.
             session.name, session.host, session.pid = content.name, content.host, content.pid
             self._books.report(state, content)
             found = events
@@ -280,7 +280,7 @@ class ReceiverCore:
         return events
 
     def overflowed(self, session: Session, count: int, now: float, kept: Sequence[Event] = ()) -> Sequence[Event]:
-        """Books messages that were accepted and found the queue full (R14); `kept` is what stays in hand of their datagram."""
+        """Books messages that were accepted and found the queue full (R14); `kept` is what else of their datagram stays in hand."""
         report = self._overflows.note(session, now, count)
         trouble = [QueueOverflow(session, report)] if report else []
         rest = [*kept, *trouble]
@@ -292,7 +292,7 @@ class ReceiverCore:
     def discarded(self, key: bytes, count: int = 1) -> None:
         """Books messages of session `key` that were queued when the receiver was closed."""
         folded, account, own = self._books.share(self._table.sessions.get(key), count)
-        # Nothing is called after this, so that an interruption finds the caller's next step done or neither.
+        # Nothing is called after this, so an interruption finds both this and the caller's next step done, or neither.
         account.discarded, folded["discarded"] = account.discarded + own, folded["discarded"] + count - own
 
     def unsynchronised(self, now: float) -> Sequence[Event]:
@@ -379,7 +379,7 @@ class ReceiverCore:
             return RefusalReason.IMPLAUSIBLE
         if crowded(prior, sequence):
             return RefusalReason.INCONSISTENT
-        # A session older than this receiver may be anywhere; one that began under its eyes begins at 0.
+        # A session that began below the floor may be at any number; one that began above it begins at 0.
         if key_id != NO_KEY or start_us <= self._table.floor or sequence <= self._jump:
             return None
         claimed = self._claim
@@ -389,7 +389,7 @@ class ReceiverCore:
         return RefusalReason.IMPLAUSIBLE
 
     def _confirms(self, claim: tuple[int, int], sequence: int, prior: int) -> bool:
-        """Whether a later datagram continues from a claim, a sequence number and the end of its messages (R16)."""
+        """Whether a later datagram continues a claim, which is a sequence number and the end of its messages (R16)."""
         claimed_sequence, claimed_end = claim
         ahead = sequence - claimed_sequence
         return 0 < ahead <= self._jump and not crowded(prior - claimed_end, ahead - 1)
@@ -403,7 +403,7 @@ class ReceiverCore:
         events: list[Event],
         now: float,
     ) -> Sequence[Event]:
-        """R11.8 and R11.9 where more is to be done than to count on: all is prepared on drafts, and then put in its place."""
+        """R11.8 and R11.9 where counting is not enough: everything is prepared on drafts, then committed in one statement."""
         sequence, prior, sent_us, count = header[5:9]
         books, table = self._books, self._table
         evicted: SessionState | None = None
@@ -414,7 +414,7 @@ class ReceiverCore:
             events += books.book(draft, sequence, prior, count, now)
             draft.window.mark(sequence)
         else:
-            # The newcomer's own floor is the one before making room, or its own past would be shut out.
+            # The newcomer gets the floor from before the eviction, or its own earlier datagrams would be refused.
             efloor = floor
             evicted = table.victim(now)
             if evicted is not None:

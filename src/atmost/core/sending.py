@@ -2,7 +2,7 @@
 
 Time and bytes in, datagrams out; one caller at a time.
 The exception is the hot path of `send()`: `open` may be appended to, and `size` raised, by any thread without a lock.
-`size` is therefore a hint, put right at every datagram; `open` itself is exact, because only a hand-over takes from it.
+`size` is therefore a hint, corrected at every datagram; `open` itself is exact, because only a hand-over takes from it.
 
 Theory of operation.
 
@@ -10,17 +10,18 @@ A message waits in the open datagram until it is full, its linger is over, or so
 Then it goes through four steps, and each of them ends with one assignment (R9):
 
 1. *numbered*: a datagram is packed and sealed, and becomes `flight`. From here its number is spent (R5).
-   Only then its messages leave `open`: whoever is interrupted in between leaves them in both, and the next caller finds that
-   the first of them is still there and takes them out.
+   Its messages leave `open` only afterwards: a caller interrupted in between leaves them in both places,
+   and the next caller finds the first of them still in `open` and removes them.
 2. *attempted*: the caller sets `attempted`, and then makes the system call.
-3. *booked*: `handed_over` writes what became of it. The totals before it are kept in the datagram,
-   so that writing them twice is the same as writing them once. Then `flight` is None.
+3. *booked*: `handed_over` records the result. The datagram keeps the totals from before it,
+   so recording twice gives the same totals as recording once. Then `flight` is None.
 4. *held*: instead of being booked, a datagram that the transport certainly did not take stays in `flight`, no longer attempted (R6).
 
-An exception that a signal raises may end a caller anywhere. The next one therefore begins with what it finds: `recover` books a datagram that was
-attempted and not booked as handed over, because it may have been transmitted; one that was not attempted is handed over now, for the first time.
-Sessions are objects, replaced whole. A session is over after its goodbye, after another key, and when the clock was set back:
-what comes next begins another one.
+An exception raised by a signal handler may end a caller anywhere, so the next caller first completes what it finds.
+A datagram that was attempted but not booked is booked as handed over by `recover`, because it may have been transmitted.
+One that was not attempted is handed over now, for the first time.
+Sessions are objects, replaced whole. A session is over after its goodbye, after a change of key, and when the clock was set back:
+the next message begins another one.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from atmost.core.seal import NO_KEY, Seal, SealFactory
 from atmost.errors import OptionError
 
 NOT_NOW: Final = "EAGAIN"
-"""What a transport answers when it cannot take a datagram at this moment: a certain refusal (R6)."""
+"""A transport's answer when it cannot take a datagram now: the datagram was certainly not transmitted (R6)."""
 
 _HELD_RETRY: Final = 0.001
 """A held datagram is offered again this often, seconds."""
@@ -113,7 +114,7 @@ class SenderSession:
             identity: the start (µs since 1970) and the random part.
             key_id: the key's number on the wire.
             seal: of this session.
-            base: the totals of the sessions before it; a report tells only of its own (R5).
+            base: the totals of the sessions before it; a report covers only its own session (R5).
         """
         self.identity = identity
         self.key_id = key_id
@@ -146,14 +147,14 @@ class Outgoing:
         first: bytes | None,
         before: tuple[int, Mapping[str, int]],
     ) -> None:
-        """Seals nothing itself.
+        """Takes a datagram that is sealed already.
 
         Args:
             data: the datagram.
             count: its messages.
             sealed_at: monotonic, seconds.
-            session: which has numbered it.
-            first: the first of its messages, as `open` has it.
+            session: the session that numbered it.
+            first: the first of its messages, the same object as in `open`.
             before: what was handed over and refused before it, messages.
         """
         self.data = data
@@ -163,7 +164,7 @@ class Outgoing:
         self.first = first
         self.before = before
         self.attempted = False
-        """Whether it may have been transmitted; set by whoever is about to call the transport."""
+        """Whether it may have been transmitted; set just before the transport is called."""
 
 
 class SenderCore:
@@ -204,8 +205,8 @@ class SenderCore:
         self.flight: Outgoing | None = None
         self.closed = False
         self.finished = False
-        """Whether what is still open will never leave, and counts as dropped."""
-        # Neither may keep `send()` from making a beacon.
+        """Whether the messages still open will never leave; they count as dropped."""
+        # Shortened and made legible: no name may prevent a beacon.
         self._name, self._host, self._pid = legible(name[:MAX_NAME]), legible(host[:MAX_NAME]), pid
         self._key: tuple[int, SealFactory] = (key_id, seals)
         self._step_back_us = round(step_back * 1e6)
@@ -242,7 +243,7 @@ class SenderCore:
         return session is None or session.over or wall_us < session.max_sent_us - self._step_back_us
 
     def overfull(self, now: float) -> bool:
-        """Whether a full datagram waits that nothing keeps from being handed over."""
+        """Whether a full datagram waits that could be handed over now."""
         if not self.open or (self.size < self.room and self.options.linger):
             return False
         return self.flight is None and now >= self._pace_at
@@ -250,11 +251,11 @@ class SenderCore:
     def offer(self, item: bytes, now: float) -> bool:
         """Takes an encoded message into the open datagram, or drops and counts it.
 
-        `Sender.send()` does the same in its own lines where there is room: a call would add a tenth to its cost.
+        `Sender.send()` repeats this inline for the case that there is room: a call would add a tenth to its cost.
 
         Args:
             item: the pair as `encode_message` makes it, at most `max_message` bytes.
-            now: monotonic, seconds; the linger of the first message begins.
+            now: monotonic, seconds; the linger begins with a datagram's first message.
 
         Returns:
             Whether it was taken.
@@ -286,7 +287,7 @@ class SenderCore:
         """Begins a session: identity `(key_id, start_us, random64)`, numbers from 0, a beacon first (R7)."""
         key_id, seals = self._key
         seal = seals(HEADER_LAYOUT.pack(0, 0, key_id, wall_us, random64, 0, 0, 0, 0, 0)[2:20])
-        # What was dropped before the first session is reported by that one.
+        # The first session also reports what was dropped before it.
         base: Totals = (0, {}, {}) if self._session is None else (self._handed_over, dict(self._dropped), self._refused)
         self.beacon_at = now
         self._session = SenderSession((wall_us, random64), key_id, seal, base)
@@ -298,7 +299,7 @@ class SenderCore:
             self._session.over = True
 
     def recover(self, now: float) -> None:
-        """Books the datagram of a caller who was interrupted in the system call or behind it; for whoever begins to hand over."""
+        """Books the datagram of a caller that was interrupted in or after the system call; call it before handing over."""
         if self.flight is not None and self.flight.attempted:
             self.handed_over(self.flight, None, now)
 
@@ -314,7 +315,7 @@ class SenderCore:
         """
         flight = self.flight
         if flight is not None:
-            if self.open and self.open[0] is flight.first:  # whoever numbered it was interrupted
+            if self.open and self.open[0] is flight.first:  # the caller that numbered it was interrupted
                 del self.open[: flight.count]
             return flight if now >= self._retry_at else None
         session = self._session
@@ -338,7 +339,7 @@ class SenderCore:
         return self._beacon(self._session, Kind.GOODBYE, now, wall_us)
 
     def handed_over(self, outgoing: Outgoing, error: str | None, now: float) -> None:
-        """Books one attempt: None when the transport took it, else the errno's name; never to be repeated but for `NOT_NOW` (R6)."""
+        """Books one attempt: `error` is None when the transport took it, else the errno's name; only `NOT_NOW` is tried again (R6)."""
         handed_over, refused = outgoing.before
         if error is None:
             self._handed_over = handed_over + outgoing.count
@@ -349,7 +350,7 @@ class SenderCore:
         elif outgoing.count:
             self._refused = {**refused, error: refused.get(error, 0) + outgoing.count}
         session = self._session
-        if session is not None and outgoing.session is not session:  # the session before had numbered it
+        if session is not None and outgoing.session is not session:  # an earlier session numbered it
             session.base = (self._handed_over, session.base[1], self._refused)
         self.flight = None
 
@@ -386,10 +387,10 @@ class SenderCore:
         return SenderStats(offered, {k: n for k, n in dropped.items() if n}, waiting, handed_over, dict(refused))
 
     def _totals(self) -> tuple[int, dict[str, int], Mapping[str, int], int]:
-        """Handed over, dropped, refused, and waiting; right at every moment, also for whoever interrupts a step."""
+        """Handed over, dropped, refused, and waiting; right at every moment, also for a signal handler that interrupts a step."""
         handed_over, refused, dropped, waiting = self._handed_over, self._refused, dict(self._dropped), len(self.open)
         flight = self.flight
-        if flight is not None and flight.count and flight.before == (handed_over, refused):  # it is not booked
+        if flight is not None and flight.count and flight.before == (handed_over, refused):  # not booked yet
             if waiting and self.open[0] is flight.first:  # its messages have not left `open` yet
                 waiting -= flight.count
             if flight.attempted:
@@ -467,5 +468,5 @@ class SenderCore:
 
 
 def _since(base: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
-    """What was added to counts since `base`, without what was not."""
+    """What was added to each count since `base`, without zeros."""
     return {reason: count - base.get(reason, 0) for reason, count in counts.items() if count > base.get(reason, 0)}

@@ -1,8 +1,8 @@
 """Decides which shard of a divided receiver a session belongs to (R17).
 
 Several receivers may share an address when every session goes to one of them alone, and each refuses the sessions of the others.
-A session, never a source address: a copy replayed from another port must meet the window that has seen the original.
-The number is the lower half of the session's random64, big endian, modulo the number of shards, which the kernel can compute too.
+Sessions are divided, never source addresses: a copy replayed from another port must meet the window that has seen the original.
+The shard is the lower half of the session's random64, big endian, modulo the number of shards; the kernel can compute it too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Shards:
         """Reads shards as people write them: 0-7/16, 0,2,4-5/16.
 
         Raises:
-            OptionError: it says something else, names a shard twice, or one that there is not.
+            OptionError: the text is malformed, or names a shard twice or one that does not exist.
         """
         if not isinstance(text, str):
             raise OptionError("shards", text, _WANTED)
@@ -67,7 +67,7 @@ class Shards:
 
     @property
     def all(self) -> bool:
-        """Whether there is no other shard."""
+        """Whether these are all the shards."""
         return len(self.owned) == self.count
 
     def __str__(self) -> str:
