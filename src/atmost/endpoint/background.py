@@ -1,14 +1,14 @@
-"""A background thread that sleeps until something is due or somebody wakes it: of senders, snapshots, beats and marks.
+"""A background thread that sleeps until something is due or it is woken; senders, snapshots, beats and marks use it.
 
 It holds its owner weakly and ends with it. Nothing is started before the first `wake_at`.
 
 Theory of operation. `comes_at` is when the thread will look at its owner next: infinity while it sleeps without a deadline or does not exist,
-0 while it is at work. Whoever has work that is due earlier lowers it and rings; whoever comes later need not, so a wake-up costs one comparison.
-A turn looks twice: after the first look it announces when it will come again, and with the second it finds what came in between.
+0 while it is at work. A caller whose work is due earlier lowers it and rings; any other need not, so a wake-up mostly costs one comparison.
+A turn looks twice: after the first look it announces when it will come again, and the second look finds what came in between.
 
 The bell is a lock that the sleeping thread waits for, made together with the thread and never before it.
 A program that `gevent` or `eventlet` patches late then gets a green thread with a green lock; a native one would stop the whole process.
-A bell also is the thread's right to go on: one whose bell is not the current one ends at its next turn.
+The bell is also the thread's right to go on: a thread whose bell is no longer the current one ends at its next turn.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Background(Generic[Owner]):
         """Makes sure that a turn comes at `when` (monotonic, seconds) or before; cheap when one is coming anyway.
 
         Returns:
-            False when the system has no thread to give, or it was stopped; the next call tries again.
+            False when no thread could be started, so that the next call tries again, or when it was stopped.
         """
         if self._stopped:
             return False
@@ -125,7 +125,7 @@ class Background(Generic[Owner]):
         self.comes_at = 0.0  # at work: nobody need ring
         deadline = self._turn_of(owner)
         self.comes_at = NEVER if deadline is None else deadline
-        # Whoever looked before this line may have relied on a turn to come.
+        # A caller that read `comes_at` before this line may rely on a turn to come.
         again = self._turn_of(owner)
         if self._bell is not bell:  # it was told to rest meanwhile
             self.comes_at = NEVER
@@ -190,7 +190,7 @@ class Rhythm(Generic[Owner]):
 
 
 def next_due(due: float, interval: float, now: float) -> float:
-    """When the next turn is due: after a pause there is one turn for all of it, and the rhythm of before.
+    """When the next turn is due: after a pause one turn makes up for all that were missed, and the rhythm stays.
 
     Args:
         due: when this one was, seconds.

@@ -1,4 +1,4 @@
-"""The options of a receiver as a type, for what makes receivers and hands their options on."""
+"""Checks what callers give to senders and receivers: objects, handlers, keys, audiences, names; and a receiver's options as a type."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from atmost.core.names import legible
 from atmost.errors import InvalidKey, OptionError
 from atmost.transport.holder import this_program
 
-# Checks senders, receivers and handlers where they are given to what will use them later, often where nobody looks.
+# Senders, receivers and handlers are checked when they are given, because they are used later, often where nobody sees an error.
 #
-# By what they can do, for tests and adapters give their own. Pure functions, safe from any thread.
+# They are judged by their methods, because tests and adapters give their own. Pure functions, safe from any thread.
 
 T = TypeVar("T")
 
 
 def check_sender(sender: T, *does: str) -> T:
-    """Returns what messages are to be sent over.
+    """Returns the sender that was given, once it is checked.
 
     Args:
         sender: what was given.
-        does: what is called of it besides `send` and `flush`.
+        does: the methods called on it besides `send` and `flush`.
 
     Raises:
-        OptionError: it is no sender, as an address is none.
+        OptionError: it is not a sender, but an address, for example.
     """
     if isinstance(sender, type) or not all(callable(getattr(sender, name, None)) for name in ("send", "flush", *does)):
         raise OptionError("sender", sender, "a Sender, as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')")
@@ -37,14 +37,14 @@ def check_sender(sender: T, *does: str) -> T:
 
 
 def check_receiver(receiver: T, *, awaited: bool = False) -> T:
-    """Returns what events are to be taken from.
+    """Returns the receiver that was given, once it is checked.
 
     Args:
         receiver: what was given.
-        awaited: whether in an event loop.
+        awaited: whether it is used in an event loop.
 
     Raises:
-        OptionError: it is no receiver, or one of the other kind.
+        OptionError: it is not a receiver, or is one of the other kind.
     """
     take: Any = getattr(receiver, "next_event", None)
     if isinstance(receiver, type) or not callable(take) or iscoroutinefunction(take) is not awaited:
@@ -54,7 +54,7 @@ def check_receiver(receiver: T, *, awaited: bool = False) -> T:
 
 
 def check_handler(handler: T, *, awaited: bool = False) -> T:
-    """Returns what is to be called with messages.
+    """Returns the handler that was given, once it is checked.
 
     Args:
         handler: what was given.
@@ -86,14 +86,14 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
         key_file: a file with a key's text on each line; empty lines and lines that begin with # are skipped.
 
     Raises:
-        InvalidKey: a text is no key, there is none in `key`, both arguments were given, or the file is missing, empty or readable by others.
+        InvalidKey: a text is not a key, `key` is empty, both arguments were given, or the file is missing, empty or readable by others.
         MissingExtra: a key is for encryption, and the package `cryptography` is not installed.
     """
     if key is not None and key_file is not None:
         raise InvalidKey("give key or key_file, not both")
     if key is not None:
         texts = list(key) if isinstance(key, Iterable) and not isinstance(key, (str, bytes)) else [key]
-        if not texts:  # whoever meant to have keys must not go without
+        if not texts:  # an empty list is a mistake: never run silently without keys
             raise InvalidKey("no key was given: None, and not an empty list, is for no key")
     elif key_file is not None:
         texts = _read_keys(Path(key_file))
@@ -106,10 +106,10 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
 
 
 def check_audience(audience: object) -> None:
-    """Sees to it that tags can depend on it.
+    """Checks that an audience can be part of a tag.
 
     Raises:
-        OptionError: it is no text, or none that has bytes.
+        OptionError: it is not a string, or cannot be encoded as UTF-8.
     """
     try:
         if not isinstance(audience, str):
@@ -120,10 +120,10 @@ def check_audience(audience: object) -> None:
 
 
 def read_secret(path: Path) -> str:
-    """The text of a file that only its owner can read; never waits, whatever the path has become.
+    """The text of a file that only its owner can read; never waits, whatever kind of file the path names.
 
     Raises:
-        ValueError: it cannot be read, is not a regular file, is larger than secrets are, or others can read it.
+        ValueError: it cannot be read, is not a regular file, is too large for a secret, or others can read it.
     """
     try:
         # A FIFO would block until somebody writes to it, and a device may never end.
@@ -174,13 +174,13 @@ class ReceiverArguments(TypedDict, total=False):
 
 
 def find_name(name: str | None) -> str:
-    """What receivers show, with a question mark for each byte that is no text: a beacon carries only text.
+    """The name that receivers show, every undecodable byte replaced by a question mark: a beacon carries only text.
 
     Args:
         name: takes precedence, even when it is empty.
 
     Raises:
-        OptionError: it is something else than text.
+        OptionError: it is not a string.
     """
     if not isinstance(name, str | None):
         raise OptionError("name", name, "text")

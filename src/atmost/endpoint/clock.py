@@ -1,4 +1,4 @@
-"""Asks the operating system whether anything keeps this host's clock right (R18): adjtimex(2), Linux only."""
+"""Asks the operating system whether this host's clock is synchronised (R18): adjtimex(2), Linux only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOM: Final = 512
 
 
 def clock_is_synchronised() -> bool | None:
-    """Whether the kernel's clock is disciplined; None where the system does not tell."""
+    """Whether the kernel's clock is disciplined; None where the system does not report it."""
     if sys.platform != "linux":
         return None
     timex = ctypes.create_string_buffer(_ROOM)  # modes 0: only read

@@ -1,4 +1,4 @@
-"""Says where in a payload the thing stands that cannot be carried; only ever called after encoding has failed."""
+"""Finds the value in a payload that cannot be carried; called only after encoding has failed."""
 
 from __future__ import annotations
 

@@ -42,15 +42,15 @@ _SLOW_HANDLER: Final = 0.005
 _BATCH: Final = 64
 """Messages that are handed to a consumer at once, where they come in small datagrams and it is quick."""
 _QUICK: Final = 0.001
-"""Whoever comes back for the next batch within this time is quick, seconds."""
+"""A consumer that comes back for the next batch within this time is quick, seconds."""
 _LONGEST_WAIT: Final = 3600.0
-"""What a system can wait for has limits; whoever waits for longer, or for ever, looks again then, seconds."""
+"""The longest single wait, because systems limit it; a longer or endless one is made of several, seconds."""
 _BOOT_MARGIN: Final = 1.0
 """The longest wait beyond F + G for a clock that was set back during the start (R10), seconds."""
 _SWELLING: Final = 128
-"""Decoded bytes that one byte of a datagram can become at most: nested maps of one pair make 116 in CPython 3.11."""
+"""The most decoded bytes that one byte of a datagram can become: nested maps of one pair make 116 in CPython 3.11."""
 _LIGHT: Final = 8
-"""While an eighth of the queue would hold what waits at its heaviest, nobody looks what it really weighs."""
+"""While an eighth of the queue could hold everything that waits at its heaviest, messages are not weighed."""
 _MESSAGE_BYTES: Final = 192
 """What a message takes besides its payload: itself, its subject, and its place in the queue."""
 
@@ -106,16 +106,16 @@ class Intake:
     *One turn at a time.* Turns of other threads wait for the lock. A turn within a turn of the same thread is a signal handler's, or a
     finalizer's: it moves nothing, because the turn below it stands between two steps. So a handler that drains the receiver finds what
     is in `current` and no more; `close` there asks the turn below to end the incarnation; `ledger` reads, and books nothing. `_busy` says that a
-    turn is under way. An exception may come between its end and the reset of `_busy`; so a turn that finds it set looks whether there is
-    really one below it on the stack.
+    turn is under way. An exception may come between its end and the reset of `_busy`; so a turn that finds it set checks whether there
+    really is one below it on the stack.
 
     *An exception in the middle of a turn*, raised by a signal handler (Ctrl-C, `signal.alarm`), may come after any call. Every step is
     therefore either one assignment or can be repeated: the core holds what it accepted `in_hand` until it was seen at the end of the queue,
-    and a batch stays at the head of the queue until it is `current`. The next turn first finishes the one before (`_finish_turn`). Nothing is
-    lost by it, and nothing comes twice.
+    and a batch stays at the head of the queue until it is `current`. The next turn first finishes the one before (`_finish_turn`). So nothing
+    is lost, and nothing is delivered twice.
 
-    *A fork.* The child's copy is closed before it starts another handler: forks are noticed by the hook of `atmost.lifecycle`, and
-    those that C code makes past the hook by looking at `HERE` before each message.
+    *A fork.* The child's copy is closed before it starts another handler: the hook of `atmost.lifecycle` notices forks; those that
+    C code makes past the hook are noticed by checking `HERE` before each message.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Intake:
         Args:
             options: what the user chose.
             url: where; None takes `ATMOST_BIND`, then the default.
-            inlet: bound by somebody else, instead of `url`; closed with the intake.
+            inlet: one that is bound already, instead of `url`; closed with the intake.
             shard: which sessions are received here: the shard's number, and how many there are (R17). Nothing is logged then;
                 see `warn`.
         """
@@ -163,29 +163,29 @@ class Intake:
         self._warnings = [self.inlet.warning] if self.inlet.warning else []
         self._incarnation = self.inlet.incarnation()
         self.inlet.resume(self._incarnation)
-        # R10: the clock after the bind.
+        # R10: the clock is read after the bind.
         self._core = ReceiverCore(parameters, self.inlet.clock(), ring, shard or self.inlet.shards)
         self._core.read_again = self._read_clock_again
         if not usual.one_clock and clock_is_synchronised() is False:
             self._core.unsynchronised(time.monotonic())
             self._warnings.append(UNSYNCHRONISED)
-        if shard is None:  # else it is said once for all of them
+        if shard is None:  # else `Workers` logs it once for all of them
             self.warn()
         self._ready_by = time.monotonic() + parameters.future_bound + parameters.clock_guard + _BOOT_MARGIN
         self._max_queue = options.max_queue
         self._queue: deque[tuple[int, Sequence[Event]]] = deque()
-        """Batches, each with the weight of everything that was ever queued, itself included: these numbers only grow."""
+        """Batches, each with the total weight queued up to its own end: these numbers only grow."""
         self._taken: tuple[int, Sequence[Event]] = (0, ())
-        """The batch that `current` goes through; what is queued under its number, or a lower one, has been taken."""
+        """The batch that `current` iterates over; queued batches with its number, or a lower one, have been taken."""
         self.current: Iterator[Event] = iter(())
         self._unhandled: list[Event] = []
-        """Left over at the end, and still to be counted."""
+        """Events left over at the end, still to be counted."""
         self._lock = threading.RLock()
         self._busy = False
         self._ending = False
         """Whether the end was asked for."""
         self._over = False
-        """Whether it is done."""
+        """Whether the incarnation has ended."""
         self._batch_at = 0.0
         self._reading = 0
         """The wall clock, as it was read before the datagrams of this turn were taken, µs since 1970."""
@@ -221,8 +221,8 @@ class Intake:
         return max(0.0, min(left, self._ready_by - time.monotonic()))
 
     def next_batch(self) -> bool:
-        """Makes what a datagram brought `current`, or several where the consumer is quick; False when nothing is queued."""
-        if length_hint(self.current):  # whoever left an iteration early finds the rest
+        """Makes a datagram's events `current`, or several datagrams' for a quick consumer; False when nothing is queued."""
+        if length_hint(self.current):  # an iteration that was left early goes on here
             return True
         now = time.monotonic()
         if now - self._last_pump > _SLOW_HANDLER:
@@ -257,7 +257,7 @@ class Intake:
                 if self._ending:
                     self._end()
                 self._busy = False
-        # Outside the turn, because a log handler is anybody's code.
+        # Outside the turn, because a log handler may be any code.
         if self._complaints:
             complaints, self._complaints = self._complaints, []
             for complaint in complaints:
@@ -321,7 +321,7 @@ class Intake:
     def close(self) -> None:
         """Ends the incarnation: what is queued is discarded and counted, the address is free.
 
-        In the middle of a turn of the same thread it is the turn that does so, when it is over.
+        Called in the middle of a turn of the same thread, it leaves this to the end of that turn.
         """
         if self._over:
             return
@@ -347,17 +347,17 @@ class Intake:
     # The steps of a turn. Each may be interrupted after any call, and is then finished by the next turn.
 
     def _read(self, messages: int) -> bool:
-        """Takes datagrams from the inlet; whether more may wait there."""
+        """Takes datagrams from the inlet; returns whether more may wait there."""
         self._finish_turn()
         inlet, core, queue = self.inlet, self._core, self._queue
         incarnation = inlet.incarnation()
         if incarnation != self._incarnation:
-            # Somebody else may have received here meanwhile (H2). What was seen of the way between owners since the start counts as well.
+            # Another receiver may have held the address meanwhile (H2); the overlap may have grown since the start, and that counts too.
             grown = max(0.0, inlet.overlap - self._overlap)
             core.take_over(inlet.clock() + round(grown * 1e6))
             inlet.resume(incarnation)
             self._incarnation = incarnation
-        # H2: the clock is read first, and the inlet looks then whether it still holds its address; `_read_clock_again` is the second look.
+        # H2: the clock is read first, then the inlet checks whether it still holds its address; `_read_clock_again` checks once more.
         now, self._reading = time.monotonic(), inlet.clock()
         receive, decide = inlet.receive, core.receive
         total = queue[-1][0] if queue else self._taken[0]
@@ -411,7 +411,7 @@ class Intake:
             return True
         if self.closed or not queue:
             return False
-        # A slow consumer takes one datagram at a time, so that the socket is looked at in between.
+        # A slow consumer takes one datagram at a time, so that the socket is read in between.
         quick, self._batch_at = now - self._batch_at < _QUICK, now
         total, messages = queue[0]
         if quick and len(queue) > 1 and len(messages) < _BATCH:
@@ -426,7 +426,7 @@ class Intake:
         return True
 
     def _finish_turn(self) -> None:
-        """What an exception has left in the middle is put where it belongs."""
+        """Completes the step that an exception interrupted."""
         queue, in_hand = self._queue, self._core.in_hand
         while queue and queue[0][0] <= self._taken[0]:
             queue.popleft()
@@ -462,7 +462,7 @@ class Intake:
         room = max(0, self._max_queue - waiting)
         weight = _weight(messages, room) if messages else 1
         if messages and weight > room:
-            # Of large messages as many are kept as find room; an empty queue takes one of any size.
+            # As many large messages are kept as there is room for; an empty queue takes one of any size.
             kept = len(messages) * room // weight if waiting else max(1, len(messages) * room // weight)
             first = messages[0]
             assert isinstance(first, Message)
@@ -472,12 +472,12 @@ class Intake:
             queue.append((total + weight, events))
 
     def _end(self) -> None:
-        """Ends the incarnation; interrupted in the middle, it goes on when `close` is called again, and the address is free all the same."""
+        """Ends the incarnation; if this is interrupted, the next `close` goes on with it, and the address is free in any case."""
         try:
             if not self.closed:
                 self._finish_turn()
                 self.closed = True
-            # Taken from under the consumer's hands: each message goes to one of the two.
+            # The consumer may be taking from `current` too: each message goes to one of the two.
             unhandled = self._unhandled
             unhandled.extend(self.current)
             self._finish_turn()
@@ -536,11 +536,11 @@ class Intake:
 
 
 _TURNS: Final = frozenset(method.__code__ for method in (Intake.pump, Intake.next_batch, Intake.ledger, Intake.close))
-"""What can be under way when a signal handler comes in."""
+"""The methods that can be under way when a signal handler runs."""
 
 
 def _weight(messages: Sequence[Event], room: int) -> int:
-    """What decoded messages count for in the queue: one each, and as many as they take kilobytes.
+    """What decoded messages count for in the queue: the KiB they take, and at least one each.
 
     Args:
         messages: of one datagram.

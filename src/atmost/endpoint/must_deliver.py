@@ -1,7 +1,7 @@
 """Decides which subjects must not be sent at most once, for all senders of the process.
 
 What is declared stays declared: loss that was not tolerated once is not tolerated later.
-Safe from any thread. A sender asks once a subject and remembers the answer, so `send()` costs the same with patterns and without.
+Safe from any thread. A sender asks once per subject and remembers the answer, so `send()` costs the same with patterns and without.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_PATTERNS: Final = 1000
 
 
 class _Declared(NamedTuple):
-    """All patterns and the test for them: replaced as a whole, so that whoever reads it needs no lock."""
+    """All patterns and the test for them: replaced as a whole, so that readers need no lock."""
 
     patterns: tuple[str, ...]
     matches: Callable[[str], object] | None
@@ -37,8 +37,8 @@ _rememberers: list[Callable[[], None]] = []
 def must_deliver(*patterns: str) -> None:
     """Declares subjects on which a loss is not acceptable: from now on `send()` on them raises `LossNotTolerated`.
 
-    It holds for all senders of this process and its forked children, those that exist already too, and cannot be taken back.
-    Messages that were given to `send()` before are not called back.
+    This holds for all senders of this process and its forked children, existing ones included, and cannot be undone.
+    Messages already given to `send()` are not recalled.
 
     Args:
         patterns: subjects, or patterns with `*` for one token and `>` for the rest, as `"payments.>"`.
@@ -53,7 +53,7 @@ def must_deliver(*patterns: str) -> None:
 
 
 def check_lossy(subject: object) -> str:
-    """Returns `subject` when a message may be sent on it at most once: for those who construct what sends later.
+    """Returns `subject` if a message may be sent on it at most once; for constructors of objects that send later.
 
     Raises:
         SubjectError: it is malformed.
@@ -128,7 +128,7 @@ def _declare(patterns: list[str]) -> None:
 
 
 def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
-    """What matches the subjects of any of the patterns; they and the subjects are well formed."""
+    """A regular expression for the subjects of any of the patterns; all of them are well formed."""
     wildcards = {"*": r"[^.]+", ">": ".+"}
     return re.compile(
         "|".join(r"\.".join(wildcards.get(token) or re.escape(token) for token in p.split(".")) for p in patterns)

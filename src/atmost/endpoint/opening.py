@@ -1,4 +1,4 @@
-"""Decides what a use sends over: a sender that its user has, or one that is made from a URL, or from nothing at all.
+"""Decides which sender a use gets: the caller's own, or one made from a URL, from options, or from `ATMOST_URL`.
 
 Metrics, log handlers, heartbeats and invalidators are all given their sender in these ways.
 """
@@ -16,14 +16,14 @@ GivenSender = Sender | str | Mapping[str, Any] | None
 
 
 def open_sender(given: GivenSender, *does: str) -> tuple[Sender, bool]:
-    """Returns the sender to use, and whether it was made here, so that it is closed with its user.
+    """Returns the sender to use, and whether it was made here and must be closed with its user.
 
     Args:
         given: see `GivenSender`.
-        does: what is called of a sender besides `send` and `flush`.
+        does: the methods called on it besides `send` and `flush`.
 
     Raises:
-        OptionError: it is none of these.
+        OptionError: `given` is none of these.
         AddressError: the URL cannot be used.
     """
     if given is None or isinstance(given, str):

@@ -1,6 +1,6 @@
 """`Receiver`: messages one by one, by iteration, with events, or into a handler; for threads.
 
-One thread consumes a receiver; `ledger()` and `close()` may be called from any, `close()` also from a handler.
+One thread consumes a receiver; `ledger()` and `close()` may be called from any thread, `close()` also from a handler.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Receiver:
         Args:
             url: where; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
             audience: a name both ends agree on; datagrams for another audience are refused.
-            grace: seconds before missing is called lost, at the earliest; lost is declared within two of them.
-                Larger calls fewer reordered datagrams lost, and tells of loss later.
+            grace: seconds before a missing message is called lost, at the earliest; at the latest it is after two of them.
+                Larger calls fewer reordered datagrams lost, and reports loss later.
             window: datagrams; how far behind the highest number of its session one may arrive.
-                Larger tolerates more reordering; an eighth of it in bytes a session that loses.
+                Larger tolerates more reordering, and takes an eighth of it in bytes for each session that loses.
             max_sessions: sessions remembered, about 1 KB each; beyond it the one whose loss matters least is forgotten.
             future_bound: F, seconds a sender's clock may be ahead; None takes 0.01 on one host, 0.5 on a network.
                 Larger accepts worse clocks, and lengthens the start by as much.
@@ -43,18 +43,18 @@ class Receiver:
             key: the text of a key, or of several; datagrams of other keys, or of none, are refused. None takes `key_file`,
                 then `ATMOST_KEY`; without any, only datagrams without a key are accepted.
             key_file: a file with a key on each line, readable by its owner only.
-            shards: those of a nats:// channel that are received here, and how many there are: 0-7/16. None takes all of them.
+            shards: the shards of a nats:// channel to receive, and how many it has, as in 0-7/16. None takes all of them.
 
         Raises:
             AddressError: the URL cannot be used.
-            AddressInUse: somebody already receives there.
+            AddressInUse: another receiver holds the address.
             BindError: the system refused the address.
             OptionError: an option is outside its range.
             InvalidKey: a key cannot be used.
             MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
         """
         self._intake = intake = Intake(options_of("Receiver", options), url)
-        # Dropped without `close`, it lets go of its address as a file would.
+        # A receiver dropped without `close` lets go of its address, as a dropped file is closed.
         weakref.finalize(self, intake.close).atexit = False
         try:
             while wait := intake.boot_wait():
@@ -81,8 +81,8 @@ class Receiver:
             timeout: seconds to wait; 0 looks once, None waits until there is one or the receiver is closed.
 
         Returns:
-            None when the time is over or the receiver is closed; also when nothing is at hand and this is a signal handler that
-            has interrupted the reading.
+            None when the time is over or the receiver is closed; also when nothing is at hand and the caller is a signal
+            handler that has interrupted the reading.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -154,7 +154,7 @@ class Receiver:
         To rotate without loss: accept the old and the new key, `Sender.rotate_key` everywhere, then accept only the new one.
 
         Raises:
-            InvalidKey: a text is no key.
+            InvalidKey: a text is not a key.
         """
         self._intake.accept_keys(key)
 
@@ -170,23 +170,20 @@ class Receiver:
         self._intake.close()
 
     def __enter__(self) -> Self:
-        """The receiver itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def __repr__(self) -> str:
-        """The address."""
         return f"<Receiver on {self.url}{' (closed)' if self.closed else ''}>"
 
     def _advance(self, timeout: float | None) -> bool:
         """Makes the next batch current, waiting for it; False when the time is over or the receiver is closed.
 
-        Also in a signal handler that has interrupted the reading: nothing can come until it returns.
+        False also in a signal handler that has interrupted the reading: nothing can come until it returns.
         """
         intake = self._intake
         if intake.next_batch():

@@ -31,8 +31,8 @@ class AsyncReceiver:
         Args:
             url: as for `Receiver`.
             **options: as for `Receiver`: audience, grace, window, max_sessions, future_bound, clock_guard, max_age, max_queue,
-                key, key_file, shards. On nats:// it blocks until the shards are known to be free: call it in a thread where the loop
-                must go on.
+                key, key_file, shards. On nats:// it blocks until the shards are known to be free: call it in a thread if the loop
+                must go on meanwhile.
 
         Raises:
             AddressError, AddressInUse, BindError, OptionError: as for `Receiver`.
@@ -41,7 +41,7 @@ class AsyncReceiver:
         self._watch = _Watch()
         self._readable = asyncio.Event()
         self._is_ready = False
-        # Dropped without `close`, it lets go of its address as a file would; the loop holds it weakly.
+        # A receiver dropped without `close` lets go of its address, as a dropped file is closed; the loop holds it weakly.
         weakref.finalize(self, _let_go, self._watch, intake).atexit = False
 
     @property
@@ -153,11 +153,9 @@ class AsyncReceiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def __repr__(self) -> str:
-        """The address."""
         return f"<AsyncReceiver on {self.url}{' (closed)' if self.closed else ''}>"
 
     def _on_readable(self) -> None:
@@ -177,7 +175,7 @@ class AsyncReceiver:
         while not intake.closed and not intake.in_turn:
             intake.pump()
             if intake.next_batch():
-                # The handler itself may cause the next message: nobody else would ever have a turn.
+                # The handler itself may cause the next message, and then no other task would ever run.
                 await asyncio.sleep(0)
                 return True
             left = None if deadline is None else deadline - time.monotonic()
@@ -193,7 +191,7 @@ class AsyncReceiver:
 
 
 class _Watch:
-    """A socket in an event loop; apart from the receiver, whom the loop must not keep alive."""
+    """A socket in an event loop; separate from the receiver, which the loop must not keep alive."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -206,13 +204,12 @@ class _Watch:
         self.loop.add_reader(fileno, lambda: (method := then()) is not None and method())
 
     def stop(self) -> None:
-        """Takes the socket out of the loop, as it is known there: the number may be another's as soon as it is closed."""
+        """Takes the socket out of the loop by the number it has there, which another file may get once the socket is closed."""
         if self.loop is not None and self._fileno >= 0 and not self.loop.is_closed():
             self.loop.remove_reader(self._fileno)
         self._fileno = -1
 
 
 def _let_go(watch: _Watch, intake: Intake) -> None:
-    """Ends what a dropped receiver held."""
     watch.stop()
     intake.close()

@@ -4,22 +4,23 @@ One object serves threads, signal handlers and asyncio alike, because sending ne
 
 Theory of operation.
 
-*The hot path takes no lock.* Appending to the open datagram is atomic. `armed` says that somebody sees to what is open: the first message of a
-datagram arms it, and hands it over at once when the sender was idle, or has the background thread come when its linger is over.
+*The hot path takes no lock.* Appending to the open datagram is atomic. `armed` says that the open datagram will leave: its first
+message arms it, and either hands it over at once, when the sender was idle, or has the background thread come when the linger is over.
 
-*Turns.* One caller at a time hands over; nobody waits to be the one. Whoever wants a turn puts a ticket of his own behind those that are there,
-and has the turn if it is the first. Whoever does not have it leaves his messages to the one who has, who looks again when the turn is over, and to the
-background thread, which comes within a linger. A ticket is put down inside `try` and taken away by the first call in `finally`, both in C: no exception
-that a signal raises can come between a ticket and its removal. So no turn stays taken for ever, and no native lock is held that a green thread could wait for.
+*Turns.* One caller at a time hands over; no caller waits for that. A caller that wants a turn adds a ticket behind those already there,
+and has the turn if its ticket is the first. Otherwise it leaves its messages to the caller that has the turn, which looks again at the end
+of it, and to the background thread, which comes within a linger. A ticket is added inside `try` and removed by the first call in `finally`,
+both in C: no exception from a signal handler can come between a ticket and its removal. So no turn stays taken for ever, and no native lock
+is held that a green thread could wait for.
 
-*Nested calls.* A signal handler, a finalizer or a transport that calls a method in the middle of a turn does not get one. Messages wait in `open`.
-A new key waits in `wanted_key`, and a close in `left`; whoever has the turn sees to them when it is over. Between the steps of a turn everything is whole:
-the core says how.
+*Nested calls.* A signal handler, a finalizer or a transport that calls a method in the middle of a turn does not get one. Messages wait in
+`open`, a new key in `wanted_key`, a close in `left`; the caller that has the turn handles them at its end. Between the steps of a turn the
+state is whole: `atmost.core.sending` explains how.
 
-*Forks.* A life is what belongs to one process: the core with its session and counts, the tickets, the thread, the outlet. A child gets another life in one
-assignment, with nothing of the parent's. A child that was forked in the middle of a turn comes back into it, finds that the life is not the current one,
-and lets it be. C code can fork past Python's hook, so every turn looks at the process first; what then waits and is not certainly the child's is dropped and
-counted, because the parent sends it (R8).
+*Forks.* A life is what belongs to one process: the core with its session and counts, the tickets, the thread, the outlet. A child gets
+another life in one assignment, with nothing of the parent's. A child that was forked in the middle of a turn returns into it, finds that
+its life is no longer the current one, and leaves it alone. C code can fork past Python's hook, so every turn checks the process first.
+Waiting messages that are not certainly the child's are then dropped and counted, because the parent sends them (R8).
 
 *The end.* `close`, `aclose` and the end of the process take the same steps: wait for a transport that is busy, say goodbye three times, let go.
 What a closed sender could not hand over counts as dropped, at the goodbye, which is therefore exact (R21).
@@ -58,13 +59,13 @@ from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
 _ALL: Final = 1 << 20
-"""Turns of those who may take the time: `flush`, `rotate_key` and `close`."""
+"""The turns that `flush`, `rotate_key` and `close` may take."""
 _DATAGRAMS_A_TURN: Final = 64
 """One `send()` never hands over more than this for other threads."""
 _BREATH: Final = 0.001
-"""A background thread that cannot keep up stands aside for this long, so that those who send hand over themselves, seconds."""
+"""A background thread that cannot keep up pauses for this long, so that sending threads hand over themselves, seconds."""
 _ABANDONED: Final = 0.1
-"""After this long a turn is looked for on the stacks of all threads; one that is on none of them is over, seconds."""
+"""A turn that takes longer than this is looked for on the stack of its thread; if it is not there, it is over, seconds."""
 _TURN_PATIENCE: Final = 0.2
 """How long a close waits for another thread's turn before it leaves the rest to that thread, seconds."""
 
@@ -88,16 +89,16 @@ class _Life(SenderCore):
         self.pid = pid
         self.outlet = outlet
         self.tickets: dict[object, tuple[int, float]] = {}
-        """Those who want a turn, in their order, with the thread and the time (monotonic, seconds) of each; the first has it."""
+        """The callers that want a turn, in order, each with its thread and time (monotonic, seconds); the first has it."""
         self.background = Background(sender, Sender._tick, "atmost-flusher")  # noqa: SLF001  one component
         self.armed = False
-        """Whether somebody sees to what is open. Counting `open` would not do: two that come at once are both second."""
+        """Whether the open messages will leave by themselves. Counting `open` would not do: of two that come at once, both are second."""
         self.ticked_at = 0
         """Numbers spent at the background thread's last turn."""
         self.wanted_key: tuple[int, SealFactory] | None = None
         """A key that waits for the next turn."""
         self.left = False
-        """Whether a close that got no turn left the end to the one who has it."""
+        """Whether a close that got no turn left the end to the caller that has it."""
         self.ended = False
         """Whether the socket is gone."""
 
@@ -179,7 +180,7 @@ class Sender:
         Args:
             subject: dotted text without wildcards or white space, at most 255 bytes.
             payload: None, bool, int, float, str, bytes, list, tuple, dict, datetime, msgspec Struct or dataclass.
-                Classes of their own that extend one of these travel as that type. It is encoded here; changing it afterwards changes nothing.
+                An instance of a subclass travels as the type that it extends. It is encoded here; changing it afterwards changes nothing.
 
         Returns:
             True when the message is on its way or waits for company, False when it was dropped and counted.
@@ -190,7 +191,7 @@ class Sender:
             PayloadNotEncodable: something in the payload cannot be carried.
             PayloadTooLarge: the message fits no datagram of this sender.
         """
-        # First, and in one line: a child that is forked in the middle of this comes back to its parent's core, and leaves it alone.
+        # First, and in one line: a child forked in the middle of this returns to its parent's core, and leaves it alone.
         here = (core := self._core).armed or HERE[0]
         try:
             if subject not in self._subjects:
@@ -213,7 +214,7 @@ class Sender:
 
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
-        if not self._core.closed:  # the goodbye was the last; a socket of its own would be opened for more
+        if not self._core.closed:  # nothing follows the goodbye; another socket would be opened for it
             self._hand_over(time.monotonic(), turns=_ALL)
 
     def rotate_key(self, key: str) -> None:
@@ -283,7 +284,7 @@ class Sender:
         """Begins the life of a forked child, with nothing of the parent's; once.
 
         Args:
-            seen: whether this comes at the fork; else what waits may be the parent's, is not sent, and counts as dropped.
+            seen: whether this is called at the fork; else messages that wait may be the parent's, and are dropped and counted.
         """
         before = self._core
         if before.pid == os.getpid():
@@ -294,9 +295,9 @@ class Sender:
         if before.closed:
             life.close()
             life.ended = before.ended
-        # A fork may come between a declaration of must-deliver and the senders that it tells, so they ask again.
+        # A fork may come after a must-deliver declaration and before the senders know of it, so they ask again.
         self._subjects = set()
-        if self._core is before:  # else somebody who interrupted this has begun the life
+        if self._core is before:  # else a call that interrupted this one has begun the life
             self._core = life
 
     def last_words(self, until: float) -> Iterator[float]:
@@ -325,7 +326,7 @@ class Sender:
     # The slow path of `send()`.
 
     def _admit(self, subject: str) -> None:
-        # Taken before the question: an answer that a declaration overtook goes with the old set.
+        # Read before asking: if a declaration comes in between, the answer goes into the old set, which is dropped.
         subjects = self._subjects
         check_subject(subject)
         refuse(subject)
@@ -379,7 +380,7 @@ class Sender:
             elif now + self._linger < core.background.comes_at:
                 core.background.wake_at(now + self._linger)
         except BaseException:
-            core.armed = False  # nobody sees to it: the next message does
+            core.armed = False  # this datagram would wait for ever: the next message arms it again
             raise
 
     # Turns.
@@ -421,7 +422,7 @@ class Sender:
         """Begins a forked child's life late, because C code can fork past the hook (R8).
 
         Args:
-            own: what certainly is the child's.
+            own: a message that is certainly the child's.
         """
         before = self._core
         mine = own is not None and own in before.open
@@ -458,7 +459,7 @@ class Sender:
             if outgoing is None:
                 return
             outgoing.attempted = True
-            # One that was forked in the middle of this has another core: these numbers are its parent's.
+            # A child forked in the middle of this has another core: these numbers are its parent's.
             error = outlet.send(outgoing.data, here) if here and here == HERE[0] and core is self._core else FORKED
             if error is FORKED:
                 return
@@ -509,7 +510,7 @@ class Sender:
         if (yield from self._say_goodbyes(core, GOODBYES if timeout > 0 else 1, timeout / (GOODBYES - 1), patience)):
             self._let_go(core)
         else:
-            core.left = True  # whoever has the turn sees it when the turn is over
+            core.left = True  # the caller that has the turn sees it at its end
             self._end(core)  # unless it was over already
         yield from core.background.ending(time.monotonic() + patience)
 
@@ -523,7 +524,7 @@ class Sender:
             self.flush()
 
     def _say_goodbyes(self, core: _Life, goodbyes: int, apart: float, patience: float) -> Generator[float, None, bool]:
-        """Ends the session for its receivers; False when another keeps the turn.
+        """Ends the session for its receivers; False when another caller keeps the turn.
 
         Args:
             core: the life that ends.
@@ -553,7 +554,7 @@ class Sender:
         core.ended = True
 
     def _take_turn(self, core: _Life, step: Callable[[], None]) -> bool:
-        """Takes one step as the only one who hands over; False when somebody else is at it."""
+        """Takes one step that needs the turn; False when another caller has it."""
         ticket = object()
         try:
             now = time.monotonic()
@@ -580,7 +581,7 @@ class Sender:
 
 
 def _is_inside(core: _Life) -> bool:
-    """Whether this thread has the turn already: what was interrupted in it goes on only afterwards."""
+    """Whether this thread has the turn already, in a call that this one interrupts and that goes on only afterwards."""
     return any(
         thread == threading.get_ident() and _is_on_stack(ticket, thread)
         for ticket, (thread, _) in [*core.tickets.items()][:1]
@@ -591,7 +592,7 @@ def _take_over(core: _Life, mine: object, now: float) -> bool:
     """Takes the turn if nobody is inside any more: a debugger's or tracer's exception can come even between `finally` and its first call."""
     while (first := [*core.tickets][0]) is not mine:  # noqa: RUF015  see `Sender._hand_over`
         thread, since = core.tickets.get(first, (0, now))
-        # Another green thread of this thread would be on no stack that can be seen; no turn takes so long.
+        # Another green thread of this thread is on no stack that can be seen; but no turn takes as long as `_ABANDONED`.
         sure = thread == threading.get_ident() and "greenlet" not in sys.modules
         if not (sure or now - since > _ABANDONED) or _is_on_stack(first, thread):
             return False

@@ -13,7 +13,7 @@ from atmost.endpoint.serving import Handler, Serving, ended_by_signals
 from atmost.endpoint.workers import Workers
 
 _TURN: Final = 0.1
-"""Until the end that was asked for is noticed, seconds."""
+"""How soon a request to end is noticed, seconds."""
 
 
 def serve(

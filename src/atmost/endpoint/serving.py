@@ -21,7 +21,7 @@ from atmost.endpoint.intake import Intake
 Handler = Callable[[Message], object]
 
 _LAST_TURN: Final = 1.0
-"""The longest time for what had arrived when the end was asked for, seconds: senders that go on must not keep a receiver alive."""
+"""How long `run` may handle what had arrived when the end was asked for, seconds: senders that go on must not keep a receiver alive."""
 
 
 class Serving:
@@ -84,18 +84,18 @@ class Serving:
 # Ctrl-C and SIGTERM end a program cleanly: the first asks, a second Ctrl-C insists.
 
 INSISTS_AFTER: Final = 0.5
-"""Seconds: a second Ctrl-C before is the first one told twice, to the process and to its group, as timeout(1) does."""
+"""A second Ctrl-C within this time is the first one sent twice, to the process and to its group, as timeout(1) does, seconds."""
 
 
 @contextmanager
 def ended_by_signals(end: Callable[[], None], *, hang_up: bool = False) -> Iterator[None]:
     """The first SIGINT or SIGTERM calls `end`, a second Ctrl-C raises KeyboardInterrupt; for the main thread.
 
-    A signal that is ignored stays ignored: whoever starts a program so means it to outlive a Ctrl-C.
+    A signal that is ignored stays ignored: a program that was started that way is meant to outlive a Ctrl-C.
 
     Args:
         end: called by the first signal, and by each one after it.
-        hang_up: whether SIGHUP asks too, which comes when the terminal is closed.
+        hang_up: whether SIGHUP, which comes when the terminal is closed, asks too.
 
     Raises:
         ValueError: this is not the main thread.

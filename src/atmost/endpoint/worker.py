@@ -1,11 +1,11 @@
 """The child process of `Workers`: one incarnation on one of the shared sockets, its own clock reading, floor and table (R17).
 
-The handler runs in the main thread; another one answers the keeper, so that a slow handler does not keep the account back.
-It ends when the keeper asks, on SIGTERM, or when the keeper is gone; Ctrl-C is the keeper's business.
+The handler runs in the main thread; another thread answers the keeper, so that a slow handler does not delay the account.
+The worker ends when the keeper asks, on SIGTERM, or when the keeper is gone; Ctrl-C is left to the keeper.
 
 The two talk over a pair of connected sockets. The keeper asks with one byte; the worker answers with records: length, kind and account.
 The keeper never waits for a worker in the middle of a record, because a worker may be stopped or killed there.
-Either end sees by the end of the stream that the other one is gone.
+The end of the stream shows either of them that the other is gone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from atmost.transport.sockets import SocketInlet
 from atmost.transport.steering import SharedPort
 
 ENDING_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
-"""Blocked while a worker is made: one that came before it has handlers of its own would be the keeper's, run here."""
+"""Blocked while a worker is made: a signal that came before the worker's handlers are set would run the keeper's here."""
 
 _ORPHAN_PATIENCE: Final = 5.0
 """How long a handler may go on when the keeper is gone, seconds."""
@@ -48,12 +48,12 @@ _READ: Final = 1 << 18
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Ledger).decode
 _JSON: Final = b"{"
-"""How an account begins that is written as JSON; in MessagePack this byte is the number 123, and no account."""
+"""The first byte of an account in JSON; in MessagePack it is the number 123, never an account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker does, and every incarnation of it."""
+    """What every incarnation of every worker does."""
 
     handler: Handler
     subjects: tuple[str, ...]
@@ -63,16 +63,16 @@ class Job:
 
 
 def work(job: Job, shard: int, port: SharedPort, copies: tuple[socket.socket, socket.socket]) -> NoReturn:
-    """Is a worker until the process ends; called in a forked child, with the ending signals blocked.
+    """Runs a worker until the process ends; called in a forked child, with the ending signals blocked.
 
     Args:
         job: the same for all.
         shard: its number.
-        port: what it has a share of; this process's copy of it is closed.
+        port: the shared port; this process's copy of it is closed.
         copies: a copy of the socket to receive on, and the one to the keeper.
 
     The exit status is 0, what the handler gave to `sys.exit`, or 1.
-    Nothing of the parent's is run on the way out: neither its `finally` clauses nor its exit functions.
+    None of the parent's code runs on the way out: neither its `finally` clauses nor its exit functions.
     """
     status = 1
     try:
@@ -111,7 +111,7 @@ class Said(IntEnum):
 def pack_account(ledger: Ledger) -> bytes:
     """An account as it travels between processes; its figures may be of any size.
 
-    MessagePack ends at 64 bits, and sums of what forged datagrams claim can pass that: then it is JSON, which is slower.
+    MessagePack ends at 64 bits, and sums of forged claims can exceed that: the account is then JSON, which is slower.
     """
     try:
         return _encode(ledger)
@@ -125,7 +125,7 @@ def unpack_account(body: bytes) -> Ledger:
 
 
 class WorkerEnd:
-    """The worker's end; `say` from any of its threads. A process that a handler forks does not speak for its worker."""
+    """The worker's end; any thread may call `say`. A process that a handler forks does not speak for its worker."""
 
     def __init__(self, sock: socket.socket) -> None:
         """Args: sock: one of the pair."""
@@ -150,7 +150,7 @@ class WorkerEnd:
 
     def close(self) -> None:
         """Lets go of the socket; the keeper sees that this worker is gone."""
-        self._lock = threading.Lock()  # a thread of the process that forked this one may hold the other
+        self._lock = threading.Lock()  # a thread of the process that forked this one may hold the old one
         self._sock.close()
 
 
@@ -170,7 +170,7 @@ class KeeperEnd:
         return self._sock.fileno()
 
     def ask(self, what: Ask) -> bool:
-        """Asks a worker that may be gone or stopped; whether there was room for the question."""
+        """Asks a worker that may be gone or stopped; returns whether the question could be sent."""
         try:
             self._sock.send(bytes([what]))
         except OSError:
@@ -241,7 +241,7 @@ def _answer(keeper: WorkerEnd, intake: Intake, serving: Serving) -> None:
 
 
 def _leave() -> None:
-    """What an exiting process owes to others: the last words of what its handler used, and what it printed."""
+    """Closes what the handler used, so that it says its last words, and flushes what the process printed."""
     close_all()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):

@@ -1,11 +1,11 @@
-"""`Workers`: several processes that receive at one UDP port, each the sessions that are its own (R17).
+"""`Workers`: several processes that receive at one UDP port, each its own share of the sessions (R17).
 
 The process that makes them keeps the sockets and never reads one: a worker that dies leaves its socket, with what waits there, to the next
-incarnation on it, and no other worker's share changes. That one is made only when the system has confirmed that the one before is gone,
-and reads its clock after that (H2, R10).
+incarnation on it, and no other worker's share changes. The next incarnation is made only when the system has confirmed that the one before
+is gone, and reads its clock after that (H2, R10).
 
-Workers are forked, for a handler may be any function, closures included, and nothing of it need be pickled. A fork copies one thread and
-the locks of all, so make Workers before other threads are started; here none is: everything happens in `supervise`.
+Workers are forked, because a handler may be any function, closures included, and need not be pickled. A fork copies one thread but the
+locks of all, so make Workers before you start other threads. Workers starts none: everything happens in `supervise`.
 
 One thread uses a `Workers` object.
 """
@@ -43,13 +43,13 @@ logger = logging.getLogger("atmost")
 MAX_WORKERS: Final = 1024
 
 _REPORT_EVERY: Final = 1.0
-"""What a killed worker did since its last report is unknown: this long at the most, seconds."""
+"""Between two reports, seconds: what a killed worker did since its last one is unknown."""
 _ANSWER_WITHIN: Final = 1.0
-"""The longest wait for fresh reports in `ledger`, seconds; a worker that is stopped is taken as it was last known."""
+"""The longest wait for fresh reports in `ledger`, seconds; a stopped worker counts as it last reported."""
 _SAME_AGAIN: Final = 1.0
-"""At least this long from one start of a worker to the next in its place, seconds."""
+"""The shortest time from one start of a worker to the next in its place, seconds."""
 _LOOK: Final = 0.01
-"""Until a worker that has said its last word is looked at again, seconds."""
+"""How soon to check again whether a worker that closed its end has ended, seconds."""
 
 _groups: weakref.WeakSet[Workers] = weakref.WeakSet()
 
@@ -71,15 +71,16 @@ class Workers:
         Args:
             handler: called in a worker, once a message; what it raises is counted and reported, and never redelivered.
             url: a UDP address; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
-            workers: processes. All messages of one session are handled by the same one: with fewer senders than workers some idle.
+            workers: processes. All messages of one session go to the same worker: with fewer senders than workers, some idle.
             subjects: patterns; messages on other subjects count as delivered.
             options: of `Receiver`, for each worker; a file of keys is read by each incarnation.
 
         Raises:
-            OptionError: an option is outside its range, the handler cannot be called or is async, or workers cannot share this kind of address or not on this system.
+            OptionError: an option is outside its range, the handler cannot be called or is async, or workers cannot share
+                this kind of address, or any address on this system.
             AddressError: the URL cannot be used.
-            AddressInUse: somebody already receives there.
-            BindError: the system refused the address, or another process.
+            AddressInUse: another receiver holds the address.
+            BindError: the system refused the address, or to start a process.
             SubjectError: a pattern is malformed.
             InvalidKey: a key cannot be used.
             MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
@@ -91,9 +92,9 @@ class Workers:
         self._job = Job(check_handler(handler), patterns, chosen, workers)
         self._children: dict[int, Child] = {}
         self._vacant: dict[int, float] = {}
-        """When a worker is due in the place of one that ended, monotonic seconds, by shard."""
+        """When to replace each worker that ended, monotonic seconds, by shard."""
         self._past = MergedLedger()
-        """Of workers that are gone, or that have closed."""
+        """The account of workers that are gone, or that have closed."""
         self._replaced = 0
         self._report_at = time.monotonic() + _REPORT_EVERY
         self._ends: Episodes[str] = Episodes()
@@ -126,12 +127,12 @@ class Workers:
 
         Args:
             timeout: seconds to do so; 0 looks once.
-            ended: says that the end was asked for: then this returns, and replaces no worker that was asked to end as well.
+            ended: returns whether the end was asked for; if so, this returns without replacing workers that were asked to end too.
         """
         self._tend_until(time.monotonic() + timeout, ended)
 
     def ledger(self) -> MergedLedger:
-        """The account of all workers, asked of each; when closed the final one."""
+        """The account of all workers, as each reports it now; the final account when closed."""
         for child in self._children.values():
             child.ask_report()
         self._tend_until(
@@ -167,27 +168,24 @@ class Workers:
             _groups.discard(self)
 
     def abandon(self) -> None:
-        """A process forked from this one lets go: the workers are not its own."""
+        """Lets go in a forked process, because the workers are not its own."""
         self.closed = True
         self._children.clear()
 
     def __enter__(self) -> Self:
-        """The workers themselves."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes them."""
         self.close()
 
     def __repr__(self) -> str:
-        """The address and how many."""
         state = "closed" if self.closed else f"{len(self._children)} of {self._job.count}"
         return f"<Workers on {self.url}: {state}>"
 
     def _start(self) -> None:
-        """Forks all, having tried here that an incarnation with these options is possible."""
+        """Forks all workers, after checking here that an incarnation with these options is possible."""
         inlet = self._port.inlet(self._port.copy(0))
         try:
             trial = Intake(self._job.options, inlet=inlet, shard=(0, self._job.count))
@@ -208,7 +206,7 @@ class Workers:
                     raise BindError(self.url, f"worker {child.shard} {child.how} before it was ready")
 
     def _tend_until(self, deadline: float, done: Callable[[], bool]) -> None:
-        """Handles what happens until the deadline, monotonic seconds, or until nothing more is wanted."""
+        """Handles what happens until the deadline, monotonic seconds, or until `done` returns True."""
         while not self.closed:
             now = time.monotonic()
             self._tend(now)
@@ -312,7 +310,7 @@ class Child:
                 self.closed = said is Said.CLOSED
 
     def gone(self) -> bool:
-        """Whether the process has ended; what it had said is taken in then."""
+        """Whether the process has ended; if so, what it had said is taken in."""
         if self.how is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -342,7 +340,7 @@ class Child:
 
 
 def fork_worker(job: Job, shard: int, port: SharedPort) -> Child:
-    """Starts an incarnation on one of the port's sockets, which nobody else receives on.
+    """Starts an incarnation on one of the port's sockets, on which no other process receives.
 
     Raises:
         OSError: the system has no room for another process.
