@@ -6,7 +6,7 @@ The exception is the hot path of `send()`: `open` may be appended to, and `size`
 
 Theory of operation.
 
-A message waits in the open datagram until it is full, its linger is over, or somebody flushes.
+A message waits in the open datagram until it is full, its linger is over, or a caller flushes.
 Then it goes through four steps, and each of them ends with one assignment (R9):
 
 1. *numbered*: a datagram is packed and sealed, and becomes `flight`. From here its number is spent (R5).

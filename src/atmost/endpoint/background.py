@@ -122,7 +122,7 @@ class Background(Generic[Owner]):
         owner = self._owner()
         if owner is None or self._bell is not bell:
             return None
-        self.comes_at = 0.0  # at work: nobody need ring
+        self.comes_at = 0.0  # at work: no caller need ring
         deadline = self._turn_of(owner)
         self.comes_at = NEVER if deadline is None else deadline
         # A caller that read `comes_at` before this line may rely on a turn to come.
@@ -145,7 +145,7 @@ def _run(background: Background[Any], bell: Any) -> None:
                 return
             bell.acquire(timeout=wait)
     finally:
-        if background._bell is bell:  # noqa: SLF001  it was ended from outside, and somebody may rely on its next turn
+        if background._bell is bell:  # noqa: SLF001  it was ended from outside, and a caller may rely on its next turn
             background.rest()
             background.wake_at(time.monotonic())
 

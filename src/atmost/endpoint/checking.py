@@ -14,7 +14,7 @@ from atmost.core.names import legible
 from atmost.errors import InvalidKey, OptionError
 from atmost.transport.holder import this_program
 
-# Senders, receivers and handlers are checked when they are given, because they are used later, often where nobody sees an error.
+# Senders, receivers and handlers are checked when they are given, because they are used later, often where an error goes unseen.
 #
 # They are judged by their methods, because tests and adapters give their own. Pure functions, safe from any thread.
 
@@ -94,7 +94,7 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
     if key is not None:
         texts = list(key) if isinstance(key, Iterable) and not isinstance(key, (str, bytes)) else [key]
         if not texts:  # an empty list is a mistake: never run silently without keys
-            raise InvalidKey("no key was given: None, and not an empty list, is for no key")
+            raise InvalidKey("no key was given: to use no key give None, not an empty list")
     elif key_file is not None:
         texts = _read_keys(Path(key_file))
     else:

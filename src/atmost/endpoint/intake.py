@@ -86,7 +86,7 @@ def options_of(owner: str, arguments: ReceiverArguments) -> IntakeOptions:
         arguments: what the user gave to it.
 
     Raises:
-        TypeError: there is no such option; it names the owner, as Python does.
+        TypeError: an option is unknown; the error names the owner, as Python does.
         OptionError: an option is outside its range.
     """
     known = {field.name for field in fields(IntakeOptions)}
@@ -336,7 +336,7 @@ class Intake:
                 self._busy = False
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  either way nothing of the parent's is processed here
-        """A forked child lets go: two processes reading one socket could each process the same message (H2)."""
+        """Lets go in a forked child: two processes reading one socket could each process the same message (H2)."""
         self._lock, self._queue, self._unhandled = threading.RLock(), deque(), []
         if not self._over:
             self.closed = self._ending = self._over = True

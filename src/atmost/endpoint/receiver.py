@@ -54,7 +54,7 @@ class Receiver:
             MissingExtra: a key is for encryption, and the extra `crypto` is not installed.
         """
         self._intake = intake = Intake(options_of("Receiver", options), url)
-        # A receiver dropped without `close` lets go of its address, as a dropped file is closed.
+        # A receiver dropped without `close` releases its address, as a dropped file is closed.
         weakref.finalize(self, intake.close).atexit = False
         try:
             while wait := intake.boot_wait():

@@ -41,7 +41,7 @@ class AsyncReceiver:
         self._watch = _Watch()
         self._readable = asyncio.Event()
         self._is_ready = False
-        # A receiver dropped without `close` lets go of its address, as a dropped file is closed; the loop holds it weakly.
+        # A receiver dropped without `close` releases its address, as a dropped file is closed; the loop holds it weakly.
         weakref.finalize(self, _let_go, self._watch, intake).atexit = False
 
     @property

@@ -214,7 +214,7 @@ class Sender:
 
     def flush(self) -> None:
         """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
-        if not self._core.closed:  # nothing follows the goodbye; another socket would be opened for it
+        if not self._core.closed:  # after the goodbye nothing leaves: it would need another socket
             self._hand_over(time.monotonic(), turns=_ALL)
 
     def rotate_key(self, key: str) -> None:
@@ -589,7 +589,7 @@ def _is_inside(core: _Life) -> bool:
 
 
 def _take_over(core: _Life, mine: object, now: float) -> bool:
-    """Takes the turn if nobody is inside any more: a debugger's or tracer's exception can come even between `finally` and its first call."""
+    """Takes the turn if the call that had it is over: a debugger's or tracer's exception can come even between `finally` and its first call."""
     while (first := [*core.tickets][0]) is not mine:  # noqa: RUF015  see `Sender._hand_over`
         thread, since = core.tickets.get(first, (0, now))
         # Another green thread of this thread is on no stack that can be seen; but no turn takes as long as `_ABANDONED`.
