@@ -1,6 +1,6 @@
 """Fire-and-forget messaging that never blocks, never repeats, and counts what it loses.
 
-The public names are here and loaded when they are first used, so that `import atmost` costs next to nothing.
+The public names are listed here and loaded when they are first used, so that `import atmost` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# At once, because what registers with atexit earlier is called later: exit functions of the program may still send.
+# At once, because functions registered with atexit earlier are called later: exit functions of the program may still send.
 import atmost.lifecycle as _lifecycle  # noqa: F401
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ _HOMES = {
     "atmost.metrics.reader": ("MetricsReader",),
 }
 _PACKAGES = frozenset({"durable", "heartbeats", "hints", "logs", "metrics", "testing"})
-"""What stands beside these names: `atmost.metrics` and the others are loaded when they are first used, too."""
+"""The public submodules: `atmost.metrics` and the others are also loaded when they are first used."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # the names of `_HOMES`, written out: type checkers read a list, not a program

@@ -1,7 +1,7 @@
-"""Says whether CPython's global lock makes a short step one that other threads see as a whole, and guards the step where it does not.
+"""Says whether CPython's global lock makes a short step atomic for other threads, and guards the step with a lock where it does not.
 
 CPython 3.11 switches threads, and calls signal handlers, only at a jump backwards or at a call of a Python function.
-A step without either, as `self.value = self.value + amount`, needs no lock there. Free-threaded builds and other interpreters get one.
+A step without either, such as `self.value = self.value + amount`, needs no lock there. Free-threaded builds and other interpreters get one.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ LOCK_FREE: Final = sys.implementation.name == "cpython" and bool(getattr(sys, "_
 
 
 def guarded(step: Step, lock: str) -> Step:
-    """The same method under a lock of its object; the method itself where `LOCK_FREE`.
+    """The method under a lock of its object; unchanged where `LOCK_FREE`.
 
     Args:
         step: a method, not bound.
-        lock: where its object has the lock: an attribute's name, or several with dots between them.
+        lock: the attribute of its object that holds the lock, or several names with dots between them.
     """
     return step if LOCK_FREE else locked(step, lock)
 
 
 def locked(step: Step, lock: str) -> Step:
-    """The same method under a lock of its object, on every interpreter; see `guarded`."""
+    """The method under a lock of its object, on every interpreter; see `guarded`."""
     lock_of = attrgetter(lock)
 
     @wraps(step)

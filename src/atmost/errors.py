@@ -1,20 +1,20 @@
-"""Misuse by the caller, each with what to do about it.
+"""Errors in the use of `atmost`, each with what to do about it.
 
-The network never raises from `send()` and the remote side never raises at all: those are counters.
-What is raised here is raised before anything is sent, and every class carries the facts as fields.
+`send()` never raises because of the network, and nothing ever raises because of the remote side: those are counted.
+These errors are raised before anything is sent, and every class carries the facts as fields.
 
     AtMostError
     ├── AddressError          a URL that cannot be used: scheme, host, port, path
-    ├── AddressInUse          somebody already receives there
+    ├── AddressInUse          another receiver has the address
     ├── BindError             the operating system refused the address for another reason
     ├── OptionError           an option outside its range
     ├── SubjectError          a subject or pattern that is empty, too long or malformed
-    ├── LossNotTolerated      a message on a subject that was declared must-deliver, given to what may lose it
+    ├── LossNotTolerated      a message on a must-deliver subject, given to a sender, which may lose it
     ├── PayloadNotEncodable   a payload with something in it that MessagePack cannot carry
     ├── PayloadTooLarge       a message that fits no datagram of this sender
     ├── InvalidKey            a key's text or file that cannot be used
     ├── ConfigError           a configuration that cannot be used: an unknown name, a wrong value, an unreadable file
-    ├── MetricError           a metric declared or used against its declaration
+    ├── MetricError           a metric declared wrongly, or used against its declaration
     ├── HintError             a key, prefix or tag that cannot be cached or invalidated
     ├── HintLoadCycle         two loads of a cache that wait for each other
     └── MissingExtra          an optional dependency that is not installed
@@ -24,10 +24,10 @@ from __future__ import annotations
 
 
 class AtMostError(Exception):
-    """The parent of everything `atmost` raises."""
+    """The base class of every error that `atmost` raises."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travels between processes with its fields, as out of a pool's worker."""
+        """Pickles with its fields, so that it can leave a pool's worker."""
         return _restore, (type(self), str(self), self.__dict__)
 
 
@@ -52,7 +52,7 @@ class AddressInUse(AtMostError, OSError):
     """Another receiver holds the address; two on one address could each process the same message."""
 
     def __init__(self, url: str, holder: str | None) -> None:
-        """Args: url: the address. holder: the process that holds it, where the system tells."""
+        """Args: url: the address. holder: the process that holds it, where the system reports it."""
         by = f" by {holder}" if holder else ""
         super().__init__(f"{url} is in use{by}: stop that receiver, or bind another address")
         self.url = url
@@ -97,7 +97,7 @@ class LossNotTolerated(AtMostError, ValueError):
     alternative = "atmost.durable"
 
     def __init__(self, subject: str, pattern: str) -> None:
-        """Args: subject: what was to be sent on. pattern: what was declared and matches it."""
+        """Args: subject: the message's subject. pattern: the must-deliver declaration that matches it."""
         super().__init__(
             f"subject {subject!r} must be delivered (declared by {pattern!r}), and send() may lose it: "
             "publish it with atmost.durable.AtLeastOnce or ExactlyOnce (pip install 'atmost[nats]')"
@@ -107,7 +107,7 @@ class LossNotTolerated(AtMostError, ValueError):
 
 
 class PayloadNotEncodable(AtMostError, TypeError):
-    """A payload with something in it that cannot be carried."""
+    """A payload that holds something MessagePack cannot carry."""
 
     def __init__(self, where: str, problem: str) -> None:
         """Args: where: the place in the structure, as `payload['a'][0]`. problem: the type or value that stands there."""
@@ -183,7 +183,7 @@ class HintLoadCycle(AtMostError, RuntimeError):
         self.keys = keys
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
-        """Copies and pickles by its keys."""
+        """Copies and pickles with its keys."""
         return type(self), (self.keys,)
 
 

@@ -2,31 +2,31 @@
 
 Theory of operation.
 
-*Objects.* Whoever holds a session, a count, a thread or a socket registers itself: `register(self, Floor.USE)`.
-The registry holds it weakly, so an object ends as it would without it.
-Floors are what the order goes by: at a fork from the bottom up (a sender is renewed before what sends over it),
+*Objects.* An object that holds a session, a count, a thread or a socket registers itself: `register(self, Floor.USE)`.
+The registry holds it weakly, so registering does not keep it alive.
+Floors give the order: at a fork from the bottom up (a sender is renewed before the objects that send over it),
 at the end from the top down (metrics say their last words over senders that are still open).
 
 *Fork.* A child begins with nothing of its parent's: every object's `renew` is called once in it.
-`os.fork()` calls our hook. C code can fork past the hook (uWSGI, `daemon(3)`), so whoever counts looks first: `if not HERE[0]: notice_fork()`.
+`os.fork()` calls our hook. C code can fork past the hook (uWSGI, `daemon(3)`), so code that counts checks first: `if not HERE[0]: notice_fork()`.
 `HERE` is a page of memory that the kernel wipes in a child (MADV_WIPEONFORK, Linux 4.14): reading it costs 40 ns where `getpid(2)` can cost 450.
-Otherwise it holds the number of this process in its line of forks, from 1: whoever may be interrupted by a fork remembers it and compares.
-Where the kernel cannot do that, `HERE` compares process ids behind the same brackets.
-A renewal that an exception interrupts goes on with the next caller, at the object it had come to.
+In a process that is not freshly forked it holds the process's number in its line of forks, from 1. Code that a fork may interrupt remembers
+the number and compares. Where the kernel cannot wipe pages, `HERE` compares process ids behind the same brackets.
+A renewal that an exception interrupts is resumed by the next caller, at the object it had reached.
 
 *End.* An object's `last_words` is a generator: it yields how many seconds it wants to wait before it goes on.
 So a thousand objects share one deadline, their repeats lie side by side, and the same steps serve `close()` (which sleeps),
 `aclose()` (which awaits) and the end of the process. One that raises ends alone, and is reported.
-After its last words an object is not broken: used again, it begins anew (another session, another life), which is what makes it possible
-to be called more than once:
+After its last words an object still works: used again, it begins anew (another session, another life). So the end may be run
+more than once:
 
 1. by `atexit`, when the functions that were registered after `import atmost` have run;
 2. by `multiprocessing` and `billiard`, in the processes they start: those run finalizers of their own instead of atexit's functions;
-3. once more when the interpreter takes itself down, for what exit functions that were registered *before* `import atmost` still sent;
+3. once more when the interpreter is torn down, because exit functions that were registered *before* `import atmost` may still have sent;
 4. by `close_all()`, from programs whose processes end in another way.
 
-Threads: everything here may be called from any thread and from signal handlers; nothing waits for a lock that another thread holds
-while it waits for something else.
+Threads: everything here may be called from any thread and from signal handlers. Nothing here waits for a lock whose holder may itself
+be waiting.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from typing import Any, Final, Protocol, SupportsIndex
 from atmost.errors import OptionError
 
 LONGEST_CLOSE: Final = 86_400.0
-"""The most that a caller may give for a close, seconds."""
+"""The longest timeout that a caller may give for a close (seconds)."""
 _EXIT_TIMEOUT: Final = 0.1
-"""What the last words of everything may take when the process ends, seconds."""
+"""How long the last words of all objects may take when the process ends (seconds)."""
 _WIPE_ON_FORK: Final = 18
 """MADV_WIPEONFORK (linux/mman.h); the mmap module does not name it."""
 _LAST: Final = -1_000
-"""The priority of our finalizer in multiprocessing: those of others may still send."""
+"""The priority of our finalizer in multiprocessing: the last, because the others may still send."""
 
 
 class Floor(IntEnum):
@@ -64,27 +64,27 @@ class Floor(IntEnum):
     ENDPOINT = 1
     """Senders and receivers."""
     USE = 2
-    """What speaks over a sender: metrics, log handlers, heartbeats, invalidators; and what listens to a receiver."""
+    """Objects that send over a sender (metrics, log handlers, heartbeats, invalidators) or listen to a receiver."""
 
 
 class Living(Protocol):
     """What the registry asks of an object.
 
-    One that has something to say at the end has `last_words` too, see `register`;
-    one that holds a socket has `release()`, which lets go of it when the interpreter takes itself down, without another word.
+    An object that sends something at the end also has `last_words`, see `register`.
+    One that holds a socket also has `release()`, which closes it when the interpreter is torn down, and sends nothing.
     """
 
     def renew(self, *, seen: bool) -> None:
         """In a forked child, once, before anything else of the object: begin with nothing of the parent's; never wait.
 
         Args:
-            seen: whether this comes at the fork; otherwise the child may have used the object before anybody noticed.
+            seen: whether this is called at the fork itself; otherwise the child may have used the object before the fork was noticed.
         """
         ...
 
 
 def _page() -> mmap.mmap | None:
-    """A page that reads 1 here and 0 in every forked child, until that writes something itself."""
+    """A page that reads 1 here, and 0 in every forked child until the child writes to it."""
     if sys.platform != "linux":
         return None
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -98,7 +98,7 @@ def _page() -> mmap.mmap | None:
 
 
 class _ByProcessId:
-    """The same answers where the kernel does not wipe pages."""
+    """Stands in for the page where the kernel does not wipe pages."""
 
     def __init__(self) -> None:
         self._known = (os.getpid(), 1)
@@ -121,8 +121,8 @@ _living: Final[dict[int, tuple[Floor, weakref.ref[Any]]]] = {}
 def register(living: Living, floor: Floor) -> None:
     """Has `living.renew` called in every forked child, and its `last_words`, where it has them, when the process ends.
 
-    `last_words(until)` is a generator function. It says what is to be said, yields the seconds it wants to wait before it goes on, and spaces its
-    repeats so that it is done by `until` (monotonic, seconds). It may be called again: without anything new it yields nothing.
+    `last_words(until)` is a generator function. It sends its last messages, yields the seconds it wants to wait before it goes on, and spaces its
+    repeats so that it is done by `until` (monotonic, seconds). It may be called again: without anything new to send it yields nothing.
 
     Args:
         living: held weakly.
@@ -139,7 +139,7 @@ def register(living: Living, floor: Floor) -> None:
 
 
 def unregister(living: object) -> None:
-    """Forgets an object that was closed for good; one that is not known is ignored."""
+    """Forgets an object that was closed for good; an unknown one is ignored."""
     _living.pop(id(living), None)
 
 
@@ -156,19 +156,19 @@ _renewals: dict[int, tuple[threading.RLock, list[Any]]] = {}  # type: ignore[nam
 
 
 _forks = 0
-"""How many forks lie between this process and the first one that imported this."""
+"""How many forks lie between this process and the first one that imported this module."""
 _forking = False
-"""Whether Python is at a fork: in the child until our hook has run, so also while somebody's earlier hook uses something of ours."""
+"""Whether Python is at a fork. In the child this holds until our hook has run, so also while another library's earlier hook uses our objects."""
 _told_in = 0
-"""The process whose interpreter was told by us that it is a child."""
+"""The process in which we have told the interpreter that it is a child."""
 
 
 def notice_fork() -> None:
-    """Renews everything that lives, once in a child; for whoever finds `HERE[0]` at 0."""
+    """Renews every registered object, once in a child; to be called when `HERE[0]` is 0."""
     global _told_in  # noqa: PLW0603  a process has one interpreter
     if not HERE[0] and not _forking and _told_in != os.getpid() and _is_single_threaded():
-        # Whoever forked in C did not tell CPython. Without that, threads cannot be started: the interpreter's lock still counts
-        # the parent's threads, and waits for them. The call runs everybody's hooks, ours included.
+        # A fork in C code does not tell CPython. Untold, it cannot start threads: the interpreter's lock still counts the parent's
+        # threads, and waits for them. The call runs all hooks, ours included.
         _told_in = os.getpid()
         import ctypes
 
@@ -177,7 +177,7 @@ def notice_fork() -> None:
 
 
 def _is_single_threaded() -> bool:
-    """Whether this thread is the only one of the process, and the interpreter is one that can be told."""
+    """Whether this thread is the only one of the process, and the interpreter is CPython, which can be told of a fork."""
     try:
         return sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
     except OSError:
@@ -199,7 +199,7 @@ def _renew_all(*, seen: bool) -> None:
                 each.renew(seen=seen)
             except Exception as error:  # noqa: BLE001  one broken object must not leave the others with a parent's session
                 _report(each, error, "could not begin anew in a forked process")
-            # Only now: a renewal that a signal interrupts is begun again. A nested one may have come further already.
+            # Only now, because a renewal that a signal interrupts is begun again. A nested one may have come further already.
             if waiting and waiting[-1] is each:
                 waiting.pop()
         if not HERE[0]:
@@ -230,7 +230,7 @@ def _after_fork_in_child() -> None:
 
 
 def run(steps: Iterator[float]) -> None:
-    """Takes the steps of a generator of last words, and sleeps as long as it asks to."""
+    """Runs a generator of last words, sleeping as long as it asks between its steps."""
     for pause in steps:
         time.sleep(max(0.0, pause))
 
@@ -268,7 +268,7 @@ def _speakers(floor: Floor) -> list[Any]:
 
 
 def _run_together(speakers: list[Any], until: float) -> None:
-    """Takes the last words of many side by side: whoever asks for the next turn first gets it first."""
+    """Runs the last words of many objects side by side, always the one whose next step is due first."""
     turns: list[tuple[float, int, Iterator[float] | None]] = [(0.0, number, None) for number in range(len(speakers))]
     while turns:
         due, number, steps = heapq.heappop(turns)
@@ -286,14 +286,14 @@ def _run_together(speakers: list[Any], until: float) -> None:
 
 
 def _report(living: object, error: Exception, what: str) -> None:
-    with suppress(Exception):  # the interpreter may have taken itself down this far
+    with suppress(Exception):  # the interpreter may already be torn down this far
         import logging
 
         logging.getLogger("atmost").warning("%s %s: %r", type(living).__name__, what, error)
 
 
 class _Pools:
-    """Processes that multiprocessing or billiard (celery's copy of it, with the same registries) started: they end without atexit's functions."""
+    """Closes everything in processes of multiprocessing and billiard (Celery's copy, with the same registries), where atexit does not run."""
 
     def __init__(self) -> None:
         self._finalized_in = 0
@@ -304,19 +304,19 @@ class _Pools:
         util = sys.modules.get("multiprocessing.util")
         if util is None:
             return
-        # The library forgets the finalizers of the parent when its work begins, and then calls what is to be run after a fork.
+        # When its work begins the library forgets the parent's finalizers, and then calls the functions registered for after a fork.
         util.register_after_fork(self, _Pools.finalize)
         if _work_has_begun():
             self.finalize()
 
     def _hear_celery(self) -> None:
-        """Has it done in the processes of Celery's pools: they end by `os._exit`, past all finalizers, after a signal of Celery's."""
+        """Has everything closed in the processes of Celery's pools, at a signal of Celery's: they end by `os._exit`, past all finalizers."""
         signals = sys.modules.get("celery.signals")
         if signals is not None and hasattr(signals, "worker_process_shutdown"):  # it may be in the middle of its import
             signals.worker_process_shutdown.connect(_close_with_celery, weak=False, dispatch_uid="atmost")
 
     def finalize(self) -> None:
-        """Has it done when the work is over."""
+        """Has everything closed when the work is over."""
         if self._finalized_in != os.getpid():
             self._finalized_in = os.getpid()
             sys.modules["multiprocessing.util"].Finalize(None, _close_when_threads_have_ended, exitpriority=_LAST)
@@ -334,7 +334,7 @@ def _work_has_begun() -> bool:
 
 
 def _close_when_threads_have_ended() -> None:
-    """Ends at once, or after the threads that the process will wait for: they may still send, and some end only when it begins to wait."""
+    """Closes everything after the threads that the process will wait for: they may still send, and some end only when it begins to wait."""
     current = threading.current_thread()
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not current]
     if not others:
@@ -354,11 +354,11 @@ def _close_at_exit() -> None:
 
 
 class _Teardown(str):
-    """Dies when the interpreter takes itself down, after all functions of atexit: CPython begins by emptying a few places of `sys`.
+    """Dies when the interpreter is torn down, after all functions of atexit: CPython begins by emptying a few attributes of `sys`.
 
-    An exit function that was registered before `import atmost` runs after ours; what it sends is said goodbye to here.
-    Where an interpreter does not take itself down (uWSGI ends without), only that is lost.
-    Of those places `ps2` is the one that nothing but an interactive prompt reads; what stands there is its usual text.
+    An exit function that was registered before `import atmost` runs after ours; the sessions in which it sends are closed here.
+    Where an interpreter is never torn down (as in uWSGI), only their last words are lost.
+    Of those attributes `ps2` is the only one that nothing but an interactive prompt reads; this object is its usual text.
     """
 
     __slots__ = ()

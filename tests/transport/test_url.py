@@ -96,10 +96,10 @@ def test_a_memory_url_names_a_network() -> None:
         ("unix:tmp/a", "write unix:///PATH with an absolute path, for example unix:///run/atmost.sock"),
         ("unix:///" + "a" * 107, "the path of a Unix socket has at most 107 bytes"),
         ("unix:///" + "é" * 54, "the path of a Unix socket has at most 107 bytes"),
-        ("unix:///run/a%00b", "a NUL character ends a name for the system, so that another address would be used"),
+        ("unix:///run/a%00b", "a NUL character would end the name early, so that another address would be used"),
         (
             "udp://127.0.0.1\0.evil:1",
-            "a NUL character ends a name for the system, so that another address would be used",
+            "a NUL character would end the name early, so that another address would be used",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_scheme_that_is_none_shows_no_password(url: str) -> None:
 
 def test_what_is_no_text_is_no_url() -> None:
     """A caller's mistake of another kind gets the same kind of line."""
-    with pytest.raises(AddressError, match=r"^'7140': a URL is text: udp://HOST:PORT"):
+    with pytest.raises(AddressError, match=r"^'7140': not a string: write udp://HOST:PORT"):
         parse_url(7140)  # type: ignore[arg-type]
 
 

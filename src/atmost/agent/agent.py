@@ -1,7 +1,7 @@
-"""What the agent sends and when: readings of this host, a heartbeat, and the lines of followed log files.
+"""Decides what the agent sends and when: readings of this host, a heartbeat, and the lines of followed log files.
 
 `turn` does what is due and returns; the caller sleeps between turns and owns the sender.
-Nothing here waits, and a value that the host does not report is not sent: never as 0.
+Nothing here waits. A value that the host does not report is left out, never sent as 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atmost.endpoint.sender import Sender
 from atmost.errors import PayloadTooLarge
 
 _LOG_POLL: Final = 0.2
-"""Seconds between two looks at a followed file."""
+"""Seconds between two polls of a followed file."""
 _ENVELOPE: Final = 256
 """Bytes of a log message besides its text."""
 
@@ -39,7 +39,7 @@ class Agent:
             notice: called with one line when something happens to a followed file.
 
         Raises:
-            LossNotTolerated: a subject of what it would send was declared must-deliver.
+            LossNotTolerated: a subject that it would send on was declared must-deliver.
         """
         check_lossy_below("metrics")
         for follower in logs:
@@ -62,7 +62,7 @@ class Agent:
             for follower in self._logs:
                 self._lines(follower, follower.poll(now))
         if now >= self._next_reading:
-            # After a pause one reading for all of it, and the rhythm of before.
+            # After a pause: one reading for the whole pause, then the same rhythm as before.
             self._next_reading += self._interval * (1 + (now - self._next_reading) // self._interval)
             self._heartbeat(now)
             for name, value in self._readings.read(now).items():

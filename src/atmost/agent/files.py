@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 
 ANCHOR_BYTES = 64
-"""How many bytes before the position are compared at every read: log lines with a time in them differ within."""
+"""How many bytes before the position are compared at every read: enough for log lines with a time in them to differ."""
 
 MAX_SIBLINGS_SCANNED = 10_000
 """Directory entries looked at for a generation that came and went unseen."""
@@ -27,7 +27,7 @@ Identity = tuple[int, int]
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Return what tells this file from every other that exists now."""
+    """Return the identity that distinguishes this file from every other that exists now."""
     if status.st_ino == 0 and sys.platform == "win32":
         return status.st_dev, status.st_ctime_ns  # On Windows this is the time of creation.
     return status.st_dev, status.st_ino
@@ -75,16 +75,16 @@ else:
 def locate(path: str, *, anywhere: bool) -> str:
     """Return where the file at a path really is.
 
-    A program that writes a log may replace it by a symbolic link, and the agent may read what that program may not. So a
-    link is followed within the directory it stands in, as rotated logs have it, and out of it only on demand. The
-    directories above are whatever the operator named, links among them included.
+    A program that writes a log may replace it by a symbolic link, and the agent may be allowed to read files that the program may not.
+    So a link is followed within its own directory, as rotated logs need it, and out of it only on demand. Links among the directories
+    above are followed, because the operator named them.
 
     Args:
         path: Absolute.
         anywhere: Whether a link may lead out of its directory.
 
     Raises:
-        OSError: A link leads out of its directory; or nothing can be found out.
+        OSError: A link leads out of its directory, or the system refuses to resolve the path.
     """
     if not stat.S_ISLNK(os.lstat(path).st_mode):
         return path
@@ -98,7 +98,7 @@ def locate(path: str, *, anywhere: bool) -> str:
 
 
 def _check_same(found: os.stat_result, opened: os.stat_result) -> None:
-    """Raise OSError when a symbolic link was turned to another file between looking and opening."""
+    """Raise OSError when a symbolic link was pointed at another file between looking and opening."""
     if identity_of(found) != identity_of(opened):
         raise OSError(errno.EAGAIN, "The symbolic link changed meanwhile")
 
@@ -144,7 +144,7 @@ class OpenFile:
             max_line_bytes: How far back the start of a half-written line is searched, in bytes.
         """
         if size > self.size():
-            return  # It was cut since: what it holds now was written after.
+            return  # It was cut since, so all that it holds now was written later.
         begin = max(0, size - max_line_bytes - 1)
         os.lseek(self._descriptor, begin, os.SEEK_SET)
         window = os.read(self._descriptor, size - begin)
@@ -159,9 +159,8 @@ class OpenFile:
     def read(self, max_bytes: int) -> bytes | None:
         """Return the next bytes; empty at the end of the file; None when the file was cut or rewritten.
 
-        After None the position is the start of the file. Besides a file shorter than the position this notices one
-        that was cut and has grown past the position since: the bytes before the position are no longer those that
-        were read.
+        After None the position is the start of the file. This notices a file shorter than the position, and one that was
+        cut and has grown past the position since, because the bytes before the position are no longer those that were read.
 
         Args:
             max_bytes: The most to return, in bytes.
@@ -193,7 +192,7 @@ class OpenFile:
         return True
 
     def size(self) -> int:
-        """Return the length of the file in bytes; the position when that cannot be told."""
+        """Return the length of the file in bytes; the position when the length is unknown."""
         try:
             return os.fstat(self._descriptor).st_size
         except OSError:
@@ -214,29 +213,29 @@ class OpenFile:
             return False
 
     def close(self) -> None:
-        """Let the file go; an error of the file system at this point changes nothing for a reader."""
+        """Close the file; an error of the file system at this point does not matter to a reader."""
         with suppress(OSError):
             os.close(self._descriptor)
 
     def _skip_hole(self) -> None:
-        """Step over a hole at once, where the file system knows holes: it may be gigabytes long.
+        """Step over a hole at once, where the file system reports holes: it may be gigabytes long.
 
-        The anchor stays true: until the first other byte it holds NUL or nothing, and so does the hole.
+        The anchor stays true: before the first byte that is not NUL it holds only NUL bytes or nothing, and so does the hole.
         """
         seek_data = getattr(os, "SEEK_DATA", None)
         if seek_data is None:
             return
-        with suppress(OSError):  # No data yet, or the file system cannot tell.
+        with suppress(OSError):  # No data yet, or the file system does not report holes.
             self.offset = max(self.offset, os.lseek(self._descriptor, self.offset, seek_data))
 
 
 def written_since(path: str, modified_ns: int, known: set[Identity]) -> list[str]:
     """Return names of rotated-away files beside `path` that were written later and that nobody read.
 
-    A file held and the one now at the path leave no room for a third between them, so such a file is a generation
-    that came and went unseen. Only evidence: names with a number or date (`app.log.1`, `app.log-20240131`,
-    `app-20240131.log`; not `app-1.log`, which may be another process's), not compressed (compression writes old data
-    anew), not empty. Without inode numbers nothing can be told.
+    Between the file held and the one now at the path there should be no third, so such a file is a generation that came and went
+    unseen. Only these count as evidence: names with a number or date (`app.log.1`, `app.log-20240131`, `app-20240131.log`; not
+    `app-1.log`, which may be another process's), not compressed (compression writes old data anew), not empty. Without inode
+    numbers there is no evidence.
 
     Args:
         path: The followed path.
@@ -250,7 +249,7 @@ def written_since(path: str, modified_ns: int, known: set[Identity]) -> list[str
         with os.scandir(directory) as entries:
             names = [entry.name for entry in islice(entries, MAX_SIBLINGS_SCANNED) if rotated.fullmatch(entry.name)]
     except OSError:
-        return []  # The directory is closed to us: then there is no evidence.
+        return []  # The directory cannot be read, so there is no evidence.
     return [
         name
         for name in sorted(names)
@@ -259,7 +258,7 @@ def written_since(path: str, modified_ns: int, known: set[Identity]) -> list[str
 
 
 def _is_unread(path: str, modified_ns: int, known: set[Identity]) -> bool:
-    """Return whether this is a file with data, written after `modified_ns`, and none of those known."""
+    """Return whether this is a file with data, written after `modified_ns`, and not one of those known."""
     try:
         status = os.stat(path)
     except OSError:

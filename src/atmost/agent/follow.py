@@ -1,29 +1,28 @@
-"""Decides what a log file said since the last look, through everything that happens to log files: like `tail -F`.
+"""Follows a log file through rotation, truncation and deletion, like `tail -F`.
 
-Promise: every line of the followed path is returned once, in order, whole, in bounded memory; what could not be read
-is told in its place, as an event. Nothing is logged, printed, raised or waited for: `poll(now)` does a bounded
+Promise: every line of the followed path is returned once, in order, whole, in bounded memory. Data that could not be read
+is reported in its place, as an event. Nothing is logged, printed, raised or waited for: `poll(now)` does a bounded
 amount of work and returns. One follower serves one thread at a time.
 
 What it goes through:
 
-* Rotation by rename and create. The old file is read to its end first, and stays the one read while the new one is
-  still empty, for its writer has then not reopened its log; after that, for `settle` seconds more, for writers that
-  reopen late.
-* Copy and truncate, seen by a shorter file or by other bytes before the position. Reading resumes at the start.
-* Deletion. The file is held and read while another process may still write it; `release_after` seconds after its
-  last sign of life it is let go, so that its disk space is.
+* Rotation by rename and create. The old file is read to its end first. It is read on while the new one is still empty, because
+  the writer has then not reopened its log, and for `settle` seconds after that, because some writers reopen late.
+* Copy and truncate, recognised by a shorter file or by other bytes before the position. Reading resumes at the start.
+* Deletion. The file is held and read while another process may still write it. It is closed `release_after` seconds after its
+  last sign of life, so that its disk space is freed.
 * A symbolic link at the path is followed within its directory; out of it only with `follow_links`.
-* A file that is absent, a directory, forbidden or unreadable: told once, tried again at every poll.
+* A file that is absent, a directory, forbidden or unreadable: reported once, tried again at every poll.
 
 Known limits:
 
-* What is written between the copy and the truncation is lost by the rotation itself; `lost_bytes` counts what was
-  seen to be there and had not been read yet, never what appeared and vanished between two polls.
+* Lines written between the copy and the truncation are lost by the rotation itself. `lost_bytes` counts bytes that were
+  seen but not yet read, never those that appeared and vanished between two polls.
 * A file cut and regrown beyond the position, with the same 64 bytes before it, looks as if it had only grown.
-* Two rotations between two polls: the file in the middle was never held. It is told (`MISSED`) when it left
-  evidence, a younger uncompressed sibling named with a number or date; a file also deleted in between leaves none,
+* Two rotations between two polls: the file in the middle was never held. It is reported (`MISSED`) when it left
+  evidence: a younger uncompressed sibling named with a number or date. A file also deleted in between leaves none,
   and neither does one that came and went while no file was held at all.
-* A process that still writes to the old file `settle` seconds after the new one has data writes where nobody reads.
+* Lines that a process writes to the old file more than `settle` seconds after the new one has data are not read.
 * A followed file put back under its name after another took its place is read again from its start.
 * Without inode numbers (some Windows file systems) a replacement is noticed by creation time or a shorter file only.
 """
@@ -48,7 +47,7 @@ class FollowEventKind(StrEnum):
     WAITING = "waiting"
     """Nothing is at the path; it will be read from its start when it appears. Once per episode."""
     UNREADABLE = "unreadable"
-    """Something is at the path that cannot be read; `detail` says why. Once per episode."""
+    """The path exists but cannot be read; `detail` says why. Once per episode."""
     FOUND = "found"
     """A file is readable at the path (again), after WAITING or UNREADABLE."""
     ROTATED = "rotated"
@@ -56,7 +55,7 @@ class FollowEventKind(StrEnum):
     TRUNCATED = "truncated"
     """The file was cut or rewritten in place; the lines that follow come from its start."""
     MISSED = "missed"
-    """A whole generation of the file came and went between two polls; `detail` names what is left of it."""
+    """A whole generation of the file came and went between two polls; `detail` names the files left of it."""
     LEFT_UNREAD = "left_unread"
     """A file was given up before its end; `lost_bytes` says how much was left."""
     RELEASED = "released"
@@ -85,7 +84,7 @@ class FollowStats:
     bytes_total: int
     """Bytes read."""
     truncated_lines_total: int
-    """Lines returned with their head only."""
+    """Lines of which only the head was returned."""
     incomplete_lines_total: int
     """Lines returned without their line ending having been seen."""
     lost_bytes_total: int
@@ -137,7 +136,7 @@ class Findings:
         """Add an event when this trouble begins or changes, not while it lasts.
 
         Args:
-            source: Where the trouble was met, for two places can have one each.
+            source: Where the trouble was met, because two places can have one each.
             kind: What it is.
             detail: Why, for people.
         """
@@ -152,7 +151,7 @@ class Findings:
             self.event(FollowEventKind.FOUND)
 
     def has_trouble(self, source: str) -> bool:
-        """Return whether the trouble met there lasts."""
+        """Return whether the trouble met there still lasts."""
         return source in self._troubles
 
     def read(self, size: int) -> None:
@@ -192,23 +191,23 @@ class FollowOptions:
     partial_after: float | None = None
     """Seconds without growth after which a line without ending is returned as it is; None waits for its ending.
 
-    A bound shows the last words of a process that died in mid-line, and splits lines of programs that write whole
+    A bound shows the last words of a process that died in mid-line, but splits lines of programs that write whole
     buffers.
     """
     settle: float = 1.0
-    """Seconds the old file is read on after the new one has data, for writers that reopen late.
+    """Seconds the old file is still read after the new one has data, for writers that reopen late.
 
-    It delays the lines of the new file by as much.
+    The lines of the new file are delayed by as much.
     """
     release_after: float = 60.0
-    """Seconds after which a deleted file that stays silent is let go."""
+    """Seconds after which a deleted file that stays silent is closed."""
     follow_links: bool = False
     """Whether a symbolic link at the path may lead out of its directory.
 
     Off, because a program that may write the directory must not choose what the agent reads with its own rights.
     """
     max_held_files: int = 8
-    """Generations held open while older ones are read; beyond, the oldest is given up (LEFT_UNREAD)."""
+    """Generations held open while older ones are read; beyond this number the oldest is given up (LEFT_UNREAD)."""
 
     def __post_init__(self) -> None:
         """Refuse bounds that could not work."""
@@ -238,7 +237,9 @@ class Follower:
         self._grew_at: float | None = None
         self._existed: tuple[files.Identity, int] | None = None
         if not self.options.from_start:
-            with suppress(OSError):  # What appears later is read from its start; `_look` tells why nothing is there.
+            with suppress(
+                OSError
+            ):  # A file that appears later is read from its start; `_look` reports why none is there.
                 status = os.stat(self.path)
                 self._existed = files.identity_of(status), status.st_size
         self._look()
@@ -267,17 +268,17 @@ class Follower:
         return self._found.drain()
 
     def flush(self) -> list[Line | FollowEvent]:
-        """Return what was read and not returned yet, with the line begun as it is; reads nothing."""
+        """Return what was read and not returned yet, an unfinished line as it is; reads nothing."""
         while (line := self._splitter.next_line()) is not None:
             self._found.line(line)
         self._found.line(self._splitter.flush())
         return self._found.drain()
 
     def close(self, *, max_bytes: int = MAX_BYTES_PER_POLL) -> list[Line | FollowEvent]:
-        """Read what is left up to a bound, return it with the line begun, and let all files go.
+        """Read what is left up to a bound, return it with an unfinished line as it is, and close all files.
 
         Args:
-            max_bytes: The most to read, in bytes; beyond, the rest is told as LEFT_UNREAD.
+            max_bytes: The most to read, in bytes; the rest is reported as LEFT_UNREAD.
         """
         if self._closed:
             return []
@@ -345,7 +346,7 @@ class Follower:
         self._held.append(generation)
 
     def _mark_superseded(self, now: float) -> None:
-        """Note since when each file held has a successor with data, seen or missed: then its writer has moved on."""
+        """Note for each file held since when it has a successor with data, seen or missed: its writer has then moved on."""
         written = False
         for generation in reversed(self._held):
             if written and generation.superseded_at is None:
@@ -387,7 +388,7 @@ class Follower:
                 return True
 
     def _age(self, now: float) -> None:
-        """Stop waiting for what is overdue, all data there is having been read."""
+        """Stop waiting for overdue line endings and files, once all data has been read."""
         head = self._held[0]
         quiet_since = now if self._grew_at is None else self._grew_at
         after = self.options.partial_after
@@ -405,7 +406,7 @@ class Follower:
         self._leave(reason, lost)
 
     def _leave(self, reason: str = "", lost: int = 0) -> None:
-        """Let the oldest file go and turn to the next."""
+        """Close the oldest file and turn to the next."""
         self._found.line(self._splitter.flush())
         self._splitter.restart()
         if reason:

@@ -2,9 +2,9 @@
 
 Bytes in, lines out: no file, no clock, no thread. One splitter serves one thread at a time.
 
-The promise: every byte fed ends up in exactly one line, in order. A line longer than the bound keeps its head, says
-so, and tells its whole length; the bytes beyond the head are counted and dropped as they arrive, so a stream without
-a single newline holds no more memory than one with many.
+The promise: every byte fed ends up in exactly one line, in order. A line longer than the bound keeps only its head; it is marked
+`truncated`, and carries its whole length. The bytes beyond the head are counted and dropped as they arrive, so a stream without
+a single newline takes no more memory than one with many.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Line:
     truncated: bool = False
     """Whether only the head of the line was kept, because it was longer than the bound."""
     complete: bool = True
-    """Whether its line ending was seen; False for the last words of a file that was rotated away, cut or closed."""
+    """Whether its line ending was seen; False for an unfinished last line of a file that was rotated away, cut or closed."""
 
 
 class LineSplitter:
@@ -65,8 +65,8 @@ class LineSplitter:
         """Forget everything held: the next chunk is the beginning of another stream.
 
         Args:
-            skip_leading_nul: Drop NUL bytes before the first other byte: the hole that a writer without O_APPEND leaves
-                when its file is cut under it, for it goes on writing at its old position.
+            skip_leading_nul: Drop NUL bytes before the first other byte. They are the hole that a writer without O_APPEND leaves
+                when its file is cut, because it goes on writing at its old position.
         """
         self._chunk = b""
         self._chunk_offset = 0
@@ -129,7 +129,7 @@ class LineSplitter:
     def flush(self) -> Line | None:
         """Return the line begun, without waiting for its ending; None when there is none.
 
-        What follows it later becomes a line of its own, except a line ending alone, which merely ends this one.
+        Bytes that follow later become a line of their own, except a line ending alone, which merely ends this one.
         """
         if not self.in_line:
             return None
@@ -157,6 +157,6 @@ class LineSplitter:
         if length == 0 and self._flushed:
             return None
         truncated = length > self._max
-        # A cut through a character is our doing, not junk in the file: not being final leaves the piece out.
+        # A character cut in two is our doing, not junk in the file: decoding that is not final leaves the piece out.
         text, _ = codecs.utf_8_decode(head, "replace", not truncated)
         return Line(text, self._start, length, truncated, complete)

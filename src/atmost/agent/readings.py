@@ -1,11 +1,11 @@
 """Reads this host: processors, memory, load, disks and network, as plain readings with dotted names.
 
-Promise: a reading is there when it was measured and absent otherwise; never 0 for "unknown", never negative, never an
+Promise: a reading is present when it was measured and absent otherwise; never 0 for "unknown", never negative, never an
 exception. Units are bytes, seconds and ratios from 0 to 1. Time is an argument; one object serves one thread at a
 time.
 
-Rates and utilisations are taken between two reads from the kernel's counters, not from psutil's own memory of earlier
-calls, which is shared by the whole process. What psutil sees in a container is mostly the host's.
+Rates and utilisations are computed between two reads of the kernel's counters, not from psutil's own memory of earlier
+calls, which is shared by the whole process. In a container psutil mostly reports the host's values.
 
 Names: `cpu.utilization`, `cpu.N.utilization`; `memory.total_bytes`, `.used_bytes`, `.available_bytes`, `.utilization`;
 `load.1m`, `.5m`, `.15m`; `disk.MOUNT.total_bytes`, `.used_bytes`, `.utilization`; `disk.read_bytes_per_second`,
@@ -32,7 +32,7 @@ Pair = tuple[float, float]
 """Two counters, or two rates, of one device: read and written, or sent and received; bytes (per second)."""
 
 _ALWAYS_FULL: Final = frozenset({"squashfs", "iso9660", "udf", "erofs", "cramfs"})
-"""File systems made to measure: 100 % used means nothing there."""
+"""File systems made exactly as large as their content, so that 100 % used means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class HostReadings:
         return dict(self._failures)
 
     def read(self, now: float) -> dict[str, float]:
-        """Return what can be told about the host, rates being averages since the last read.
+        """Return the host's readings; rates are averages since the last read.
 
         Args:
             now: Monotonic time in seconds.
 
         Returns:
-            Values by name; what is unknown is absent.
+            Values by name; unknown ones are absent.
         """
         before, self._last = self._last, self._sample(now)
         elapsed = now - before.now
@@ -156,12 +156,12 @@ class HostReadings:
             if usage is not None and usage.total > 0:
                 values[f"disk.{name}.total_bytes"] = usage.total
                 values[f"disk.{name}.used_bytes"] = usage.used
-                # Like df: of what users can have, without the blocks kept for root.
+                # Like df: the share of what users can have, without the blocks kept for root.
                 values[f"disk.{name}.utilization"] = _ratio(usage.used, usage.used + usage.free)
         return values
 
     def _attempt(self, source: str, call: Callable[[], _T]) -> _T | None:
-        """Return what a call tells, or None, counted, where it fails."""
+        """Return a call's result; a failure is counted, and gives None."""
         try:
             return call()
         except Exception:  # noqa: BLE001 - psutil passes on whatever a platform does: absent, and counted
@@ -220,7 +220,7 @@ def _named(
 
 
 def _total(kind: str, verbs: tuple[str, str], rates: Mapping[str, Pair | None], counted: list[str]) -> dict[str, float]:
-    """Return the sum over devices; absent when one of them is unknown, for the rest would be too little."""
+    """Return the sum over devices; absent when one of them is unknown, because the rest would be too little."""
     known = [rate for device in counted if (rate := rates[device]) is not None]
     if not known or len(known) < len(counted):
         return {}
@@ -229,9 +229,9 @@ def _total(kind: str, verbs: tuple[str, str], rates: Mapping[str, Pair | None], 
     }
 
 
-# Which disks and interfaces are worth a reading, what they are called, and which make up a total. What is counted once as
-# a disk must not be counted again as its partition or its encrypted volume, and what leaves through an interface must not be
-# counted again as a bridge's, a bond's or a tunnel's.
+# Which disks and interfaces get a reading, what they are called, and which make up a total. Bytes counted for a disk must not be
+# counted again for its partition or its encrypted volume, and bytes that leave through an interface must not be counted again for
+# a bridge, a bond or a tunnel.
 
 MAX_TOKEN: Final = 48
 """Longest name of a device in a subject, in characters."""
@@ -245,7 +245,7 @@ _CARRIED: Final = re.compile(
     r"|awdl|llw|ap\d).*|.*\.\d+"
 )
 _NOT_A_DISK: Final = re.compile(r"(loop|z?ram|dm-|md|bcache|drbd|zd|sr|fd)\d.*")
-"""Stacked upon other devices, in memory, or a drive without a disk of its own."""
+"""Devices stacked upon others, in memory, or drives without a disk of their own."""
 
 
 def token(name: str) -> str:
@@ -254,7 +254,7 @@ def token(name: str) -> str:
 
 
 def tokens(names: Iterable[str]) -> list[str]:
-    """Return a token for each name, in the same order; of names that would share one, the later get a number."""
+    """Return a token for each name, in the same order; where several would share one, the later ones get a number."""
     chosen: list[str] = []
     for name in names:
         plain = candidate = token(name)
@@ -278,7 +278,7 @@ def worth_showing(interfaces: Iterable[str]) -> list[str]:
 
 
 def carrying(interfaces: Iterable[str]) -> list[str]:
-    """Return the interfaces whose sum is the host's traffic: those not carried by another; all where there is none."""
+    """Return the interfaces whose sum is the host's traffic: those not carried by another, or all if there is none."""
     shown = worth_showing(interfaces)
     return [name for name in shown if not _CARRIED.fullmatch(name)] or shown
 

@@ -31,7 +31,7 @@ from atmost.endpoint.sender import Sender
     callback=utf8,
     metavar="TEXT",
     envvar="ATMOST_NAME",
-    help="What receivers show.  [default: ATMOST_NAME, then the host's name]",
+    help="The sender's name at receivers.  [default: ATMOST_NAME, or else the host's name]",
 )
 @audience_option
 @key_file_option

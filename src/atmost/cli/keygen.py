@@ -15,7 +15,7 @@ from atmost.core.keys import MAX_KEY_ID, SECRET, KeyMode, new_key, require_encry
     "--key-id",
     type=click.IntRange(1, MAX_KEY_ID),
     metavar="N",
-    help="The key's number, different for every key a receiver accepts.  [default: any]",
+    help="The key's number; each key a receiver accepts needs its own.  [default: any]",
 )
 def keygen(encrypted: bool, key_id: int | None) -> int:
     """Print a new key as one line of text.

@@ -1,6 +1,6 @@
-"""The collector's own log on stderr, a line an event: key=value for people and grep, or JSON.
+"""The collector's own log on stderr, one line per event: key=value for people and grep, or JSON.
 
-What strangers wrote is escaped in both, so that no line breaks out of its own.
+Text from outside is escaped in both, so that it cannot begin a line of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atmost.ingest.rejected import escaped
 
 _LOGGERS: Final = ("atmost", "uvicorn", "asyncio")
 _LEVELS: Final = {"atmost.collector": logging.INFO, "uvicorn": logging.ERROR}
-"""What strangers send uvicorn is counted, and is no line each."""
+"""Malformed requests to uvicorn are counted, not logged one by one."""
 _REPEAT_AFTER: Final = 10.0
 """Seconds until the same line is written again."""
 _MAX_KINDS: Final = 1000
@@ -50,14 +50,14 @@ class OwnFormatter(logging.Formatter):
 
 
 class _Repeats(logging.Filter):
-    """Lets one of the same lines a while pass, with how many there were: at the descriptor limit asyncio says 1,000 a second."""
+    """Passes one of several equal lines, with their number: at the descriptor limit asyncio logs 1,000 a second."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is the first of its kind in ten seconds."""
+        """Whether the line is the first of its kind in ten seconds."""
         kind = (record.name, str(record.msg)[:200])
         since, count = self._seen.get(kind, (-math.inf, 0))
         if record.created - since < _REPEAT_AFTER:
@@ -84,7 +84,7 @@ class _OwnHandler(logging.Handler):
 
 
 def set_up_logging(form: str) -> logging.Handler:
-    """Sends what this process says of itself to stderr; returns the handler, for `take_down_logging`."""
+    """Sends this process's own log to stderr; returns the handler, for `take_down_logging`."""
     handler = _OwnHandler(BoundedOutput(sys.stderr))
     handler.setFormatter(OwnFormatter(form))
     handler.addFilter(_Repeats())

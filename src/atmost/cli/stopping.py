@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that is closed end a command cleanly: the first asks, a second Ctrl-C insists."""
+"""Ends a command cleanly at Ctrl-C, SIGTERM or a closed terminal; a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into `asked`; from the main thread.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into `asked`; to be called from the main thread.
 
-    A signal that is ignored stays ignored: whoever starts a command so means it to outlive a Ctrl-C.
+    A signal that was ignored at the start stays ignored: a command started that way is meant to outlive a Ctrl-C.
     """
     stop = Stop()
 

@@ -1,7 +1,7 @@
-"""The way out when a loss is not acceptable: at least once and exactly once, on NATS JetStream, an engine people already run.
+"""For messages that must not be lost: at least once and exactly once, on NATS JetStream, an engine people already run.
 
 Subjects, payloads and messages are those of `Sender` and `Receiver`, so moving a subject between guarantees is one line.
-What each guarantee holds through, and in which window "exactly" is true, is in docs/durable.md, row by row as the tests run it.
+docs/durable.md lists which failures each guarantee survives, and in which window "exactly" is true, row by row as the tests run it.
 Needs the extra `nats`, which is loaded by the first guarantee that is constructed.
 """
 

@@ -34,13 +34,13 @@ class Blocking:
             construct: makes the guarantee, in that thread.
 
         Raises:
-            AtMostError: what constructing it raises.
+            AtMostError: as raised by `construct`.
         """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="atmost-durable", daemon=True)
         self._thread.start()
         self._closed = False
-        self._closing = threading.RLock()  # because a signal handler may close, too
+        self._closing = threading.RLock()  # reentrant, because a signal handler may close too
         try:
             self._guarantee = self._wait(_constructed(construct))
         except BaseException:
@@ -63,7 +63,7 @@ class Blocking:
         self._wait(self._guarantee.run(handler, durable=durable, **options))
 
     def stop(self) -> None:
-        """Ends every `run` after what is in hand."""
+        """Ends every `run` after the messages in hand."""
         with suppress(RuntimeError):  # closed: every run has ended
             self._loop.call_soon_threadsafe(self._guarantee.stop)
 
@@ -112,7 +112,7 @@ class Blocking:
 
 
 async def _cancel_the_rest() -> None:
-    """Ends what is left: a thread that waits for a task of a stopped loop would wait for ever."""
+    """Cancels the remaining tasks: a thread that waits for a task of a stopped loop would wait for ever."""
     await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 

@@ -1,4 +1,4 @@
-"""nats-py's client without one leak: it keeps the place for an answer for ever when the question cannot be handed over.
+"""nats-py's client with one leak fixed: it never frees the place for an answer when the request could not be handed over.
 
 Requires the extra `nats`.
 """
@@ -13,10 +13,10 @@ from nats.errors import MaxPayloadError, OutboundBufferLimitError
 
 
 class Asking(Client):
-    """Refuses what `publish` would refuse, before anything is kept for its answer."""
+    """Refuses a request that `publish` would refuse, before a place for its answer is kept."""
 
     buffered = False
-    """Whether messages published without a connection wait for one, as a caller's `pending_size` may ask."""
+    """Whether messages published without a connection wait for one, as a caller may ask by `pending_size`."""
 
     async def request(
         self,
@@ -30,7 +30,7 @@ class Asking(Client):
 
         Raises:
             OutboundBufferLimitError: there is no connection at this moment.
-            MaxPayloadError: the payload is more than the server takes.
+            MaxPayloadError: the payload is larger than the server accepts.
         """
         if not self.is_connected and not self.is_closed and not self.buffered:
             raise OutboundBufferLimitError

@@ -1,7 +1,7 @@
-"""Hands the messages of a stream to a handler, acknowledges what was processed, and says what becomes of the rest.
+"""Hands the messages of a stream to a handler, acknowledges those it processed, and decides what becomes of the rest.
 
-While a handler is at work the server is told so, three times within `ack_wait`: it may take as long as it needs.
-A message whose deliveries exceed `max_deliver`, for its handler raised or its process died with it, is poison: moved or parked.
+While a handler is at work the server is told so three times within `ack_wait`, so the handler may take as long as it needs.
+A message whose deliveries exceed `max_deliver`, because its handler raised or its process died with it, is poison: moved or parked.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Bookkeeping(Protocol):
         ...
 
     async def begin(self, message: DurableMessage) -> bool:
-        """Whether it is to be processed."""
+        """Whether the message is to be processed."""
         ...
 
     async def done(self, message: DurableMessage) -> None:
-        """Its handler has come to its end."""
+        """Notes that the handler has finished the message."""
         ...
 
     async def acknowledge(self, raw: Msg) -> bool:
-        """Asks the server not to deliver it again, and returns whether the server is known to have received that."""
+        """Asks the server not to deliver it again; returns whether the server is known to have received the acknowledgement."""
         ...
 
 
@@ -87,7 +87,7 @@ class WithRecord:
 
     @property
     def retries(self) -> bool:
-        """Returns False where messages are recorded before: what a handler that raised has done already is unknown."""
+        """Returns False where messages are recorded before: how much a handler did before it raised is unknown."""
         return not self._before
 
     async def begin(self, message: DurableMessage) -> bool:
@@ -117,9 +117,9 @@ class WithRecord:
 Handler = Callable[[DurableMessage], Awaitable[object] | object]
 
 _FETCH: Final = 1.0
-"""Seconds a request for messages stands; one that a lost connection took along is missed for no longer."""
+"""How long a request for messages stands, and so how long one that was lost with its connection is missed (seconds)."""
 _BREATH: Final = 0.2
-"""Seconds after an error before it is tried again."""
+"""The pause after an error (seconds)."""
 _OPEN: Final = 5.0
 _DEAD_TIMEOUT: Final = 5.0
 _SHOWN: Final = 500
@@ -141,7 +141,7 @@ class Consumption:
         counts: Counts,
         stopped: asyncio.Event,
     ) -> None:
-        """Args: handler: plain functions are called in threads. books: what the guarantee does around it. stopped: ends the run."""
+        """Args: handler: plain functions are called in threads. books: the guarantee's steps around it. stopped: ends the run."""
         self._engine = engine
         self._stream = stream
         self._options = options
@@ -157,7 +157,7 @@ class Consumption:
         self._puller: JetStreamContext.PullSubscription | None = None
 
     async def run(self) -> None:
-        """Until stopped, and what is in hand is done; when cancelled, what is in hand is not acknowledged and comes again."""
+        """Runs until stopped, and finishes the messages in hand; when cancelled, those are not acknowledged and come again."""
         telling = asyncio.create_task(self._tell_progress())
         try:
             while not self._stopped.is_set():
@@ -179,7 +179,7 @@ class Consumption:
             await self._let_go()
 
     async def _next(self) -> list[Msg]:
-        """As many messages as handlers are free; none when a while is over, the run is stopped, or something went wrong."""
+        """At most as many messages as handlers are free; none after a timeout, a stop or an error."""
         fetching = asyncio.ensure_future(self._fetch(self._options.concurrency - len(self._tasks)))
         stopping = asyncio.ensure_future(self._stopped.wait())
         try:
@@ -217,7 +217,7 @@ class Consumption:
                 self._counts.increment(Count.TROUBLE)
 
     async def _take(self, raw: Msg) -> None:
-        """One delivery, from its arrival to the last word about it."""
+        """Handles one delivery, from its arrival to its acknowledgement or refusal."""
         message = unpack(raw, time.time_ns() // 1000)
         if message is None:
             self._counts.increment(Count.MALFORMED)
@@ -232,7 +232,7 @@ class Consumption:
         self._in_hand[message.id] = raw
         try:
             await self._process(raw, message)
-        except Exception:  # of a user's store, or ours: it was not acknowledged, and comes again
+        except Exception:  # raised by a user's store or by ours: the message was not acknowledged, and comes again
             self._counts.increment(Count.TROUBLE)
             logger.exception("atmost.durable: %r of %s was not brought to an end", message.id, message.scope)
         finally:
@@ -242,7 +242,7 @@ class Consumption:
         options = self._options
         try:
             wanted = await self._books.begin(message)
-        except Exception:  # nobody has begun with it: whatever the guarantee, it may come again
+        except Exception:  # no handler has begun with it, so it may come again under every guarantee
             self._counts.increment(Count.NOT_RECORDED)
             logger.exception("atmost.durable: no record of %r of %s, it comes again", message.id, message.scope)
             await self._again(raw, self._delay(message))
@@ -254,8 +254,8 @@ class Consumption:
             if wanted:
                 await self._call(message)
                 self._counts.increment(Count.PROCESSED)
-        except Exception as error:  # noqa: BLE001  `_failed` tells it
-            # Recorded before, it is new to no transaction: that one was this very delivery's record, and nothing was done.
+        except Exception as error:  # noqa: BLE001  `_failed` logs it
+            # With record="before" a handler's transaction always finds the message recorded, by this very delivery: nothing was done.
             if not isinstance(error, AlreadyProcessed) or not self._books.retries:
                 await self._failed(raw, message, error)
                 return
@@ -273,7 +273,7 @@ class Consumption:
             self._counts.increment(Count.NOT_CONFIRMED)
 
     async def _failed(self, raw: Msg, message: DurableMessage, error: Exception) -> None:
-        """What becomes of a message whose handler raised; call it while handling the exception."""
+        """Decides what becomes of a message whose handler raised; to be called while the exception is handled."""
         self._counts.increment(Count.FAILED)
         if not self._books.retries or message.attempt >= self._options.max_deliver:
             logger.exception("atmost.durable: %s", self._tell(message))  # noqa: LOG004  the caller is handling it
@@ -294,7 +294,9 @@ class Consumption:
         working = self._loop.run_in_executor(self._threads, self._handler, message)
         try:
             result: Any = await asyncio.shield(working)
-        except asyncio.CancelledError:  # a thread cannot be cancelled: its effect comes, so the run ends after it
+        except (
+            asyncio.CancelledError
+        ):  # a thread cannot be cancelled and will have its effect, so the run ends after it
             await asyncio.wait({working})
             raise
         if inspect.isawaitable(result):
@@ -305,7 +307,7 @@ class Consumption:
         return f"the handler of {self._options.durable} raised on {message.subject} {message.id!r}, delivery {number}"
 
     async def _again(self, raw: Msg, delay: float) -> None:
-        """Asks for another delivery, spread so that those who failed together do not come together."""
+        """Asks for another delivery, with jitter so that messages that failed together do not come back together."""
         from nats.errors import Error
 
         try:
@@ -314,7 +316,7 @@ class Consumption:
             self._counts.increment(Count.TROUBLE)
 
     async def _bury(self, raw: Msg, reason: str) -> None:
-        """The end of poison: moved to the dead-letter subject once that is acknowledged, or parked in its own stream."""
+        """Ends a poison message: it is moved to the dead-letter subject, once that is acknowledged, or parked in its own stream."""
         from nats.errors import Error
 
         facts, target = raw.metadata, self._options.dead_letter
@@ -322,7 +324,7 @@ class Consumption:
         try:
             if target is not None:
                 js = await self._engine.jetstream(_OPEN)
-                # Only ours: JetStream's, as the stream that a message was expected in, would be taken for the dead letter's.
+                # Only our headers: JetStream's, such as the stream expected for a message, would be applied to the dead letter.
                 said = {name: text for name, text in (raw.headers or {}).items() if not name.startswith("Nats-")} | {
                     DEDUPLICATED_ID: f"dead:{facts.stream}:{facts.consumer}:{facts.sequence.stream}",
                     "Atmost-Dead-Subject": raw.subject,
@@ -332,7 +334,7 @@ class Consumption:
                 }
                 await js.publish(target, raw.data, timeout=_DEAD_TIMEOUT, headers=said)
             await raw.term()
-        except (Error, NotConnected, OSError) as error:  # not moved, so not given up: it comes again
+        except (Error, NotConnected, OSError) as error:  # not moved, so not given up: the message comes again
             self._counts.increment(Count.TROUBLE)
             logger.warning("atmost.durable: %s is poison and cannot be moved: %s", place, error)
             await self._again(raw, self._options.retry_delay)

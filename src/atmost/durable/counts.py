@@ -1,4 +1,4 @@
-"""What happened on the durable path, each thing counted under one name."""
+"""Counts what happens on the durable path, each fact under one name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class DurableStats:
     not_acknowledged: int = 0
     """Messages given up at their deadline."""
     processed: int = 0
-    """Messages whose handler came to its end."""
+    """Messages whose handler finished."""
     redelivered: int = 0
     """Deliveries of a message that was delivered before."""
     skipped: int = 0
-    """Messages found processed already, and not processed again."""
+    """Messages that were already processed, and were not processed again."""
     in_hand: int = 0
     """Copies that came while the same message was being processed here; they are asked for again later."""
     failed: int = 0
@@ -38,7 +38,7 @@ class DurableStats:
     dead_lettered: int = 0
     """Poison messages moved to the dead-letter subject."""
     parked: int = 0
-    """Poison messages without one: delivered no more, kept in the stream until they are too old."""
+    """Poison messages without a dead-letter subject: no longer delivered, kept in the stream until they are too old."""
     disconnected: int = 0
     """Connections that were lost."""
     trouble: int = 0

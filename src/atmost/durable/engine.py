@@ -29,14 +29,14 @@ _CONNECT_TIMEOUT: Final = 2
 _RECONNECT_EVERY: Final = 0.2
 """Seconds between two attempts at the same server."""
 _PING_EVERY: Final = 2
-"""Seconds; two unanswered ones mean that the server is gone."""
+"""Seconds between pings; two unanswered ones mean that the server is gone."""
 _API_TIMEOUT: Final = 2.0
 
 logger = logging.getLogger("atmost")
 
 
 class Engine:
-    """One connection, on which the stream is known to be as it must be."""
+    """One connection, and the stream behind it, which was verified."""
 
     def __init__(self, url: str, stream: Stream, name: str, connect: Mapping[str, Any], counts: Counts) -> None:
         """Prepares; nothing is connected.
@@ -44,8 +44,8 @@ class Engine:
         Args:
             url: one server, or several separated by commas.
             stream: to be created or verified.
-            name: of this connection, for those who watch the server.
-            connect: further options of `nats.connect`, as `user_credentials` or `tls`.
+            name: of this connection, for the server's operator.
+            connect: further options of `nats.connect`, such as `user_credentials` or `tls`.
             counts: where trouble is counted.
 
         Raises:
@@ -56,7 +56,7 @@ class Engine:
         self._servers = [_checked(part.strip(), shown) for part in url.split(",")]
         self.url = ",".join(map(without_credentials, self._servers))
         try:
-            import nats.aio.client  # noqa: F401  before ours, which is loaded once and for all
+            import nats.aio.client  # noqa: F401  before our client, whose module is loaded only once
         except ImportError:
             raise MissingExtra("nats", "atmost.durable") from None
         from atmost.durable.client import Asking
@@ -73,7 +73,7 @@ class Engine:
         self._refused = asyncio.Event()
         self.closed = False
         self.max_age = stream.max_age
-        """Of the stream as it is on the server, seconds; 0 for ever."""
+        """How long the stream on the server keeps a message; 0 for ever (seconds)."""
 
     @property
     def connected(self) -> bool:
@@ -92,7 +92,7 @@ class Engine:
             timeout: seconds to wait for a server.
 
         Raises:
-            NotConnected: none took the connection.
+            NotConnected: no server took the connection.
             StreamMismatch: the stream is not as it must be.
         """
         if self._js is not None and self._client is not None and not self._client.is_closed:
@@ -115,16 +115,16 @@ class Engine:
             ) from None
 
     async def close(self) -> None:
-        """Lets go of the connection; what waits for an acknowledgement ends as not acknowledged."""
+        """Closes the connection; messages that wait for an acknowledgement end as not acknowledged."""
         self.closed = True
-        self._refused.set()  # a call that opens one at this moment holds the lock
+        self._refused.set()  # ends a call that is opening a connection at this moment, which holds the lock
         async with self._opening:
             client, self._client, self._js = self._client, None, None
         if client is not None:
             await client.close()
 
     async def _try_to_open(self) -> None:
-        """Opens, or waits a little after an error that may pass; nobody else may be at it."""
+        """Opens the connection, or waits a little after an error that may pass; called by one task at a time."""
         from nats.errors import Error
         from nats.js.errors import ServiceUnavailableError
 
@@ -137,17 +137,17 @@ class Engine:
             await client.close()
             if isinstance(error, NotConnected) or not isinstance(error, Error | OSError):
                 raise
-            unready = isinstance(error, ServiceUnavailableError) and error.err_code is None  # nobody is there to answer
+            unready = isinstance(error, ServiceUnavailableError) and error.err_code is None  # nothing there answers
             self._last = "JetStream does not answer" if unready else str(error) or type(error).__name__
             await asyncio.sleep(_RECONNECT_EVERY)
         else:
             self._client, self._js = client, js
 
     async def _connect(self, client: Asking) -> None:
-        """Until a server takes the connection, or refuses who asks."""
+        """Connects; returns when a server has taken the connection, or raises when it refuses the user."""
 
         async def on_disconnect() -> None:
-            if client is self._client:  # another one was never connected, or is being closed
+            if client is self._client:  # any other client was never connected, or is being closed
                 self._counts.increment(Count.DISCONNECTED)
                 logger.warning("atmost.durable: the connection to %s is lost, trying again", self.url)
 
@@ -162,7 +162,7 @@ class Engine:
             "connect_timeout": _CONNECT_TIMEOUT,
             "reconnect_time_wait": _RECONNECT_EVERY,
             "ping_interval": _PING_EVERY,
-            "pending_size": 0,  # nothing is kept for a server that is not there: it would be published behind our back later
+            "pending_size": 0,  # keep nothing for an absent server: it would be published later behind our back
             **self._options,
         }
         client.buffered = bool(options["pending_size"])
@@ -179,9 +179,9 @@ class Engine:
             await end(connecting, refused)
 
     async def _on_error(self, error: Exception) -> None:
-        """Counts what nats-py reports; a refusal ends the first connecting at once, for no retry helps it."""
+        """Counts the errors nats-py reports; a refusal ends the first connecting at once, because no retry helps."""
         self._counts.increment(Count.TROUBLE)
-        if self._refused.is_set():  # what follows a refusal explains nothing
+        if self._refused.is_set():  # errors that follow a refusal explain nothing
             return
         self._last = str(error) or type(error).__name__
         if "authorization" in self._last.lower() or "authentication" in self._last.lower():
@@ -190,7 +190,7 @@ class Engine:
 
 def _text(url: object) -> str:
     if not isinstance(url, str) or not url:
-        raise AddressError(repr(url), "a URL is text: nats://HOST:PORT, several separated by commas")
+        raise AddressError(repr(url), "not a string: write nats://HOST:PORT, several separated by commas")
     return url
 
 
@@ -211,15 +211,15 @@ def _checked(url: str, shown: str) -> str:
     return url
 
 
-# The stream and the consumer that a guarantee stands on: created, or verified where they exist. A stream is never changed.
-# One that silently deletes what nobody processed, or keeps nothing on disk, would make the guarantee a claim.
+# The stream and the consumer that a guarantee needs: created, or verified where they exist. A stream is never changed.
+# A stream that silently deletes unprocessed messages, or keeps nothing on disk, would make the guarantee an empty claim.
 
 _OVERLAP: Final = 10065
 """The server's code for "subjects overlap with an existing stream"."""
 _IMPOSSIBLE: Final = frozenset({10052, 10074})
-"""For "no valid configuration", as overlapping subjects, and "replicas without a cluster": no retry helps."""
+"""The server's codes for "no valid configuration", such as overlapping subjects, and "replicas without a cluster": no retry helps."""
 _IN_USE: Final = 10058
-"""For "stream name already in use with a different configuration": somebody created it in this moment."""
+"""The server's code for "stream name already in use with a different configuration": another client has just created it."""
 
 
 async def ensure_stream(js: JetStreamContext, wanted: Stream) -> float:
@@ -298,10 +298,10 @@ def _stream_problems(config: StreamConfig, wanted: Stream) -> list[str]:
 async def ensure_consumer(js: JetStreamContext, stream: str, options: ConsumeOptions) -> None:
     """Creates the consumer, or verifies the one that exists.
 
-    The server sets no limit of deliveries: it would stop delivering silently, while this side says what it does with poison.
+    The server gets no limit of deliveries, because it would stop delivering silently; this side logs and counts poison.
 
     Raises:
-        StreamMismatch: it is of another kind, or no stream keeps the dead letters.
+        StreamMismatch: the consumer is of another kind, or no stream keeps the dead letters.
         nats.errors.Error: the server cannot be asked.
     """
     from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -362,7 +362,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 _AGAIN: Final = 0.05
-"""Seconds after which a task that goes on is cancelled once more."""
+"""Seconds after which a task that is still running is cancelled once more."""
 
 
 async def end(*tasks: asyncio.Future[Any]) -> None:

@@ -27,7 +27,7 @@ class NotAcknowledged(AtMostError, TimeoutError):
             attempts: how often it was handed to a server.
             seconds: how long it was tried.
             cause: what the last attempt ended with.
-            unknown: whether it may be stored after all; False means that it is certainly not stored.
+            unknown: whether it may be stored after all; False means that it certainly is not.
         """
         outcome = (
             f"outcome unknown: it may be stored; publish again with id={id!r}, or ask the stream"
@@ -46,10 +46,10 @@ class NotAcknowledged(AtMostError, TimeoutError):
 
 
 class StreamMismatch(AtMostError, ValueError):
-    """A stream or consumer on the server that does not keep what the guarantee needs; nothing of it was changed."""
+    """A stream or consumer on the server whose configuration breaks the guarantee; it was not changed."""
 
     def __init__(self, name: str, problems: list[str]) -> None:
-        """Args: name: the stream's or consumer's. problems: each difference, and what it would have to be."""
+        """Args: name: the stream's or consumer's. problems: each difference, with the value it would need."""
         super().__init__(f"{name}: {'; '.join(problems)}. Change it on the server, or the options here")
         self.name = name
         self.problems = problems

@@ -31,7 +31,7 @@ from atmost.errors import OptionError, SubjectError
 
 
 class AtLeastOnce:
-    """Every message is processed, some of them twice: those are marked (`redelivered`, `may_be_repeated`)."""
+    """Every message is processed, some of them twice; possible repetitions are marked (`redelivered`, `may_be_repeated`)."""
 
     _deduplicated = False
 
@@ -52,14 +52,14 @@ class AtLeastOnce:
 
         Args:
             url: nats://HOST:PORT, several servers separated by commas.
-            stream: what keeps the messages.
-            name: what consumers see as `session.name`.
+            stream: keeps the messages.
+            name: seen by consumers as `session.name`.
             deadline: seconds until `publish` gives up.
             ack_timeout: seconds an attempt waits for its acknowledgement.
             retry_delay: seconds before the second attempt, doubled for each further one, with jitter.
             max_retry_delay: seconds between attempts, at most.
             max_in_flight: messages that may wait for their acknowledgement at once.
-            connect: further options of `nats.connect`, as `user_credentials` or `tls`.
+            connect: further options of `nats.connect`, such as `user_credentials` or `tls`.
 
         Raises:
             AddressError: a URL cannot be used.
@@ -90,7 +90,7 @@ class AtLeastOnce:
             self._engine, stream, self._options, name, self._counts, deduplicated=self._deduplicated
         )
         self._runs: set[tuple[asyncio.Event, asyncio.Event]] = set()
-        """Of each `run`: whether it is to end, and whether it has."""
+        """For each `run`: whether it is to end, and whether it has ended."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -112,19 +112,19 @@ class AtLeastOnce:
     ) -> Receipt:
         """Publishes, and returns when a server has acknowledged that the message is stored.
 
-        Cancelled, its outcome is unknown.
+        If the call is cancelled, the outcome is unknown.
 
         Args:
             subject: one of the stream's.
             payload: as for `Sender.send`.
-            id: stands for this message in all attempts, those of a restarted program too: derive it from the business,
-                as an order's number. None makes one up for this call.
-            deadline: seconds, at most those of construction.
+            id: stands for this message in all attempts, also those of a restarted program: derive it from the business,
+                for example from an order's number. None makes one up for this call.
+            deadline: seconds, at most the deadline given at construction.
 
         Raises:
-            NotAcknowledged: nobody confirmed it in time; whether it may be stored all the same is its `unknown`.
+            NotAcknowledged: no server confirmed it in time; its `unknown` says whether it may be stored all the same.
             StreamMismatch: the stream is not as it must be.
-            SubjectError: it is malformed, or none of the stream's.
+            SubjectError: it is malformed, or not one of the stream's.
             OptionError: the id or deadline cannot be used.
             PayloadNotEncodable: something in the payload cannot be carried.
         """
@@ -134,7 +134,7 @@ class AtLeastOnce:
         """Processes messages until stopped or cancelled, each at least once: acknowledged when the handler has ended.
 
         Args:
-            handler: a coroutine function, or a plain one, which is called in a thread. What it raises brings the message again.
+            handler: a coroutine function, or a plain one, which is called in a thread. If it raises, the message comes again.
             durable: the consumer's name; those that run under one name share the messages.
             options: the others of `ConsumeOptions`: subjects, ack_wait, max_deliver, retry_delay, max_retry_delay, dead_letter,
                 concurrency.
@@ -151,7 +151,7 @@ class AtLeastOnce:
                 await self._consume(handler, chosen, WithoutRecord(), stopped)
 
     def stop(self) -> None:
-        """Ends every `run` after what is in hand; from any thread, handlers too."""
+        """Ends every `run` after the messages in hand; may be called from any thread, and by handlers."""
         for stopped, _ in list(self._runs):
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(stopped.set)
@@ -233,10 +233,10 @@ class AtLeastOnce:
 
 
 class ExactlyOnce(AtLeastOnce):
-    """Every message is processed, and within the window docs/durable.md names, none twice.
+    """Every message is processed, and none twice within the window that docs/durable.md names.
 
     The server refuses a second copy under the same id within `duplicate_window`; the consumer's record refuses it for its
-    `retention`; and where the effect is committed with the record, in `SQLiteStore.transaction`, no crash comes between them.
+    `retention`; and where the effect is committed with the record, in `SQLiteStore.transaction`, no crash can separate them.
     """
 
     _deduplicated = True
@@ -255,13 +255,13 @@ class ExactlyOnce(AtLeastOnce):
         Args:
             handler: as for `AtLeastOnce.run`. With `with store.transaction(message) as connection:` in it, effect and record are one.
             durable: the consumer's name; those that run under one name share the messages, and must share the store.
-            store: the record of what was processed; a path makes an `SQLiteStore` there, which keeps long enough.
-            record: for handlers without a transaction: "after" them, when a crash in between processes a message twice,
-                or "before", when it is not processed at all; then what raises is not repeated either, but dead at once.
+            store: the record of processed messages; a path makes an `SQLiteStore` there, which keeps them long enough.
+            record: for handlers without a transaction. With "after", a crash between handler and record processes the message twice.
+                With "before", such a crash loses it; a message whose handler raises is not repeated either, but dead at once.
             options: as for `AtLeastOnce.run`.
 
         Raises:
-            OptionError: as for `AtLeastOnce.run`; no store; or it forgets sooner than the last copy can come.
+            OptionError: as for `AtLeastOnce.run`; no store; or one that forgets before the last copy can come.
             NotConnected: no server took the first connection.
             StreamMismatch: stream or consumer are not as they must be.
             SubjectError: a pattern is malformed, or matches nothing that the stream keeps.

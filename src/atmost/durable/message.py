@@ -1,6 +1,6 @@
-"""How a message becomes what JetStream keeps, and comes back: the payload as MessagePack, the rest in headers.
+"""Encodes messages for JetStream and decodes them: the payload as MessagePack, the rest in headers.
 
-Pure functions, safe from any thread. Foreign bytes never raise: what is not a message of ours is None.
+Pure functions, safe from any thread. Foreign bytes never raise: a delivery that is not a message of ours gives None.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _NOBODY: Final = bytes(18)
 
 
 class DurableMessage(Message, array_like=True, gc=False, eq=False):
-    """A `Message` with what the durable path knows of it; a handler of messages takes it as it is.
+    """A `Message` with the durable path's facts about it; a handler written for `Message` takes it as it is.
 
     `session.name` is the publisher's name, `sent_at` its clock at the first attempt, `received_at` this one's.
     """
 
     id: str = ""
-    """The publisher's, or the stream, number and time of storing of a message that came without one."""
+    """The publisher's id; for a message without one, made of its stream, number and time of storing."""
     attempt: int = 1
     """Which delivery of it this is, from 1."""
     publish_attempt: int = 1
@@ -47,7 +47,7 @@ class DurableMessage(Message, array_like=True, gc=False, eq=False):
 
     @property
     def redelivered(self) -> bool:
-        """Whether it was delivered before; whether it was processed then, nobody knows."""
+        """Whether it was delivered before; whether it was processed then is unknown."""
         return self.attempt > 1
 
     @property
@@ -62,7 +62,7 @@ class DurableMessage(Message, array_like=True, gc=False, eq=False):
 
 
 def encode_payload(payload: Any) -> bytes:
-    """The payload as it is kept.
+    """The payload's encoded bytes.
 
     Raises:
         PayloadNotEncodable: something in it cannot be carried.
@@ -74,7 +74,7 @@ def encode_payload(payload: Any) -> bytes:
 
 
 def headers(message_id: str, name: str, sent_us: int, attempt: int, *, deduplicated: bool) -> dict[str, str]:
-    """What travels beside the payload.
+    """The headers beside the payload.
 
     Args:
         message_id: the same in all attempts.

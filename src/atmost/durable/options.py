@@ -1,4 +1,4 @@
-"""What users of the durable path can choose: each option is a trade-off, and is checked at construction."""
+"""The options of the durable path: each is a trade-off, and is checked at construction."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Stream:
     name: str
     """Letters, digits, - and _, at most 64."""
     subjects: Sequence[str]
-    """What it keeps: subjects or patterns; no other stream of the account may keep them too."""
+    """The subjects or patterns it keeps; no other stream of the account may keep them too."""
     max_age: float = 7 * DAY
-    """Seconds a message is kept, processed or not; 0 for ever. It is the longest outage of a consumer that loses nothing."""
+    """Seconds a message is kept, processed or not; 0 for ever. A consumer's outage up to this long loses nothing."""
     max_bytes: int | None = None
     """Bytes of the stream, beyond which publishing is refused and nothing stored is deleted; None leaves it to the server's limit."""
     duplicate_window: float = 120.0
-    """Seconds in which the server refuses a second message with the same id. Larger catches later repetitions and takes its memory."""
+    """Seconds in which the server refuses a second message with the same id. Larger catches later repetitions, and takes more of its memory."""
     replicas: int = 1
     """Servers that keep it: 1, 3 or 5. Three survive the loss of one machine; each acknowledgement then waits for two."""
 
@@ -47,10 +47,10 @@ class Stream:
             raise OptionError("replicas", self.replicas, "1, 3 or 5")
 
     def check(self, subject: str) -> str:
-        """Returns `subject` when this stream keeps it: another one would never be acknowledged.
+        """Returns `subject` when this stream keeps it: a message on any other would never be acknowledged.
 
         Raises:
-            SubjectError: it is malformed, or none of the stream's.
+            SubjectError: it is malformed, or not one of the stream's.
         """
         if not matcher(self.subjects)(check_subject(subject)):
             raise SubjectError(subject, f"stream {self.name} keeps {', '.join(self.subjects)}: add it to subjects=")
@@ -62,9 +62,9 @@ class PublishOptions:
     """How long and how hard a publisher tries."""
 
     deadline: float = 30.0
-    """Seconds until `publish` gives up. Larger survives longer outages of the servers and holds the caller as long."""
+    """Seconds until `publish` gives up. Larger survives longer outages of the servers, but may hold the caller as long."""
     ack_timeout: float = 2.0
-    """Seconds an attempt waits for its acknowledgement. Smaller retries sooner, and repeats more when the server is only slow."""
+    """Seconds an attempt waits for its acknowledgement. Smaller retries sooner, but repeats more when the server is only slow."""
     retry_delay: float = 0.05
     """Seconds before the second attempt; doubled for each further one, and each spread over half to the whole of it."""
     max_retry_delay: float = 2.0
@@ -88,13 +88,13 @@ class ConsumeOptions:
     durable: str
     """The consumer's name: those that run under one name share the messages; each name gets all of them."""
     subjects: Sequence[str] = ()
-    """Only these of the stream's, subjects or patterns; none for all."""
+    """The subjects or patterns consumed, out of the stream's; none for all."""
     ack_wait: float = 30.0
-    """Seconds without a sign from here after which the server delivers the message again; a handler may take longer, for signs are sent."""
+    """Seconds without a sign from here after which the server delivers the message again; a handler may take longer, because signs are sent."""
     max_deliver: int = 5
     """Deliveries after which a message counts as poison. Larger forgives longer outages of what the handler needs."""
     retry_delay: float = 1.0
-    """Seconds before a message comes again whose handler raised; doubled each time."""
+    """Seconds before a message whose handler raised comes again; doubled each time."""
     max_retry_delay: float = 60.0
     """Seconds between deliveries, at most."""
     dead_letter: str | None = None
@@ -116,10 +116,10 @@ class ConsumeOptions:
 
 
 def _patterns(subjects: object) -> tuple[str, ...]:
-    """Each pattern once; one may stand alone.
+    """Each pattern once; a single one may be given as a string.
 
     Raises:
-        SubjectError: one is malformed, or there are none to be had.
+        SubjectError: one is malformed, or they are not patterns at all.
     """
     if not isinstance(subjects, Iterable):
         raise SubjectError(subjects, "expected patterns, as in ['payments.>']")
@@ -136,7 +136,7 @@ def check_id(value: object) -> str:
     """Returns a message's id.
 
     Raises:
-        OptionError: it is not text that a header can carry.
+        OptionError: a header cannot carry it.
     """
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise OptionError("id", value, "1 to 255 printable ASCII characters without spaces, as an order's number")

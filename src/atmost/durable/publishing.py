@@ -1,4 +1,4 @@
-"""Publishes until a server acknowledges or the deadline is over, and then says what is known of the outcome."""
+"""Publishes until a server acknowledges or the deadline is over, and then reports what is known of the outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from atmost.durable.options import PublishOptions, Stream, check_id, check_secon
 _HOPELESS: Final = frozenset({10054, 10060})
 """The server's codes for "message too large" and "kept by another stream": no retry helps."""
 _STORED_NOTHING: Final = _HOPELESS | {10077}
-"""And for "the stream is full"; after any other error of a server the message may be stored all the same."""
+"""These codes and "the stream is full"; after any other error of a server the message may be stored all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Publisher:
     def __init__(
         self, engine: Engine, stream: Stream, options: PublishOptions, name: str, counts: Counts, *, deduplicated: bool
     ) -> None:
-        """Args: name: told to consumers. deduplicated: whether the server is to refuse a second copy."""
+        """Args: name: sent to consumers. deduplicated: whether the server is to refuse a second copy."""
         self._engine = engine
         self._stream = stream
         self._options = options
@@ -81,7 +81,7 @@ class Publisher:
         options, delay, sent_us = self._options, self._options.retry_delay, time.time_ns() // 1000
         while True:
             try:
-                attempt.connecting = True  # should the deadline come meanwhile
+                attempt.connecting = True  # in case the deadline comes meanwhile
                 js = await self._engine.jetstream(attempt.left())
                 attempt.connecting = False
                 attempt.number += 1
@@ -109,14 +109,14 @@ class Publisher:
                     raise TimeoutError from None
             except (Error, OSError) as error:
                 attempt.failed(str(error) or type(error).__name__, stored_nothing=False)
-            if attempt.over():  # `wait_for` of Python 3.11 may swallow the one cancellation by which the deadline came
+            if attempt.over():  # `wait_for` of Python 3.11 may swallow the deadline's one cancellation
                 raise TimeoutError
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries, keeps no secret
             delay = min(2 * delay, options.max_retry_delay)
 
 
 class _Attempts:
-    """What is known of one message so far."""
+    """The attempts to publish one message, and what is known of their outcome."""
 
     def __init__(self, subject: str, message_id: str, seconds: float) -> None:
         self.subject = subject
@@ -138,12 +138,12 @@ class _Attempts:
         return asyncio.get_running_loop().time() >= self.ends_at
 
     def begin(self) -> None:
-        """From here on the message may be stored, whatever happens."""
+        """Begins an attempt: from here on the message may be stored, whatever happens."""
         self._unknown += 1
         self.cause = "no answer"
 
     def failed(self, cause: str, *, stored_nothing: bool) -> None:
-        """No acknowledgement came of this attempt; sometimes it is known that it stored nothing."""
+        """Notes that no acknowledgement came of this attempt, and whether it is known to have stored nothing."""
         self._unknown -= stored_nothing
         self.cause = cause
 
@@ -153,6 +153,6 @@ class _Attempts:
 
 
 def _checked(deadline: float, most: float) -> float:
-    """A deadline of one call may be shorter; a longer one would outlast what was checked against the duplicate window."""
+    """Checks a call's deadline: it may be shorter than the guarantee's, but a longer one could outlast the duplicate window."""
     check_seconds("deadline", deadline, 0.001, most)
     return deadline

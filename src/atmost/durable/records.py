@@ -1,6 +1,6 @@
-"""Decides whether a message was processed before: the consumer's own record of ids, behind the server's window.
+"""Records which messages were processed: the consumer's own record of ids, behind the server's window.
 
-A store is anything that remembers (scope, id) for `retention` seconds and is shared by all consumers of one name.
+A store is any object that remembers (scope, id) for `retention` seconds and is shared by all consumers of one name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from atmost.errors import OptionError
 
 @runtime_checkable
 class IdempotencyStore(Protocol):
-    """What `ExactlyOnce.run` asks; the methods may wait, they are called from threads and must be safe from any."""
+    """What `ExactlyOnce.run` asks of a store. The methods may wait; they are called from threads, and must be safe from any."""
 
     @property
     def retention(self) -> float:
@@ -35,7 +35,7 @@ class IdempotencyStore(Protocol):
         """Whether it was recorded.
 
         Args:
-            scope: stream and consumer: two consumers process the same message each once.
+            scope: stream and consumer, because two consumers each process a message once.
             id: the message's.
         """
         ...
@@ -65,7 +65,7 @@ def check_retention(store: IdempotencyStore, max_age: float, deadline: float, ac
         raise OptionError(
             "retention",
             store.retention,
-            f"at least {horizon:g} s, for so long a copy can come (max_age {max_age:g} s of the stream, "
+            f"at least {horizon:g} s, because a copy can come for so long (max_age {max_age:g} s of the stream, "
             f"deadline {deadline:g} s of its publishers, ack_wait {ack_wait:g} s; 0 keeps for ever)",
         )
 
@@ -103,12 +103,12 @@ class SQLiteStore:
         """Opens or creates the file.
 
         Args:
-            path: the file; not `:memory:`, for records have to survive the process.
+            path: the file; not `:memory:`, because records have to survive the process.
             retention: seconds a record is kept, `math.inf` for ever. Longer catches later repetitions; rate × retention records are kept.
-            clock: seconds since 1970; a step forward forgets as much earlier.
+            clock: seconds since 1970; a step forward makes records forgotten earlier by as much.
 
         Raises:
-            OptionError: no file, or no duration.
+            OptionError: the path is not a file, or the retention not a duration.
             sqlite3.Error: it cannot be opened.
         """
         name = os.fspath(path)
@@ -150,16 +150,16 @@ class SQLiteStore:
 
     @contextmanager
     def transaction(self, message: DurableMessage) -> Iterator[sqlite3.Connection]:
-        """A transaction in which the message is recorded: what is done on its connection is done exactly once.
+        """A transaction in which the message is recorded: changes made on its connection are made exactly once.
 
-        Effect and record are committed together at the end of the block, or neither when it raises.
-        Not to be committed or rolled back by hand, nor kept open across an `await`.
+        Effect and record are committed together at the end of the block; if it raises, neither is.
+        Do not commit it or roll it back by hand, and do not keep it open across an `await`.
 
         Args:
             message: the one in hand.
 
         Raises:
-            AlreadyProcessed: it was recorded before; let it leave the handler.
+            AlreadyProcessed: the message was recorded before; let the error leave the handler.
         """
         with self._held() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -199,7 +199,7 @@ class SQLiteStore:
             if gone < _PRUNED_AT_ONCE:
                 return forgotten
             if not at_once:
-                self._prune_at = now  # the next record goes on, so that forgetting keeps up with any rate
+                self._prune_at = now  # the next record goes on forgetting, which so keeps up with any rate
                 return forgotten
 
     def __len__(self) -> int:
@@ -223,11 +223,11 @@ class SQLiteStore:
         self.close()
 
     def _prune_sometimes(self) -> None:
-        """Forgets some, or later: a failure here must not look as if the message was not recorded."""
+        """Forgets some old records; a failure is only logged, because it must not look as if the message was not recorded."""
         try:
             self.prune(at_once=False)
         except sqlite3.Error as error:
-            logger.warning("atmost.durable: old records are forgotten later: %s", error)
+            logger.warning("atmost.durable: old records could not be deleted now, tried again later: %s", error)
 
     def _insert(self, connection: sqlite3.Connection, scope: str, id: str) -> bool:  # noqa: A002  as in the protocol
         statement = "INSERT OR IGNORE INTO atmost_processed VALUES (?, ?, ?)"

@@ -1,1 +1,1 @@
-"""Where other libraries meet atmost: web frameworks, task queues, logging libraries; each module needs its library only."""
+"""Connects other libraries to atmost: web frameworks, task queues, logging libraries; each module needs only its library."""

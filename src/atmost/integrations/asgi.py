@@ -3,8 +3,8 @@
     app = AsgiMiddleware(app)                                  # any ASGI application
     app.add_middleware(AsgiMiddleware)                         # Starlette, FastAPI
 
-At the end of the server's lifespan everything of atmost in the process says its last words, whether or not the application
-knows about lifespans, because some servers end by a signal afterwards. What is used again begins anew.
+At the end of the server's lifespan all of atmost's objects in the process say their last words, whether or not the application
+knows about lifespans, because some servers end by a signal afterwards. An object that is used again begins anew.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class AsgiMiddleware:
         """Prepares to measure.
 
         Args:
-            app: what serves the requests.
-            metrics: a `Metrics`, or what it sends over; None takes the metrics that the process shares, from `ATMOST_URL`.
+            app: the application that serves the requests.
+            metrics: a `Metrics`, or the sender for one; None takes the metrics that the process shares, from `ATMOST_URL`.
             route: returns the template of a request after it was served, for frameworks that this module does not know.
             request_ids: whether log records and answers carry the identity of their request.
         """
@@ -59,7 +59,7 @@ class AsgiMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
         request = self._http.begin(scope["method"], given.decode("latin-1"))
-        root = scope.get("app") or self._app  # before an application that is mounted below names itself
+        root = scope.get("app") or self._app  # read before an application mounted below puts itself there
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -97,7 +97,7 @@ class AsgiMiddleware:
         try:
             await self._app(scope, receiving, sending)
         except BaseException:
-            if sent or not _is_unknown(seen):  # it knows lifespans, and failed in one
+            if sent or not _is_unknown(seen):  # the application knows lifespans, and failed in one
                 raise
         if sent:
             return
@@ -112,10 +112,10 @@ class _Templates:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[object, list[tuple[frozenset[str], str]]]] = {}
-        """By an endpoint's id: the endpoint, and the names of the parameters, and the template, of each of its routes."""
+        """By an endpoint's id: the endpoint, and for each of its routes the names of the parameters and the template."""
 
     def find(self, scope: Scope, root: object) -> str | None:
-        """Returns the template; None when nothing matched, or nothing says what did.
+        """Returns the template; None when no route matched, or when the route that matched is unknown.
 
         Args:
             scope: of the request, after it was served.
@@ -151,5 +151,5 @@ class _Templates:
 
 
 def _is_unknown(seen: list[str]) -> bool:
-    """Whether an application that raised may simply not know about lifespans: it has not come to the shutdown."""
+    """Whether an application that raised may simply not know about lifespans, because it has not reached the shutdown."""
     return "lifespan.shutdown" not in seen

@@ -1,6 +1,6 @@
 """Celery: metrics of tasks, and a heartbeat of each worker (docs/frameworks.md).
 
-    import atmost.integrations.celery                          # beside the Celery app; the rest is done by Celery's signals
+    import atmost.integrations.celery                          # beside the Celery app; Celery's signals do the rest
     atmost.integrations.celery.measure()
 
 | metric | labels |
@@ -9,8 +9,8 @@
 | `celery_task_duration_seconds` | `task` |
 | `celery_tasks_running` | – |
 
-The processes of a worker's pool say their last words when Celery ends them, whether or not tasks are measured: that is done
-where Celery is imported, without this module. Safe from any thread, greenlet and process of a pool.
+The processes of a worker's pool say their last words when Celery ends them, whether or not tasks are measured: atmost arranges
+that wherever Celery is imported, without this module. Safe from any thread, greenlet and process of a pool.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class TaskMetrics:
         signals.worker_ready.connect(self.ready)
 
     def began(self, task_id: str | None = None, **_: Any) -> None:
-        """A task begins in this process."""
+        """Called when a task begins in this process."""
         if task_id is not None:
             self._began[task_id] = time.perf_counter()
         self._running.inc()
 
     def ended(self, task_id: str | None = None, task: Any = None, state: str | None = None, **_: Any) -> None:
-        """A task has ended in this process, or is to be tried again."""
+        """Called when a task has ended in this process, or is to be tried again."""
         name = getattr(task, "name", _UNKNOWN)
         self._running.dec()
         self._total.labels(name, state or _UNKNOWN).inc()
@@ -63,15 +63,15 @@ class TaskMetrics:
             self._duration.labels(name).observe(time.perf_counter() - began)
 
     def rejected(self, **_: Any) -> None:
-        """A message was refused before it became a task; whose it was is not known."""
+        """Called when a message was refused before it became a task; which task is unknown."""
         self._total.labels(_UNKNOWN, "REJECTED").inc()
 
     def unknown(self, **_: Any) -> None:
-        """A message for a task that this worker does not have; its name comes from outside, and is no label."""
+        """Called for a message whose task this worker does not have; the task's name comes from outside, so it is not a label."""
         self._total.labels(_UNKNOWN, "UNKNOWN").inc()
 
     def ready(self, sender: Any = None, **_: Any) -> None:
-        """The worker takes tasks from now on."""
+        """Called when the worker begins to take tasks."""
         name = str(getattr(sender, "hostname", None) or "celery")
         self._heartbeat = Heartbeat(self.metrics.sender, name, self._interval).start()
 
@@ -80,7 +80,7 @@ def measure(metrics: GivenMetrics = None, *, interval: float = 1.0) -> None:
     """Measures the tasks that this program's workers run, and has each worker beat; once is enough.
 
     Args:
-        metrics: a `Metrics`, or what it sends over; None takes the metrics that the process shares, from `ATMOST_URL`.
+        metrics: a `Metrics`, or the sender for one; None takes the metrics that the process shares, from `ATMOST_URL`.
         interval: seconds between two beats of a worker.
     """
     if not _measuring:

@@ -3,7 +3,7 @@
     app = Flask(__name__)
     measure(app)
 
-Flask's own error pages are counted like other answers; what no rule matched has the route `(unmatched)`.
+Flask's own error pages are counted like other answers; a request that no rule matched has the route `(unmatched)`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def measure(app: Flask, metrics: GivenMetrics = None, *, request_ids: bool = Tru
 
     Args:
         app: the application.
-        metrics: a `Metrics`, or what it sends over; None takes the metrics that the process shares, from `ATMOST_URL`.
+        metrics: a `Metrics`, or the sender for one; None takes the metrics that the process shares, from `ATMOST_URL`.
         request_ids: whether log records and answers carry the identity of their request.
     """
 

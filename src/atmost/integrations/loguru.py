@@ -1,6 +1,6 @@
 """`AtmostSink`: loguru's records over a sender, numbered and counted like `LogHandler`'s.
 
-What was bound, contextualized or given as extra becomes fields, and an exception its traceback. The sink's own format is
+Values bound, contextualized or given as extra become fields, and an exception becomes its traceback. The sink's own format is
 not used, because level, time and place travel beside the message. It never raises because of a record and never waits.
 """
 
@@ -15,7 +15,7 @@ from atmost.logs.writer import LogOptions, LogWriter
 
 
 class AtmostSink:
-    """Sends every record that it is given.
+    """Sends every record that loguru gives it.
 
     Example:
         >>> loguru.logger.add(AtmostSink("udp://127.0.0.1:7140"), level="INFO")
@@ -34,7 +34,7 @@ class AtmostSink:
         self.writer = LogWriter(sender, LogOptions(**options))
 
     def write(self, message: Any) -> None:
-        """Sends a record; called by loguru with a text that has the record beside it."""
+        """Sends a record; called by loguru with a string that has the record as an attribute."""
         record = message.record
         level, process = record["level"], record["process"]
         self.writer.write(
@@ -50,12 +50,12 @@ class AtmostSink:
         )
 
     def stop(self) -> None:
-        """Says how many records there were, and goodbye for a sender that was made here; called by loguru's `remove`."""
+        """Sends the number of records, and closes a sender that was made here; called by loguru's `remove`."""
         self.writer.close()
 
 
 def _exception_of(exception: Any) -> str:
-    """Returns the traceback of what loguru caught; after `enqueue` it may be without its frames, or without its value."""
+    """Returns the traceback of the exception loguru caught; after `enqueue` its frames or its value may be missing."""
     if exception is None:
         return ""
     if exception.value is None:

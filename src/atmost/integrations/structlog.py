@@ -1,7 +1,7 @@
 """`AtmostProcessor`: structlog's event dictionaries over a sender, numbered and counted like `LogHandler`'s records.
 
-It stands at the end of the chain, or passes the event on when something is to follow it. It never raises because of an event
-and never waits. Exceptions become tracebacks, and everything else that was bound becomes fields.
+It stands at the end of the chain, or passes the event on to further processors. It never raises because of an event
+and never waits. Exceptions become tracebacks, and all other bound values become fields.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AtmostProcessor:
 
         Args:
             sender: as `LogHandler` has it.
-            passing: whether the event goes on to the processors that follow; else it ends here.
+            passing: whether the event goes on to the processors that follow; otherwise it ends here.
             options: those of `LogOptions`, by name.
 
         Raises:
@@ -79,12 +79,12 @@ class AtmostProcessor:
         )
 
     def close(self) -> None:
-        """Says how many records there were, and goodbye for a sender that was made here; a later event opens it again."""
+        """Sends the number of records, and closes a sender that was made here; a later event opens it again."""
         self.writer.close()
 
 
 def _exception_of(event: Mapping[str, Any]) -> str:
-    """Returns the traceback: as a processor before this one made it, else of `exc_info`; and the stack where one was asked for."""
+    """Returns the traceback as an earlier processor made it, or else that of `exc_info`, and the stack where one was asked for."""
     texts = [said(text) for key in ("exception", "stack") if (text := event.get(key))]
     info = event.get("exc_info")
     if info and not event.get("exception"):

@@ -1,4 +1,4 @@
-"""What the web integrations share: which metrics a request leaves, and the identity that its log records carry.
+"""What the web integrations share: the metrics of a request, and the identity that its log records carry.
 
 | metric | labels |
 | --- | --- |
@@ -6,7 +6,7 @@
 | `http_request_duration_seconds` | `method`, `route` |
 | `http_requests_in_progress` | – |
 
-A route is the template that the framework matched, as `/users/{user_id}`; never the path of the request, which strangers
+A route is the template that the framework matched, such as `/users/{user_id}`; never the path of the request, which strangers
 choose. A request that matched none has the route `(unmatched)`. Safe from any thread and task.
 """
 
@@ -27,21 +27,21 @@ from atmost.metrics import Metrics
 UNMATCHED: Final = "(unmatched)"
 REQUEST_ID: Final = "X-Request-ID"
 MAX_REQUEST_ID: Final = 128
-"""Characters of a request's identity that are taken over from its header."""
+"""The most characters of a request's identity taken from its header."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 GivenMetrics = Metrics | GivenSender
-"""A `Metrics`; or what it sends over, see `GivenSender`; or None, which takes the metrics that the process shares."""
+"""A `Metrics`; or the sender for one, see `GivenSender`; or None, which takes the metrics that the process shares."""
 
 
 def request_id() -> str | None:
-    """Returns the identity of the request that this thread or task serves: its `X-Request-ID`, or one made here; None outside."""
+    """Returns the identity of the request that this thread or task serves: its `X-Request-ID`, or one made here; None outside a request."""
     fields = log_fields.get()
     return None if fields is None else fields.get("request_id")
 
 
 class _Shared:
-    """The metrics of a process that nobody gave any, over one sender from `ATMOST_URL`."""
+    """The metrics that a process shares when none are given, over one sender from `ATMOST_URL`."""
 
     def __init__(self) -> None:
         self._metrics: Metrics | None = None
@@ -61,10 +61,10 @@ _shared: Final = _Shared()
 
 
 def metrics_of(given: GivenMetrics) -> Metrics:
-    """Returns the metrics to use: those that were given, or made of what was given, or those that the process shares.
+    """Returns the metrics to use: those that were given, new ones over the sender that was given, or those that the process shares.
 
     Raises:
-        OptionError: it is neither metrics nor a sender nor what a sender is made of.
+        OptionError: the argument is not a `Metrics`, a sender, a URL or a sender's options.
         AddressError: the URL cannot be used.
     """
     if given is None:
@@ -93,7 +93,7 @@ class HttpMetrics:
         self._request_ids = request_ids
 
     def begin(self, method: str, given_id: str | None) -> HttpRequest:
-        """A request begins.
+        """Begins to measure a request.
 
         Args:
             method: of the request; an unknown one counts as `OTHER`.
@@ -116,13 +116,13 @@ class HttpRequest:
     __slots__ = ("_began", "_ended", "_fields", "_metrics", "_token", "id", "method", "route", "status")
 
     def __init__(self, metrics: HttpMetrics, method: str, identity: str | None) -> None:
-        """Args: metrics: book it. method: of a known set. identity: what log records made meanwhile carry, or None."""
+        """Args: metrics: count it. method: one of the known ones. identity: carried by log records made meanwhile, or None."""
         self._metrics = metrics
         self.method = method
         self.id = identity
         self.route = UNMATCHED
         self.status = "500"
-        """What the answer says; 500 until there is one, because a request that raised is answered so."""
+        """The answer's status; 500 until there is one, because a request that raised is answered so."""
         self._ended = False
         self._fields: Mapping[str, Any] | None = None
         self._token: Token[Mapping[str, Any] | None] | None = None
@@ -132,10 +132,10 @@ class HttpRequest:
         self._began = time.perf_counter()
 
     def end(self, find_route: Callable[[], str | None] | None = None) -> None:
-        """The answer is out, or there will be none.
+        """Counts the request, once its answer was sent or it is clear that there will be none.
 
         Args:
-            find_route: returns the template that was matched; one that raises matched none, because no answer is lost on it.
+            find_route: returns the template that was matched. If it raises, the request counts as unmatched, and its answer is not lost.
         """
         if self._ended:
             return
@@ -146,7 +146,7 @@ class HttpRequest:
         self._metrics.ended(self.method, self.route, self.status, time.perf_counter() - self._began)
 
     def leave(self) -> None:
-        """This thread or task serves it no longer."""
+        """Ends the request's identity in this thread or task."""
         token, self._token = self._token, None
         if token is not None:
             try:
@@ -157,7 +157,7 @@ class HttpRequest:
 
 
 def _checked_id(given: str | None) -> str:
-    """Returns the identity that a request brought when it can stand in a log and a header, or else a new one."""
+    """Returns the identity given with a request if it is fit for a log and a header, or else a new one."""
     if given and len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable():
         return given
     return secrets.token_hex(8)

@@ -33,8 +33,8 @@ class WsgiMiddleware:
         """Prepares to measure.
 
         Args:
-            app: what serves the requests.
-            metrics: a `Metrics`, or what it sends over; None takes the metrics that the process shares, from `ATMOST_URL`.
+            app: the application that serves the requests.
+            metrics: a `Metrics`, or the sender for one; None takes the metrics that the process shares, from `ATMOST_URL`.
             route: returns the template of a request after it was served, for frameworks that this module does not know.
             request_ids: whether log records and answers carry the identity of their request.
         """
@@ -63,7 +63,7 @@ class WsgiMiddleware:
             raise
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(answer, list | tuple) or (isinstance(wrapper, type) and isinstance(answer, wrapper)):
-            end()  # it is all there; a file is left to the server, which sends it without copying
+            end()  # the whole answer is there; a file is left to the server, which sends it without copying
             request.leave()
             return answer
         return _Answer(answer, request, end)
@@ -85,7 +85,7 @@ class _Answer:
             self._end()  # not every server closes an answer that it has read to its end
 
     def close(self) -> None:
-        """The server has sent it, or given up."""
+        """Called when the server has sent the answer, or has given up."""
         try:
             close = getattr(self._answer, "close", None)
             if close is not None:
@@ -96,7 +96,7 @@ class _Answer:
 
 
 def route_of(environ: Environ) -> str | None:
-    """Returns the template that the framework matched: Flask's, Bottle's, Pyramid's; None when it cannot be told."""
+    """Returns the template that the framework matched (Flask, Bottle, Pyramid); None when it is unknown."""
     noted = environ.get(ROUTE)
     if noted is not None:
         return str(noted)

@@ -5,7 +5,7 @@
         shop.order("A1")
         assert capture.metric("orders_total") == 1
 
-Everything goes through the real sender and the real receiver, over a network in memory, so that what cannot be sent fails in
+Everything goes through the real sender and the real receiver, over a network in memory, so a message that cannot be sent fails in
 the test too. As a plugin of pytest, `atmost.testing.plugin` gives the fixtures `atmost_capture` and `atmost_clock`.
 Importing this module imports nothing else of atmost; one thread uses a `Capture`.
 """
@@ -28,7 +28,7 @@ __all__ = ["Capture", "ManualClock", "memory_url"]
 
 
 def memory_url() -> str:
-    """Returns the address of a network in memory that nobody else uses."""
+    """Returns the address of a new network in memory, which nothing else uses."""
     return f"memory://test-{secrets.token_hex(8)}"
 
 
@@ -36,7 +36,7 @@ class ManualClock:
     """A clock that stands still until the test moves it: for everything that takes `clock=` or `now`."""
 
     def __init__(self, now: float = 1000.0) -> None:
-        """Args: now: what it says at first, in seconds."""
+        """Args: now: the time it starts at, in seconds."""
         self._now = now
 
     def __call__(self) -> float:
@@ -52,10 +52,10 @@ class ManualClock:
 
 
 class Capture:
-    """Receives, in this process, what is sent to its address; nothing waits, and nothing leaves the process."""
+    """Receives messages sent to its address by this process; nothing waits, and nothing leaves the process."""
 
     def __init__(self, *, environment: bool = False) -> None:
-        """Begins; the first one of a process takes a third of a second.
+        """Starts receiving; the first `Capture` of a process takes a third of a second.
 
         Args:
             environment: whether senders that were given no address send here, by `ATMOST_URL`, until `close`.
@@ -66,7 +66,7 @@ class Capture:
         self.url: str = memory_url()
         self._receiver: Receiver = Receiver(self.url)
         self.sender: Sender = Sender(self.url, name="test")
-        """A sender to give to what is tested."""
+        """A sender for the code under test."""
         self._before = os.environ.get("ATMOST_URL")
         self._environment = environment
         if environment:
@@ -86,7 +86,7 @@ class Capture:
         """Returns the messages of a subject.
 
         Args:
-            subject: a subject, or a pattern as `orders.*` or `orders.>`.
+            subject: a subject, or a pattern such as `orders.*` or `orders.>`.
 
         Raises:
             SubjectError: it is neither.
@@ -97,7 +97,7 @@ class Capture:
         return [message for message in self.messages if fits(message.subject)]
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """Returns what a metric says now: a counter's total, a gauge's value, a histogram's number of observations.
+        """Returns a metric's value now: a counter's total, a gauge's value, a histogram's number of observations.
 
         Args:
             name: its name.
@@ -116,7 +116,7 @@ class Capture:
 
     @property
     def records(self) -> list[LogRecord]:
-        """The log records since the beginning, or since `clear`, as a reader has them."""
+        """The log records since the beginning, or since `clear`, as a reader returns them."""
         from atmost.logs import LogReader, LogRecord
 
         self._collect()
@@ -125,12 +125,12 @@ class Capture:
         return [one for one in [*found, *reader.tick(now + 3600.0)] if isinstance(one, LogRecord)]
 
     def clear(self) -> None:
-        """Forgets what was sent; metrics go on from their totals."""
+        """Forgets the messages so far; metrics go on from their totals."""
         self._collect()
         self._events.clear()
 
     def close(self) -> None:
-        """Ends; what is sent afterwards is lost."""
+        """Stops receiving; messages sent afterwards are lost."""
         if self._environment:
             self._environment = False
             if self._before is None:
@@ -156,7 +156,7 @@ class Capture:
         self._metrics: Any = MetricsReader()
 
     def _collect(self) -> None:
-        """Has everything that waits sent, and takes it in."""
+        """Has all waiting messages sent, and receives them."""
         from atmost.lifecycle import Floor, living
 
         for use in living(Floor.USE):

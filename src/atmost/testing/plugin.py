@@ -14,7 +14,7 @@ from atmost.testing import Capture, ManualClock
 
 @pytest.fixture
 def atmost_capture() -> Iterator[Capture]:
-    """What this test sends: by `atmost_capture.sender`, or by senders that were given no address."""
+    """Captures what this test sends through `atmost_capture.sender`, or through senders that were given no address."""
     with Capture(environment=True) as capture:
         yield capture
 

@@ -1,6 +1,6 @@
-"""What a transport offers: an outlet that takes datagrams without waiting, and an inlet that gives them up without waiting.
+"""What a transport offers: an outlet that takes datagrams and an inlet that returns them, both without waiting.
 
-An outlet's `send` answers at once, and what it took it never takes back or repeats.
+An outlet's `send` answers at once; a datagram it has taken is never taken back or repeated.
 An inlet holds its address exclusively from construction to `close` (H2).
 """
 
@@ -17,7 +17,7 @@ Clock = Callable[[], int]
 """A wall clock: µs since 1970."""
 
 RECEIVE_BUFFER: Final = 4 << 20
-"""The receive buffer that is asked for: about 2,000 small datagrams of one message each (bytes)."""
+"""The receive buffer requested from the system: about 2,000 small datagrams of one message each (bytes)."""
 NETWORK_DATAGRAM: Final = 1432
 """The usual safe Ethernet payload, tunnels included (bytes)."""
 LOCAL_DATAGRAM: Final = 61_440
@@ -63,13 +63,13 @@ MEMORY: Final = Preset(future_bound=0.0, clock_guard=0.0, one_clock=True)
 
 
 def without_credentials(url: str) -> str:
-    """A URL as it may be shown: all that stands before its last @ is left out, because a wrong URL may have a secret anywhere there."""
+    """A URL as it may be shown: everything before its last @ is left out, because a wrong URL may hold a secret anywhere there."""
     scheme, mark, rest = url.partition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else scheme.rpartition("@")[2]
 
 
 ANY_PROCESS: Final = -1
-"""For datagrams that no fork concerns."""
+"""For datagrams that may be sent from any process."""
 FORKED: Final = "EFORKED"
 """The answer to a parent's datagram in its child; the child has no account that it could count in."""
 
@@ -79,7 +79,7 @@ class Outlet(Protocol):
 
     url: str
     max_datagram: int
-    """What the path takes in one piece (bytes)."""
+    """The largest datagram the path takes in one piece (bytes)."""
     preset: Preset
     clock: Clock
 
@@ -93,13 +93,13 @@ class Outlet(Protocol):
 
         Args:
             datagram: at most `max_datagram` bytes.
-            process: whose datagram it is, as `lifecycle.HERE` numbers them. A child that a signal handler forks in the middle of this call comes
-                back into it, and must not hand its parent's datagram over: this is compared in the same line as the system call (R8).
+            process: whose datagram it is, as `lifecycle.HERE` numbers processes. A child that a signal handler forks in the middle of this call
+                returns into it, and must not hand its parent's datagram over: the number is compared in the same line as the system call (R8).
         """
         ...
 
     def path_datagram(self) -> int | None:
-        """What the path takes after EMSGSIZE (bytes); None when the system does not say."""
+        """The largest datagram the path takes, asked after EMSGSIZE (bytes); None when the system does not say."""
         ...
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Inlet(Protocol):
     preset: Preset
     clock: Clock
     warning: str | None
-    """What the operator should know of this socket, with the fix."""
+    """Warnings for the operator about this socket, each with its fix."""
     shards: Shards | None
     """Which sessions arrive here, when others receive the rest (R17)."""
 
@@ -135,15 +135,15 @@ class Inlet(Protocol):
     def receive(self) -> bytes | None:
         """The next datagram, or None when none waits.
 
-        It was still this inlet's at the end of the call. So it may be judged by a clock that was read *before* the call: whoever stood still between
-        the two might otherwise judge by a later clock what a new owner of the address has accepted meanwhile (H2).
+        At the end of the call the address still belonged to this inlet, so the datagram may be judged by a clock that was read *before* the call.
+        A later clock would be wrong: a process that stood still in between might accept what a new owner has accepted meanwhile (H2).
         """
         ...
 
     def confirms(self) -> bool:
-        """Whether the address is still held, so that what was received last may be judged by a clock that was read again before this call.
+        """Whether the address is still held, so that the last datagram may be judged by a clock that was read again before this call.
 
-        What is not confirmed is counted as dropped, and must not be processed.
+        A datagram that is not confirmed is counted as dropped, and must not be processed.
         """
         ...
 
@@ -160,15 +160,15 @@ class Inlet(Protocol):
         ...
 
     def incarnation(self) -> int:
-        """How often the address was taken over; more than at the last `resume` when it was lost in between (H2)."""
+        """How often this inlet has taken the address over; more than at the last `resume` when it was lost in between (H2)."""
         ...
 
     def resume(self, incarnation: int) -> None:
-        """Gives up datagrams of this incarnation from now on; until then, none of it."""
+        """From now on `receive` returns datagrams of this incarnation; before this call it returns none of them."""
         ...
 
     def kernel_drops(self) -> int | None:
-        """Datagrams dropped in front of `receive` since the start; None where the system does not say."""
+        """Datagrams dropped before `receive` could return them, since the start; None where the system does not say."""
         ...
 
     def abandon(self) -> None:
@@ -176,5 +176,5 @@ class Inlet(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives the address free; may be called twice."""
+        """Releases the address; may be called twice."""
         ...

@@ -36,7 +36,7 @@ def unix_holder(path: str) -> str | None:
 def process_name(pid: int) -> str | None:
     """A process as `name (pid 123)`; None when the system does not say."""
     try:
-        # The kernel cuts the name at 15 bytes, in the middle of a letter too.
+        # The kernel cuts the name at 15 bytes, even in the middle of a character.
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None

@@ -1,8 +1,8 @@
 """Where datagrams wait between the thread that brings them and the one that takes them: a bounded queue with a bell.
 
-The bell is a lock that is held while there is nothing to wake for, so that a thread waits without a socket.
-A socket for an event loop is made when one asks for it.
-Nothing here waits for a lock that somebody else may hold: signal handlers may call everything, also in the middle of a call.
+The bell is a lock that is held while there is nothing to wake for, so that a thread can wait without a socket.
+A socket for an event loop is made when an event loop asks for it.
+Nothing here waits for a lock that another thread may hold, so signal handlers may call everything, even in the middle of a call.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Mailbox:
             self._bell.acquire(blocking=False)
             if self._waker is not None:
                 self._waker.clear()
-            # A datagram may have come between the two, and its ring was cleared with the rest.
+            # A datagram may have come between the two steps, and its ring was cleared with the others.
             if not self._waiting:
                 return None
             datagram = self._waiting.popleft()
@@ -108,16 +108,16 @@ class Mailbox:
             self._waker.wake()
 
     def fileno(self) -> int:
-        """A socket for an event loop, made when one asks for it; -1 when closed."""
+        """A socket for an event loop, made at the first call; -1 when closed."""
         if self._closed:
             return -1
         if self._waker is None:
             self._waker = Waker()
-            self._waker.wake()  # for what came before
+            self._waker.wake()  # datagrams may have come before the socket existed
         return self._waker.reader.fileno()
 
     def close(self) -> None:
-        """Throws away what waits, and wakes whoever waits."""
+        """Discards the waiting datagrams, and wakes a waiting thread."""
         self._closed = True
         self._waiting.clear()
         self.wake()

@@ -1,10 +1,10 @@
-"""A network inside the process, for tests of users and of ourselves.
+"""A network inside the process, for users' tests and our own.
 
 Each name is one network with its own strictly increasing clock, so that F = G = 0 and a receiver is ready at once.
-Datagrams sent while nobody receives are gone, as on a real network; a full queue drops and counts.
+Datagrams sent while nobody receives are lost, as on a real network; a full queue drops and counts them.
 
 Nothing here takes a lock where CPython needs none, so a signal handler may send in the middle of a send, and a child may be forked at any moment.
-A forked child has networks of its own: nobody receives on them until it opens a receiver itself.
+A forked child has networks of its own: nobody receives on them until the child opens a receiver.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MemoryNetwork:
         self._guard = threading.Lock()
         self._last_us = 0
         self.mailboxes: dict[None, Mailbox] = {}
-        """The one of the receiver, if there is any; `setdefault` takes the place in one step."""
+        """The receiver's mailbox, if there is a receiver; `setdefault` takes the place in one step."""
 
     def _next_reading(self, now_us: int) -> int:
         # One line without a call: neither another thread nor a signal handler comes between reading and writing.
@@ -70,7 +70,7 @@ class MemoryOutlet:
         self.clock = self._network.clock
 
     def send(self, datagram: bytes, process: int = ANY_PROCESS) -> str | None:  # noqa: ARG002  a child has a network of its own
-        """Queues one datagram; without a receiver it is gone."""
+        """Queues one datagram; without a receiver it is lost."""
         mailbox = self._network.mailboxes.get(None)
         if mailbox is not None:
             mailbox.put(datagram)
@@ -115,11 +115,11 @@ class MemoryInlet:
         register(self, Floor.TRANSPORT)
 
     def confirms(self) -> bool:
-        """Always: a name stays taken until it is given free."""
+        """Always: a name stays taken until it is released."""
         return True
 
     def incarnation(self) -> int:
-        """Always 1: a name stays taken until it is given free."""
+        """Always 1: a name stays taken until it is released."""
         return 1
 
     def resume(self, incarnation: int) -> None:
@@ -130,21 +130,21 @@ class MemoryInlet:
         return self._mailbox.dropped
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
-        """In a forked child: gives the name free."""
+        """In a forked child: releases the name."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Gives the name free in a forked child, whose networks are its own."""
+        """Releases the name in a forked child, whose networks are its own."""
         self.close()
 
     def close(self) -> None:
-        """Gives the name free."""
+        """Releases the name."""
         self._give_free()
         unregister(self)
 
 
 def _give_free(network: MemoryNetwork, mailbox: Mailbox) -> None:
-    """Also for an inlet that was dropped without a word."""
+    """Releases the name, also when the inlet was dropped without `close`."""
     if network.mailboxes.get(None) is mailbox:
         network.mailboxes.pop(None, None)
     mailbox.close()

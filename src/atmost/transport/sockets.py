@@ -23,10 +23,10 @@ from atmost.transport.mailbox import Waker
 
 _READ: Final = MAX_DATAGRAM + 1024
 IS_BEACON: Final = bytes([VERSION << 4 | Kind.BEACON])
-"""The second byte of a beacon: what a sender says by itself now and then, so that its outlet looks after its socket then."""
+"""The second byte of a beacon. A sender sends beacons by itself at intervals, and its outlet checks its socket at each."""
 _RELEASE_TIMEOUT: Final = 1.0
 _PEERS: Final = 64
-"""Datagrams whose senders are remembered where that is asked for."""
+"""How many datagrams' senders are remembered after `remember_peers`."""
 _NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN and is not limited by rmem_max
 _SO_MEMINFO: Final = 55  # Linux 4.12; nine u32, the ninth counts drops
@@ -35,7 +35,7 @@ _WRAP: Final = 1 << 32
 
 
 def errno_name(error: OSError) -> str:
-    """The symbolic name of a refusal; whatever means "not now" has one name."""
+    """The symbolic name of a refusal; all errors that mean "not now" share one name."""
     if error.errno in _NOT_NOW:
         return NOT_NOW
     return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
@@ -56,7 +56,7 @@ def is_still(sock: socket.socket, identity: tuple[int, int]) -> bool:
 
 
 def let_go(sock: socket.socket, identity: tuple[int, int]) -> None:
-    """Closes a socket, and leaves the descriptor alone when it is somebody else's by now."""
+    """Closes a socket, unless its descriptor belongs to something else by now."""
     if is_still(sock, identity):
         sock.close()
     else:
@@ -64,10 +64,10 @@ def let_go(sock: socket.socket, identity: tuple[int, int]) -> None:
 
 
 class Binding:
-    """What an inlet holds of the system: given back once, by `close`, in a forked child, or when the inlet was dropped without a word."""
+    """What an inlet holds of the system: given back once, by `close`, in a forked child, or when the inlet was dropped without `close`."""
 
     def __init__(self, sock: socket.socket, unbind: Callable[[], None] | None) -> None:
-        """Args: sock: bound. unbind: gives back what else the address takes, after the socket was closed."""
+        """Args: sock: bound. unbind: after the socket was closed, gives back whatever else the address occupies."""
         self.sock = sock
         self.waker = Waker()
         self._identity = identity_of(sock)
@@ -75,7 +75,7 @@ class Binding:
         self._pid = os.getpid()
 
     def give_back(self) -> None:
-        """Gives the address free; in a forked child it stays with the parent."""
+        """Releases the address; in a forked child it stays with the parent."""
         self.close_sockets()
         unbind, self._unbind = self._unbind, None
         if unbind is not None and os.getpid() == self._pid:
@@ -91,8 +91,8 @@ class Binding:
 class SocketInlet:
     """The receiving end over a bound, non-blocking datagram socket.
 
-    One thread may wait while another one closes. Closing a socket does not wake who waits for it, so `close` wakes it, and the waiting thread closes
-    the socket itself; the descriptor's number cannot become another's while it is waited for.
+    One thread may wait while another one closes. Closing a socket does not wake a thread that waits for it. So `close` only wakes the waiting
+    thread, which closes the socket itself: the descriptor's number cannot be reused while a thread still waits for it.
     """
 
     shards: Shards | None = None
@@ -109,7 +109,7 @@ class SocketInlet:
             sock: bound; closed by `close`.
             url: the address really bound.
             preset: the usual bounds on clocks for senders that can reach it.
-            unbind: gives back what else the address takes; must not refer to this inlet.
+            unbind: gives back whatever else the address occupies; must not refer to this inlet.
         """
         self.url = url
         self.preset = preset
@@ -136,7 +136,7 @@ class SocketInlet:
 
     @property
     def ended(self) -> str | None:
-        """Never, as long as nobody else can take the address."""
+        """None: nobody else can take the address while it is bound."""
         return None
 
     def receive(self) -> bytes | None:
@@ -147,7 +147,7 @@ class SocketInlet:
             return None
 
     def confirms(self) -> bool:
-        """Always: what is bound stays bound until it is closed."""
+        """Always: a bound socket stays bound until it is closed."""
         return True
 
     def remember_peers(self) -> None:
@@ -187,7 +187,7 @@ class SocketInlet:
         self._waker.wake()
 
     def incarnation(self) -> int:
-        """Always 1: what is bound stays bound until it is closed."""
+        """Always 1: a bound socket stays bound until it is closed."""
         return 1
 
     def resume(self, incarnation: int) -> None:
@@ -204,7 +204,7 @@ class SocketInlet:
         return self._last_drops
 
     def close(self) -> None:
-        """Gives the address free; a thread that waits here is woken and closes the socket itself."""
+        """Releases the address; a thread that waits here is woken and closes the socket itself."""
         with self._state:
             if self._closed:
                 return
@@ -220,7 +220,7 @@ class SocketInlet:
 
     def abandon(self) -> None:
         """Closes this process's copy of the socket and leaves the address to the process that forked this one (H2)."""
-        # A handler that interrupted `wait` may have forked: it goes on there in the child.
+        # A signal handler that interrupted `wait` may have forked; the child then continues inside `wait`.
         self._closed = self._abandoned = True
         self._state = threading.RLock()
         self._dropped.detach()

@@ -1,16 +1,16 @@
 """A UDP port shared by several sockets of one owner, where the kernel gives every session to one of them (R17).
 
-The owner binds all sockets and keeps them: were one closed, the kernel would renumber the others, and sessions would move to windows
+The owner binds all sockets and keeps them: if one were closed, the kernel would renumber the others, and sessions would move to windows
 that have not seen them. A process that receives on one of them gets a copy of it, and may die and be replaced.
 
 A classic BPF program returns the number of the socket (socket(7), SO_ATTACH_REUSEPORT_CBPF; Linux 4.5): the lower half of the session's
-random64 modulo their number. A datagram too short for that goes to the first. It holds for unicast only: of a broadcast the kernel
-gives every socket a copy, so that whoever receives must refuse other shards' sessions too (`wrong_shard`).
+random64 modulo their number. A datagram too short for that goes to the first. This holds for unicast only: the kernel gives every
+socket a copy of a broadcast, so receivers must also refuse the sessions of other shards (`wrong_shard`).
 
-The port itself is the lock (H2). The first socket is bound *without* SO_REUSEPORT, so that nobody may hold the address then, neither alone nor
-shared; only afterwards it is opened for the others. A second owner, or a receiver that wants the port for itself, is refused the same way,
-by the kernel, which knows what a lock file by name does not: that 0.0.0.0:7140 and 127.0.0.1:7140 collide, and that network
-namespaces do not. Another program of the same user that asks for SO_REUSEPORT can still bind, and is never chosen.
+The port itself is the lock (H2). The first socket is bound *without* SO_REUSEPORT, which fails if anybody holds the address, alone or
+shared; only then is the address opened for the other sockets. A second owner, or a receiver that wants the port for itself, is refused the
+same way, by the kernel. The kernel knows what a lock file cannot: that 0.0.0.0:7140 and 127.0.0.1:7140 collide, and that the same port in two
+network namespaces does not. Another program of the same user that asks for SO_REUSEPORT can still bind, and is never chosen.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SharedPort:
         register(self, Floor.TRANSPORT)
 
     def copy(self, shard: int) -> socket.socket:
-        """A copy of one socket, for the process that is to receive on it; closing it gives nothing up."""
+        """A copy of one socket, for the process that is to receive on it; closing the copy does not release the address."""
         return self._sockets[shard].dup()
 
     def inlet(self, copy: socket.socket) -> SocketInlet:
@@ -64,14 +64,14 @@ class SharedPort:
         return SocketInlet(copy, self.url, preset=self.preset)
 
     def kernel_drops(self) -> int | None:
-        """Datagrams the kernel dropped at all sockets since they were bound, whoever received there (R22)."""
+        """Datagrams the kernel dropped at all sockets since they were bound, in any process (R22)."""
         if self._sockets:
             totals = [drops.total() for drops in self._drops]
             self._last_drops = None if None in totals else sum(total or 0 for total in totals)
         return self._last_drops
 
     def close(self) -> None:
-        """Lets go of the address, as far as no copy holds it; may be called twice."""
+        """Releases the address, unless a copy of a socket still holds it; may be called twice."""
         self.kernel_drops()
         self.abandon()
 
@@ -89,11 +89,11 @@ def share_udp(address: Address, count: int) -> SharedPort:
     """Binds one UDP address `count` times, steered by session.
 
     Args:
-        address: of UDP and unicast.
+        address: a unicast UDP address.
         count: sockets, at least 1.
 
     Raises:
-        AddressError: the name cannot be resolved, or is a multicast group, of which every socket would get a copy.
+        AddressError: the name cannot be resolved, or is a multicast group (every socket would get a copy of each datagram).
         AddressInUse: somebody holds the address, alone or shared.
         BindError: the system refused for another reason, or cannot steer.
     """
@@ -121,7 +121,7 @@ def _refuse_groups(address: Address, sock: socket.socket) -> None:
 
 
 def _share(sockets: list[socket.socket], count: int) -> None:
-    """Opens the first socket's address for others, binds them, and steers."""
+    """Opens the first socket's address for the others, binds them, and attaches the steering program."""
     first = sockets[0]
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     while len(sockets) < count:

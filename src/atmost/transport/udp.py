@@ -1,6 +1,6 @@
 """UDP over IPv4 and IPv6, unicast and multicast.
 
-The outlet is a connected socket that never fragments: what the path cannot take is refused by the kernel and counted.
+The outlet is a connected socket that never fragments: a datagram too large for the path is refused by the kernel and counted.
 The inlet binds exclusively (no SO_REUSEADDR: on UDP it lets a second process bind, and each would process the same message, H2).
 """
 
@@ -36,7 +36,7 @@ from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identit
 
 logger = logging.getLogger("atmost")
 
-# From linux/in.h and linux/in6.h; the socket module has not all of them.
+# From linux/in.h and linux/in6.h; the socket module lacks some of them.
 _IP_MTU_DISCOVER: Final = 10
 _IP_MTU: Final = 14
 _IPV6_MTU_DISCOVER: Final = 23
@@ -45,15 +45,15 @@ _PMTUDISC_DO: Final = 2
 _HEADERS: Final[dict[int, int]] = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _LOOPBACK_MTU: Final = 65_535  # an interface of 65,536, as the socket reports it
 _Target = tuple[int, Any]
-"""A family, and an address as the socket module has it."""
+"""An address family, and an address in the socket module's form."""
 _PATIENCE: Final = 1.0
-"""How long a constructor waits for the answer to a name, and what is sent waits after that (seconds)."""
+"""How long a constructor waits for a name's first lookup, and afterwards how long a sent datagram may wait for it (seconds)."""
 _TEND: Final = 1.0
-"""How often the socket is looked after while something is sent (seconds)."""
+"""How often the socket is checked while datagrams are sent (seconds)."""
 _LOOK_UP: Final = 30.0
 """How often a name is looked up again while all is well (seconds)."""
 _RENEW: Final = 60.0
-"""How often a socket that leaves this host is opened anew while all is well (seconds)."""
+"""How often a socket that sends beyond this host is opened anew while all is well (seconds)."""
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
 """The pause before a name is looked up again after a refusal (seconds)."""
@@ -69,25 +69,25 @@ _OTHER_LOCAL: Final = 8_192  # macOS refuses more than net.inet.udp.maxdgram, 9,
 class UdpOutlet:
     """Sends to one address, through a socket that is opened anew when the network has changed.
 
-    Theory of operation. There is a list of targets, which the name stands for, and a socket connected to the first of them, or none yet.
+    Theory of operation. The name stands for a list of targets, and a socket is connected to the first of them, or there is none yet.
     Everything that changes the socket happens in `_tend`: in the thread that sends, between two datagrams, so that a new socket serves later
-    datagrams only (R6). It runs with the beacons, of which there is one a second under load and one in five seconds otherwise, and before the next
-    datagram where a refusal or a fork asks for it. There the descriptor is compared with the
-    socket that was opened, a refused target gives way to the next one (`localhost` may be ::1 first), a socket that cannot reach anything any
-    more is replaced, and every minute one that can, too: a new source port heals address translation on the way that has gone stale.
-    Only looking up a name can wait, and so it has a thread of its own, which ends with it and leaves its answer to the next `_tend`.
+    datagrams only (R6). `_tend` runs with each beacon (one a second under load, one in five seconds otherwise), and before the next datagram
+    after a refusal or a fork. It compares the descriptor with the socket that was opened, goes on from a refused target to the next one
+    (`localhost` may be ::1 first), and replaces a socket that cannot reach anything any more. Once a minute it replaces a working socket
+    too: a new source port repairs stale address translation on the path.
+    Only looking up a name can wait. So each lookup has a thread of its own, which ends with it and leaves its answer to the next `_tend`.
 
-    States: no socket and the first lookup under way ("not now" for a second, then its trouble); no socket (each datagram is refused by the trouble's
-    name); a socket; closed.
+    States: no socket and the first lookup under way (datagrams are refused as "not now" for a second, then by the name of the trouble); no socket
+    (each datagram is refused by the name of the trouble); a socket; closed.
     """
 
     clock = staticmethod(wall_clock)
 
     def __init__(self, address: Address) -> None:
-        """Looks the name up and connects; what the network does not allow now is reported once, and tried again while sending.
+        """Looks the name up and connects; a failure of the network is reported once, and tried again while sending.
 
         Raises:
-            AddressError: the port is 0, the name cannot be one, or an option is wrong.
+            AddressError: the port is 0, the host is not a valid name, or an option is wrong.
         """
         if not address.port:
             raise AddressError(address.url, "port 0 is for receiving; a sender needs the receiver's port")
@@ -96,7 +96,7 @@ class UdpOutlet:
         self._numeric = _is_numeric(address.host)
         self._targets: list[_Target] = []
         self._open: tuple[socket.socket, tuple[int, int]] | None = None
-        """The socket and which one of the system it is; one assignment, so that nothing interrupts between the two."""
+        """The socket and its identity in the system; one assignment, so that nothing interrupts between the two."""
         self._send: Callable[[bytes], int] | None = None
         self._trouble = NOT_NOW
         self._reported = False
@@ -132,7 +132,7 @@ class UdpOutlet:
 
     @property
     def patience(self) -> float:
-        """What is left of the time for a first answer to the name (seconds)."""
+        """What is left of the time for the name's first lookup (seconds)."""
         if self._lookup is None or self._trouble != NOT_NOW:
             return 0.0
         return max(0.0, self._begun + 2 * _PATIENCE - time.monotonic())
@@ -170,12 +170,12 @@ class UdpOutlet:
     release = close
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
-        """In a forked child: a socket of its own, since errors of the parent's datagrams are not this one's; no lookup is under way here."""
+        """In a forked child: takes a socket of its own, because errors of the parent's datagrams are not the child's; no lookup runs here."""
         self._lookup = None
         self._tend_at_once()
 
     def _tend_at_once(self) -> None:
-        """Before the next datagram, whatever it is."""
+        """Has `_tend` run before the next datagram of any kind."""
         self._open_anew, self._tend_at, self._send = True, 0.0, None
 
     def _refused(self, error: OSError) -> str:
@@ -196,7 +196,7 @@ class UdpOutlet:
         return name
 
     def _tend(self) -> None:
-        """What has to be looked at now and then; see the class."""
+        """Checks, and where needed replaces, the socket; see the class."""
         now = time.monotonic()
         if now < self._tend_at:
             return
@@ -223,7 +223,7 @@ class UdpOutlet:
         self._tend_at = 0.0
 
     def _take_up(self, lookup: _Lookup, now: float) -> None:
-        """Has the socket opened anew where the name does not stand any more for where it goes."""
+        """Has the socket opened anew when the name no longer stands for the socket's target."""
         if not lookup.targets:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._look_up_at = now + self._pause
@@ -239,7 +239,7 @@ class UdpOutlet:
         self._open_anew = True
 
     def _connect(self, now: float) -> OSError | AddressError | None:
-        """Opens a socket to the first target that has a way; without any the old one stays, and the first trouble is returned."""
+        """Opens a socket to the first target that can be reached; if there is none the old one stays, and the first trouble is returned."""
         self._renew_at = now + (float("inf") if _is_loopback(self._targets[0][1][0]) else _RENEW)
         trouble: OSError | AddressError | None = None
         for _ in range(len(self._targets)):
@@ -301,18 +301,18 @@ class _Lookup:
         """The resolver's name for what went wrong."""
         self.problem = ""
         self.mistake: AddressError | None = None
-        """What no network can mend: an option does not go with the address."""
+        """An error that no change of the network can cure: an option does not go with the address."""
         self.done = False
 
     def start(self, patience: float) -> None:
-        """Runs in a thread, and waits for it that long (seconds)."""
+        """Starts the lookup in a thread, and waits for it at most `patience` seconds."""
         thread = threading.Thread(target=self.run, name="atmost-lookup", daemon=True)
-        if sys.is_finalizing():  # CPython 3.11 would wait for ever for a thread that cannot run any more
+        if sys.is_finalizing():  # CPython 3.11 would wait for ever, because new threads can no longer run
             self.name, self.problem, self.done = "EAGAIN", "the interpreter is ending", True
             return
         try:
             thread.start()
-        except RuntimeError:  # there is no room for a thread now: tried again later
+        except RuntimeError:  # no thread can be started now: tried again later
             self.name, self.problem, self.done = "EAGAIN", "no thread can be started", True
             return
         if patience:
@@ -409,7 +409,7 @@ def _resolve(address: Address) -> list[_Target]:
 
 
 def _connected(address: Address, family: int, target: Any) -> socket.socket:
-    """A socket that sends there and nowhere else."""
+    """A socket connected to the target."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -440,7 +440,7 @@ def _is_numeric(host: str) -> bool:
 
 
 def _preset(host: str) -> Preset:
-    """Only what is bound to, or sent to, a loopback address stays on this host."""
+    """The preset for a host; only datagrams to a loopback address are sure to stay on this host."""
     return SAME_HOST if _is_loopback(host) else NETWORK
 
 
@@ -453,7 +453,7 @@ def _is_multicast(host: str) -> bool:
 
 
 def _needs_link(host: str) -> bool:
-    """Whether it is a group that exists once on every link (ff01::/16, ff02::/16), so that the system wants to know which."""
+    """Whether it is a group that exists once on every link (ff01::/16, ff02::/16), so that the system must be told which link."""
     return host.startswith(("ff01:", "ff02:"))
 
 

@@ -1,12 +1,12 @@
 """Unix datagram sockets.
 
-The kernel refuses what does not fit the receiver's queue (`net.unix.max_dgram_qlen`, often 10 datagrams) instead of dropping it: datagrams
-are large here, and a refusal is "not now" and counted.
+The kernel refuses a datagram that does not fit the receiver's queue (`net.unix.max_dgram_qlen`, often 10 datagrams) instead of dropping it.
+So datagrams are large here, and a refusal is "not now" and counted.
 
-One receiver at a time (H2): a path can be deleted under its owner, and a second socket be bound there. So there are three locks. A lock file
+One receiver at a time (H2): a path can be deleted under its owner, and a second socket bound there. So there are three safeguards. A lock file
 beside the socket holds between all processes that see the directory. An abstract socket, named after the directory and the name in it, holds
-within a network namespace although somebody deleted both files. And the owner looks every second whether its socket still stands at its path, and
-ends when it does not, because nobody can send to it any more.
+within a network namespace even if both files are deleted. And the owner checks every second whether its socket still stands at its path; if not,
+it ends, because nobody can send to it any more.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identit
 
 _GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE})
 _LOOK: Final = 1.0
-"""How often a receiver looks whether its path still is its own (seconds)."""
+"""How often a receiver checks that its path is still its own (seconds)."""
 _CREDENTIALS: Final = struct.Struct("3i")
-"""struct ucred: process, user and group of who listens."""
+"""struct ucred: process, user and group of the listener."""
 
 
 class UnixOutlet:
@@ -44,7 +44,7 @@ class UnixOutlet:
     preset = SAME_HOST
 
     def __init__(self, address: Address) -> None:
-        """Keeps the path; nobody need receive there yet.
+        """Keeps the path; a receiver need not exist yet.
 
         Raises:
             AddressError: this platform has no Unix sockets.
@@ -84,11 +84,11 @@ class UnixOutlet:
     release = close
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  the same whenever it is noticed
-        """In a forked child: its own socket, at the next datagram."""
+        """In a forked child: opens a socket of its own at the next datagram."""
         self._disconnect()
 
     def _look(self) -> None:
-        """A program that closes all descriptors may have opened something else under the number: it is not written to, and not closed."""
+        """Forgets the socket if its descriptor belongs to something else by now, as in a program that closed all descriptors."""
         if self._sock is not None and not is_still(self._sock, self._identity):
             self._disconnect()
 
@@ -133,7 +133,7 @@ class UnixInlet(SocketInlet):
                     self._ended = "another file stands at its path, so that no sender can reach it any more"
             except FileNotFoundError:
                 self._ended = "its socket was deleted, so that no sender can reach it any more"
-            except OSError:  # who may not look any more receives all the same
+            except OSError:  # without permission to look the receiver goes on
                 pass
         return self._ended
 
@@ -144,7 +144,7 @@ class UnixInlet(SocketInlet):
 
 
 def bind_unix(address: Address) -> UnixInlet:
-    """Binds the receiving end; a socket file nobody answers on is removed first.
+    """Binds the receiving end; a socket file on which nobody answers is removed first.
 
     Raises:
         AddressInUse: a live receiver holds the path.
@@ -194,10 +194,10 @@ class _Lock:
             raise
 
     def remove(self) -> None:
-        """Gives both free, and removes the file."""
+        """Releases both, and removes the file."""
         with contextlib.suppress(OSError):
             if self._file >= 0 and os.stat(self._path).st_ino == os.fstat(self._file).st_ino:
-                os.unlink(self._path)  # else somebody removed ours, and this is another receiver's
+                os.unlink(self._path)  # otherwise our file was removed, and this one is another receiver's
         self.close()
 
     def close(self) -> None:
@@ -211,7 +211,7 @@ class _Lock:
 
 
 class _Unbind:
-    """Removes what a receiver leaves at its path; what stands there now is removed only when it is its own."""
+    """Removes a receiver's socket file and lock, but never a file that another receiver has put there since."""
 
     def __init__(self, path: str, inode: tuple[int, int], lock: _Lock) -> None:
         self._path = path
@@ -240,7 +240,7 @@ def _inode(path: str) -> tuple[int, int]:
 
 
 def _remove_stale(address: Address) -> None:
-    """Removes what a killed receiver left behind, having asked whether anybody answers."""
+    """Removes the socket file of a killed receiver, after checking that nobody answers on it."""
     try:
         mode = os.stat(address.path).st_mode
     except FileNotFoundError:
@@ -260,7 +260,7 @@ def _remove_stale(address: Address) -> None:
 
 
 def _lock_file(path: str) -> int | None:
-    """Opens and locks `path`; None when another process holds it. Survives the holder's removal of the file between the two."""
+    """Opens and locks `path`; None when another process holds it. Copes with a holder that removes the file between the two steps."""
     import fcntl
 
     while True:
@@ -280,7 +280,7 @@ def _lock_file(path: str) -> int | None:
 
 
 def _lock_name(address: Address) -> socket.socket | None:
-    """Takes an abstract name for a place in a directory, however many paths lead there; None where the system has no such names.
+    """Takes the abstract name of a file in a directory, the same for all paths that lead there; None where the system has no such names.
 
     Anybody may take such a name. A holder that may not write to the directory is a squatter, and is ignored.
 
@@ -293,7 +293,7 @@ def _lock_name(address: Address) -> socket.socket | None:
     status = os.stat(directory)
     place = f"{status.st_dev}:{status.st_ino}:{name}"
     abstract = "\0atmost-" + hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
-    # A stream, because only who connects to one is told who listens.
+    # A stream, because only a stream's client can ask who listens.
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(abstract)
@@ -306,9 +306,9 @@ def _lock_name(address: Address) -> socket.socket | None:
             probe.setblocking(False)
             try:
                 probe.connect(abstract)
-            except (ConnectionRefusedError, FileNotFoundError):  # it has gone meanwhile
+            except (ConnectionRefusedError, FileNotFoundError):  # the holder has gone meanwhile
                 return None
-            except BlockingIOError:  # who has so many callers that it does not answer says nothing of itself
+            except BlockingIOError:  # the holder has too many callers to answer, so nothing is known of it
                 return None
             process, user, _ = _CREDENTIALS.unpack(
                 probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

@@ -65,7 +65,7 @@ class Scheme:
     form: str
     """How its URLs are written."""
     parse: Callable[[str, SplitResult], Address] | None
-    """Takes a URL apart; None where the transport does it itself."""
+    """Parses a URL; None where the transport does that itself."""
     outlet: Callable[[Address], Outlet]
     inlet: Callable[[Address, Shards | None], Inlet]
     options: frozenset[str] = frozenset()
@@ -82,7 +82,7 @@ _SCHEMES: Final = {
         options=frozenset({"interface", "ttl"}),
     ),
     "unix": Scheme("unix:///PATH", _parse_unix, UnixOutlet, lambda address, _: bind_unix(address)),
-    # Several hosts, a user and a channel: taken apart by atmost.transport.nats.url.
+    # Several hosts, a user and a channel: parsed by atmost.transport.nats.url.
     "nats": Scheme("nats://HOST:PORT/CHANNEL", None, _nats_outlet, _nats_inlet, shards=True),
     "memory": Scheme("memory://NAME", _parse_memory, MemoryOutlet, lambda address, _: MemoryInlet(address)),
 }
@@ -91,15 +91,15 @@ _KNOWN: Final = f"{_FORMS} or {list(_SCHEMES.values())[-1].form}"
 
 
 def parse_url(url: str) -> Address:
-    """Takes a URL apart.
+    """Parses a URL.
 
     Raises:
-        AddressError: it names no transport, no usable host, port or path, or an unknown option.
+        AddressError: its scheme, host, port or path cannot be used, or an option is unknown.
     """
     if not isinstance(url, str):
-        raise AddressError(repr(url), f"a URL is text: {_KNOWN}")
+        raise AddressError(repr(url), f"not a string: write {_KNOWN}")
     if "\0" in unquote(url):
-        raise AddressError(url, "a NUL character ends a name for the system, so that another address would be used")
+        raise AddressError(url, "a NUL character would end the name early, so that another address would be used")
     name = url.partition("://")[0].lower()
     scheme = _SCHEMES.get(name) if "://" in url else None
     if scheme is not None and scheme.parse is None:

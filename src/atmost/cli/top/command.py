@@ -24,7 +24,7 @@ _EVERY: Final = 1.0
 @click.option(
     "--once",
     is_flag=True,
-    help="Print the state once, as text; so it is too where there is no terminal, or a dumb one.",
+    help="Print the state once, as text; the default without a terminal, or with a dumb one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second; one in all with --once.")
 def top(url: str, token: str, once: bool, as_json: bool) -> int:
@@ -56,7 +56,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
         raise click.ClickException(str(error)) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise click.ClickException(
-            f"what answers at {harmless(url)} speaks another version than this command ({type(error).__name__}: {error}): "
+            f"the server at {harmless(url)} speaks another version than this command ({type(error).__name__}: {error}): "
             "use the atmost of the collector"
         ) from error
     finally:
@@ -65,12 +65,12 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
 
 
 def _can_draw() -> bool:
-    """Whether there is a terminal, and one that can do more than print lines."""
+    """Whether there is a terminal that can do more than print lines."""
     return sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _print_objects(source: Source, snapshot: Snapshot, *, once: bool) -> None:
-    """An object a second until a signal asks to stop."""
+    """Prints an object a second until a signal asks to stop."""
     moment = threading.Event()
     with stopping() as stop:
         while True:

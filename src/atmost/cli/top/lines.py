@@ -1,6 +1,6 @@
 """Turns a snapshot into words and rows of cells, the same for the live view and for plain text.
 
-Pure. Whatever came from strangers leaves here with its control characters as escapes; unknown is a dash, never 0.
+Pure. Control characters in text from outside are escaped; an unknown value is a dash, never 0.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SENDER_COLUMNS: Final = (
     "pending",
     "last seen",
 )
-"""Those up to `lost` fit into 80 columns."""
+"""The columns up to `lost` fit into 80 characters."""
 NUMBERS: Final = {"rate/s", "lost now", "delivered", "lost", "loss", "late", "pending", "last seen", "for"}
-"""Columns that stand to the right."""
+"""Columns that are aligned to the right."""
 HEARTBEAT_COLUMNS: Final = ("heartbeat", "state", "for", "verdict")
 SORTS: Final = ("lost now", "lost", "rate", "delivered", "name")
 _GRAVITY: Final = ("down", "failed", "suspect", "unknown", "late", "up", "stopped")
 
 
 def title(snapshot: Snapshot, url: str) -> str:
-    """Which collector this is."""
+    """The title line: the collector's host, address, version and age."""
     overview = snapshot.overview
     age = duration(overview["now"] - overview["started"])
     return f"{harmless(overview['host'])}  {harmless(url)}  atmost {harmless(overview['version'])}, up for {age}"
@@ -67,7 +67,7 @@ def alive(snapshot: Snapshot) -> str:
 
 
 def warnings(snapshot: Snapshot) -> list[str]:
-    """Who is refused and why, and what else the collector warns of."""
+    """Which senders are refused and why, and the collector's other warnings."""
     refused = [
         f"refused: {', '.join(map(harmless, row['names'])) or 'a sender'} at {harmless(row['address']) or 'an unknown address'}: "
         f"{harmless(row['advice'])}"
@@ -77,10 +77,10 @@ def warnings(snapshot: Snapshot) -> list[str]:
 
 
 def sender_rows(snapshot: Snapshot, sort: str = "lost now") -> list[list[str]]:
-    """A row for each sender, of `SENDER_COLUMNS`; equal ones by what they lost, then by name, so that rows keep their places.
+    """A row of `SENDER_COLUMNS` for each sender; equal ones are sorted by their loss, then by name, so that rows keep their places.
 
     Args:
-        snapshot: what the collector said.
+        snapshot: the collector's answer.
         sort: one of `SORTS`.
     """
     lost = 0 if sort == "name" else 1
@@ -92,7 +92,7 @@ def sender_rows(snapshot: Snapshot, sort: str = "lost now") -> list[list[str]]:
 
 
 def heartbeat_rows(snapshot: Snapshot) -> list[list[str]]:
-    """A row for each heartbeat, of `HEARTBEAT_COLUMNS`; what needs attention first."""
+    """A row of `HEARTBEAT_COLUMNS` for each heartbeat; those that need attention first."""
     now = snapshot.heartbeats["now"]
     ordered = sorted(snapshot.heartbeats["heartbeats"], key=lambda row: (_gravity(row["state"]), row["name"]))
     return [
@@ -102,7 +102,7 @@ def heartbeat_rows(snapshot: Snapshot) -> list[list[str]]:
 
 
 def log_line(record: Object) -> str:
-    """One line for a record or a hole; what a record holds of further lines follows, each indented."""
+    """One line for a record or a hole; further lines of a record follow, each indented."""
     at = clock_time(record["t"])
     who = harmless(record["sender"])
     if record["type"] == "gap":
@@ -155,7 +155,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _figure(row: Object, sort: str) -> float:
-    """What a row is sorted by; rates in powers of two, because every second brings another one."""
+    """The figure a row is sorted by; rates in powers of two, because they change every second."""
     if sort == "name":
         return 0.0
     if sort == "rate":

@@ -1,4 +1,4 @@
-"""A snapshot as plain text, for `--once` and wherever no terminal is.
+"""A snapshot as plain text, for `--once` and wherever there is no terminal.
 
 Pure.
 """
@@ -46,7 +46,7 @@ def as_text(snapshot: Snapshot, url: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns under their names; at most 50 rows, and how many more there are."""
+    """Aligned columns under their names; at most 50 rows, then the number of further ones."""
     shown = rows[:_ROWS]
     widths = [max(len(row[at]) for row in [columns, *shown]) for at in range(len(columns))]
     made = [click.style(_line(columns, columns, widths), bold=True)]

@@ -1,6 +1,6 @@
 """The live view: one screen that follows a collector, drawn by textual.
 
-The collector is asked in a thread of its own, once a second; the screen is only ever touched by the loop's.
+The collector is asked once a second, in a thread of its own; only the event loop's thread touches the screen.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from atmost.cli.top.lines import (
 )
 
 MAX_ROWS: Final = 200
-"""Rows of a table; further ones are counted."""
+"""The most rows of a table; further ones are only counted."""
 MAX_LOG_LINES: Final = 1000
 MAX_WAITING: Final = 1000
-"""Records kept while the log is paused; older ones are left out when it goes on."""
+"""The most records kept while the log is paused; older ones are left out when it goes on."""
 _WIDTHS: Final = {"sender": 24, "host": 14, "heartbeat": 24}
-"""Characters of a name on a narrow terminal, so that 80 columns reach to what is lost."""
+"""Characters of a name on a narrow terminal, so that 80 columns include the loss."""
 _NARROW: Final = 110
-"""Columns of a terminal below which names are cut."""
+"""Width of a terminal below which names are cut (characters)."""
 _STYLES: Final = {
     **dict.fromkeys(("down", "failed"), "bold red"),
     **dict.fromkeys(("suspect", "late", "silent"), "yellow"),
@@ -114,7 +114,7 @@ class TopView(App[None]):
         self._source.close()
 
     def action_pause(self) -> None:
-        """Hold the log, or let it go on with what came meanwhile."""
+        """Pause the log, or resume it with the records that came meanwhile."""
         self._paused = not self._paused
         if not self._paused:
             waiting, self._waiting = self._waiting, []
@@ -128,7 +128,7 @@ class TopView(App[None]):
         self._show_head()
 
     def _ask(self) -> None:
-        """The thread's work."""
+        """Asks the collector again and again; runs in the thread."""
         while not self._stop.wait(self._every):
             if _terminal_is_gone():
                 self.call_from_thread(self.exit)
@@ -143,7 +143,7 @@ class TopView(App[None]):
                     self.call_from_thread(self._show, snapshot)
 
     def _show(self, snapshot: Snapshot) -> None:
-        if not self.query("#title"):  # the view ends, and its parts are gone already
+        if not self.query("#title"):  # the view is ending, and its parts are already gone
             return
         self._snapshot, self._trouble = snapshot, ""
         self._show_head()
@@ -157,7 +157,7 @@ class TopView(App[None]):
     def _show_trouble(self, text: str) -> None:
         if not self.query("#title"):  # as above
             return
-        self._trouble = f"{text}; what stands here is what it said last"
+        self._trouble = f"{text}; this is its last answer"
         self._show_head()
 
     def _show_head(self) -> None:
@@ -183,7 +183,7 @@ class TopView(App[None]):
         self.query_one("#beats").display = bool(beats)
 
     def _fill(self, name: str, columns: tuple[str, ...], rows: list[list[str]]) -> None:
-        """Replaces a table's rows, and leaves cursor and scroll where they were."""
+        """Replaces a table's rows, and keeps the cursor and the scroll position."""
         table = self.query_one(name, DataTable)
         cursor, scroll, narrow = table.cursor_row, table.scroll_y, self.size.width < _NARROW
         table.clear()
@@ -207,7 +207,7 @@ class TopView(App[None]):
 
 
 def _terminal_is_gone() -> bool:
-    """Whether nobody is at the other end of the terminal any more: no signal tells it where it is not the controlling one."""
+    """Whether the terminal was closed; no signal reports that unless it is the controlling terminal."""
     if sys.__stdin__ is None or not hasattr(select, "poll"):
         return False
     try:

@@ -1,7 +1,7 @@
 """Opens a connection to one NATS server: TCP, TLS where asked, CONNECT with credentials, until the server has answered.
 
-A connection proves who it is by user and password, a token, an nkey, or a credentials file with a JWT.
-Files are read at each connection, so that they can be renewed under a running process.
+A connection authenticates by user and password, a token, an nkey, or a credentials file with a JWT.
+Files are read at each connection, so that they can be replaced while the process runs.
 Dialling waits, and therefore runs in the thread of a link.
 """
 
@@ -25,7 +25,7 @@ from atmost.transport.nats.wire import Cutter, ProtocolError, Said
 from atmost.transport.sockets import identity_of, is_still, let_go
 
 TIMEOUT: Final = 2.0
-"""The longest a server may take to be reached and to answer (seconds)."""
+"""How long a server may take to be reached and to answer (seconds)."""
 _DEFAULT_MAX_PAYLOAD: Final = 1 << 20
 
 
@@ -33,7 +33,7 @@ class DialError(Exception):
     """No connection to this server now."""
 
     def __init__(self, problem: str, *, denied: bool = False) -> None:
-        """Args: problem: for people. denied: whether the server does not want this user."""
+        """Args: problem: for people. denied: whether the server refused this user."""
         super().__init__(problem)
         self.problem = problem
         self.denied = denied
@@ -51,7 +51,7 @@ class Connection:
         self.rest = b""
         """What is left of the message that is being written."""
         self.full_since: float | None = None
-        """Since when the system takes nothing (monotonic, seconds)."""
+        """Since when the system has taken nothing (monotonic, seconds)."""
         self.max_payload = _DEFAULT_MAX_PAYLOAD
         self.peers: tuple[Server, ...] = ()
         """Other servers of the cluster."""
@@ -70,19 +70,19 @@ class Connection:
         """Writes what the system takes at once, and keeps the rest of a message that was begun; False when nothing was taken.
 
         Raises:
-            OSError: the connection is gone; of a message nothing was taken when nothing of it was kept before.
+            OSError: the connection is gone; nothing of `data` was taken unless a part of it was being kept.
         """
         if self.rest and not self.flush():
             return False
         taken = self._send(data)
-        # TLS has encrypted what it could not write, and the very same bytes must follow: the message is begun (SSL_write).
+        # TLS has already encrypted what it could not write, and must be given the same bytes again (SSL_write): the message is begun.
         begun = taken > 0 or isinstance(self.sock, ssl.SSLSocket)
         if begun:
             self.rest = data[taken:]
         return begun
 
     def flush(self) -> bool:
-        """Goes on writing what was begun; returns whether nothing is left of it."""
+        """Goes on writing the message that was begun; returns whether nothing of it is left."""
         while self.rest:
             taken = self._send(self.rest)
             if not taken:
@@ -99,17 +99,17 @@ class Connection:
 
     def wait_for_room(self, timeout: float) -> None:
         """Returns when the system may take something, or `timeout` seconds passed."""
-        poll = select.poll()  # for select takes no descriptor above 1023
+        poll = select.poll()  # because select takes no descriptor above 1023
         poll.register(self.sock, select.POLLOUT)
         poll.poll(timeout * 1000 + 0.5)
 
     def close(self) -> None:
-        """Closes the socket; what was written still leaves."""
+        """Closes the socket; the system still sends what was written."""
         with suppress(OSError):
             let_go(self.sock, self._identity)
 
     def abandon(self) -> None:
-        """Closes a forked child's descriptor, and nothing else: closing a TLS socket could say so to the server."""
+        """Closes a forked child's descriptor, and nothing else: closing a TLS socket could send a goodbye to the server."""
         ours = is_still(self.sock, self._identity)
         descriptor = self.sock.detach()
         if ours:
@@ -152,10 +152,10 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
     Args:
         address: with credentials and TLS.
         server: one of its servers, or one that they have announced.
-        name: what the server's operator sees.
+        name: of the connection, for the server's operator.
 
     Raises:
-        DialError: it cannot be reached, is not a NATS server, or does not want this user.
+        DialError: it cannot be reached, is not a NATS server, or refuses this user.
     """
     deadline = time.monotonic() + TIMEOUT
     sock: socket.socket | None = None
@@ -170,7 +170,7 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
             sock = _secure(sock, address, server)
         options = {"name": name, **credentials(address, str(info.get("nonce", "")))}
         info |= _introduce(sock, cutter, found, options, deadline)
-        for said in found:  # a server of a cluster may tell right behind its first answer what has changed
+        for said in found:  # a server of a cluster may report changes right behind its first answer
             info |= read_info(said.text) if said.verb == "INFO" else {}
         sock.setblocking(False)
         return Connection(sock, cutter, server, info)
@@ -192,7 +192,7 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
 def _hear_greeting(
     sock: socket.socket, address: NatsAddress, cutter: Cutter, found: list[Said], deadline: float
 ) -> dict[str, Any]:
-    """What the server says of itself before anything else."""
+    """The server's description of itself, which it sends first."""
     said = _next(sock, cutter, found, deadline)
     if said.verb != "INFO":
         raise DialError("not a NATS server")
@@ -205,7 +205,7 @@ def _hear_greeting(
 def _introduce(
     sock: socket.socket, cutter: Cutter, found: list[Said], options: dict[str, Any], deadline: float
 ) -> dict[str, Any]:
-    """Says who this is, until the server has answered; what it said of itself meanwhile."""
+    """Authenticates, and waits for the server's answer; returns the server's newest description of itself."""
     usual = {"verbose": False, "pedantic": False, "lang": "python-atmost", "version": "1", "protocol": 1}
     options = usual | {"echo": True, "headers": False, "tls_required": isinstance(sock, ssl.SSLSocket)} | options
     sock.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
@@ -219,13 +219,13 @@ def _introduce(
 
 
 def _secure(sock: socket.socket, address: NatsAddress, server: Server) -> ssl.SSLSocket:
-    """Encrypts; servers that others told of are known by an address, and prove the name that stands in the URL."""
+    """Encrypts. A server announced by another one is known by its address only, so its certificate must match the name in the URL."""
     name = server.host if server in address.servers else address.servers[0].host
     return tls_context(address).wrap_socket(sock, server_hostname=name)
 
 
 def is_denied(text: str) -> bool:
-    """Whether an -ERR means that the server does not want this user."""
+    """Whether an -ERR means that the server refuses this user."""
     return "authoriz" in text.lower() or "authentic" in text.lower()
 
 
@@ -272,10 +272,10 @@ def _close(sock: socket.socket | None) -> None:
 
 
 def check_credentials(address: NatsAddress) -> None:
-    """Tries everything that needs no server.
+    """Checks everything that can be checked without a server.
 
     Raises:
-        AddressError: a file cannot be read, or is not what it should be.
+        AddressError: a file cannot be read, or has the wrong content.
         MissingExtra: signing needs the extra `nats`.
     """
     credentials(address, "")
@@ -284,7 +284,7 @@ def check_credentials(address: NatsAddress) -> None:
 
 
 def credentials(address: NatsAddress, nonce: str) -> dict[str, Any]:
-    """What proves in CONNECT who this is.
+    """The fields of CONNECT that authenticate this end.
 
     Args:
         address: with at most one kind of credentials.
@@ -310,7 +310,7 @@ def credentials(address: NatsAddress, nonce: str) -> dict[str, Any]:
 
 
 def tls_context(address: NatsAddress) -> ssl.SSLContext:
-    """Whom a connection trusts, and how it proves itself; host names are checked.
+    """The certificates that a connection trusts, and its own; host names are checked.
 
     Raises:
         AddressError: a file cannot be used.

@@ -1,7 +1,7 @@
-"""The receiving end of a channel: it receives its shards while it owns them, and nobody else does (H2).
+"""The receiving end of a channel: it receives its shards only while it is their single owner (H2).
 
 A thread listens even while a handler is slow, so that the servers keep the connection and other receivers get an answer.
-What arrives waits in a mailbox. What arrives while ownership is in doubt, or finds the mailbox full, is dropped and counted as `kernel_drops`.
+Datagrams wait in a mailbox. A datagram that arrives while ownership is in doubt, or finds the mailbox full, is dropped and counted as `kernel_drops`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ logger = logging.getLogger("atmost")
 _PRESENCE: Final = 0
 """The number of the subscription to the presence subject; a shard's is its own number plus one."""
 _DEAF: Final = 2
-"""A connection over which an end has not heard itself is given up after this many leases."""
+"""A connection on which a receiver has not heard its own announcements for this many leases is given up."""
 _CLAIM_SPARE: Final = 2.0
 """What a claim may take beyond its time on a busy machine (seconds)."""
 
 
 def lease_clock() -> float:
-    """Seconds that also pass while the host sleeps, because a lease must not survive a night."""
+    """A monotonic clock that also counts while the host sleeps, because a lease must not outlive the sleep (seconds)."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.clock_gettime(time.CLOCK_MONOTONIC)  # macOS counts its sleep here, and not in `time.monotonic`
@@ -58,15 +58,15 @@ class NatsInlet:
     look_every = float("inf")
 
     def __init__(self, address: Address, shards: Shards | None = None) -> None:
-        """Connects, and claims the shards; returns when they are its own.
+        """Connects, and claims the shards; returns once it owns them.
 
         Args:
             address: of the scheme nats.
-            shards: what is received here; None for all.
+            shards: the ones to receive here; None for all.
 
         Raises:
             AddressError: the URL or a file it names cannot be used.
-            AddressInUse: a shard has an owner, or somebody else claims it at this moment.
+            AddressInUse: another receiver owns a shard, or claims it at this moment.
             BindError: no server can be reached, or it refuses.
             OptionError: the URL says another number of shards.
             MissingExtra: signing needs the extra `nats`.
@@ -103,7 +103,7 @@ class NatsInlet:
         return None if holder is None else f"its shards were taken over by {holder}"
 
     def receive(self) -> bytes | None:
-        """The next datagram; None when none waits, or when it is in doubt whose it is."""
+        """The next datagram; None when none waits, or when ownership is in doubt."""
         if self._receiving.presence.incarnations != self._incarnation:
             return None
         datagram = self._mailbox.take()
@@ -117,11 +117,11 @@ class NatsInlet:
         return False
 
     def incarnation(self) -> int:
-        """How often the shards were owned; one more when they were out of sight for a lease and are owned again."""
+        """How often ownership began; one more when it lapsed for lack of contact and was claimed again."""
         return self._receiving.presence.incarnations
 
     def resume(self, incarnation: int) -> None:
-        """Gives up datagrams of this incarnation from now on."""
+        """From now on `receive` returns datagrams of this incarnation."""
         self._incarnation = incarnation
 
     def wait(self, timeout: float | None) -> None:
@@ -133,7 +133,7 @@ class NatsInlet:
         self._mailbox.wake()
 
     def fileno(self) -> int:
-        """What an event loop watches for reading."""
+        """The descriptor that an event loop watches for reading."""
         return self._mailbox.fileno()
 
     def kernel_drops(self) -> int | None:
@@ -151,7 +151,7 @@ class NatsInlet:
             self._mailbox.close()
 
     def close(self) -> None:
-        """Gives the shards free."""
+        """Releases the shards."""
         if not HERE[0]:
             notice_fork()
         unregister(self)
@@ -170,7 +170,7 @@ class NatsInlet:
                 reported_at, reported = now, presence.claim_time
                 self._report_progress()
             never = receiving.connected_at is None and (link.refusal != NOT_NOW or now > deadline)
-            # A receiver that hears itself is only waiting because of somebody's longer lease.
+            # A receiver that hears itself still waits only when another one has a longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
             if never or (unheard and link.trouble):
                 raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
@@ -188,7 +188,7 @@ class NatsInlet:
             raise BindError(self.url, f"the server forbids it: {receiving.forbidden}")
 
     def _report_progress(self) -> None:
-        """Says how long the start takes: at least in a log of every level where that is longer than people wait without asking why."""
+        """Logs how long the start takes, at a higher level when it is long enough that people would ask why."""
         presence = self._receiving.presence
         still = presence.overlap + self.preset.future_bound + self.preset.clock_guard
         logger.log(
@@ -202,13 +202,13 @@ class NatsInlet:
 
 
 def _give_free(receiving: _Receiving, link: Link, mailbox: Mailbox) -> None:
-    """Gives the shards free without waiting: also for an inlet that was dropped without a word, from whatever thread collects it."""
+    """Releases the shards without waiting; also called, from any thread, when an inlet is collected that nobody closed."""
     link.close(receiving.farewell())
     mailbox.close()
 
 
 class _Receiving:
-    """What a receiving link does: presence, and datagrams into the mailbox."""
+    """The end behind a receiving link: keeps presence, and puts datagrams into the mailbox."""
 
     def __init__(self, address: NatsAddress, shards: Shards, mailbox: Mailbox, clock: Clock) -> None:
         self._address = address
@@ -226,13 +226,13 @@ class _Receiving:
         self._complained = False
 
     def farewell(self) -> bytes:
-        """The last words. Nothing is processed after them, and what still arrives is not counted as dropped."""
+        """The last words. Nothing is processed after them, and later arrivals are not counted as dropped."""
         self._leaving = True
         return publish(self._address.presence, self.presence.leave())
 
     @property
     def heard_at(self) -> float:
-        """When this end last heard itself; when it was connected where it never did."""
+        """When this end last heard itself; if it never has, when it was connected."""
         return max(self.connected_at or 0.0, self.presence.heard_at)
 
     def connected(self) -> Sequence[bytes]:
@@ -289,7 +289,7 @@ class _Receiving:
         return self._publish(said)
 
     def _deaf_at(self) -> float:
-        """When this connection is given up, unless something comes back on it before."""
+        """When this connection is given up unless an own announcement comes back first."""
         if self._online_at is None or not self.presence.incarnations:
             return float("inf")
         return max(self._online_at, self.presence.heard_at) + _DEAF * self._address.lease

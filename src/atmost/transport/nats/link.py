@@ -1,18 +1,18 @@
-"""Keeps one connection to a cluster: a thread that connects, listens, answers, and finishes what was begun to be written.
+"""Keeps one connection to a cluster: a thread that connects, listens, answers, and finishes partly written messages.
 
 Theory of operation. A link is in one of four states:
 
 * *not started*: nothing has been sent yet, and there is no thread;
-* *connecting*: `dial` tries the known servers one after the other, with growing pauses. Until the first attempt has failed what is offered is refused
-  as "not now", because it may soon be taken; afterwards as not connected, or as denied where the server does not want this user;
+* *connecting*: `dial` tries the known servers one after the other, with growing pauses. Until the first attempt has failed, datagrams are refused
+  as "not now", because they may soon be taken; afterwards as not connected, or as denied where the server refuses this user;
 * *connected*: `_connection` is set, and the thread reads, answers pings, and asks the end behind it what is due;
 * *stopped*: by `close`, which lets the thread finish, or by `abandon` in a forked child, where no thread runs.
 
 Two threads write. The sender's own thread writes datagrams (`offer`), straight to the socket and without waiting. The link's thread writes everything else, and
 may wait. A lock serialises them, and the sender never waits for it: a lock that is taken means "not now". A datagram of which the system took
-nothing was not taken at all. One that was begun must be finished, or the stream is torn: its rest stays with the connection, and
-goes before anything else. So nothing waits in here but the rest of one message. When the connection is lost the rest is lost with it, and after a reconnect
-nothing old is sent (R6).
+nothing is refused as a whole. One of which it took a part must be finished, or the stream is torn: its rest stays with the connection, and
+is written before anything else. So the only data that waits here is the rest of one message. When the connection is lost the rest is lost
+with it, and after a reconnect nothing old is sent (R6).
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ NOT_CONNECTED: Final = "ENOTCONN"
 DENIED: Final = "EACCES"
 _JOIN: Final = 0.5
 _LAST_WORDS: Final = 0.2
-"""How long a closing link may take to write what was begun (seconds)."""
+"""How long a closing link may take to finish a partly written message (seconds)."""
 _FOR_EVER: Final = 3600.0
 _FULL: Final = 0.02
-"""A connection that took nothing for this long is left to the thread, which the system wakes when there is room (seconds). Every system call lets other threads
-run first, and on a busy machine the sender would wait for them."""
+"""A connection that took nothing for this long is left to the thread, which the system wakes when there is room (seconds).
+Every system call lets other threads run first, and on a busy machine the sender would wait for them."""
 _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 5.0
 _HOLDS: Final = 1.0
@@ -56,7 +56,7 @@ class Ends(Protocol):
     """The end behind a link; called in the link's thread."""
 
     def connected(self) -> Sequence[bytes]:
-        """What to write first."""
+        """Returns what to write first on a new connection."""
         ...
 
     def disconnected(self) -> None:
@@ -93,7 +93,7 @@ class Link:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
-        # In any order, so that senders spread over a cluster.
+        # In random order, so that senders spread over a cluster.
         self._known = random.sample(address.servers, len(address.servers))
         self._asked_at: float | None = None
         self._heard_at = 0.0
@@ -130,7 +130,7 @@ class Link:
         """Publishes one datagram without waiting; None when the system took it or began to, else why not.
 
         Args:
-            head: of the operation, up to the size.
+            head: the operation's line, up to the size.
             datagram: the payload.
         """
         connection = self._connection
@@ -153,11 +153,11 @@ class Link:
         finally:
             self._lock.release()
         if waits:
-            self._waker.wake()  # so that it is finished though nobody sends again
+            self._waker.wake()  # so that the rest is written even if nobody sends again
         return None if taken else NOT_NOW
 
     def close(self, last: bytes = b"") -> None:
-        """Writes the last words if it can, and has the thread finish what was begun and end; see `wait_for_end`."""
+        """Writes the last words if it can, and has the thread finish a partly written message and end; see `wait_for_end`."""
         if self._stopped:
             return
         connection = self._connection
@@ -220,7 +220,7 @@ class Link:
             self._outages.complain(trouble, time.monotonic())
 
     def _pause(self, seconds: float) -> None:
-        """Waits until it is time to connect again; deadlines are met meanwhile."""
+        """Waits until it is time to connect again, and still does what is due meanwhile."""
         until = time.monotonic() + seconds
         while not self._stopped and (left := until - time.monotonic()) > 0:
             self._ends.due()
@@ -308,7 +308,7 @@ class Link:
             raise DialError(f"it says {said.text}", denied=is_denied(said.text))
 
     def _learn_peers(self, connection: Connection) -> None:
-        """Servers that a cluster announces are tried when those of the URL do not answer; those it does not announce any more are forgotten."""
+        """Learns the servers that a cluster announces, to be tried when those of the URL do not answer, and forgets those no longer announced."""
         own = [server for server in self._known if server in self._address.servers]
         known = [*own, *connection.peers, connection.server]
         self._known = list(dict.fromkeys(known))
@@ -328,7 +328,7 @@ class Link:
             connection.wait_for_room(0.01)
 
     def _finish(self, connection: Connection) -> None:
-        """Ends the stream behind what was begun; unread input would make the system throw away what it has not sent yet."""
+        """Ends the stream after the message that was begun, and reads what came: unread input would make the system discard unsent output."""
         deadline = time.monotonic() + _LAST_WORDS
         with self._lock, suppress(OSError):
             while not connection.flush() and (left := deadline - time.monotonic()) > 0:
@@ -356,21 +356,21 @@ class Outages:
         """Why there is no connection, for people."""
 
     def complain(self, trouble: str, now: float) -> None:
-        """There is no connection; `now` is monotonic, seconds."""
+        """Notes and logs that there is no connection; `now` is monotonic (seconds)."""
         self.trouble = trouble
         if not self._told and now >= self._tell_at:
             self._told, self._tell_at = True, now + EPISODE
             logger.warning("%s: %s; tried again in the background", self._url, trouble)
 
     def connected(self, server: Server, now: float) -> None:
-        """There is one; says so when it was said that there was none."""
+        """Notes a connection, and logs it if the outage was logged."""
         told, self._told, self.trouble = self._told, False, None
         self._connected_at = now
         if told:
             logger.info("%s: connected to %s", self._url, server)
 
     def disconnected(self, now: float) -> None:
-        """It is gone."""
+        """Notes that the connection is gone."""
         if now - self._connected_at >= _HOLDS:
             self._wait = _FIRST_WAIT
 

@@ -1,6 +1,6 @@
 """The sending end of a channel: every datagram is written to the subject of its session's shard, from the sender's own thread, without waiting.
 
-What the system does not take waits in the sender, bounded, as with a Unix socket.
+Datagrams that the system does not take wait in the sender, bounded, as with a Unix socket.
 While there is no connection every datagram is refused and counted, so that the sender's account is exact and nothing is replayed later (R6).
 The connection is made at the first datagram. Until the first attempt has failed, the answer is "not now".
 """
@@ -29,7 +29,7 @@ from atmost.transport.nats.wire import Delivery, publish
 logger = logging.getLogger("atmost")
 
 _PATIENCE: Final = 1.0
-"""How long a first connection may take before what is sent is refused (seconds)."""
+"""How long a first connection may take before datagrams are refused (seconds)."""
 
 
 class NatsOutlet:
@@ -71,13 +71,13 @@ class NatsOutlet:
         first_at = self._first_at
         if first_at is None:
             first_at = time.monotonic()
-            if not link.start():  # there is no room for a thread: tried again with the next datagram
+            if not link.start():  # no thread can be started now: tried again with the next datagram
                 return NOT_CONNECTED
             self._first_at = first_at
-        losses = link.losses  # before it is offered: a connection that is lost meanwhile takes what waits along
+        losses = link.losses  # read first: a connection that is lost meanwhile takes the waiting message with it
         if datagram is self._waiting:
             self._waiting = None
-            if losses != self._waiting_since:  # pending when a connection was lost: gone with it
+            if losses != self._waiting_since:  # it was pending when a connection was lost, and is lost with it
                 return NOT_CONNECTED
         limit = link.max_payload
         if limit is not None and len(datagram) > limit:
@@ -85,7 +85,7 @@ class NatsOutlet:
         shard = int.from_bytes(datagram[SHARD_OFFSET : SHARD_OFFSET + 4]) % len(self._heads)
         if self._ends.denied and self._ends.denies(shard):
             return DENIED
-        # A link of the parent's writes nothing in a child.
+        # The parent's link writes nothing in a child.
         error = link.offer(self._heads[shard], datagram) if process in (HERE[0], ANY_PROCESS) else FORKED
         if error is NOT_NOW:
             if link.max_payload is None and first_at + _PATIENCE < time.monotonic():
@@ -99,7 +99,7 @@ class NatsOutlet:
         return None if limit is None else min(limit, MAX_DATAGRAM)
 
     def close(self) -> None:
-        """Finishes what was begun to be written, and closes the connection."""
+        """Finishes a partly written message, and closes the connection."""
         if not HERE[0]:
             notice_fork()
         unregister(self)
@@ -119,7 +119,7 @@ class NatsOutlet:
 
 
 class _Sending:
-    """What a sending link listens for: which subjects it may not publish on, and nothing else."""
+    """The end behind a sending link: it only notes on which subjects the server forbids publishing."""
 
     def __init__(self, address: NatsAddress) -> None:
         self._address = address
@@ -129,7 +129,7 @@ class _Sending:
         self._said = False
 
     def denies(self, shard: int) -> bool:
-        """Whether the server has lately forbidden to publish there."""
+        """Whether the server has recently forbidden publishing on this shard."""
         until = self.denied.get(shard)
         if until is None:
             return False
@@ -143,13 +143,13 @@ class _Sending:
         return [publish(self._address.presence, sends(self.who, self._address.shards, wall_clock()))]
 
     def disconnected(self) -> None:
-        """Does nothing: all that this end knows belongs to its connection, and the next one begins with `connected`."""
+        """Does nothing: everything this end knows belongs to its connection, and the next one begins with `connected`."""
 
     def delivered(self, _delivery: Delivery) -> Sequence[bytes]:
         return ()
 
     def complained(self, text: str) -> bool:
-        """Only permissions concern single messages; to say how many shards there are is a courtesy that may be forbidden."""
+        """Notes a forbidden shard; announcing the number of shards is optional, and may be forbidden without harm."""
         if "permissions violation" not in text.lower():
             return False
         subject = text.rpartition(" to ")[2].strip("'\" ")
@@ -159,7 +159,7 @@ class _Sending:
             if not self._said:
                 self._said = True
                 logger.warning(
-                    "%s: the server forbids to publish on %s: what belongs there is refused and counted as EACCES",
+                    "%s: the server forbids publishing on %s: datagrams for it are refused and counted as EACCES",
                     self._address.url,
                     subject,
                 )

@@ -1,23 +1,25 @@
-"""Decides whether a receiver may hold its shards: one owner at a time, without anybody who could decide for all (H2).
+"""Decides whether a receiver may hold its shards: one owner at a time, without a central authority (H2).
 
 Theory of operation. Receivers of a channel announce on one subject what they claim and what they own, and each hears its own announcements too.
 
-* Connected, a receiver *claims*. Its claim counts from the first echo on: an owner cannot hear it before it came to the servers.
+* Once connected, a receiver *claims*. Its claim counts from its first echo on, because no owner can hear it before it has reached the servers.
 * A claim that nobody contradicts for one and a half leases becomes *ownership*, once the claimant has heard an echo of its own that is at least a lease
   younger than the claim: because a connection keeps order, it has then heard whatever an owner said within that lease.
-* An owner announces itself three times a lease. It *holds* its shards until one lease after it said the last announcement that came back. Whoever
-  was stopped, starved or cut off finds that by its own clock, processes nothing more, and claims anew like a stranger (Gray and Cheriton, *Leases*, 1989).
+* An owner announces itself three times a lease. It *holds* its shards until one lease after it sent the last announcement that came back. An owner
+  that was stopped, starved or cut off notices by its own clock, processes nothing more, and claims anew like a stranger
+  (Gray and Cheriton, *Leases*, 1989).
 * An owner goes before a claimant. Of two claimants, and of two owners, the older goes on: first by when the claim began, as announced, then by identity. Both
   compute the same from the same two announcements, so exactly one ends, and it is the one that has processed least.
 
 Why it is enough. Let L be the lease and D the longest way of an announcement from one receiver to another, the spreading of a new subscription included.
 With 2 D <= 1.5 L a claimant hears a living owner before its claim is through, and there is never a second owner. A slower route lets a second one
 begin at some instant o. It accepts only what was sent after o + F + G, and so does nothing harmful as long as one of the two has ended by then. One of them
-hears of the other by o + D, and one that was stopped with this news unread holds for a lease more at most, because a later echo would come behind the news.
-So G is the clock guard plus `overlap`: 1.5 leases, or a lease and the longest transit seen if that is more. What the overlap cannot cover, servers that are cut apart
-and joined again, cannot be had without consensus: both own until they have heard of each other.
+hears of the other by o + D. If it was stopped with this news unread, it holds for at most one lease more, because a later echo would come
+behind the news. So G is the clock guard plus `overlap`: 1.5 leases, or a lease and the longest transit seen if that is more.
+The overlap cannot cover servers that are cut apart and joined again; only consensus could. There both receivers own until they have heard of
+each other.
 
-Bytes and `now` in, bytes and state out; `now` counts while the host sleeps. One caller at a time, but for `holds` and `leave`.
+Bytes and `now` in, bytes and state out; `now` also counts while the host sleeps. One caller at a time, except for `holds` and `leave`.
 """
 
 from __future__ import annotations
@@ -45,15 +47,15 @@ _MAX_LEASE: Final = 60.0
 UNASKED_LEASE: Final = 10.0
 """The longest lease of somebody else that a claim waits for without having been asked to, in seconds."""
 _MAX_TRANSIT: Final = 60.0
-"""What seems to have been under way for longer shows that two clocks differ."""
+"""An announcement that seems to have been under way for longer shows that two clocks differ (seconds)."""
 _SLOW: Final = 1 / 2
-"""The transit that is warned about, in leases."""
+"""A longer transit gives a warning, in leases."""
 _MAX_PAYLOAD: Final = 8192
 _MAX_PEERS: Final = 1024
 _MAX_STRANGE: Final = 16
-"""Other numbers of shards that are told of, each once."""
+"""How many different wrong numbers of shards are warned of, each once."""
 _MAX_WHO: Final = 128
-"""Characters of a name that is shown."""
+"""The most characters of a name that are shown."""
 _NEVER: Final = float("-inf")
 
 
@@ -64,7 +66,7 @@ class AnnouncementKind(StrEnum):
     OWN = "own"
     LEAVE = "leave"
     SENDS = "sends"
-    """From a sender, once a connection: into how many shards it divides the channel."""
+    """From a sender, once per connection: the number of shards into which it divides the channel."""
 
 
 class Announcement(msgspec.Struct):
@@ -77,7 +79,7 @@ class Announcement(msgspec.Struct):
     lease: float = 0.0
     number: int = 0
     since_us: int = 0
-    """When the claim began that this owner or claimant stands for, by its wall clock."""
+    """When the claim of this owner or claimant began, by its wall clock."""
     sent_us: int = 0
     """When this was said, by the speaker's wall clock."""
 
@@ -87,7 +89,7 @@ _decode: Final = msgspec.json.Decoder(Announcement).decode
 
 
 def sends(who: str, count: int, sent_us: int) -> bytes:
-    """What a sender announces once a connection."""
+    """The announcement that a sender makes once per connection."""
     shards = str(Shards(frozenset(range(count)), count))
     return _encode(Announcement(AnnouncementKind.SENDS, "", who, shards, sent_us=sent_us))
 
@@ -101,7 +103,7 @@ class Presence:
         Args:
             identity: unique; decides between two claims of one microsecond.
             who: for people.
-            shards: what is wanted.
+            shards: the ones wanted.
             lease: seconds.
             clock: the wall clock, for what is announced to other hosts (µs since 1970).
         """
@@ -134,12 +136,12 @@ class Presence:
         self.incarnations = 0
         """How often ownership began."""
         self.holder: str | None = None
-        """Who owns what is wanted here; final."""
+        """The owner of the shards wanted here; final."""
         self.warnings: list[str] = []
-        """What the operator should know; taken by whoever logs it."""
+        """Warnings for the operator; the caller logs and removes them."""
 
     def holds(self, now: float) -> bool:
-        """Whether what arrives now may be processed; from any thread."""
+        """Whether a datagram that arrives now may be processed; from any thread."""
         return self._owning and now < self._until
 
     @property
@@ -153,8 +155,8 @@ class Presence:
         return max(CLAIM_LEASES * self._longest, self._longest + self.transit)
 
     def connected(self, now: float) -> list[bytes]:
-        """There is a connection, and the subscriptions have been sent; returns what to announce."""
-        if self._over:  # a claim that nobody pursues could deter somebody who would pursue his
+        """Notes that there is a connection and the subscriptions have been sent; returns what to announce."""
+        if self._over:  # an abandoned claim could deter another receiver from pursuing its own
             return []
         self._online = True
         if self._owning and now < self._until:
@@ -163,7 +165,7 @@ class Presence:
         return [self._say(AnnouncementKind.CLAIM, now)]
 
     def disconnected(self) -> None:
-        """The connection is gone; the lease runs on."""
+        """Notes that the connection is gone; the lease runs on."""
         self._online = False
 
     def receive(self, payload: bytes | None, now: float) -> list[bytes]:
@@ -201,7 +203,7 @@ class Presence:
         if not self._online or now < self._next_at:
             return []
         if not self._owning and self._claimed_at is not None and now < self._until:
-            # And what an owner said within its lease is heard by now: it came before an echo that was published later than that.
+            # By now everything an owner said within its lease has been heard: it came before an echo that was published later.
             heard_all = self._until >= self._claimed_at + self._longest + self._lease
             self._owning = heard_all and now >= self._claimed_at + CLAIM_LEASES * self._longest
             if self._owning:
@@ -225,7 +227,7 @@ class Presence:
         return self._owning
 
     def leave(self) -> bytes:
-        """What to announce at the end, so that nobody looks for holes in vain; from any thread, while another one may be in here."""
+        """The announcement at the end, so that no receiver looks for holes in vain; from any thread, even while another one is in here."""
         self._left = True
         self._owning = False
         self._until = _NEVER
@@ -243,7 +245,7 @@ class Presence:
         self._published.clear()
 
     def _hear_myself(self, number: int, now: float) -> None:
-        """The way to the servers and back is open: what was said then is known, and the lease runs from that moment."""
+        """Handles an own announcement that came back: the way to the servers is open, and the lease runs from the moment it was sent."""
         at = next((at for said, at in self._published if said == number), None)
         if at is None:
             return
@@ -258,9 +260,9 @@ class Presence:
         self._until = max(self._until, at + self._lease)
 
     def _contest(self, said: Announcement, shards: Shards, now: float) -> list[bytes]:
-        """Somebody else wants, or has, what is wanted here.
+        """Handles another receiver that claims, or owns, a shard wanted here.
 
-        What comes before the first echo of a claim was said before it, perhaps long ago, to one that stood still. Whoever lives says it again.
+        An announcement that comes before the first echo of a claim was made before the claim, perhaps long ago. A living receiver repeats it.
         """
         if not self._owning and self._claimed_at is None:
             return []
@@ -279,7 +281,7 @@ class Presence:
         return [self._say(AnnouncementKind.OWN if self._owning else AnnouncementKind.CLAIM, now)]
 
     def _note_lease(self, said: Announcement) -> None:
-        """A claim stands longer where somebody has a longer lease, but not for minutes that nobody here has asked for."""
+        """Lengthens the claim where another receiver has a longer lease, but not by minutes that nobody here has asked for."""
         lease = min(said.lease, _MAX_LEASE)
         if self.holder is None and not self.incarnations and lease > max(self._lease, UNASKED_LEASE):
             self.objection = f"{said.who} has a lease of {lease:g} s, so that a claim takes {CLAIM_LEASES * lease:g} s: give lease={lease:g} here too"
@@ -287,7 +289,7 @@ class Presence:
         self._longest = max(self._longest, lease)
 
     def _note_transit(self, transit: float, what: str, now: float) -> None:
-        """Only while this receiver is in touch: what waited at its socket while it stood still was not under way."""
+        """Notes how long an announcement took, but only while in touch: one that waited at the socket of a stopped receiver was not under way."""
         if now >= self._until or not 0.0 < transit <= _MAX_TRANSIT:
             return
         self.transit = max(self.transit, transit)

@@ -1,4 +1,4 @@
-"""Decides what a nats:// URL means: servers, channel, shards, credentials and TLS; a wrong URL gets one line that says why."""
+"""Parses nats:// URLs: servers, channel, shards, credentials and TLS; the error for a wrong URL is one line that says why."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NatsAddress:
     servers: tuple[Server, ...]
     channel: str
     shards: int = DEFAULT_SHARDS
-    """How many there are; the same at every sender and receiver of the channel."""
+    """Number of shards; the same at every sender and receiver of the channel."""
     user: str | None = None
     password: str | None = None
     token: str | None = None
@@ -75,20 +75,20 @@ class NatsAddress:
     """Seconds of silence after which a server is asked whether it is alive; after as many again it is given up."""
 
     def subject(self, shard: int) -> str:
-        """Where the datagrams of a shard travel."""
+        """The subject of a shard's datagrams."""
         return f"atmost.{self.channel}.{shard}"
 
     @property
     def presence(self) -> str:
-        """Where receivers say what they own."""
+        """The subject on which receivers announce what they own."""
         return f"atmost.{self.channel}.owners"
 
 
 def parse_nats(url: str) -> NatsAddress:
-    """Takes a nats:// URL apart; without a host the servers are those of `NATS_URL`, then 127.0.0.1:4222.
+    """Parses a nats:// URL; without a host the servers are those of `NATS_URL`, or else 127.0.0.1:4222.
 
     Raises:
-        AddressError: it has no channel, or a part that cannot be used; no credentials are in the message.
+        AddressError: the channel is missing, or a part cannot be used; the message never holds credentials.
     """
     shown = without_credentials(url)
     rest, _, fragment = url[len("nats://") :].partition("#")

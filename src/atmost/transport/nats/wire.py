@@ -1,4 +1,4 @@
-"""Cuts what a NATS server says into operations, and makes the bytes of ours; bytes in, values out.
+"""Cuts a NATS server's byte stream into operations, and encodes ours; bytes in, values out.
 
 In the client protocol an operation is a line of text, and MSG has a payload behind it (https://docs.nats.io/reference/reference-protocols/nats-protocol).
 Whatever bytes come, memory is bounded by the buffer (R3): a payload larger than any datagram is skipped, and a line without end is an error.
@@ -12,9 +12,9 @@ from atmost.core.limits import MAX_DATAGRAM
 
 CRLF: Final = b"\r\n"
 _ROOM: Final = 512 * 1024
-"""What is read at once, bytes; more than one payload and its line."""
+"""How much is read at once; more than one payload and its line (bytes)."""
 _MAX_LINE: Final = 64 * 1024
-"""INFO names every server of a cluster."""
+"""The longest line: INFO names every server of a cluster (bytes)."""
 _MAX_SIZE: Final = 1 << 31
 
 
@@ -52,10 +52,10 @@ class Cutter:
         return self._view[self._end :]
 
     def cut(self, count: int) -> list[Delivery | Said]:
-        """The operations that are complete now that `count` more bytes are in `space`.
+        """The operations completed by `count` more bytes in `space`.
 
         Raises:
-            ProtocolError: what came is not an operation.
+            ProtocolError: the bytes are not an operation.
         """
         buffer, end, start = self._buffer, self._end + count, 0
         found: list[Delivery | Said] = []
@@ -96,7 +96,7 @@ def _message_line(line: bytes) -> tuple[int, int]:
     """Subscription and size of `MSG <subject> <sid> [reply-to] <size>`."""
     parts = line.split()
     if len(parts) not in {4, 5}:
-        raise ProtocolError("a MSG with other than three or four parts")
+        raise ProtocolError("a MSG that has neither three nor four parts")
     try:
         sid, size = int(parts[2]), int(parts[-1])
     except ValueError:
