@@ -1,8 +1,8 @@
 """Says which tests hold which rule of docs/guarantee.md, as tables in Markdown.
 
-`rules.py` prints two tables. The first tells what is taken out of the code and which test then fails, from `mutants.toml`.
-The second tells which tests cite a rule (`test_r12_…`, "R12", "R10–R13") in their names, docstrings or parameters.
-A class's citations hold for its tests. A module whose docstring cites a rule is listed, but holds nothing by that.
+`rules.py` prints two tables. The first says what is taken out of the code and which test then fails, from `mutants.toml`.
+The second lists the tests that cite a rule (`test_r12_…`, "R12", "R10–R13") in their names, docstrings or parameters.
+A class's citations hold for its tests. A module whose docstring cites a rule is listed, but does not count as a test.
 `rules.py --results REPORT` prints the second table and the fault matrix of the page with a column of results, from the
 report that `pytest --junitxml=REPORT` has written.
 `rules.py --check` fails when no test cites a rule that is built, or when the page names a test that is not there.
@@ -95,7 +95,7 @@ def check(page: str, tests: Sequence[Test]) -> Iterator[str]:
     there = {test.id for test in tests}
     for path, name in dict.fromkeys(_TEST.findall(page)):
         if f"{path}::{name}" not in there:
-            yield f"{path}::{name}: {PAGE.name} names it, and it is not there"
+            yield f"{path}::{name}: {PAGE.name} names it, but it does not exist"
 
 
 def find_rules(page: str) -> list[Rule]:
@@ -126,15 +126,13 @@ def rules_table(page: str, tests: Sequence[Test], results: Results | None) -> It
 
 
 def faults_table(page: str, results: Results) -> Iterator[str]:
-    """The fault matrix of the page, its last column filled in."""
+    """The fault matrix of the page, with a column of results."""
     _, _, rest = page.partition(_FAULTS_BEGIN)
     table, _, _ = rest.partition(_FAULTS_END)
     head, line, *rows = table.strip().split("\n")
-    yield from (head, line)
+    yield from (f"{head} result |", f"{line} --- |")
     for row in rows:
-        cells = row.split("|")
-        named = (f"{path}::{name}" for path, name in _TEST.findall(row))
-        yield "|".join(cells[:-2]) + "|" + _result(named, results)
+        yield row + _result((f"{path}::{name}" for path, name in _TEST.findall(row)), results)
 
 
 def read_results(report: Path) -> Results:
