@@ -2,7 +2,7 @@
 
 A key is 32 secret bytes with a number and a mode: `signed` (keyed BLAKE2b over header and body) or `encrypted` (ChaCha20-Poly1305, RFC 8439).
 Each session has a key of its own, so the sequence number is a nonce that never repeats under one key.
-The mode, the key's number, the session and the audience are part of the derivation: with another of any of them a datagram does not open.
+The mode, the key's number, the session and the audience are part of the derivation: if any of them differs, a datagram does not open.
 
 Pure: the random bytes of a new key are handed in.
 """

@@ -188,7 +188,7 @@ class ReceiverCore:
 
     def receive(self, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
         """Decides on one datagram; returns its messages, once ever, and whatever else it reveals."""
-        self.in_hand = ()  # a caller that comes with the next has the result of the one before
+        self.in_hand = ()  # a caller that brings the next datagram has seen the last result
         if self._unfinished:
             self._finish()
         events: list[Event] = []
@@ -280,7 +280,7 @@ class ReceiverCore:
         return events
 
     def overflowed(self, session: Session, count: int, now: float, kept: Sequence[Event] = ()) -> Sequence[Event]:
-        """Books messages that were accepted and found the queue full (R14); `kept` is what else of their datagram stays in hand."""
+        """Books messages that were accepted and found the queue full (R14); `kept` are the events of their datagram that stay in hand."""
         report = self._overflows.note(session, now, count)
         trouble = [QueueOverflow(session, report)] if report else []
         rest = [*kept, *trouble]

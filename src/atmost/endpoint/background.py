@@ -3,7 +3,7 @@
 It holds its owner weakly and ends with it. Nothing is started before the first `wake_at`.
 
 Theory of operation. `comes_at` is when the thread will look at its owner next: infinity while it sleeps without a deadline or does not exist,
-0 while it is at work. A caller whose work is due earlier lowers it and rings; any other need not, so a wake-up mostly costs one comparison.
+0 while it is at work. A caller whose work is due earlier lowers it and rings; any other need not, so most wake-ups cost one comparison.
 A turn looks twice: after the first look it announces when it will come again, and the second look finds what came in between.
 
 The bell is a lock that the sleeping thread waits for, made together with the thread and never before it.

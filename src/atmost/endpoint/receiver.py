@@ -28,7 +28,7 @@ class Receiver:
         Args:
             url: where; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
             audience: a name both ends agree on; datagrams for another audience are refused.
-            grace: seconds before a missing message is called lost, at the earliest; at the latest it is after two of them.
+            grace: seconds before a missing message is called lost, at the earliest; at the latest after two of them.
                 Larger calls fewer reordered datagrams lost, and reports loss later.
             window: datagrams; how far behind the highest number of its session one may arrive.
                 Larger tolerates more reordering, and takes an eighth of it in bytes for each session that loses.

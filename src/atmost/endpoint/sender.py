@@ -92,7 +92,7 @@ class _Life(SenderCore):
         """The callers that want a turn, in order, each with its thread and time (monotonic, seconds); the first has it."""
         self.background = Background(sender, Sender._tick, "atmost-flusher")  # noqa: SLF001  one component
         self.armed = False
-        """Whether the open messages will leave by themselves. Counting `open` would not do: of two that come at once, both are second."""
+        """Whether the open messages will leave by themselves. Counting `open` would not do: two that come at once both look like the second."""
         self.ticked_at = 0
         """Numbers spent at the background thread's last turn."""
         self.wanted_key: tuple[int, SealFactory] | None = None
@@ -581,7 +581,7 @@ class Sender:
 
 
 def _is_inside(core: _Life) -> bool:
-    """Whether this thread has the turn already, in a call that this one interrupts and that goes on only afterwards."""
+    """Whether this thread has the turn already: the interrupted call goes on only after this one."""
     return any(
         thread == threading.get_ident() and _is_on_stack(ticket, thread)
         for ticket, (thread, _) in [*core.tickets.items()][:1]

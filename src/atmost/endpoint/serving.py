@@ -84,7 +84,7 @@ class Serving:
 # Ctrl-C and SIGTERM end a program cleanly: the first asks, a second Ctrl-C insists.
 
 INSISTS_AFTER: Final = 0.5
-"""A second Ctrl-C within this time is the first one sent twice, to the process and to its group, as timeout(1) does, seconds."""
+"""A second Ctrl-C within this time counts as the first, because timeout(1) sends it to the process and to its group, seconds."""
 
 
 @contextmanager
