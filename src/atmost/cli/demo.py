@@ -19,7 +19,7 @@ _SHARE = Number(0, 1)
 
 
 @click.command(short_help="See it at work on this machine, with an account.")
-@click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.  [default: Ctrl-C ends]")
+@click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.  [default: on Ctrl-C]")
 @click.option(
     "--loss", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share of datagrams the link loses."
 )
@@ -70,7 +70,7 @@ def demo(
 
 
 class _View(Watcher):
-    """Prints what arrives: log lines and losses in their place, the rest as one line a second."""
+    """Prints what arrives: log lines and losses as they come, everything else summed up in one line a second."""
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
@@ -80,7 +80,7 @@ class _View(Watcher):
         self._next = time.monotonic() + 1
 
     def began(self, collector: str, sending: str, page: str | None) -> None:
-        """Says what runs where."""
+        """Prints the addresses of the link, the collector and the page."""
         self.page = page
         if self._silent:
             return
@@ -97,12 +97,12 @@ class _View(Watcher):
         )
 
     def trouble(self, text: str) -> None:
-        """Says what was done on purpose."""
+        """Prints a fault that the demo caused on purpose."""
         if not self._silent:
             click.echo(click.style(f"{clock_time(time.time())} {text}", fg="red"))
 
     def show(self, event: Event) -> None:
-        """Shows one message or event."""
+        """Prints one message or event."""
         if self._silent or isinstance(event, DatagramRefused):
             return
         if not isinstance(event, Message):
@@ -117,7 +117,7 @@ class _View(Watcher):
             click.echo(click.style(f"{clock_time(event.sent_at)} log  {harmless(text)}", dim=True))
 
     def tick(self) -> None:
-        """Shows the last second's readings."""
+        """Prints the last second's readings."""
         now = time.monotonic()
         if self._silent or now < self._next:
             return

@@ -1,4 +1,4 @@
-"""`atmost lab`, and of it `simulate`: the guarantee put to the test, one run or thousands."""
+"""`atmost lab` and its command `simulate`: the guarantee put to the test, one run or thousands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from atmost.lab.guarantee import (
 )
 
 _SHORTENED: Final = 3
-"""Violations of which a campaign shows a shortened list of steps; shortening one takes seconds."""
+"""Violations for which a campaign prints a shortened list of steps; shortening one takes seconds."""
 
 
 @click.group()
@@ -102,7 +102,7 @@ def _run_campaign(seeds: range, steps: int) -> Campaign:
 
 
 def _as_expected(run: Run, *, beyond_guard: bool) -> bool:
-    """Kept hypotheses: nothing broken. H1 broken: the duplicate is there, and so is the alarm."""
+    """With the hypotheses kept, nothing may break. With H1 broken, both the duplicate and the alarm must appear."""
     if beyond_guard:
         return run.violated(ViolationKind.DUPLICATE) and run.alarmed
     return not run.violations
@@ -136,7 +136,7 @@ def _run_lines(run: Run, *, beyond_guard: bool) -> Iterator[str]:
 
 
 def _violation_lines(run: Run, *, with_alarm: bool = False) -> Iterator[str]:
-    """The first violation, a duplicate before others, and the fewest steps that show it."""
+    """Prints the first violation (a duplicate if there is one) and the fewest steps that show it."""
     first = min(run.violations, key=lambda violation: (violation.kind is not ViolationKind.DUPLICATE, violation.step))
     others = len(run.violations) - 1
     yield click.style(f"seed {run.seed}: {first}{f' (and {others} more)' if others else ''}", fg="red", bold=True)

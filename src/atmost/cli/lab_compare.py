@@ -29,13 +29,13 @@ from atmost.lab.compare.table import Table, checks_table, comparison_table, plai
 _SHARE = Number(0, 0.99)
 _SIMULATED = {"messages": 10_000, "interval": 0.02}
 _REAL = {"messages": 500, "interval": 0.01}
-"""Defaults of `--real`: five seconds, and what retries and graces take."""
+"""Defaults of `--real`: five seconds of messages, then the time for retries and graces."""
 _LONG = 300_000
-"""Expected work that takes seconds."""
+"""Expected work above this takes seconds."""
 
 
 def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> Callable[[Any], Any]:
-    """An option whose default is the library's own."""
+    """An option whose default comes from `CompareOptions`."""
     name = flag.removeprefix("--").replace("-", "_")
     default = getattr(CompareOptions(), name)
     return click.option(flag, type=kind, default=default, show_default=True, metavar=metavar, help=text)
@@ -48,7 +48,7 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
 @_option("--crash-before", _SHARE, "P", "Share of messages over which the receiver crashes before processing them.")
 @_option("--crash-after", _SHARE, "P", "The same, after processing and before the acknowledgement.")
 @_option("--latency", Number(0), "S", "Shortest travel time of a datagram (s).")
-@_option("--jitter", Number(0), "S", "Longest time on top of it, uniformly distributed (s).")
+@_option("--jitter", Number(0), "S", "Longest extra travel time, uniformly distributed (s).")
 @click.option(
     "--messages", type=click.IntRange(1), metavar="N", help="Messages to each arm.  [default: 10000; 500 with --real]"
 )
@@ -57,9 +57,11 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
 )
 @_option("--payload", click.IntRange(8), "BYTES", "Size of a message.")
 @_option("--retry-after", Number(0), "S", "Seconds to wait for an acknowledgement; each further wait is twice as long.")
-@_option("--max-backoff", Number(0), "S", "Longest of these waits (s).")
+@_option("--max-backoff", Number(0), "S", "Longest wait between two retries (s).")
 @_option("--seed", click.IntRange(0), "N", "Same seed, same faults.")
-@click.option("--sweep", "sweep_text", metavar="FIELD=FROM:TO:POINTS", help="Compare at each of these values.")
+@click.option(
+    "--sweep", "sweep_text", metavar="FIELD=FROM:TO:POINTS", help="Compare at each of these values of one option."
+)
 @click.option(
     "--json",
     "json_file",
@@ -127,7 +129,7 @@ def compare(
 
 
 def _claim(json_file: str | None, folder: Path | None) -> None:
-    """Raises OSError before the work, not after it, for what cannot be written."""
+    """Raises OSError before the work starts when an output cannot be written."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     if json_file is not None and json_file != "-":
@@ -144,16 +146,16 @@ def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None
             click.echo(f"outside: {check.arm}, {check.figure}: {check.simulated:.6g}, theory {check.theory:.6g}")
         click.echo(f"{len(verdicts) - len(wrong):,} of {len(verdicts):,} figures lie within what theory allows")
     count = sum(point.offered * len(point.arms) for point in done)
-    # Of standard error: how fast it was is not part of the result, which is the same each time.
+    # To standard error: the speed is not part of the result, which is the same in every run.
     click.echo(f"{count:,} messages in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} a second", err=True)
 
 
 def show_tables(tables: Sequence[Table]) -> None:
-    """Draws tables on a terminal, where rich is installed and there is room for every figure; prints lines otherwise."""
+    """Draws tables on a terminal if rich is installed and every figure fits; prints plain lines otherwise."""
     drawing = sys.stdout.isatty()
     if drawing:
         try:
-            import rich.console  # noqa: F401  only whether it is there
+            import rich.console  # noqa: F401  only checks that it is installed
         except ImportError:
             click.echo("drawn tables need: pip install 'atmost[lab]'", err=True)
             drawing = False
@@ -163,7 +165,7 @@ def show_tables(tables: Sequence[Table]) -> None:
 
 
 def _drawn(table: Table) -> bool:
-    """Draws it, unless figures would have to be cut."""
+    """Draws the table, unless figures would have to be cut off."""
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table as Drawn
@@ -200,7 +202,7 @@ def _draw(done: Sequence[Comparison], field: str | None, folder: Path, *, silent
 
 @contextmanager
 def _progress(points: Sequence[CompareOptions]) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error where that is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
     total = sum(point.messages for point in points) * 3
     hidden = not sys.stderr.isatty()
     with click.progressbar(length=total, label="comparing", file=sys.stderr, hidden=hidden) as bar:

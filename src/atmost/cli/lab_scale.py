@@ -19,7 +19,7 @@ _SHARE = Number(0, 1)
 
 
 def _option(flag: str, kind: click.ParamType[Any], default: float, metavar: str, text: str) -> Callable[[Any], Any]:
-    """A figure with a default."""
+    """A numeric option whose help shows its default."""
     return click.option(flag, type=kind, default=default, show_default=True, metavar=metavar, help=text)
 
 
@@ -31,11 +31,11 @@ def _option(flag: str, kind: click.ParamType[Any], default: float, metavar: str,
 @_option("--carrier", Number(0), 0.0, "MICROSECONDS", "CPU time per datagram before the core.")
 @_option("--handler", Number(0), 0.0, "MICROSECONDS", "CPU time of the handler per message.")
 @_option("--fleet", click.IntRange(1, 200_000), 5_000, "N", "Senders in the simulated fleet.")
-@_option("--collectors", click.IntRange(2), 4, "N", "Shards in the simulated fleet.")
+@_option("--collectors", click.IntRange(2), 4, "N", "Collectors in the simulated fleet.")
 @_option("--shards", click.IntRange(1), 16, "N", "Shards in the simulated fleet.")
 @_option("--takeover", Number(0.1, 10), 3.0, "S", "Seconds a shard has no owner after a collector dies.")
 @_option("--loss", _SHARE, 0.01, "P", "Share of datagrams lost.")
-@_option("--duplicate", _SHARE, 0.01, "P", "Share of datagrams that come twice.")
+@_option("--duplicate", _SHARE, 0.01, "P", "Share of datagrams that arrive twice.")
 @_option("--seed", click.IntRange(0), 1, "N", "Same seed, same run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def scale(
@@ -56,8 +56,8 @@ def scale(
 ) -> int:
     """Measure the receiving core here, plan a fleet from it, and simulate one whose collector dies and returns.
 
-    The simulation runs the real cores in virtual time; it fails when a message is processed twice by whatever owners,
-    or when an owner's account is not exact.
+    The simulation runs the real cores in virtual time; it fails when a message is processed twice, be it by two
+    owners, or when an owner's account is not exact.
 
     \b
     Examples:

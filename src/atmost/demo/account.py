@@ -1,7 +1,7 @@
-"""Decides whether the demo's account balances, from independent countings: sender, receiver, and the link where there is one.
+"""Decides whether the demo's account balances, from independent counts: sender, receiver, and the link if there is one.
 
-The receiver knows of every message numbered up to the last datagram that got through; what was numbered after it is `unknown` to it.
-The demo sees both ends and can say how many those are; the link's own count then has to agree with what is missing.
+The receiver knows every message numbered up to the last datagram that got through; later ones are `unknown` to it.
+The demo sees both ends, so it can say how many those are. The link's own count must then equal what is missing.
 Pure.
 """
 
@@ -17,13 +17,13 @@ from atmost.core.events import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoAccount:
-    """The demo's account; messages, unless the field says otherwise."""
+    """The demo's account, in messages unless the field says otherwise."""
 
     offered: int
     dropped: int
-    """By the sender, before they were numbered."""
+    """Dropped by the sender before they were numbered."""
     refused: int
-    """By the sender's socket, after they were numbered: part of `lost + unknown`."""
+    """Refused by the sender's socket after they were numbered: part of `lost + unknown`."""
     delivered: int
     lost: int
     lost_by_place: dict[str, int | None]
@@ -36,7 +36,7 @@ class DemoAccount:
     """Datagrams."""
     duplicates_processed: int
     link: dict[str, Any] = field(default_factory=dict)
-    """What the link says it did; over a cluster what became of that, for it counts no messages of ours."""
+    """What the link reports it did. A cluster reports only its servers' state, because it does not count our messages."""
     kernel_drops: int | None = None
     """Datagrams the collector's kernel buffer dropped."""
     receiver_balanced: bool = True
@@ -50,7 +50,7 @@ class DemoAccount:
 
     @property
     def agrees_with_link(self) -> bool:
-        """Whether what is missing is what the link dropped and the sender's socket refused, where there is a link."""
+        """Whether the missing messages are those the link dropped or the sender's socket refused; True without a link."""
         return (
             "dropped_messages" not in self.link
             or self.lost + self.unknown == int(self.link["dropped_messages"]) + self.refused
@@ -58,7 +58,7 @@ class DemoAccount:
 
     @property
     def balanced(self) -> bool:
-        """Whether the demo kept its word."""
+        """Whether every account agrees and nothing was processed twice."""
         return self.explained and self.agrees_with_link and self.receiver_balanced and not self.duplicates_processed
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,12 +67,12 @@ class DemoAccount:
 
 
 def balance(stats: Mapping[str, Any], ledger: Ledger, tally: Tally, link: Mapping[str, Any]) -> DemoAccount:
-    """Puts the three countings side by side.
+    """Combines the three counts.
 
     Args:
         stats: the sender's `SenderStats` as a mapping.
         ledger: the receiver's account, settled.
-        tally: what was really processed.
+        tally: the messages really processed.
         link: the link's account as a mapping.
     """
     refused = sum(stats["refused"].values())
@@ -96,7 +96,7 @@ def balance(stats: Mapping[str, Any], ledger: Ledger, tally: Tally, link: Mappin
 
 
 class Tally:
-    """What was processed, counted apart from the receiver's own account: the demo does not take its word for it."""
+    """What was processed, counted independently of the receiver's own account."""
 
     def __init__(self) -> None:
         """Begins with nothing processed."""
@@ -105,7 +105,7 @@ class Tally:
         self._arrivals: dict[tuple[bytes, int], Any] = {}
 
     def process(self, message: Message) -> None:
-        """Counts one message; a second arrival of its datagram makes it a duplicate."""
+        """Counts one message, as a duplicate if its datagram arrived before."""
         self.processed += 1
         arrival = message.arrival
         if self._arrivals.setdefault((arrival.session.key, arrival.sequence), arrival) is not arrival:

@@ -1,6 +1,6 @@
-"""What carries the demo's datagrams: a link that loses, or a NATS cluster of which a node is killed.
+"""What carries the demo's datagrams: a link that loses, or a NATS cluster that loses a node.
 
-Each says where to receive and where to send, has a real log to follow, and may have a count of its own at the end.
+Each gives the addresses to receive at and to send to, writes a real log to follow, and may report its own count at the end.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _AGENTS, _COLLECTORS = 0, (1, 2)
 
 
 class Carrier(Protocol):
-    """What is between the agent and the collector."""
+    """The carrier between the agent and the collector."""
 
     bind: str
-    """Where the collector receives."""
+    """The URL at which the collector receives."""
     log: Path
-    """A file that it writes while it works."""
+    """A log file that the carrier writes while it works."""
 
     def begin(self, collector: str) -> str:
-        """Starts what needs to know the collector's address; returns where to send.
+        """Starts the parts that need the collector's address; returns the URL to send to.
 
         Raises:
             ChildError: it did not start.
@@ -37,15 +37,15 @@ class Carrier(Protocol):
         ...
 
     def failed(self) -> bool:
-        """Whether it has ended before its time."""
+        """Whether it ended too early."""
         ...
 
     def trouble(self) -> str | None:
-        """What it does halfway, in words; None when it does nothing then."""
+        """Causes its fault halfway through the run and describes it; None when it has none."""
         ...
 
     def end(self, wait: Callable[[float, Callable[[], bool]], None]) -> dict[str, Any]:
-        """Ends, and returns what it counted, if it counts.
+        """Ends the carrier and returns its count, if it keeps one.
 
         Args:
             wait: receives until the monotonic time, or until the condition holds.
@@ -53,7 +53,7 @@ class Carrier(Protocol):
         ...
 
     def kill(self) -> None:
-        """Ends whatever is left of it."""
+        """Ends every process that is left."""
         ...
 
 
@@ -80,11 +80,11 @@ class LinkCarrier:
         return self._child is not None and self._child.has_line()
 
     def trouble(self) -> str | None:
-        """Nothing: it is trouble all the time."""
+        """None: a link causes its faults all the time."""
         return None
 
     def end(self, wait: Callable[[float, Callable[[], bool]], None]) -> dict[str, Any]:
-        """Its account, once it has sent what it held."""
+        """Returns the link's account, once it has sent what it held."""
         assert self._child is not None
         self._child.ask_to_end()
         wait(time.monotonic() + _ENDING, self._child.has_line)
@@ -97,13 +97,13 @@ class LinkCarrier:
 
 
 class ClusterCarrier:
-    """Three NATS servers on this machine, of which the one that the agent is connected to is killed halfway."""
+    """Three NATS servers on this machine; halfway, the one that the agent is connected to is killed."""
 
     def __init__(self, folder: Path) -> None:
         """Starts them.
 
         Raises:
-            ChildError: there is no server to start, or they did not come up.
+            ChildError: no NATS server is installed, or the servers did not come up.
         """
         self.log = log_of(folder, _COLLECTORS[0])
         self._killed: str | None = None
@@ -120,11 +120,11 @@ class ClusterCarrier:
         self.bind = self._url(*_COLLECTORS)
 
     def begin(self, collector: str) -> str:  # noqa: ARG002  both ends meet at the cluster
-        """The same channel, at another server."""
+        """Returns the same channel, with another server first."""
         return self._url(_AGENTS)
 
     def failed(self) -> bool:
-        """Whether they have ended."""
+        """Whether the servers have ended."""
         return self._child.has_line()
 
     def trouble(self) -> str | None:
@@ -136,7 +136,7 @@ class ClusterCarrier:
         return f"killed {self._killed}, the NATS server that the agent was connected to; it has two more to go to"
 
     def end(self, wait: Callable[[float, Callable[[], bool]], None]) -> dict[str, Any]:  # noqa: ARG002
-        """What became of the servers; they count no messages of ours."""
+        """Returns the servers' state; they do not count our messages."""
         return {"servers": SIZE, "killed": self._killed}
 
     def kill(self) -> None:
@@ -145,6 +145,6 @@ class ClusterCarrier:
         self._child.kill()
 
     def _url(self, *numbers: int) -> str:
-        """The channel at some of the servers, which tell of the others."""
+        """The channel's URL with some of the servers, which announce the others."""
         servers = [f"127.0.0.1:{self._ports[number]}" for number in numbers]
         return f"nats://{','.join(servers)}/demo?shards=4"

@@ -1,8 +1,8 @@
 """Three NATS servers on free ports of this machine: real ones, started for the demo and ended with it.
 
-Run as a process of the demo's, it ends them when its standard input ends, which is when the demo is gone however it went.
-It prints a JSON line with the ports once the servers know each other, or with the problem; each line it reads is the
-number of a server to kill, and is answered by a line with that server's name.
+As a child process of the demo, it ends them when its standard input ends, so they never outlive the demo.
+It prints one JSON line: the ports, once the servers know each other, or the problem. Each line it reads is the number of a
+server to kill; it answers with a line that holds that server's name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Final
 SIZE: Final = 3
 _HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 20.0
-"""For the servers to know each other, seconds."""
+"""Longest wait until the servers know each other (s)."""
 
 
 class ClusterError(Exception):
-    """The servers cannot be had."""
+    """The servers could not be started."""
 
 
 class Cluster:
@@ -38,7 +38,7 @@ class Cluster:
             folder: for their configuration and logs.
 
         Raises:
-            ClusterError: there is no server to start, or it did not come up.
+            ClusterError: no NATS server is installed, or one did not come up.
         """
         program = find_server()
         if program is None:
@@ -71,7 +71,7 @@ class Cluster:
             raise
 
     def kill_one(self, number: int) -> str:
-        """Ends a server as a power cut would; returns its name."""
+        """Kills a server without warning, as a power cut would; returns its name."""
         process = self._processes[number]
         if process is not None:
             process.kill()
@@ -103,13 +103,13 @@ def log_of(folder: Path, number: int) -> Path:
 
 
 def find_server() -> str | None:
-    """The NATS server's program: beside this Python, where its package puts it, or on PATH."""
+    """The NATS server's program: beside this Python, where its package installs it, or on PATH."""
     beside = Path(sys.executable).parent / "nats-server"
     return str(beside) if beside.exists() else shutil.which("nats-server")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago."""
+    """Ports that were free a moment ago."""
     socks = [socket.socket() for _ in range(count)]
     try:
         for sock in socks:
@@ -121,7 +121,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _routes_formed(log: Path) -> bool:
-    """Whether a server says that it reaches all the others."""
+    """Whether a server's log says that it is connected to all the others."""
     try:
         text = log.read_text(errors="replace")
     except OSError:

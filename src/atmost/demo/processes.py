@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 _PATIENCE: Final = 15.0
-"""The longest wait for a line, seconds: starting Python on a busy machine takes a while."""
+"""Longest wait for a line (s): starting Python on a busy machine takes a while."""
 
 
 class ChildError(Exception):
-    """A child process did not do what it was started for."""
+    """A child process ended early or did not answer."""
 
 
 class Child:
@@ -39,7 +39,7 @@ class Child:
         """The next line of its output.
 
         Raises:
-            ChildError: it ended or said nothing in time.
+            ChildError: the process ended, or wrote nothing in time.
         """
         try:
             text = self._lines.get(timeout=timeout)
@@ -51,27 +51,27 @@ class Child:
         return result
 
     def has_line(self) -> bool:
-        """Whether `line` would return, or fail, at once."""
+        """Whether `line` would return or fail without waiting."""
         return not self._lines.empty()
 
     def tell(self, text: str) -> None:
-        """Gives it a line; one that has ended hears nothing."""
+        """Writes a line to its standard input; does nothing if it has ended."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(f"{text}\n")
             self._process.stdin.flush()
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it still runs."""
         return self._process.poll() is None
 
     def ask_to_end(self) -> None:
-        """Sends SIGTERM; what it says then comes by `line`."""
+        """Sends SIGTERM; `line` returns its last output."""
         if self.running():
             self._process.terminate()
 
     def end_input(self, timeout: float = 5.0) -> None:
-        """Closes its standard input, and waits until it has ended by that, `timeout` seconds at most."""
+        """Closes its standard input and waits until it has ended, `timeout` seconds at most."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -79,7 +79,7 @@ class Child:
             self._process.wait(timeout)
 
     def kill(self) -> None:
-        """Ends it for certain and collects it."""
+        """Kills it and reaps it."""
         if self.running():
             self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Runs the demo: collector with its page here, agent and carrier as processes of their own, and at the end the account."""
+"""Runs the demo: the collector and its page in this process, agent and carrier as child processes; ends with the account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENDING: Final = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What carries the demo and what it does to datagrams, and for how long; shares are of datagrams, 0 to 1."""
+    """The carrier, its faults and the duration; shares are of datagrams, 0 to 1."""
 
     seconds: float | None = None
     loss: float = 0.05
@@ -37,38 +37,38 @@ class DemoOptions:
     reorder: float = 0.05
     seed: int | None = None
     nats: bool = False
-    """Over a cluster of three NATS servers, one of which is killed halfway, instead of a link that loses."""
+    """Use three NATS servers, one of which is killed halfway, instead of a link that loses."""
 
 
 class Watcher:
-    """What is told while the demo runs; every method may be left out."""
+    """Called while the demo runs; a subclass overrides the methods it needs."""
 
     def began(self, collector: str, sending: str, page: str | None) -> None:
-        """Everything runs.
+        """Called once everything runs.
 
         Args:
-            collector: where it receives.
-            sending: where the agent sends.
+            collector: the URL at which it receives.
+            sending: the URL to which the agent sends.
             page: the dashboard's address; None where the extra `server` is missing.
         """
 
     def show(self, event: Event) -> None:
-        """A message or another event."""
+        """Called with every message and every other event."""
 
     def trouble(self, text: str) -> None:
-        """What was done on purpose, in words."""
+        """Called with a description of a fault caused on purpose."""
 
     def tick(self) -> None:
         """Called about every 0.1 s."""
 
 
 def run_demo(options: DemoOptions, asked: Callable[[], bool], watcher: Watcher) -> DemoAccount:
-    """Runs until the time is over or somebody asks to stop.
+    """Runs until the time is over or `asked` returns True.
 
     Args:
-        options: the faults.
-        asked: whether to stop; looked at every 0.1 s.
-        watcher: told what happens.
+        options: the carrier, the faults and the duration.
+        asked: whether to stop; called every 0.1 s.
+        watcher: called with everything that happens.
 
     Raises:
         ChildError: a child process failed.
@@ -95,7 +95,7 @@ class _Demo:
             sending = self._carrier.begin(collector.url)
             source = Child("agent", "atmost.demo.source", [sending, socket.gethostname(), str(self._carrier.log)])
             try:
-                source.line()  # from now on SIGTERM asks it to end, and no longer just ends it
+                source.line()  # from now on the process handles SIGTERM instead of dying of it
                 page = collector.http.url if collector.http is not None else None
                 self._watcher.began(collector.url, sending, page)
                 self._go_on(source)
@@ -109,7 +109,7 @@ class _Demo:
         def over() -> bool:
             return self._asked() or self._carrier.failed() or source.has_line()
 
-        # Without an end a death in the tenth second shows what there is to show.
+        # A run without an end kills the server in its tenth second.
         half = 10.0 if seconds is None else seconds / 2
         self._take(began + half, over)
         if not over() and (text := self._carrier.trouble()) is not None:
@@ -119,7 +119,7 @@ class _Demo:
             raise ChildError("a process of the demo ended early; its own message stands above")
 
     def _end(self, collector: CollectorDaemon, source: Child) -> DemoAccount:
-        """In order, so that nothing is on its way when its counter is read: sender, carrier, receiver."""
+        """Ends sender, carrier and receiver in this order, so that nothing is on its way when a counter is read."""
         source.ask_to_end()
         self._take(time.monotonic() + _ENDING, source.has_line)
         stats = source.line()
@@ -131,7 +131,7 @@ class _Demo:
         return balance(stats, collector.ledger(), self._tally, counted)
 
     def _take(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Shows what arrives until the monotonic time, or until it is enough; what has arrived already in any case."""
+        """Hands on what arrives, until a monotonic time or a condition; what has arrived already is always handed on."""
         while not self._events.empty() or ((left := until - time.monotonic()) > 0 and not enough()):
             try:
                 event = (
@@ -147,13 +147,13 @@ class _Demo:
 
 
 def open_collector(bind: str, tap: Callable[[Event], object]) -> CollectorDaemon:
-    """A collector that receives at one address only, with its page at the usual port, another one, or nowhere.
+    """A collector with one address; its page is at the usual port, at a free one, or missing.
 
     Args:
-        bind: where.
-        tap: given every event.
+        bind: the address.
+        tap: called with every event.
     """
-    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
+    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help does not need
 
     for place in (PAGE, "127.0.0.1:0", "off"):
         options = CollectorOptions(

@@ -1,7 +1,7 @@
 """The demo's sending process: the agent of this host over the link, until it is told to end.
 
-Prints two JSON lines: its name when it can be told to end, and at the end what became of its messages.
-Ends by SIGTERM, or when its standard input does, which is when the demo is gone.
+Prints two JSON lines: its name, once it handles SIGTERM, and at the end what became of its messages.
+Ends on SIGTERM, or when its standard input ends because the demo is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atmost.endpoint.sender import Sender
 from atmost.lab.process import StopSignals, watch_input
 
 _DATAGRAM = 1432
-"""As on a network, so that a message in ten, not a whole second, is lost with a datagram."""
+"""Small, as on a network: a lost datagram then takes a few messages with it, not a whole second of them."""
 _INTERVAL = 1.0
 
 
@@ -45,7 +45,7 @@ def main(url: str, name: str, log: str) -> None:
 
 
 def _say(line: bytes) -> bool:
-    """Print a line at once; False when the demo is gone, and with it whoever would read a traceback."""
+    """Print a line at once; False when the demo is gone, so that nobody would read a traceback."""
     try:
         os.write(1, line + b"\n")
     except BrokenPipeError:

@@ -1,7 +1,7 @@
-"""Faults of a link: decides, datagram by datagram, whether it is lost, doubled, damaged or late.
+"""Faults of a link: decides for each datagram whether it is lost, doubled, damaged or late.
 
-Faults are ordered rules. Each rule takes the verdict so far and returns the next one; the first that drops a
-datagram ends the hearing. Losses come alone or in bursts by the two-state model of E. N. Gilbert, *Capacity of a
+Faults are ordered rules. Each rule takes the verdict so far and returns the next one; once a rule drops a
+datagram, the later ones are skipped. Losses come alone or in bursts by the two-state model of E. N. Gilbert, *Capacity of a
 burst-noise channel* (Bell System Technical Journal 39, 1960), with every datagram of the bad state lost.
 
 Promise: pure. No input or output, no clock; randomness comes only from the generator handed in, so the same seed gives
@@ -70,7 +70,7 @@ class LinkFaults:
     """How often a datagram chosen by `duplicate` is sent in all: 2 to 1000."""
 
     def __post_init__(self) -> None:
-        """Refuse what no link could do."""
+        """Refuse options that are out of range."""
         for name, (lowest, highest, unit) in _RANGES.items():
             value = getattr(self, name)
             if not lowest <= value <= highest:  # Written so that NaN is refused too.
@@ -109,10 +109,10 @@ class Verdict:
 
 
 PASSED = Verdict()
-"""Sent once, at once, as it is."""
+"""The datagram is sent once, at once, as it is."""
 
 DROPPED = Verdict(delays=())
-"""Not sent at all."""
+"""The datagram is not sent at all."""
 
 
 class Rule(Protocol):
@@ -123,7 +123,7 @@ class Rule(Protocol):
 
 
 class Judge(Protocol):
-    """Whatever decides over datagrams: `FaultRules`, or a test's script."""
+    """Decides what happens to datagrams: `FaultRules`, or a test's script."""
 
     def judge(self) -> Verdict:
         """Return the verdict on the next datagram."""
@@ -143,7 +143,7 @@ class FaultRules:
 
         Args:
             faults: What the link does.
-            random: Where all randomness comes from; it is drawn from here and never again.
+            random: Source of all randomness, used only in this call.
         """
         # One stream for each rule, drawn whether the rule is in use or not: options do not move each other's faults.
         streams = [Random(random.getrandbits(64)) for _ in range(5)]
@@ -170,18 +170,18 @@ class FaultRules:
 
 
 class Overruled:
-    """Rules that can be overruled while they are in use: by an outage, or by a link that heals.
+    """Rules that can be overruled for a while: by an outage, or by a link that heals.
 
-    The rules are not asked while they are, so what they decide afterwards goes on where it was.
+    Overruled rules are not asked, so afterwards they continue where they stopped.
     """
 
     __slots__ = ("_rules", "verdict")
 
     def __init__(self, rules: Judge) -> None:
-        """Args: rules: What decides otherwise."""
+        """Args: rules: Decide when they are not overruled."""
         self._rules = rules
         self.verdict: Verdict | None = None
-        """On every datagram, such as `PASSED` or `DROPPED`; None to ask the rules."""
+        """The verdict on every datagram, such as `PASSED` or `DROPPED`; None to ask the rules."""
 
     def judge(self) -> Verdict:
         """Return the verdict on the next datagram."""

@@ -5,10 +5,10 @@
 
 Theory of operation: each datagram received is forwarded, dropped or held, and the account counts deeds, not intentions.
 A datagram is forwarded when its first copy was sent, duplicated when the second was, and reordered when one received later
-had been sent before it. What `take_due` handed out stays held until `sent` or `refused` reports what became of it, so that
+had been sent before it. A copy handed out by `take_due` stays held until `sent` or `refused` reports its outcome, so that
 received = forwarded + dropped + held holds between any two calls, in datagrams and in messages.
 
-Promise: memory is bounded in copies and in bytes; what the network refuses is counted, never raised.
+Promise: memory is bounded in copies and in bytes; a refusal by the network is counted, never raised.
 Not thread-safe: one thread at a time.
 """
 
@@ -35,7 +35,7 @@ from atmost.lab.faults import Judge, corrupted_copy
 _MAGIC = 0xA5
 _DATA = 1
 _MIN_LENGTH = 64
-"""Header of 48 bytes and tag of 16: nothing shorter is a datagram of ours."""
+"""Header of 48 bytes and tag of 16: anything shorter is not one of our datagrams."""
 _COUNT = slice(44, 46)
 
 
@@ -45,19 +45,19 @@ class DropReason(StrEnum):
     LOSS = "loss"
     """A rule dropped it."""
     PARTITION = "partition"
-    """It arrived, or its time came, during a partition."""
+    """It arrived, or became due, during a partition."""
     OVERFLOW = "overflow"
-    """It had to wait and the link held as much as it may."""
+    """It had to wait, but the link already held as much as it may."""
     REFUSED = "refused"
     """The socket refused every copy of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkAccount:
-    """What a link really did so far.
+    """The account of what a link really did so far.
 
-    `received = forwarded + dropped + held` holds in datagrams and in messages. Messages are those a datagram's header
-    announces; beacons and foreign datagrams have none.
+    `received = forwarded + dropped + held` holds in datagrams and in messages. Messages are the number in a
+    datagram's header; beacons and foreign datagrams have none.
     """
 
     received_datagrams: int
@@ -95,7 +95,7 @@ class LinkAccount:
     kernel_drops: int | None = None
     """Datagrams the kernel dropped because the link's receive buffer was full, on top of those received.
 
-    The messages in them are unknown. None where the kernel does not tell.
+    The messages in them are unknown. None if the kernel does not report it.
     """
 
 
@@ -124,7 +124,7 @@ class LinkCore:
         """Start empty.
 
         Args:
-            rules: Asked once for every datagram received, whatever becomes of it.
+            rules: Asked once for every datagram received, even during a partition.
             max_held: Copies that may wait at one time. A datagram whose waiting copies do not all fit is dropped.
             max_held_bytes: Bytes of the datagrams that may wait at one time; copies share their datagram's.
         """
@@ -148,7 +148,7 @@ class LinkCore:
         self._totals: Counter[str] = Counter()
 
     def partition(self, on: bool) -> None:  # noqa: FBT001 - a switch, and its only argument
-        """Drop everything from now on, or stop doing so. What waits is dropped if its time comes while this is on."""
+        """Start or stop dropping everything. A waiting copy is dropped if it becomes due meanwhile."""
         self._partitioned = on
 
     def receive(self, content: bytes, now: float) -> None:
@@ -188,7 +188,7 @@ class LinkCore:
         The caller sends the content once and then calls `sent` or `refused`.
 
         Args:
-            now: Seconds; infinity takes whatever waits, in the order of due times.
+            now: Seconds; infinity takes all waiting copies, in the order of due times.
         """
         while self._waiting and self._waiting[0][0] <= now:
             _, _, datagram = heappop(self._waiting)
@@ -225,7 +225,7 @@ class LinkCore:
         """Return what the link did so far.
 
         Args:
-            kernel_drops: What the kernel says of the socket the datagrams come from, if there is one and it says.
+            kernel_drops: Datagrams dropped at the receiving socket, if the kernel reports it.
         """
         dropped_datagrams = sum(count.datagrams for count in self._dropped.values())
         dropped_messages = sum(count.messages for count in self._dropped.values())
@@ -250,7 +250,7 @@ class LinkCore:
         )
 
     def _has_room(self, datagram: Carried, waiting: int) -> bool:
-        """Whether so many more copies may wait; what leaves at once always may."""
+        """Whether so many more copies may wait; copies that leave at once always may."""
         if not waiting:
             return True
         size = self._waiting_bytes + len(datagram.content)
@@ -286,7 +286,7 @@ def messages_in(datagram: bytes) -> int:
     """Return how many messages a datagram's header announces; 0 for a beacon, a goodbye or foreign bytes.
 
     Reads the header itself (docs/wire.md) rather than through the core's decoder: the link is a witness of what the
-    core counts, and a witness does not copy. A forged header is believed.
+    core counts, so it must not share its code. A forged header is believed.
     """
     if len(datagram) < _MIN_LENGTH or datagram[0] != _MAGIC or datagram[1] & 0x0F != _DATA:
         return 0
@@ -303,13 +303,13 @@ def resolve(option: str, url: str, *, lowest_port: int) -> tuple[socket.AddressF
     """Return the address family and the address of a URL, for `socket.bind` and `sendto`.
 
     Args:
-        option: What the URL is for, to name it in the error.
+        option: The option that holds the URL, named in the error.
         url: `udp://host:port`.
-        lowest_port: 0 where port 0, which takes a free one, is welcome, else 1.
+        lowest_port: 0 if port 0 (any free port) is allowed, else 1.
 
     Raises:
-        ValueError: No such URL.
-        OSError: A name that does not resolve.
+        ValueError: The URL has another form.
+        OSError: The name does not resolve.
     """
     parts = urlsplit(url)
     try:
@@ -328,12 +328,12 @@ def ask_receive_buffer(receiving: socket.socket, size: int) -> None:
         with contextlib.suppress(PermissionError):
             receiving.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
             return
-    with contextlib.suppress(OSError):  # Some kernels refuse what exceeds their limit, and keep what they had.
+    with contextlib.suppress(OSError):  # Some kernels refuse a size above their limit and keep the old one.
         receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def kernel_drops(receiving: socket.socket) -> int | None:
-    """Return how many datagrams the kernel dropped instead of queueing them here; None where it does not tell.
+    """Return how many datagrams the kernel dropped because this socket's buffer was full; None if it does not report it.
 
     The counter has 32 bits and wraps.
     """
@@ -352,7 +352,7 @@ _BATCH = 64
 _MAX_DRAIN = 65_536
 """Datagrams read by `drain`, so that a flood cannot keep it from ending; more than the receive buffer holds."""
 _LONGEST_WAIT = 0.05
-"""Seconds between two looks at what may end a loop: unnoticed by whoever waits, nothing beside the link's own work."""
+"""Seconds between two checks of what may end a loop: too short to notice, too rare to cost anything."""
 
 
 class Link:
@@ -389,8 +389,8 @@ class Link:
             clock: Seconds that never step back.
 
         Raises:
-            ValueError: An address that is no `udp://host:port`, or a target that is the link itself.
-            OSError: A name that does not resolve, or an address that cannot be bound.
+            ValueError: An address is not `udp://host:port`, or the target is the link itself.
+            OSError: A name does not resolve, or an address cannot be bound.
         """
         self._core = LinkCore(rules, max_held=max_held, max_held_bytes=max_held_bytes)
         self._clock = clock
@@ -415,7 +415,7 @@ class Link:
             raise
         host, port = self.address
         self.url = f"udp://[{host}]:{port}" if ":" in host else f"udp://{host}:{port}"
-        """The same for a sender's `url`."""
+        """The link's address as a sender's `url`."""
 
     def __enter__(self) -> Self:
         """Return the link itself."""
@@ -428,7 +428,7 @@ class Link:
         self.close()
 
     def step(self, timeout: float = 0.0) -> int:
-        """Forward what is due and take in one batch of what has arrived.
+        """Forward the copies that are due and take in one batch of arrived datagrams.
 
         Args:
             timeout: Seconds to wait for either, rounded up to whole milliseconds by some kernels.
@@ -444,21 +444,21 @@ class Link:
         return self._read(_BATCH) if ready else 0
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Forward until told to end; what is still held then stays held.
+        """Forward until `until` returns True; datagrams held then stay held.
 
         Args:
-            until: Asked before every step, at least every 50 ms; the link ends when it returns True.
+            until: Called before every step, at least every 50 ms.
         """
         while not until():
             self.step(_LONGEST_WAIT)
 
     def drain(self) -> None:
-        """Take in what has arrived already, by the rules, and send what is held: at once, in the order it is due."""
+        """Take in what has arrived already, by the rules, and send all held copies at once, in the order of their due times."""
         self._read(_MAX_DRAIN)
         self._send_due(math.inf)
 
     def partition(self, on: bool) -> None:  # noqa: FBT001 - a switch, and its only argument
-        """Drop everything from now on, or stop doing so. What is held is dropped if its time comes while this is on."""
+        """Start or stop dropping everything. A held copy is dropped if it becomes due meanwhile."""
         self._core.partition(on)
 
     def account(self) -> LinkAccount:
@@ -466,7 +466,7 @@ class Link:
         return self._core.account(kernel_drops(self._receiving))
 
     def close(self) -> None:
-        """Close the sockets. What is held or unread is gone without being counted: drain first. May be repeated."""
+        """Close the sockets. Held or unread datagrams are lost without being counted: drain first. May be repeated."""
         self._selector.close()
         self._receiving.close()
         self._sending.close()
@@ -495,6 +495,6 @@ class Link:
 
 
 def _refuse_loop(url: str, target: tuple[Any, ...], own: tuple[str, int]) -> None:
-    """Refuse a target that would have the link forward the same datagram to itself for ever."""
+    """Refuse a target with which the link would forward datagrams to itself for ever."""
     if target[:2] == own:
         raise ValueError(f"target must be another address than the link's own, got {url!r}")

@@ -1,8 +1,8 @@
 """A link as a process of its own: `python -m atmost.lab.process --help`.
 
 It ends by SIGTERM, SIGINT or the end of its standard input, drains the link, and prints the account as JSON.
-Its log has one line a second with what it did since the line before, and one with the sum at the end, in the form of the
-standard library's logging: INFO, or WARNING when something was dropped. The lines add up to the account.
+Its log has one line a second with what it did since the previous line, and a last line with the sum, in the format of the
+standard library's logging: INFO, or WARNING if something was dropped. The lines add up to the account.
 Not thread-safe: one thread at a time.
 """
 
@@ -30,7 +30,7 @@ from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.link import Link, LinkAccount
 
 _LONGEST_WAIT = 0.05
-"""Seconds between two checks of what may end the loop: unnoticed by whoever waits, nothing beside the link's own work."""
+"""Seconds between two checks of what may end the loop: too short to notice, too rare to cost anything."""
 
 
 def serve(
@@ -46,26 +46,28 @@ def serve(
 
     Writes two JSON objects, one a line: `url`, `target` and `seed` when datagrams may come, and the account at the end.
     Standard input ends the link only where it is a pipe or a socket, whose other end can vanish with the process that
-    holds it. A signal that is ignored at the start stays so. To be called from the main thread.
+    holds it. A signal that is ignored at the start stays ignored. Call it from the main thread.
 
     Args:
         target: Where to forward, `udp://host:port`.
         faults: What to do to the datagrams.
-        seed: Of the faults; None takes any, and the first line tells which.
+        seed: Seed of the faults; None takes any, and the first line reports it.
         bind: Where to receive, `udp://host:port`.
         journal: A log file to append one line a second to: INFO, or WARNING when something was dropped.
         output: Where the two lines go; None for standard output.
 
     Returns:
-        What the link did.
+        The link's account.
 
     Raises:
-        ValueError: An address that is no `udp://host:port`.
-        OSError: An address that cannot be had, or a journal that cannot be written.
+        ValueError: An address is not `udp://host:port`.
+        OSError: An address cannot be bound, or the journal cannot be written.
     """
     output = output or sys.stdout
     seed = secrets.randbits(32) if seed is None else seed
-    input_ended = watch_input()  # Before any socket, which could take the number of a closed standard input.
+    input_ended = (
+        watch_input()
+    )  # Before any socket is opened, because it could get the number of a closed standard input.
     rules = FaultRules(faults, Random(seed))
     with Link(target, rules, bind=bind) as link, LinkJournal(journal) as log, StopSignals() as stop:
         _write(output, {"url": link.url, "target": target, "seed": seed})
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `serve` from the command line.
 
     Args:
-        arguments: Those after the program's name; None takes the process's own.
+        arguments: The command line after the program's name; None takes the process's own.
 
     Returns:
         The exit status: 0 when told to end, 1 on failure; wrong usage exits with 2.
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except BrokenPipeError:
-        # Nobody reads the account any more; the interpreter must not find so a second time when it exits.
+        # Nobody reads the account any more; keep the interpreter from failing over the same pipe when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -140,7 +142,7 @@ _SHOWN = (
 
 
 class LinkJournal:
-    """Writes the log of one link to a file, or to nowhere."""
+    """Writes the log of one link to a file, or nowhere."""
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         """Open the file.
@@ -174,7 +176,7 @@ class LinkJournal:
         self._handler.close()
 
     def started(self, url: str, target: str, seed: int, faults: LinkFaults) -> None:
-        """Write from where to where the link forwards, and with which faults."""
+        """Write a line with the link's addresses, seed and faults."""
         options = ", ".join(f"{name} {value:g}" for name, value in asdict(faults).items())
         self._logger.info("link from %s to %s with seed %d: %s", url, target, seed, options)
 
@@ -182,11 +184,11 @@ class LinkJournal:
         """Write the line of the last second, if that second is over.
 
         Args:
-            account: Gives what the link did so far; called only when a line is due.
+            account: Returns the link's account so far; called only when a line is due.
         """
         now = self._clock()
         if now >= self._next:
-            # After a pause one line for all of it, and the rhythm of before.
+            # After a pause, one line covers all of it and the rhythm stays the same.
             self._next += _INTERVAL * (1 + (now - self._next) // _INTERVAL)
             self._write("saw", account())
 
@@ -197,8 +199,8 @@ class LinkJournal:
         self._write("ended; in all it saw", account)
 
     def _write(self, opening: str, account: LinkAccount) -> None:
-        """Write what the account has more than was told."""
-        totals = {name: getattr(account, name) or 0 for name in _SHOWN}  # None, an unknown count, says nothing.
+        """Write the growth of the account since the last line."""
+        totals = {name: getattr(account, name) or 0 for name in _SHOWN}  # None is an unknown count and is left out.
         new = {name: totals[name] - self._told[name] for name in _SHOWN}
         self._told = totals
         text = (
@@ -213,9 +215,9 @@ class LinkJournal:
 
 
 class StopSignals:
-    """Remembers, as long as it is entered, that SIGTERM or SIGINT asked to stop; from the main thread only.
+    """While entered, remembers whether SIGTERM or SIGINT arrived; main thread only.
 
-    A signal that is ignored stays ignored: whoever starts a process so means to handle Ctrl-C for the whole group.
+    A signal that is ignored stays ignored, because the parent then handles Ctrl-C for the whole group.
     """
 
     def __init__(self) -> None:
@@ -239,10 +241,10 @@ class StopSignals:
 
 
 def watch_input() -> Callable[[], bool]:
-    """Return a function that tells whether standard input has ended, reading and ignoring what comes.
+    """Return a function that reports whether standard input has ended; it reads and ignores all input.
 
-    Only a pipe or a socket can end, when the process at its other end is gone. A terminal, a file, a device such as
-    /dev/null or an input closed from the start never does.
+    Only a pipe or a socket counts as ended, once the process at its other end is gone. A terminal, a file, a device such
+    as /dev/null or an input closed from the start never does.
     """
     try:
         mode = os.fstat(0).st_mode

@@ -1,8 +1,8 @@
-"""The one virtual network: time that moves only when it is told to, what is to happen in it, links, and senders' cores.
+"""The virtual network: time that moves only on request, an agenda of what is to happen, links, and senders' cores.
 
 The simulator of the guarantee, the comparison, the fleet, the benchmarks under loss and the tests are built from these
-parts. Nothing in here reads a clock or opens a socket, and all chance comes from the rules of a link: the same seed gives
-the same run. Not thread-safe.
+parts. Nothing here reads a clock or opens a socket, and all randomness comes from the rules of a link, so the same seed
+gives the same run. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from atmost.lab.faults import Judge
 from atmost.lab.link import Carried, LinkCore
 
 EPOCH_US: Final = 1_767_225_600_000_000
-"""What a true wall clock reads at virtual time 0, µs since 1970: the start of 2026."""
+"""Reading of a true wall clock at virtual time 0, the start of 2026 (µs since 1970)."""
 
 Time = TypeVar("Time", int, float)
 Arrive = Callable[[Carried, int], None]
-"""Called with a datagram that arrives, and the number of its copies that arrive together."""
+"""Called with an arriving datagram and the number of its copies that arrive together."""
 _NEVER: Final = float("inf")
 
 
 def wall_us(now: float) -> int:
-    """The reading of a true wall clock at a moment of virtual time (s), µs since 1970."""
+    """Reading of a true wall clock (µs since 1970) at a moment of virtual time (s)."""
     return EPOCH_US + round(now * 1e6)
 
 
 class Agenda(Generic[Time]):
-    """Virtual time, in whatever unit its user counts in, and what is to happen in it.
+    """Virtual time, in the unit of its user's choice, and the calls that are due in it.
 
-    What is due at one moment happens in the order in which it was asked for.
+    Calls that are due at the same moment run in the order of their scheduling.
     """
 
     __slots__ = ("_coming", "_order", "now")
 
     def __init__(self, now: Time) -> None:
-        """Starts at a moment, with nothing to come."""
+        """Starts at a moment, with an empty agenda."""
         self.now: Time = now
         self._coming: list[tuple[Time, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
@@ -52,11 +52,11 @@ class Agenda(Generic[Time]):
         heappush(self._coming, (max(when, self.now), self._order, action, arguments))
 
     def after(self, delay: Time, action: Callable[..., object], *arguments: Any) -> None:
-        """Calls `action(*arguments)` so much later."""
+        """Calls `action(*arguments)` after a delay."""
         self.at(self.now + delay, action, *arguments)
 
     def run_until(self, time: Time) -> None:
-        """Lets everything happen that is due by then, and moves on to it; infinity only empties the agenda."""
+        """Runs every call due by a moment and moves the time there; infinity only empties the agenda."""
         coming = self._coming
         while coming and coming[0][0] <= time:
             self._next()
@@ -64,17 +64,17 @@ class Agenda(Generic[Time]):
             self.now = max(self.now, time)
 
     def run_while(self, condition: Callable[[], bool]) -> None:
-        """Lets things happen one by one while the condition holds and something is to come."""
+        """Runs calls one by one while the condition holds and the agenda is not empty."""
         while self._coming and condition():
             self._next()
 
     def postpone(self, by: Time) -> None:
-        """Lets time pass in which nothing happens: all that was to come comes so much later."""
+        """Lets time pass in which nothing happens: all calls move back by as much."""
         self.now += by
         self._coming = [(when + by, order, action, arguments) for when, order, action, arguments in self._coming]
 
     def clear(self) -> None:
-        """Forgets all that was to come."""
+        """Empties the agenda."""
         self._coming.clear()
 
     def _next(self) -> None:
@@ -83,7 +83,7 @@ class Agenda(Generic[Time]):
 
 
 class Path:
-    """A link in virtual time: what is sent arrives by the verdicts of its rules, once its time has come.
+    """A link in virtual time: datagrams arrive when they are due, by the verdicts of its rules.
 
     The link is the real one without its socket, so its account holds here too.
     """
@@ -111,13 +111,13 @@ class Path:
         self._come_due()
 
     def heal(self) -> None:
-        """Ends all faults: from now on everything arrives at once, and what is held arrives in its time."""
+        """Ends all faults: from now on everything arrives at once, and held datagrams arrive when they are due."""
         self._healed = True
 
     def _come_due(self) -> None:
         take_due(self.link, self._agenda.now, self._deliver)
         deadline = self.link.next_deadline()
-        # One call waits on the agenda, or several where a later datagram is due earlier; the others find nothing due.
+        # Usually one call waits on the agenda; several if a later datagram is due earlier, and then the others find nothing due.
         if deadline is not None and deadline < self._due:
             self._due = deadline
             self._agenda.at(deadline, self._wake)
@@ -132,11 +132,11 @@ class Path:
 
 
 def take_due(link: LinkCore, now: float, arrive: Arrive) -> None:
-    """Lets everything arrive that is due, copies that come together in one call.
+    """Delivers everything that is due, with one call for copies that arrive together.
 
     Args:
-        link: what holds the datagrams.
-        now: seconds; infinity takes all that waits.
+        link: holds the datagrams.
+        now: seconds; infinity takes everything that waits.
         arrive: called when the link has nothing more that is due.
     """
     together: list[tuple[Carried, int]] = []
@@ -151,9 +151,9 @@ def take_due(link: LinkCore, now: float, arrive: Arrive) -> None:
 
 
 class VirtualSender:
-    """A sender's core driven in virtual time; the uses take it for their `Sender`.
+    """A sender's core driven in virtual time; the uses take it as their `Sender`.
 
-    It hands over when a datagram is full, when it is told to, and when a beacon is due.
+    It hands over when a datagram is full, on `flush`, and when a beacon is due.
     """
 
     def __init__(
@@ -171,12 +171,12 @@ class VirtualSender:
         """A sender without a session; its first hand-over begins one.
 
         Args:
-            agenda: its time (s); its wall clock is the true one.
+            agenda: its time (s); its wall clock is true.
             transmit: called with each sealed datagram.
             identity: gives the 64 random bits of each session.
             max_datagram: bytes.
-            options: of the core.
-            name, host, pid: what its beacons say.
+            options: the core's.
+            name, host, pid: sent in its beacons.
         """
         seals = no_keys()[NO_KEY]
         self.name = name
@@ -186,10 +186,10 @@ class VirtualSender:
         self._identity = identity
 
     def send(self, subject: str, payload: Any = None) -> bool:
-        """Takes a message as `Sender.send` does; it waits for company until the next hand-over.
+        """Takes a message as `Sender.send` does; it waits for more messages until the next hand-over.
 
         Raises:
-            PayloadTooLarge: it does not fit a datagram.
+            PayloadTooLarge: the message does not fit a datagram.
         """
         core, item = self.core, encode_message((subject, payload))
         if len(item) > core.max_message:
@@ -199,11 +199,11 @@ class VirtualSender:
         return core.offer(item, self._agenda.now)
 
     def flush(self) -> None:
-        """Hands over all that is open."""
+        """Hands over all open messages."""
         self.hand_over()
 
     def hand_over(self) -> None:
-        """Transmits everything that is open, and a beacon when it is due."""
+        """Transmits all open messages, and a beacon if one is due."""
         core, now = self.core, self._agenda.now
         reading = wall_us(now)
         if core.needs_session(reading):

@@ -3,7 +3,7 @@
     comparison = compare(CompareOptions(loss=0.1))       simulated, under virtual time
     comparison = compare_real(CompareOptions(...))       the same arms over real UDP
 
-`at_most_once`, `at_least_once` and `exactly_once` are the arms, each to be read on its own.
+`at_most_once`, `at_least_once` and `exactly_once` are the arms; each can be read on its own.
 """
 
 from atmost.lab.compare.closed_forms import Check

@@ -20,18 +20,18 @@ from atmost.lab.compare.network import Copy, Crash, Network, Purpose
 from atmost.lab.compare.options import CompareOptions
 
 _ACKNOWLEDGEMENT: Final = HEADER + TAG
-"""Bytes: the number acknowledged stands where a datagram's own number does."""
+"""Bytes of an acknowledgement; the number acknowledged takes the place of the datagram's own number."""
 
 
 class AtLeastOnce:
-    """A sender that remembers until it is told, and a receiver that remembers nothing."""
+    """A sender that remembers each message until it is acknowledged, and a receiver that remembers nothing."""
 
     name: ClassVar = "at-least-once"
     extra_bytes: ClassVar = 0
-    """Of a datagram, on top of what every arm sends."""
+    """Bytes of a datagram on top of what every arm sends."""
 
     def __init__(self, options: CompareOptions, network: Network, tally: Tally) -> None:
-        """Args: options: sizes and waits. network: what is between the ends. tally: what became of it."""
+        """Args: options: sizes and waits. network: connects the ends. tally: the arm's book."""
         self._options, self._network, self._tally = options, network, tally
         self._message_bytes = len(encode_message((SUBJECT, bytes(options.payload))))
         self._filler = bytes(OVERHEAD + self._message_bytes + self.extra_bytes - NUMBER)
@@ -42,10 +42,10 @@ class AtLeastOnce:
     # --- the sender
 
     def send(self, message: int) -> None:
-        """Sends, and keeps the message: the caller that must know that it arrived waits until it is acknowledged.
+        """Sends and keeps the message. A caller that must know that it arrived waits for the acknowledgement.
 
-        What is kept grows with the rate and with everything that delays an acknowledgement. A sender that crashes
-        loses it, unless it was written to a disk first.
+        The memory grows with the rate and with everything that delays an acknowledgement. A sender that crashes
+        loses the messages it kept, unless they were written to a disk first.
         """
         self._unacknowledged.add(message)
         held = len(self._unacknowledged) * self._message_bytes
@@ -68,7 +68,7 @@ class AtLeastOnce:
         self._network.after(self._options.backoff(attempt), self._overdue, message, attempt + 1)
 
     def _overdue(self, message: int, attempt: int) -> None:
-        """No acknowledgement in time. Which of the three reasons it was cannot be known from here."""
+        """No acknowledgement came in time. The sender cannot know which of the three reasons it was."""
         if message in self._unacknowledged:
             self._transmit(message, attempt)
 
@@ -87,7 +87,7 @@ class AtLeastOnce:
         if copy.crash is Crash.BEFORE:
             self._tally.crashed()  # nothing was acknowledged, so the sender will try again
             return
-        # Nothing here tells a message that was processed before from a new one.
+        # Nothing here distinguishes a message that was processed before from a new one.
         self._tally.processed(message, self._network.now)
         if copy.crash is Crash.AFTER:
             self._tally.crashed()  # processed and not acknowledged: it will be processed again

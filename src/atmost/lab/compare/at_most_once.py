@@ -1,8 +1,8 @@
 """At-most-once: send once, never wait, never repeat; the receiver refuses what it may have seen.
 
 This arm is the real thing: `SenderCore` and `ReceiverCore`, as every Sender and Receiver runs them, with one message a
-datagram (linger 0) so that the arms lose alike. What the two mechanisms below cost is little: a datagram a message, a
-beacon now and then, and a short wait after a crash. What they leave open is the loss, which they count.
+datagram (linger 0) so that the arms lose alike. The two mechanisms below cost little: a datagram a message, a beacon now
+and then, and a short wait after a crash. They do not prevent loss, but they count it.
 
 The algorithm: Liskov, Shrira and Wroclawski, *Efficient at-most-once messages based on synchronized clocks* (1991).
 """
@@ -28,16 +28,16 @@ NUMBER: Final = 8
 """Bytes of a message's number, at the beginning of its payload."""
 _IDENTITY: Final = 18
 _COUNTERS: Final = 5 * 8
-"""Of a session: the highest number, the end of its messages, what was accepted, its latest stamp, its floor."""
+"""Bytes of a session: its highest number, the end of its messages, what was accepted, its latest stamp, its floor."""
 
 
 class AtMostOnce:
-    """A sender that forgets what it sent, and a receiver that remembers no message, only numbers and a time."""
+    """A sender that forgets what it sent, and a receiver that remembers no messages, only numbers and a time."""
 
     name: ClassVar = "at-most-once"
 
     def __init__(self, options: CompareOptions, network: Network, tally: Tally) -> None:
-        """Args: options: sizes and bounds on clocks. network: what is between the ends. tally: what became of it."""
+        """Args: options: sizes and bounds on clocks. network: connects the ends. tally: the arm's book."""
         self._network, self._tally = network, tally
         self._filler = bytes(options.payload - NUMBER)
         self._bounds = ReceiverOptions(future_bound=options.future_bound, clock_guard=options.clock_guard)
@@ -53,7 +53,7 @@ class AtMostOnce:
     # --- the sender
 
     def send(self, message: int) -> None:
-        """Sends, and is done: the caller waits for nothing, and nothing is kept to be sent again."""
+        """Sends the message; the caller waits for nothing, and nothing is kept to be sent again."""
         item = encode_message((SUBJECT, message.to_bytes(NUMBER, "big") + self._filler))
         core, network = self._sender, self._network
         if core.needs_session(network.wall_us):
@@ -65,9 +65,9 @@ class AtMostOnce:
         self._hand_over()
 
     def finish(self) -> None:
-        """Says goodbye, so that the receiver knows the end of the numbers and with it the last loss.
+        """Says goodbye, so that the receiver knows the last number and with it any loss at the end.
 
-        Several times: one of them gets through, and no acknowledgement would say so.
+        It is sent several times, because no acknowledgement says whether one got through.
         """
         self._ended = True
         for _ in range(GOODBYES):
@@ -85,10 +85,10 @@ class AtMostOnce:
         core, network = self._sender, self._network
         while (outgoing := core.next_datagram(network.now, network.wall_us, flush=True)) is not None:
             network.transmit(outgoing.data, Purpose.FIRST if outgoing.count else Purpose.CONTROL)
-            core.handed_over(outgoing, None, network.now)  # never again, whatever becomes of it
+            core.handed_over(outgoing, None, network.now)  # never sent again, whatever becomes of it
 
     def _beacon(self) -> None:
-        """A beacon repeats how far the numbers have come: a loss at the end would show no gap without it."""
+        """A beacon repeats the latest number: without it, a loss at the end would show no gap."""
         if self._ended:
             return
         self._hand_over()
@@ -102,18 +102,18 @@ class AtMostOnce:
     # --- the receiver
 
     def _start_receiver(self) -> None:
-        """Nothing is read from a disk: what was sent up to now, plus what clocks may be wrong by, is refused instead."""
+        """Reads nothing from a disk: everything sent up to now, plus the possible error of the clocks, is refused instead."""
         self._receiver = ReceiverCore(self._bounds, self._network.wall_us)
 
     def _receive(self, datagram: bytes, copy: Copy) -> None:
-        """The core marks the datagram's number before it gives its messages away: a second copy finds the mark."""
+        """The core marks the datagram's number before it hands on the messages, so a second copy finds the mark."""
         for event in self._account(self._receiver.receive(datagram, self._network.now, self._network.wall_us)):
             if copy.crash is Crash.BEFORE:
-                self._crash()  # accepted, never processed: lost, for nobody will send it again
+                self._crash()  # accepted, never processed: lost, because nobody will send it again
                 return
             self._tally.processed(int.from_bytes(event.payload[:NUMBER], "big"), self._network.now)
             if copy.crash is Crash.AFTER:
-                self._crash()  # processed, and never again: the new floor is above everything sent so far
+                self._crash()  # processed, and never again, because the new floor is above everything sent so far
                 return
 
     def _crash(self) -> None:
@@ -121,7 +121,7 @@ class AtMostOnce:
         self._start_receiver()
 
     def _account(self, events: Sequence[Event]) -> list[Message]:
-        """Books the losses the receiver tells of; returns the messages."""
+        """Books the losses that the receiver reports; returns the messages."""
         messages = []
         for event in events:
             if isinstance(event, Message):
@@ -133,7 +133,7 @@ class AtMostOnce:
         return messages
 
     def _settle(self) -> None:
-        """Calls lost what has been missing for a while."""
+        """Lets the core declare lost the messages that have been missing for long enough."""
         self._account(self._receiver.handle_deadline(self._network.now))
         sessions = len(self._receiver.ledger(self._network.now).sessions)
         self._tally.receiver_bytes = sessions * (_IDENTITY + _COUNTERS + self._bounds.window // 8)

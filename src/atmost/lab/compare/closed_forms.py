@@ -1,4 +1,4 @@
-"""What theory says of the arms, and how far chance may take a run of so many messages from it.
+"""Closed forms for the figures of each arm, and how far chance may move a run of so many messages away from them.
 
 With p the loss, q the loss of acknowledgements, D the share of datagrams that arrive twice, R and S the crashes before and
 after processing. Each transmission's fate is independent of all others, so attempts are Bernoulli trials and sums over
@@ -21,7 +21,7 @@ from atmost.lab.compare.measures import ArmReport
 from atmost.lab.compare.options import CompareOptions
 
 DOUBT: Final = 1e-6
-"""Probability of one figure to lie outside its interval although the arm is right."""
+"""Probability that a figure of a correct arm lies outside its interval."""
 _EXPONENT: Final = math.log(2 / DOUBT)
 _SHARES: Final = {"processed", "processed twice or more"}
 
@@ -40,7 +40,7 @@ class Check:
     @property
     def inside(self) -> bool:
         """Whether theory and simulation agree."""
-        rounding = 1e-9 * max(1.0, abs(self.theory))  # of sums of a million floats
+        rounding = 1e-9 * max(1.0, abs(self.theory))  # in sums of a million floats
         return abs(self.simulated - self.theory) <= self.margin + rounding
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,12 +54,12 @@ class Theory:
 
     mean: float
     variance: float
-    """Of one message's share in it."""
+    """Variance of one message's contribution."""
     scale: float = 1.0
-    """How large one message's share may get: its largest value, or where it has none the scale of its tail."""
+    """The largest contribution of one message, or, if it is unbounded, the scale of its tail."""
 
     def margin(self, messages: int) -> float:
-        """Half the interval around the mean of so many, by Bernstein's inequality."""
+        """Half the width of the interval around the mean of so many messages, by Bernstein's inequality."""
         if not self.variance:
             return 0.0
         rare = _EXPONENT * self.scale / 3
@@ -67,7 +67,7 @@ class Theory:
 
 
 def checks(options: CompareOptions, reports: Sequence[ArmReport]) -> tuple[Check, ...]:
-    """Every figure that theory knows, of every arm.
+    """Checks every figure of every arm that has a closed form.
 
     Args:
         options: the faults.
@@ -84,10 +84,10 @@ def checks(options: CompareOptions, reports: Sequence[ArmReport]) -> tuple[Check
 def at_most_once(options: CompareOptions) -> dict[str, Theory]:
     """Processed (1 − p)(1 − R) / (1 + c E[k]), never twice, in one datagram.
 
-    c = (1 − p)(R + (1 − R) S) is the chance of a message to bring a crash, and k how many messages are sent before the
-    receiver, started again, accepts what is new: those within F + G of the crash. Without crashes it is 1 − p.
-    Unknown, and with it the latency, where jitter lets messages overtake the one that brings the crash, or so many that
-    the window has moved on when a late one comes.
+    c = (1 − p)(R + (1 − R) S) is the probability that a message causes a crash. k is the number of messages sent before
+    the restarted receiver accepts new ones: those within F + G of the crash. Without crashes it is 1 − p.
+    There is no closed form for it, or for the latency, if jitter lets messages overtake the one that causes the crash,
+    or lets so many overtake a late one that the window has moved past it.
     """
     processed = (1 - options.loss) * (1 - options.crash_before)
     crash = (1 - options.loss) * (options.crash_before + (1 - options.crash_before) * options.crash_after)
@@ -96,7 +96,7 @@ def at_most_once(options: CompareOptions) -> dict[str, Theory]:
         "transmissions per message": Theory(1.0, 0.0),
         "caller's wait, mean (s)": Theory(0.0, 0.0),
     }
-    # Numbers given out while a datagram may be late: messages, up to two beacons after each, and one a second.
+    # Numbers assigned while a datagram may be late: messages, up to two beacons after each, and one beacon a second.
     overtaking = options.jitter * (3 / options.interval + 1)
     if overtaking >= WINDOW or (crash and options.jitter > options.interval):
         return theories
@@ -105,11 +105,11 @@ def at_most_once(options: CompareOptions) -> dict[str, Theory]:
         return {"processed": Theory(processed, processed * (1 - processed))} | theories
     refused, refused_variance = _refused_after_crash(options)
     mean = processed / (1 + crash * refused)
-    # A cycle is the messages up to the one that brings a crash, and the k refused after it.
+    # A cycle is the messages up to the one that causes a crash, and the k refused after it.
     cycle = 1 / crash + refused
     before = (processed - (1 - options.loss) * (1 - options.crash_before) * options.crash_after) / (1 - crash)
     at_crash = (1 - options.crash_before) * options.crash_after / (crash / (1 - options.loss))
-    free = (1 - crash) / crash  # messages of a cycle that bring no crash: geometric
+    free = (1 - crash) / crash  # messages of a cycle that cause no crash: geometric
     variance = (
         free * before * (1 - before)
         + (before - mean) ** 2 * free / crash
@@ -122,12 +122,12 @@ def at_most_once(options: CompareOptions) -> dict[str, Theory]:
 def at_least_once(options: CompareOptions) -> dict[str, Theory]:
     """Everything is processed; transmissions 1 / g, processings (1 − p)(1 + D)(1 − R) / g.
 
-    g is the chance of a transmission to be acknowledged: (1 − p)(1 − q)(1 − R)(1 − S) without copies.
+    g is the probability that a transmission is acknowledged: (1 − p)(1 − q)(1 − R)(1 − S) without copies.
     """
     attempts = list(_attempts(options))
     acknowledged = sum(chance for chance, _, heard in attempts if heard)
     processed = sum(chance for chance, times, _ in attempts if times)
-    # Of all attempts that process something, the first must do so once and be heard, or there will be another.
+    # The first attempt that processes anything must do so once and be acknowledged, or there will be another.
     repeated = 1 - sum(chance for chance, times, heard in attempts if times == 1 and heard) / processed
     mean = sum(chance * times for chance, times, _ in attempts) / acknowledged
     theories = {
@@ -145,8 +145,8 @@ def at_least_once(options: CompareOptions) -> dict[str, Theory]:
 def exactly_once(options: CompareOptions) -> dict[str, Theory]:
     """Everything is processed once; transmissions 1 / a + b / g, which without crashes is 1 / ((1 − p)(1 − q)).
 
-    a is the chance of a transmission to be processed, b that the one which is stays unacknowledged, and g the chance of
-    each further one to be acknowledged: (1 − p)(1 − q) without copies, for what the log knows brings no crash.
+    a is the probability that a transmission is processed, b that a processed one stays unacknowledged, and g that each
+    further one is acknowledged: (1 − p)(1 − q) without copies, because a message found in the log causes no crash.
     """
     answered, heard, before = _answered(options), 1 - options.ack_loss, options.crash_before
     first = 1 - _unprocessed(options)
@@ -168,7 +168,7 @@ def exactly_once(options: CompareOptions) -> dict[str, Theory]:
 
 
 def _attempts(options: CompareOptions) -> Iterator[tuple[float, int, bool]]:
-    """Every outcome of one transmission without a log: its probability, how often it is processed, whether it is heard of."""
+    """Every outcome of one transmission without a log: its probability, times processed, whether it is acknowledged."""
     processed = 1 - options.crash_before
     copy = (
         (options.crash_before, 0, False),
@@ -183,7 +183,7 @@ def _attempts(options: CompareOptions) -> Iterator[tuple[float, int, bool]]:
 
 
 def _variance_of_processings(attempts: Sequence[tuple[float, int, bool]], success: float) -> float:
-    """Of a geometric number of failed attempts and one that succeeds, each with processings of its own."""
+    """Processings in a geometric number of failed attempts and the one that succeeds."""
     moments = []
     for outcome, share in ((False, 1 - success), (True, success)):
         chosen = [(chance / share, times) for chance, times, heard in attempts if heard is outcome and share]
@@ -209,34 +209,34 @@ def _beside(report: ArmReport, theories: dict[str, Theory]) -> Iterator[Check]:
         simulated, count = figures[figure]
         if simulated is not None:
             margin = theory.margin(count)
-            if figure in _SHARES:  # of few messages the bound may exceed what a share can be
+            if figure in _SHARES:  # with few messages the bound may exceed the range of a share
                 margin = min(margin, max(theory.mean, 1 - theory.mean))
             yield Check(report.arm, figure, simulated, theory.mean, margin)
 
 
 def _answered(options: CompareOptions) -> float:
-    """Of a copy that was just processed: that the sender hears of it."""
+    """Probability that the sender receives the acknowledgement of a copy that was just processed."""
     return (1 - options.crash_after) * (1 - options.ack_loss)
 
 
 def _either(options: CompareOptions, single: float) -> float:
-    """Of a transmission: that a copy succeeds, when one copy does with probability `single`."""
+    """Probability that some copy of a transmission succeeds, if each one does with probability `single`."""
     return (1 - options.loss) * ((1 - options.duplicate) * single + options.duplicate * (1 - (1 - single) ** 2))
 
 
 def _unprocessed(options: CompareOptions) -> float:
-    """Of a transmission: that no copy of it is processed."""
+    """Probability that no copy of a transmission is processed."""
     return 1 - _either(options, 1 - options.crash_before)
 
 
 def _first_arrival(options: CompareOptions, doubled: float) -> Theory:
-    """Of the first copy: latency and half the jitter, or a third of it where the faster of two counts."""
+    """Travel time of the first copy (s): latency and half the jitter, or a third of it if the faster of two counts."""
     mean = options.latency + options.jitter * ((1 - doubled) / 2 + doubled / 3)
     return Theory(mean, options.jitter**2 / 12, options.jitter)
 
 
 def _first_processing(options: CompareOptions) -> float:
-    """Mean time on its way of the first copy that is processed, seconds: the slower of two where the faster brought a crash."""
+    """Mean travel time of the first copy that is processed (s): the slower of two if the faster one caused a crash."""
     before, doubled = options.crash_before, options.duplicate
     weights = ((1 - doubled) * (1 - before), doubled * (1 - before), doubled * before * (1 - before))
     share = sum(weight * part for weight, part in zip(weights, (1 / 2, 1 / 3, 2 / 3), strict=True)) / sum(weights)
@@ -244,7 +244,7 @@ def _first_processing(options: CompareOptions) -> float:
 
 
 def _retried(options: CompareOptions, success: float, travel: float) -> Theory:
-    """Time until the first attempt that succeeds, plus `travel`: every wait counts when all attempts before it failed."""
+    """Time until the first attempt that succeeds, plus `travel` (s); a wait counts if all attempts before it failed."""
     mean = square = waited = 0.0
     failed, attempt = 1.0, 0
     while failed * (waited + 1) ** 2 > 1e-18 and attempt < 100_000:
@@ -253,18 +253,18 @@ def _retried(options: CompareOptions, success: float, travel: float) -> Theory:
         waited += options.backoff(attempt)
         failed *= 1 - success
         attempt += 1
-    # Jitter counts fully, once each way.
+    # Each way adds the variance of its jitter.
     variance = square - mean * mean + options.jitter**2 / 6
     return Theory(travel + mean, variance, options.max_backoff / success if success < 1 else options.jitter)
 
 
 def _refused_after_crash(options: CompareOptions) -> tuple[float, float]:
-    """Mean and variance of how many messages are sent until F + G after the arrival that brought a crash."""
+    """Mean and variance of the number of messages sent until F + G after the arrival that caused a crash."""
     guarded = options.future_bound + options.clock_guard
 
     def at_least(number: int) -> float:
         """Probability that the message sent so many intervals later is still refused."""
-        # Rounded: exactly at the bound a message is refused, and floats would decide that by their last bit.
+        # Rounded, because a message exactly at the bound is refused and the last bit of a float must not decide that.
         needed = round(number * options.interval - guarded - options.latency, 9)
         if needed <= 0:
             return 1.0

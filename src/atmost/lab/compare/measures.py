@@ -1,4 +1,4 @@
-"""The figures of one arm, made of its book and of the network's counts."""
+"""The figures of one arm, computed from its book and the network's counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 from atmost.lab.compare.network import REPLY, Purpose, Traffic
 from atmost.lab.compare.options import CompareOptions
 
-# What became of the messages of one arm, written down as it happens; the figures are made of it afterwards.
+# The book of one arm records what becomes of its messages as it happens; the figures are computed from it afterwards.
 #
-# A plain book with bounds: one entry a processing, one a message that was acknowledged. Not thread-safe.
+# Its size is bounded: one entry per processing and one per acknowledged message. Not thread-safe.
 
 
 class Tally:
@@ -22,34 +22,34 @@ class Tally:
 
     def __init__(self) -> None:
         self.offered = array("d")
-        """When each message was offered, seconds; its place is its number."""
+        """When each message was offered (s); the index is the message's number."""
         self.order = array("I")
         """The message of each processing, in the order of the processings."""
         self.times = array("d")
-        """When each of them was, seconds."""
+        """When each of them happened (s)."""
         self.waits = array("d")
-        """From the offer to the acknowledgement, seconds, of each message that was acknowledged."""
+        """Time from the offer to the acknowledgement of each message that was acknowledged (s)."""
         self.crashes = 0
         self.told = 0
-        """Messages the receiver itself knows to be lost."""
+        """Messages that the receiver itself reported as lost."""
         self.max_held = 0
         """The most bytes of messages the sender held at once."""
         self.receiver_bytes = 0
-        """Bytes the receiver must remember in memory, at the end."""
+        """Bytes the receiver must hold in memory, at the end."""
         self.persistent_bytes = 0
         """Bytes the receiver must keep over a crash, at the end."""
 
     def processed(self, message: int, now: float) -> None:
-        """Its effect happened, again or for the first time."""
+        """Records that a message's effect happened, for the first time or again."""
         self.order.append(message)
         self.times.append(now)
 
     def acknowledged(self, message: int, now: float) -> None:
-        """The sender knows that it was processed; here a caller that must know may go on."""
+        """Records that the sender knows that a message was processed; a caller that waits for this may go on."""
         self.waits.append(now - self.offered[message])
 
     def crashed(self) -> None:
-        """The receiver lost what it had in memory, and began anew."""
+        """Records that the receiver lost its memory and restarted."""
         self.crashes += 1
 
 
@@ -57,7 +57,7 @@ class Tally:
 #
 # The same messages are read in five ways: as readings that are averaged and deltas that are added up, as heartbeats, as
 # cache-invalidation hints, as log lines, as payments. Each is the plain use, without the means this library adds against
-# loss (cumulative readings, patience by measured loss, gaps that invalidate): what the guarantee alone does is the question.
+# loss (cumulative readings, patience by measured loss, gaps that invalidate): the question is what the guarantee alone does.
 
 MISSES: Final = 3
 """Heartbeats missed in a row before a plain monitor raises an alarm, half an interval after the last was due."""
@@ -67,7 +67,7 @@ KEYS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """Of one arm, on each use."""
+    """The effects of one arm's guarantee on each use."""
 
     average_skew: float | None
     """Average of the readings processed against the true average, relative; None when nothing was processed."""
@@ -76,13 +76,13 @@ class Effects:
     false_alerts: int
     """Times a monitor called the living sender down."""
     stale_reads: int
-    """Of one read for each change of a key: those that found the old value in the cache."""
+    """Reads, one for each change of a key, that found the old value in the cache."""
     missing_lines: int
-    """Lines that are not in the log."""
+    """Lines missing from the log."""
     repeated_lines: int
-    """Lines that are in it once more than they were written."""
+    """Extra copies of lines in the log."""
     misplaced_lines: int
-    """Lines that stand after one that was written later."""
+    """Lines placed after one that was written later."""
     lost_payments: int
     """Payments never made."""
     double_charges: int
@@ -90,7 +90,7 @@ class Effects:
 
 
 class GroundTruth:
-    """What the messages of one run really meant; the same for every arm."""
+    """The true content of one run's messages, the same for every arm."""
 
     def __init__(self, options: CompareOptions, messages: int) -> None:
         """Args: options: the seed and the interval. messages: how many were offered."""
@@ -99,12 +99,12 @@ class GroundTruth:
         self._interval = options.interval
         # Response times have long tails, which is what makes an average easy to skew.
         self.readings = array("d", (random.lognormvariate(0.0, 1.0) for _ in range(messages)))
-        # A key is read once between two of its changes, at any moment.
+        # A key is read once between two of its changes, at a random moment.
         self.reads = array("d", (draw() * KEYS * options.interval for _ in range(messages)))
         self._total = math.fsum(self.readings)
 
     def effects(self, tally: Tally, first: array[float]) -> Effects:
-        """What the arm made of it.
+        """Compares what an arm delivered with the truth.
 
         Args:
             tally: the arm's book.
@@ -130,7 +130,7 @@ class GroundTruth:
         )
 
     def _false_alerts(self, tally: Tally) -> int:
-        """Silences longer than the misses explain; each beat processed ends one, be it old or repeated."""
+        """Silences longer than the allowed misses; each beat processed ends one, even an old or repeated one."""
         if not tally.offered:
             return 0
         longest = (MISSES + 0.5) * self._interval
@@ -152,12 +152,12 @@ def _misplaced(order: array[int]) -> int:
 
 
 NEVER: Final = -1.0
-"""In place of the time of a message that was never processed."""
+"""Stands for the time of a message that was never processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A time's distribution, seconds; None where nothing was measured."""
+    """The distribution of a time (s); None where nothing was measured."""
 
     mean: float | None
     p50: float | None
@@ -166,7 +166,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The distribution of these; percentiles are the smallest value that so many do not exceed."""
+        """The distribution of these values; a percentile is the smallest value that so many do not exceed."""
         if not values:
             return cls(None, None, None, None)
         ordered = sorted(values)
@@ -178,7 +178,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmReport:
-    """What one guarantee made of the same messages."""
+    """The figures of one guarantee over the same messages."""
 
     arm: str
     offered: int
@@ -190,31 +190,31 @@ class ArmReport:
     repeated: int
     """Processed twice or more."""
     processings: int
-    """In all."""
+    """All processings, repeated ones included."""
     told: int
     """Of `never`, how many the receiver itself reported as lost."""
     crashes: int
-    """Of the receiver."""
+    """Crashes of the receiver."""
     transmissions: int
     """Datagrams that carried a message, retries included."""
     beacons: int
     acknowledgements: int
     datagrams: int
-    """All of them, both ways."""
+    """Datagrams of all kinds, both ways."""
     bytes: int
-    """Of these, without the network's own headers."""
+    """Bytes of these datagrams, without the network's own headers."""
     refused: int
-    """Of these, how many this host's own socket refused; over real sockets only."""
+    """Datagrams that this host's own socket refused; over real sockets only."""
     latency: Spread
-    """From the offer to the first processing."""
+    """Time from the offer to the first processing (s)."""
     wait: Spread
-    """How long a caller waits that must know: until the acknowledgement; 0 where nobody waits."""
+    """How long a caller waits for the acknowledgement (s); 0 for an arm without acknowledgements."""
     sender_bytes: int
-    """Of messages, the most the sender held at once."""
+    """The most bytes of messages the sender held at once."""
     receiver_bytes: int
-    """The receiver must remember in memory."""
+    """Bytes the receiver must hold in memory."""
     persistent_bytes: int
-    """The receiver must keep over a crash."""
+    """Bytes the receiver must keep over a crash."""
     effects: Effects
 
     def as_dict(self) -> dict[str, Any]:
@@ -247,16 +247,16 @@ def first_times(tally: Tally) -> array[float]:
 
 
 def report(arm: str, tally: Tally, traffic: Traffic, truth: GroundTruth) -> ArmReport:
-    """The figures of an arm that is done.
+    """Computes the figures of an arm that has finished.
 
     Args:
         arm: its name.
         tally: its book.
-        traffic: what it handed to its network.
-        truth: what the messages meant to each use.
+        traffic: the datagrams it handed to its network.
+        truth: the true content of the messages.
     """
     offered = len(tally.offered)
-    times = bytearray(offered)  # how often each was processed; beyond 2 it makes no difference here
+    times = bytearray(offered)  # how often each message was processed; 2 stands for any larger number
     for message in tally.order:
         if times[message] < 2:
             times[message] += 1

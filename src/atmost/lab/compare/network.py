@@ -1,9 +1,9 @@
 """The simulated network between a sender and a receiver: virtual time, and datagrams that arrive by their fates.
 
 An arm of the comparison is written against `Network`: it transmits, replies and sets timers, and is called when
-something arrives. The same arm runs over sockets (`real`), where time is real and a link decides.
+something arrives. The same arm also runs over sockets (`real`), where time is real and a link decides the fates.
 
-Promise: virtual time only moves in `run_until`; the same fates, the same order of events. Not thread-safe.
+Promise: virtual time moves only in `run_until`; the same fates give the same order of events. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from atmost.lab.world import Agenda, wall_us
 #
 # All arms meet the same network: the fates of first transmissions come from a stream of their own, one a message in the
 # order of the messages, and so do those of retransmissions and of beacons. A transmission always draws the same number of
-# random numbers, so that of two runs with one seed the one with the higher loss loses what the other loses, and more.
+# random numbers. So with one seed, a run with a higher loss loses all that a run with a lower one loses, and more.
 #
-# Promise: pure; the same options and seed, the same fates. Not thread-safe.
+# Promise: pure; the same options and seed give the same fates. Not thread-safe.
 
 
 class Crash(StrEnum):
-    """When the receiver crashes over a message it has in hand; what it only kept in memory is gone."""
+    """When the receiver crashes while it has a message in hand; it loses everything held only in memory."""
 
     NEVER = "never"
     BEFORE = "before processing"
@@ -43,22 +43,22 @@ class Purpose(StrEnum):
 
 
 class Copy(NamedTuple):
-    """One copy of a datagram that arrives, and what is to happen because of it."""
+    """One copy of a datagram that arrives, and what it causes."""
 
     delay: float
-    """Seconds on its way."""
+    """Travel time (s)."""
     crash: Crash
-    """Of the receiver, if it processes a message because of this copy."""
+    """Crash of the receiver, if it processes a message because of this copy."""
     ack_delay: float | None
-    """Seconds an acknowledgement of this copy is on its way; None when it is lost."""
+    """Travel time of an acknowledgement of this copy (s); None when it is lost."""
 
 
 Fate = tuple[Copy, ...]
-"""Of one transmission: the copies that arrive, none when it is lost."""
+"""The copies of one transmission that arrive; empty when it is lost."""
 
 
 class Fates(Protocol):
-    """What the network does: drawn from a seed, or a script."""
+    """Decides what the network does, from a seed or a script."""
 
     def of(self, purpose: Purpose) -> Fate:
         """The fate of the next transmission of this purpose."""
@@ -66,12 +66,12 @@ class Fates(Protocol):
 
 
 class RandomFates:
-    """Fates by the probabilities of the options."""
+    """Draws fates by the probabilities of the options."""
 
     def __init__(self, options: CompareOptions) -> None:
         """Args: options: the faults, and the seed of every stream."""
         self._options = options
-        # Seeded by text: one purpose's stream says nothing of another's.
+        # Seeded by text, so that the streams of the purposes are independent.
         self._streams = {
             purpose: (Random(f"{options.seed} {purpose}").random, Random(f"{options.seed} {purpose} copies").random)
             for purpose in Purpose
@@ -79,7 +79,7 @@ class RandomFates:
         self._until_after = options.crash_before + (1 - options.crash_before) * options.crash_after
 
     def of(self, purpose: Purpose) -> Fate:
-        """Draws the next fate; six numbers whatever they say, and four more for a second copy."""
+        """Draws the next fate: always six random numbers, and four more for a second copy."""
         draw, draw_copy = self._streams[purpose]
         options = self._options
         lost, doubled = draw() < options.loss, draw() < options.duplicate
@@ -101,19 +101,19 @@ class RandomFates:
 
 
 Receive = Callable[[bytes, Copy], None]
-"""Called at the receiver with a datagram, and what is to happen because of this copy of it."""
+"""Called at the receiver with a datagram and this copy's fate."""
 Acknowledged = Callable[[bytes], None]
 """Called at the sender with an acknowledgement."""
 REPLY: Final = "acknowledgement"
-"""What replies are counted as, beside the purposes."""
+"""The name under which replies are counted, beside the purposes."""
 
 
 class Network(Protocol):
-    """What an arm needs of the world."""
+    """The network as an arm sees it."""
 
     @property
     def now(self) -> float:
-        """Seconds, never going back."""
+        """Time that never goes back (s)."""
         ...
 
     @property
@@ -122,7 +122,7 @@ class Network(Protocol):
         ...
 
     def connect(self, receive: Receive, acknowledged: Acknowledged) -> None:
-        """Says who is called when a datagram or an acknowledgement arrives."""
+        """Sets the functions that are called when a datagram or an acknowledgement arrives."""
         ...
 
     def transmit(self, datagram: bytes, purpose: Purpose) -> None:
@@ -134,21 +134,21 @@ class Network(Protocol):
         ...
 
     def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
-        """Calls `action(*arguments)` so much later (s)."""
+        """Calls `action(*arguments)` after a delay (s)."""
         ...
 
 
 class Traffic:
-    """Datagrams and bytes handed to a network, by what they are for."""
+    """Datagrams and bytes handed to a network, by purpose."""
 
     def __init__(self) -> None:
         self.datagrams: Counter[str] = Counter()
         self.bytes = 0
         self.refused = 0
-        """Of these, how many this host's socket refused; a simulated one refuses nothing."""
+        """Datagrams that this host's socket refused; a simulated network refuses nothing."""
 
     def count(self, kind: str, datagram: bytes) -> None:
-        """Counts one datagram, whatever becomes of it."""
+        """Counts one datagram, even if it is lost later."""
         self.datagrams[kind] += 1
         self.bytes += len(datagram)
 
@@ -164,11 +164,11 @@ class SimulatedNetwork(Agenda[float]):
 
     @property
     def wall_us(self) -> int:
-        """Both ends read one clock here, because what clocks do to the guarantee is the simulator's to show."""
+        """Both ends read one clock: what clocks do to the guarantee is shown by the simulator instead."""
         return wall_us(self.now)
 
     def connect(self, receive: Receive, acknowledged: Acknowledged) -> None:
-        """Says who is called when something arrives."""
+        """Sets the functions that are called when something arrives."""
         self._receive = receive
         self._acknowledged = acknowledged
 

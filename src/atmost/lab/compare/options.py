@@ -1,7 +1,7 @@
-"""What a comparison is told: the faults, the traffic and the retries; checked at construction.
+"""The options of a comparison: faults, traffic and retries; checked at construction.
 
 Durations are seconds and probabilities lie from 0 to below 1.
-A retry needs a chance to be acknowledged, or the arms that retry would not end: `MAX_TRANSMISSIONS` bounds what is expected of them.
+A retry needs a chance to be acknowledged, or the arms that retry would never end: `MAX_TRANSMISSIONS` bounds their work.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from atmost.errors import OptionError
 from atmost.transport.base import NETWORK
 
 MAX_MESSAGES: Final = 5_000_000
-"""Of one run: some 100 bytes of memory each."""
+"""Most messages in one run; each takes some 100 bytes of memory."""
 MAX_TRANSMISSIONS: Final = 100.0
-"""Expected transmissions of one message."""
+"""Most expected transmissions of one message."""
 MAX_WORK: Final = 100_000_000
-"""Expected transmissions and virtual seconds of a whole run, all points of a sweep together: about an hour."""
+"""Most expected transmissions plus virtual seconds of a whole run, all points of a sweep together: about an hour."""
 _SHARES: Final = ("loss", "ack_loss", "duplicate", "crash_before", "crash_after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """Everything that a run depends on: the same options, the same figures.
+    """Everything that a run depends on; the same options give the same figures.
 
     Raises:
         OptionError: a value outside its range, or faults that leave a retry no chance.
@@ -39,13 +39,13 @@ class CompareOptions:
     crash_before: float = 0.0002
     """Probability that the receiver crashes with a message in hand, before it is processed."""
     crash_after: float = 0.0002
-    """Probability that the receiver crashes just after it processed a message, before anybody hears of it."""
+    """Probability that the receiver crashes just after it processed a message, before it acknowledges it."""
     latency: float = 0.02
-    """Least time a datagram travels, either way."""
+    """Shortest travel time of a datagram, either way."""
     jitter: float = 0.01
-    """Most time that is added to `latency`, drawn anew for each copy of each datagram, uniformly."""
+    """Longest time added to `latency`, drawn uniformly for each copy of each datagram."""
     messages: int = 10_000
-    """How many are offered."""
+    """Messages offered to each arm."""
     interval: float = 0.02
     """Time between two messages."""
     payload: int = 100
@@ -59,10 +59,10 @@ class CompareOptions:
     clock_guard: float = NETWORK.clock_guard
     """G of the at-most-once receiver; after a crash it refuses what was sent within F + G."""
     seed: int = 1
-    """The same seed, the same fates."""
+    """The same seed gives the same fates."""
 
     def __post_init__(self) -> None:
-        """Refuses what could not be run."""
+        """Refuses options that cannot be run."""
         for name in _SHARES:
             self._check(name, 0.0, 0.99, "a probability from 0 to 0.99")
         self._check("latency", 0.0, 3600.0, "seconds from 0 to 3600")

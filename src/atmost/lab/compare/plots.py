@@ -1,6 +1,6 @@
 """The figures as plots: PNG and SVG, the same bytes for the same comparison (extra `lab`).
 
-matplotlib is imported when something is drawn. The plots hold no date, no random identifier and no name of a machine.
+matplotlib is imported only when something is drawn. The plots hold no date, no random identifier and no machine's name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from atmost.lab.compare.measures import ArmReport
 from atmost.lab.compare.running import Comparison
 
 _COLOURS: Final = {"at-most-once": "#0072B2", "at-least-once": "#E69F00", "exactly-once": "#009E73"}
-"""Apart for every kind of colour vision (M. Okabe and K. Ito, 2008)."""
+"""Colours that every kind of colour vision can distinguish (M. Okabe and K. Ito, 2008)."""
 _MARKERS: Final = {"at-most-once": "o", "at-least-once": "s", "exactly-once": "^"}
 _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "atmost",
@@ -26,10 +26,10 @@ _STYLE: Final[dict[Any, Any]] = {
     "grid.alpha": 0.3,
 }
 _MARKS: Final[dict[str, Any]] = {"markersize": 6, "fillstyle": "none"}
-"""Hollow: where two guarantees cost the same both are seen."""
+"""Hollow marks, so that both are visible where two guarantees cost the same."""
 Value = Callable[[ArmReport], float | None]
 _Panel = tuple[str, str, Value, str]
-"""Title, unit, the figure, and the name of its closed form or nothing."""
+"""Title, unit, figure, and the name of its closed form, if it has one."""
 
 _SWEPT: Final[dict[str, tuple[_Panel, _Panel]]] = {
     "outcome": (
@@ -65,26 +65,26 @@ _SINGLE: Final[tuple[_Panel, ...]] = (
 
 
 def require() -> None:
-    """Finds out early whether plots can be drawn, before a long run.
+    """Checks that plots can be drawn, before a long run.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     try:
-        import matplotlib  # noqa: F401, ICN001  only whether it is there
+        import matplotlib  # noqa: F401, ICN001  only checks that it is installed
     except ImportError:
         raise MissingExtra("lab", "drawing plots") from None
 
 
 def draw(comparisons: Sequence[Comparison], field: str | None) -> dict[str, dict[str, bytes]]:
-    """Draws everything there is to draw.
+    """Draws all plots.
 
     Args:
         comparisons: one, or the points of a sweep.
         field: the option that was swept; None for a single comparison.
 
     Returns:
-        By name of the plot and by format, `png` and `svg`, the files' contents.
+        The files' contents, by name of the plot and by format (`png`, `svg`).
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -116,7 +116,7 @@ def save(plots: dict[str, dict[str, bytes]], folder: Path) -> list[Path]:
 def _style() -> Iterator[None]:
     import matplotlib as mpl
 
-    # The library's own defaults: what a user has set for other plots must not change these.
+    # The library's own defaults: a user's settings for other plots must not change these.
     with mpl.rc_context():
         mpl.rcdefaults()
         for name, value in _STYLE.items():
@@ -133,7 +133,7 @@ def _curves(comparisons: Sequence[Comparison], field: str, panels: Sequence[_Pan
             ys = [value(point.arms[index]) for point in comparisons]
             axis.plot(xs, ys, marker, color=colour, label=first.arm, **_MARKS)
             known = [_theory(point, first.arm, theory) for point in comparisons]
-            # Where theory is known the line is theory, and the marks lie on it or do not.
+            # If there is a closed form, the line shows it and the marks show the simulation.
             if any(expected is not None for expected in known):
                 lost = title == "never processed"
                 line = [None if y is None else 100 * (1 - y) if lost else y for y in known]
@@ -164,7 +164,7 @@ def _theory(point: Comparison, arm: str, figure: str) -> float | None:
 
 
 def _figure(rows: int, columns: int) -> tuple[Any, list[Any]]:
-    """Without pyplot: that keeps figures alive and asks for a display."""
+    """Draws without pyplot, which keeps figures alive and needs a display."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * columns if rows > 1 else 4.4 * columns, 3.1 * rows), layout="constrained")
@@ -173,7 +173,7 @@ def _figure(rows: int, columns: int) -> tuple[Any, list[Any]]:
 
 def _files(figure: Any) -> dict[str, bytes]:
     files = {}
-    # No date and no version: the same figures are the same files.
+    # No date and no version, so that the same figures give the same files.
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)

@@ -1,9 +1,9 @@
 """The arms over real UDP: the same code in real time, through links that lose, double and delay what they carry.
 
 One process and one thread: both ends of an arm and its two links (there and back) take turns. Crashes are drawn at the
-receiver, everything else is up to the links, so fates are not those of the simulation; the law they follow is.
+receiver and the links decide everything else. So the fates differ from the simulation's, but follow the same law.
 
-Promise: waits with a bound; sockets are closed whatever happens. Not thread-safe.
+Promise: every wait is bounded, and sockets are closed whatever happens. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from atmost.lab.link import Link
 from atmost.lab.world import Agenda
 
 MAX_SECONDS: Final = 600.0
-"""The longest run: its messages times their interval."""
+"""The longest run, as messages times interval (s)."""
 _LARGEST: Final = 65_536
 _IDLE: Final = 0.000_5
-"""Seconds between two looks when nothing happens: fine enough beside a latency of milliseconds."""
+"""Time between two checks when nothing happens (s): short beside a latency of milliseconds."""
 
 
 class RealNetwork:
@@ -40,11 +40,11 @@ class RealNetwork:
         """Opens everything.
 
         Args:
-            options: what the links do.
+            options: the faults of the links.
             clock: monotonic, seconds.
 
         Raises:
-            OSError: no sockets to be had.
+            OSError: a socket could not be opened.
         """
         self.traffic = Traffic()
         self._clock, self._began = clock, clock()
@@ -72,16 +72,16 @@ class RealNetwork:
 
     @property
     def now(self) -> float:
-        """Seconds since it was opened."""
+        """Time since the network was opened (s)."""
         return self._clock() - self._began
 
     @property
     def wall_us(self) -> int:
-        """The host's clock when it was opened, and the time since then: setting the clock meanwhile changes nothing."""
+        """The host's clock at the opening plus the time since then, so that setting the clock changes nothing (µs)."""
         return self._wall_us + round(self.now * 1e6)
 
     def connect(self, receive: Receive, acknowledged: Acknowledged) -> None:
-        """Says who is called when something arrives."""
+        """Sets the functions that are called when something arrives."""
         self._receive = receive
         self._acknowledged = acknowledged
 
@@ -96,11 +96,11 @@ class RealNetwork:
         self._send(self._receiver, datagram, self._back)
 
     def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
-        """Calls `action(*arguments)` so much later (s)."""
+        """Calls `action(*arguments)` after a delay (s)."""
         self._agenda.at(self.now + delay, action, *arguments)
 
     def step(self) -> bool:
-        """Lets everything happen that is due; says whether anything arrived."""
+        """Does everything that is due; returns whether anything arrived."""
         moved = self._there.step() + self._back.step()
         for datagram in _waiting(self._receiver):
             moved += 1
@@ -130,12 +130,12 @@ def compare_real(options: CompareOptions, watch: Watch = lambda _count: None, st
 
     Args:
         options: faults, traffic and seed.
-        watch: told of the progress.
-        stop: asked now and then; True offers nothing more, and gives up what is still retried.
+        watch: called with the progress.
+        stop: called now and then; True offers nothing more and gives up all retries.
 
     Raises:
-        OptionError: it would take longer than `MAX_SECONDS`.
-        OSError: no sockets to be had.
+        OptionError: the run would take longer than `MAX_SECONDS`.
+        OSError: a socket could not be opened.
     """
     if options.messages * options.interval > MAX_SECONDS:
         raise OptionError(
@@ -167,7 +167,7 @@ def compare_real(options: CompareOptions, watch: Watch = lambda _count: None, st
             report(arm.name, tally, network.traffic, truth)
             for arm, network, tally in zip(arms, networks, tallies, strict=True)
         )
-    # Times on a host that does other things too follow no closed form.
+    # Times on a host with other work do not follow a closed form.
     beside = tuple(check for check in checks(options, reports) if "(s)" not in check.figure)
     complete = offered == options.messages and not retrying
     return Comparison(options, offered, complete, True, reports, beside)
@@ -197,7 +197,7 @@ def _url(bound: socket.socket) -> str:
 
 
 def _waiting(receiving: socket.socket) -> list[bytes]:
-    """What has arrived, a few at most: the others want a turn too."""
+    """Reads at most a few datagrams that have arrived, so that the other sockets get their turn."""
     datagrams: list[bytes] = []
     while len(datagrams) < 64:
         try:

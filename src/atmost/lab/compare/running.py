@@ -20,36 +20,36 @@ from atmost.lab.compare.network import RandomFates, SimulatedNetwork
 from atmost.lab.compare.options import MAX_WORK, CompareOptions
 
 Arm = AtMostOnce | AtLeastOnce
-"""Exactly-once is the second with more."""
+"""Any arm; `ExactlyOnce` is a subclass of `AtLeastOnce`."""
 ARMS: Final[tuple[type[Arm], ...]] = (AtMostOnce, AtLeastOnce, ExactlyOnce)
 _TURN: Final = 250
-"""Messages an arm is offered before it is the next one's turn."""
+"""Messages offered to an arm before the next arm's turn."""
 _TURN_SECONDS: Final = 5_000
-"""Of virtual time, the most in one turn: beacons and graces take work too, and somebody may ask to stop."""
+"""The most virtual time in one turn (s): beacons and graces take work too, and the user may ask to stop."""
 
 Watch = Callable[[int], None]
-"""Called with how many messages were offered, to all arms together, since it was last called."""
+"""Called with the number of messages offered to all arms together since the last call."""
 Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The arms over one set of faults."""
+    """The figures of all arms over one set of faults."""
 
     options: CompareOptions
     offered: int
-    """Messages to each arm; fewer than the options say when it was stopped early."""
+    """Messages offered to each arm; fewer than the options say if the run was stopped early."""
     complete: bool
-    """All messages were offered, and all retries came to their end."""
+    """Whether all messages were offered and all retries ended."""
     real: bool
-    """Over sockets, in real time."""
+    """Whether it ran over sockets, in real time."""
     arms: tuple[ArmReport, ...]
     checks: tuple[Check, ...]
-    """Simulation beside theory, wherever there is one."""
+    """Each simulated figure that has a closed form, beside it."""
 
     @property
     def agrees(self) -> bool:
-        """Whether every figure lies within what theory allows."""
+        """Whether every figure lies within its interval around theory."""
         return all(check.inside for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class _SimulatedArm:
             self.arm.send(message)
 
     def finish(self) -> None:
-        """Lets all retries, copies and graces come to their end."""
+        """Runs until all retries, copies and graces have ended."""
         self.network.run_until(self.network.now + self.options.interval)
         self.arm.finish()
         self.network.run_while(lambda: self.arm.busy)
@@ -91,9 +91,9 @@ def compare(options: CompareOptions, watch: Watch = lambda _count: None, stop: S
     """Offers the same messages to all three arms, over the same faults, under virtual time.
 
     Args:
-        options: faults, traffic and seed; the same ones give the same comparison.
-        watch: told of the progress.
-        stop: asked now and then; True ends with what was offered so far.
+        options: faults, traffic and seed; the same options give the same comparison.
+        watch: called with the progress.
+        stop: called now and then; True ends with the messages offered so far.
     """
     arms = [_SimulatedArm(kind, options) for kind in ARMS]
     turn = max(1, min(_TURN, int(_TURN_SECONDS / options.interval)))
@@ -111,7 +111,7 @@ def compare(options: CompareOptions, watch: Watch = lambda _count: None, stop: S
     return Comparison(options, offered, offered == options.messages, False, reports, checks(options, reports))
 
 
-# A sweep: the same comparison at several values of one option, every point with the same seed.
+# A sweep runs the same comparison at several values of one option, every point with the same seed.
 
 FIELDS: Final = ("loss", "ack_loss", "duplicate", "crash_before", "crash_after", "latency", "interval")
 MAX_POINTS: Final = 101
@@ -120,7 +120,7 @@ _FORM: Final = "FIELD=FROM:TO:POINTS with 2 to 101 points, as in loss=0:0.5:11"
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Which option takes which values."""
+    """An option and the values it takes."""
 
     field: str
     values: tuple[float, ...]
@@ -130,7 +130,7 @@ class Sweep:
         """Reads `loss=0:0.5:11`.
 
         Raises:
-            OptionError: another form, an option that cannot be swept, or too many points.
+            OptionError: the text has another form, names an option that cannot be swept, or has too many points.
         """
         name, equals, span = text.partition("=")
         field = name.strip().replace("-", "_")
@@ -145,7 +145,7 @@ class Sweep:
             raise OptionError("sweep", text, _FORM) from None
         if not 2 <= points <= MAX_POINTS or not low < high:
             raise OptionError("sweep", text, f"{_FORM}, FROM below TO")
-        # Rounded, so that a tenth of the way is 0.05 and not 0.05 and a bit.
+        # Rounded, so that a point is 0.05 and not 0.05000000000000001.
         return cls(field, tuple(round(low + (high - low) * step / (points - 1), 12) for step in range(points)))
 
     def points(self, options: CompareOptions) -> list[CompareOptions]:
@@ -159,12 +159,12 @@ class Sweep:
 
 
 def expected_work(points: Sequence[CompareOptions]) -> float:
-    """Expected transmissions of all arms, and one for each second of virtual time: beacons and graces go on in it."""
+    """Expected transmissions of all arms, plus one for each second of virtual time, which has beacons and graces."""
     return sum(point.messages * (point.transmissions * 3 + point.interval) for point in points)
 
 
 def check_work(points: Sequence[CompareOptions]) -> None:
-    """Refuses what would run for hours.
+    """Refuses a comparison that would run for hours.
 
     Raises:
         OptionError: too many expected transmissions and seconds in all.
@@ -185,13 +185,13 @@ def run_points(
     stop: Stop = lambda: False,
     run: Callable[[CompareOptions, Watch, Stop], Comparison] = compare,
 ) -> list[Comparison]:
-    """Compares at every point in turn; when stopped, what was done until then.
+    """Compares at every point in turn; when stopped, returns the comparisons made so far.
 
     Args:
         points: at least one.
-        watch: told of the progress over all points.
-        stop: asked now and then.
-        run: one comparison, simulated unless told otherwise.
+        watch: called with the progress over all points.
+        stop: called now and then.
+        run: makes one comparison; simulated by default.
     """
     done: list[Comparison] = []
     for point in points:

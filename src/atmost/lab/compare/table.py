@@ -1,4 +1,4 @@
-"""The figures as rows of text: one table for a comparison, one a figure for a sweep, the same in terminal and report."""
+"""The figures as rows of text, for terminal and report: one table for a comparison, one per figure for a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Figure = Callable[[ArmReport], str]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in columns; the first column is the label."""
+    """A table of text; its first column is the label."""
 
     title: str
     heading: tuple[str, ...]
@@ -23,7 +23,7 @@ class Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Every figure of every arm."""
+    """A table of every figure of every arm."""
     arms = comparison.arms
     rows = [(label, *(figure(arm) for arm in arms)) for label, figure in _FIGURES.items()]
     if any(arm.refused for arm in arms):
@@ -33,7 +33,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def checks_table(comparison: Comparison) -> Table:
-    """Simulation beside theory."""
+    """A table of simulation beside theory."""
     rows = (
         (
             f"{check.arm}: {check.figure}",

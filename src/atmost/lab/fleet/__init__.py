@@ -1,4 +1,4 @@
-"""The fleet on paper and in virtual time: what each stage needs, and what losing, moving and refilling shards costs (docs/scale.md)."""
+"""Plans a fleet and simulates it: what each stage needs, and what losing, moving and refilling shards costs (docs/scale.md)."""
 
 from atmost.lab.fleet.plan import Costs, Load, Stage, measure_costs, plan
 from atmost.lab.fleet.scenario import Fleet, Outcome, run_fleet

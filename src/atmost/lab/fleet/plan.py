@@ -1,6 +1,6 @@
-"""What a load needs: arithmetic from measured costs, a stage a row.
+"""Computes what a load needs from measured costs, one row per stage.
 
-Pure. Cores are those of processes like `Workers` or collectors with shards; each serves its own sessions, so they add up.
+Pure. Cores are those of processes like `Workers` or collectors with shards; they add up because each serves its own sessions.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from atmost.core.sending import SenderCore, SenderOptions
 from atmost.errors import OptionError
 from atmost.transport.base import NETWORK_DATAGRAM
 
-# Measures what the receiving core costs here: time a datagram and a message, and memory a session.
+# Measures what the receiving core costs here: time per datagram and per message, and memory per session.
 #
-# The core is fed directly, so that the figures are the work itself; what a socket or a broker's connection adds is an
-# argument of `plan`. Processor time of this thread, the median of several rounds.
+# The core is fed directly, so that the figures are its work alone; the cost of a socket or a broker's connection is an
+# argument of `plan`. Times are processor time of this thread, the median of several rounds.
 
 _EPOCH_US: Final = 1_800_000_000_000_000
 _SECOND_US: Final = 1_000_000
@@ -42,23 +42,23 @@ _MESSAGE_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What this machine's interpreter needs; one core's time."""
+    """What the receiving core costs on this machine, in time of one processor core."""
 
     datagram_us: float
-    """Accepting a datagram, without its messages."""
+    """Time to accept a datagram, without its messages (µs)."""
     message_us: float
-    """Each message in it."""
+    """Time for each message in it (µs)."""
     session_bytes: float
-    """Memory a remembered session."""
+    """Memory per remembered session."""
     sessions: int
-    """Measured with so many."""
+    """Sessions in the measurement."""
 
 
 def measure_costs(sessions: int = 5_000) -> Costs:
-    """Runs the core for some seconds.
+    """Runs the core for some seconds and measures it.
 
     Args:
-        sessions: how many; fewer is quicker, and says less of caches that are too small.
+        sessions: how many to open; fewer is quicker, but hides the cost of processor caches that are too small.
     """
     lives = [_life(number) for number in range(sessions)]
     per_datagram = (NETWORK_DATAGRAM - OVERHEAD) // (_MESSAGE_BYTES + 8)
@@ -87,7 +87,7 @@ def _life(number: int) -> SenderCore:
 
 
 def _datagrams(core: SenderCore, messages: int, turn: int) -> list[bytes]:
-    """What a sender hands over for so many messages: one datagram of them, and a beacon when it is due."""
+    """The datagrams a sender hands over for so many messages: one that holds them, and a beacon if one is due."""
     made: list[bytes] = []
     now = turn * 0.001
     for number in range(messages):
@@ -99,7 +99,7 @@ def _datagrams(core: SenderCore, messages: int, turn: int) -> list[bytes]:
 
 
 def _cost(core: ReceiverCore, datagrams: list[bytes]) -> float:
-    """µs of processor time a datagram."""
+    """Processor time per datagram (µs)."""
     began = time.thread_time_ns()
     for datagram in datagrams:
         core.receive(datagram, 1.0, _EPOCH_US + _SECOND_US)
@@ -107,7 +107,7 @@ def _cost(core: ReceiverCore, datagrams: list[bytes]) -> float:
 
 
 HEADROOM: Final = 0.6
-"""Share of a core that is planned with; the rest is for bursts, beacons and takeovers."""
+"""Share of a core that a plan uses; the rest is for bursts, beacons and takeovers."""
 _BEACON_BYTES: Final = 160
 _MOST: Final = {"datagrams_per_second": 1e6, "messages_per_datagram": MAX_COUNT, "datagram_bytes": MAX_DATAGRAM}
 _MOST_SENDERS: Final = 10**9
@@ -120,12 +120,12 @@ class Load:
 
     senders: int
     datagrams_per_second: float
-    """Of one sender, evenly spread, beacons apart."""
+    """Datagrams of one sender, evenly spread, without beacons."""
     messages_per_datagram: float = 1.0
     datagram_bytes: float = 200.0
 
     def __post_init__(self) -> None:
-        """Refuses what no fleet sends."""
+        """Refuses a load that is out of range."""
         if not 1 <= self.senders <= _MOST_SENDERS:
             raise OptionError("senders", self.senders, f"1 to {_MOST_SENDERS:,}")
         for name, most in _MOST.items():
@@ -140,19 +140,19 @@ class Stage:
 
     load: Load
     datagrams: float
-    """A second, beacons included."""
+    """Datagrams per second, beacons included."""
     messages: float
-    """A second."""
+    """Messages per second."""
     cores: float
-    """Of receivers, with the headroom."""
+    """Processor cores for receivers, with the headroom."""
     shards: int
-    """The least power of two with a core's work or less in each."""
+    """Smallest power of two for which each shard needs at most one core."""
     session_bytes: float
     """Memory of all sessions together."""
     shard_bytes: float
     """Memory of the sessions of one shard."""
     network_bytes: float
-    """A second, into the receivers."""
+    """Bytes per second into the receivers."""
 
 
 def plan(
@@ -163,14 +163,14 @@ def plan(
     handler_us: float = 0.0,
     headroom: float = HEADROOM,
 ) -> list[Stage]:
-    """What each load needs.
+    """Computes what each load needs.
 
     Args:
         loads: the stages.
-        costs: measured.
-        carrier_us: what a socket or a broker's connection adds to a datagram, µs.
-        handler_us: what the handler takes for a message, µs.
-        headroom: share of a core that is planned with, above 0 to 1.
+        costs: measured by `measure_costs`.
+        carrier_us: time that a socket or a broker's connection adds to a datagram (µs).
+        handler_us: the handler's time for a message (µs).
+        headroom: share of a core that the plan uses, above 0 to 1.
 
     Raises:
         OptionError: a share or a cost outside its range.
@@ -184,7 +184,7 @@ def plan(
 
 
 def beacons_per_second(datagrams_per_second: float) -> float:
-    """Of one sender that spreads its datagrams evenly: those that fall between two datagrams, or one a second under load (R7)."""
+    """Beacons of a sender that spreads its datagrams evenly: those between two datagrams, or one a second under load (R7)."""
     gap, at, wait, count = 1 / datagrams_per_second, BEACON_AFTER_DATA, BEACON_AFTER_DATA, 0
     while at < gap:
         count += 1

@@ -1,9 +1,9 @@
 """A fleet in virtual time: shards on several collectors, one of which dies, is replaced, and takes shards back.
 
 The senders and receivers are the real cores. Every sender sends a message a second, evenly spread over the second.
-The network loses, and copies datagrams that arrive up to ten seconds late, after a takeover too: what the new owner must
-refuse. Every ownership of a shard is an incarnation of its own, with its own floor and table (H2).
-Checked is what is promised: no message is processed twice by whatever owners, and each owner's account is exact for the
+The network loses datagrams and copies some; copies arrive up to ten seconds late, even after a takeover, and the new owner
+must refuse them. Every ownership of a shard is an incarnation of its own, with its own floor and table (H2).
+The run checks that no message is processed twice, be it by two owners, and that each owner's account is exact for the
 messages it answers for.
 """
 
@@ -24,22 +24,22 @@ from atmost.lab.world import Agenda, VirtualSender, wall_us
 from atmost.transport.base import NETWORK, NETWORK_DATAGRAM
 
 SLOTS: Final = 20
-"""Turns of a second; every sender has one of them."""
+"""Time slots in a second; every sender sends in one of them."""
 _READY: Final = 1.05
-"""Seconds: until an owner accepts what is sent, with F and G of a network."""
+"""Time until a new owner accepts messages, with F and G of a network (s)."""
 _LATEST_COPY: Final = 10.0
-"""Seconds: the most that a second copy arrives after the first."""
+"""Longest time between the first copy and the second (s)."""
 _MOST_SENDERS: Final = 200_000
 _OPTIONS: Final = ReceiverOptions(future_bound=NETWORK.future_bound, clock_guard=NETWORK.clock_guard)
-"""On a network: a new owner accepts what is sent a second after it began, and later."""
+"""Options of a network: a new owner accepts what is sent a second after it began, and later."""
 
 Process = Callable[[int, int], None]
-"""Given the sender and the number of every message that is processed."""
+"""Called with the sender and the number of every processed message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The run; seconds are virtual."""
+    """The options of a run; seconds are virtual."""
 
     senders: int = 5_000
     shards: int = 16
@@ -48,16 +48,16 @@ class Fleet:
     kill_at: float = 10.0
     """When a collector dies."""
     takeover: float = 3.0
-    """Until the others own its shards."""
+    """Time until the others own its shards."""
     return_at: float = 25.0
-    """When it is back, and its shards are moved to it."""
+    """When it returns and gets its shards back."""
     loss: float = 0.01
     duplicate: float = 0.01
-    """Share of the datagrams that come once more, up to ten seconds later."""
+    """Share of datagrams that arrive once more, up to ten seconds later."""
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
+        """Refuses options that cannot be run."""
         for name, least, most in (("senders", 1, _MOST_SENDERS), ("shards", 1, 65_536), ("collectors", 2, 65_536)):
             if not least <= getattr(self, name) <= most:
                 raise OptionError(name, getattr(self, name), f"{least} to {most:,}")
@@ -76,22 +76,22 @@ class Fleet:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it; messages unless the field says otherwise."""
+    """The result of a run, in messages unless the field says otherwise."""
 
     fleet: Fleet
     sent: int = 0
     processed: int = 0
     processed_twice: int = 0
     missing_known: int = 0
-    """Missed by an owner, and in its account."""
+    """Missed by an owner and counted in its account."""
     between_owners: int = 0
-    """Of no owner's account: sent while nobody owned the shard, or before the new owner could remember."""
+    """In no owner's account: sent while nobody owned the shard, or before the new owner could remember."""
     miscounted: int = 0
-    """By how much the owners' accounts differ from the truth."""
+    """Difference between the owners' accounts and the truth."""
     refused: dict[str, int] = field(default_factory=dict)
-    """Datagrams, by reason."""
+    """Refused datagrams, by reason."""
     unowned: int = 0
-    """Datagrams that met no owner."""
+    """Datagrams that arrived while nobody owned their shard."""
     most_sessions: dict[str, int] = field(default_factory=dict)
     """Sessions of the fullest collector: `before` the death, `during` the takeover, `after` the return."""
     processed_by_second: list[int] = field(default_factory=list)
@@ -101,20 +101,20 @@ class Outcome:
         return self.processed_twice == 0 and self.miscounted == 0 and self.balanced()
 
     def balanced(self) -> bool:
-        """Whether every message is somewhere."""
+        """Whether every message is accounted for."""
         return self.sent == self.processed + self.missing_known + self.between_owners
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, with the verdict."""
+        """All figures, with the verdict."""
         return {**asdict(self), "balanced": self.balanced(), "kept": self.kept()}
 
 
 def run_fleet(fleet: Fleet, notice: Callable[[float], object] = lambda _second: None) -> Outcome:
-    """Runs it; the same seed gives the same run.
+    """Runs a fleet; the same seed gives the same run.
 
     Args:
-        fleet: what to run.
-        notice: told the virtual second, once a second.
+        fleet: the options.
+        notice: called with the virtual second, once a second.
     """
     return _Run(fleet).run(notice)
 
@@ -123,14 +123,14 @@ class Ownership:
     """One collector's ownership of one shard."""
 
     def __init__(self, collector: int, shard: int, shards: int, wall_us: int) -> None:
-        """Args: collector: the owner. shard, shards: which, of how many. wall_us: when it began, µs since 1970."""
+        """Args: collector: the owner. shard, shards: which, of how many. wall_us: when it began (µs since 1970)."""
         self.collector = collector
         self._core = ReceiverCore(_OPTIONS, wall_us, shard=(shard, shards))
         self.processed: Counter[int] = Counter()
         """Messages of each sender."""
 
     def receive(self, data: bytes, now: float, wall_us: int, process: Process) -> None:
-        """Takes a datagram, and hands its messages on."""
+        """Receives a datagram and hands its messages on."""
         for event in self._core.receive(data, now, wall_us):
             if event.__class__ is Message:
                 number, message = event.payload
@@ -147,10 +147,10 @@ class Ownership:
 
 
 class Claim:
-    """What an ownership knew when it ended: for each sender the messages it answered for, and how many of them came."""
+    """An ownership's knowledge at its end: for each sender, the messages it answered for and how many of them came."""
 
     def __init__(self, holding: Ownership, now: float, number_of: dict[str, int]) -> None:
-        """Args: holding: that ended. now: when, seconds. number_of: senders by session."""
+        """Args: holding: the ended ownership. now: when it ended (s). number_of: senders by session."""
         self.ledger = holding.ledger(now)
         self.spans: dict[int, tuple[int, int]] = {}
         self.miscounted = 0
@@ -177,7 +177,7 @@ class _Run:
         self._senders = [self._sender(number) for number in range(fleet.senders)]
         self._sent = [0] * fleet.senders
         self._number_of: dict[str, int] = {}
-        """Which sender a session is, by the identity that ledgers show."""
+        """The sender of each session, by the identity that ledgers show."""
         self._owned: dict[int, Ownership] = {}
         self._claims: list[Claim] = []
         self._seen = [bytearray(int(fleet.seconds) + 2) for _ in range(fleet.senders)]
@@ -222,7 +222,7 @@ class _Run:
         )
 
     def _speak(self, slot: int) -> None:
-        """The senders of a slot send a message each: `[sender, number]`, numbered from 0 like the session's messages."""
+        """Each sender of a slot sends a message, `[sender, number]`, numbered from 0 like the session's messages."""
         for number in range(slot, len(self._senders), SLOTS):
             self._senders[number].send("fleet.message", (number, self._sent[number]))
             self._sent[number] += 1
@@ -259,7 +259,7 @@ class _Run:
         self._claims.append(Claim(self._owned.pop(shard), self._agenda.now, self._number_of))
 
     def _kill(self) -> None:
-        """The last collector dies; what it knew is kept here only to be checked."""
+        """Kills the last collector; its knowledge is kept here only for the check."""
         self._outcome.most_sessions["before"] = self._fullest()
         self._orphans = [shard for shard, one in self._owned.items() if one.collector == self._fleet.collectors - 1]
         for shard in self._orphans:

@@ -1,10 +1,10 @@
 """The simulator: the real cores under virtual time, with every fault that the guarantee must survive.
 
     run = simulate(seed)              one run: the same seed, the same trace, byte for byte
-    shorten(run, kind)                the fewest steps that still break a promise
+    shorten(run, kind)                the fewest steps found that still break a promise
     campaign(range(300))              many runs, and what all of them together reached
 
-`cast` applies steps to the cores and watches; `running` draws the steps from a seed.
+`cast` applies steps to the cores and checks the promises; `running` draws the steps from a seed.
 """
 
 from atmost.lab.guarantee.findings import Violation, ViolationKind

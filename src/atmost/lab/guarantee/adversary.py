@@ -1,6 +1,6 @@
-"""An adversary with a tape of everything ever sent, who plays it at the worst moments.
+"""An adversary that has a tape of everything ever sent and plays it at the worst moments.
 
-It needs no key and no luck: it sees when a receiver starts, what it evicts and where its windows stand.
+It needs neither a key nor luck: it sees when a receiver starts, what it evicts and where its windows stand.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from atmost.lab.guarantee.steps import Deliver, Forge, StartReceiver
 from atmost.lab.guarantee.tape import MESSAGES_A_STEP, Entry, Facts
 from atmost.lab.guarantee.witness import FAR
 
-# What an adversary without a key can make up where no key is used: anything, with a correct checksum (R16).
+# Where no key is used, an adversary without a key can make up any datagram, with a correct checksum (R16).
 #
-# It may cost loss, also to others, but never a duplicate and never an exception.
+# This may cause loss, even for others, but never a duplicate and never an exception.
 
 _BIG = 1 << 63
 _ALL_ONES = (1 << 64) - 1
 
 
 class Forger:
-    """Makes datagrams up and sends them to a receiver."""
+    """Forges datagrams and sends them to a receiver."""
 
     def __init__(self, stage: Stage, operations: Operations) -> None:
         """Args: stage: the run's. operations: the receiver it is after."""
@@ -57,10 +57,10 @@ class Forger:
         ]
 
     def forge(self, tape: list[Entry]) -> None:
-        """Makes something up.
+        """Forges a datagram.
 
         Args:
-            tape: everything ever sent, which may be imitated.
+            tape: everything ever sent, which the forger may imitate.
         """
         self._stage.random.choice(self._kinds)(tape)
 
@@ -77,7 +77,7 @@ class Forger:
             self._stage.hit(coverage.FORGERY, "truncated")
 
     def _altered(self, tape: list[Entry]) -> None:
-        """Any byte changed, and the checksum put right."""
+        """Changes any byte and corrects the checksum."""
         data = bytearray(self._stage.random.choice(tape).data if tape else b"")
         if len(data) > HEADER + TAG:
             data[self._stage.random.randrange(len(data) - TAG)] ^= 1 << self._stage.random.randrange(8)
@@ -85,13 +85,13 @@ class Forger:
             self._stage.hit(coverage.FORGERY, "altered, checksum right")
 
     def _flood(self, _tape: list[Entry]) -> None:
-        """One session after the other, more than the table holds."""
+        """Opens one session after another, more than the table holds."""
         for _ in range(self._stage.parameters.receiver.max_sessions + 2):
             self._send(self._data({}))
         self._stage.hit(coverage.FORGERY, "flood")
 
     def _claim(self, tape: list[Entry]) -> None:
-        """A jump that is not plausible, and a second datagram that confirms it."""
+        """Sends an implausible jump and a second datagram that confirms it."""
         random = self._stage.random
         known = self._imitated(tape) if random.random() < 0.5 else None
         sequence = random.choice((FAR + 1, FAR * 2, _BIG, _ALL_ONES - 2))
@@ -104,7 +104,7 @@ class Forger:
         self._stage.hit(coverage.FORGERY, "implausible claim")
 
     def _in_a_senders_name(self, tape: list[Entry]) -> None:
-        """The next number of somebody's session, or one of its gaps, with a prior that may contradict it."""
+        """Takes the next number of a sender's session, or one of its gaps, with a prior that may contradict it."""
         known, random = self._imitated(tape), self._stage.random
         if known is None:
             return
@@ -127,7 +127,7 @@ class Forger:
         self._stage.hit(coverage.FORGERY, "odd stamp")
 
     def _odd_flags(self, _tape: list[Entry]) -> None:
-        """Flags that lie, and padding that is in order."""
+        """Sends false flags, and correct padding."""
         body = pack_messages([self._item()])
         self._send(self._data({"flags": FLAG_ENCRYPTED}))
         self._send(self._data({"flags": FLAG_PADDED}, body + PADDING_LAYOUT.pack(60_000)))
@@ -140,7 +140,7 @@ class Forger:
         self._stage.hit(coverage.FORGERY, "unknown key")
 
     def _data(self, fields: Mapping[str, int], body: bytes | None = None) -> bytes:
-        """A DATA datagram with one message, by default in order and of a session of its own."""
+        """A DATA datagram with one message, by default valid and in a session of its own."""
         now_us = self._now_us()
         values: dict[str, Any] = {
             "key_id": 0,
@@ -157,7 +157,7 @@ class Forger:
         return self._seal.seal(header, pack_messages([self._item()]) if body is None else body)
 
     def _item(self) -> bytes:
-        """A message that nobody sent; it is named after the step that will put it on the tape."""
+        """A message that nobody sent, named after the step that will put it on the tape."""
         name = len(self._stage.steps) * MESSAGES_A_STEP
         return encode_message((subject_of(name), (name, b"")))
 
@@ -181,7 +181,7 @@ class Forger:
 
 
 _MAX_REPLAYS: Final = 600
-"""Steps of one run; the last word, after everything has settled, comes on top."""
+"""The adversary's steps in one run, without its final replay after everything has settled."""
 
 
 class Adversary:
@@ -197,7 +197,7 @@ class Adversary:
         operations.after_start.append(self._after_start)
 
     def begin(self) -> None:
-        """Starts the receiver of another audience, and comes back now and then."""
+        """Starts the receiver of another audience and acts now and then."""
         stage = self._stage
         wall_us = self._operations.clock.read(stage.now_us)
         stage.do(StartReceiver(STRANGER, stage.now_us, wall_us))
@@ -206,7 +206,7 @@ class Adversary:
         self._next_moment()
 
     def play_all(self) -> None:
-        """The whole tape, in the order in which it was sent; to both workers where there are two."""
+        """Replays the whole tape in the order in which it was sent; to both workers if there are two."""
         self._play("whole tape", self._tape(), budget=False)
         if self._stage.parameters.workers:
             self._play("whole tape", self._tape(), budget=False, astray=True)
@@ -216,7 +216,7 @@ class Adversary:
         stage.after(stage.random.expovariate(1 / (10 * stage.parameters.pause)), self._moment)
 
     def _moment(self) -> None:
-        """Any moment: something from the tape, or something made up."""
+        """Acts at a random moment: replays or forges a datagram."""
         stage, random = self._stage, self._stage.random
         self._next_moment()
         if stage.chance(stage.parameters.chances.silence):
@@ -237,7 +237,7 @@ class Adversary:
             self._play("any", random.choices(tape, k=5))
 
     def _after_start(self) -> None:
-        """Just after a start, and again while the clock passes the new floor."""
+        """Acts just after a start, and again while the clock passes the new floor."""
         stage = self._stage
         if not stage.chance(self._chance):
             return
@@ -256,7 +256,7 @@ class Adversary:
             stage.at(stage.now_us + wait_us, lambda: self._play("as the floor passes", above))
 
     def _react(self) -> None:
-        """Plays what was just evicted, and what is just leaving a window."""
+        """Replays what was just evicted, and what is just leaving a window."""
         stage = self._stage
         receivers = stage.cast.receivers
         for key in receivers.evicted:
@@ -269,7 +269,7 @@ class Adversary:
                 self._soon("at the window's edge", self._at_the_edge(entry))
 
     def _at_the_edge(self, entry: Entry) -> list[Entry]:
-        """What is about to leave the window, and what filled a gap: only there R11.7 leaves room for a second time."""
+        """Datagrams about to leave the window, and those that filled a gap: only there could R11.7 admit a second copy."""
         assert entry.facts is not None
         incarnation = self._stage.cast.receivers.newest(RECEIVER)
         resident = incarnation.witness.sessions.get(entry.facts.key) if incarnation is not None else None
@@ -304,7 +304,7 @@ class Adversary:
             stage.do(Deliver(STRANGER, entry.name, stage.now_us, wall_us, replay=True))
 
     def _tape(self) -> list[Entry]:
-        """Everything that could have been overheard."""
+        """Every datagram that the adversary could have overheard."""
         return [entry for entry in self._stage.cast.tape.entries.values() if entry.transmitted]
 
 

@@ -1,6 +1,6 @@
-"""The simulated world: applies steps to real cores, and lets nothing pass that the guarantee forbids.
+"""The simulated world: applies steps to real cores and reports everything that the guarantee forbids.
 
-There is no randomness and no clock in here: the same steps give the same trace, byte for byte.
+It has no randomness and no clock: the same steps give the same trace, byte for byte.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from atmost.lab.guarantee.tape import Tape
 
 
 class Cast:
-    """Senders, receivers, the tape between them, and what was found out."""
+    """Senders, receivers, the tape between them, and the findings."""
 
     def __init__(self, parameters: Parameters, *, trace: bool = False) -> None:
         """Args: parameters: of this run. trace: whether to keep what happened as text."""
@@ -60,11 +60,11 @@ class Cast:
         }
 
     def apply(self, number: int, step: Step) -> None:
-        """Lets one step happen; what a core raises is a violation, never an error of the run.
+        """Applies one step; an exception in a core is a violation, never an error of the run.
 
         Args:
-            number: the step's, in the run it comes from.
-            step: what happens.
+            number: the step's number in the run it comes from.
+            step: the step.
         """
         findings = self.findings
         findings.step = number
@@ -76,7 +76,7 @@ class Cast:
             findings.trace.append(f"{number:5} {describe(step, self.tape)}")
         try:
             self._do[type(step)](step)
-        except Exception as error:  # noqa: BLE001  whatever a core raises
+        except Exception as error:  # noqa: BLE001  anything a core may raise
             findings.violate(ViolationKind.RAISED, f"{type(error).__name__}: {error}")
         # Generations are counted by the receiver that senders send to.
         for entry in self.senders.sent:

@@ -1,4 +1,4 @@
-"""The real receiving core, which also says why it refused each datagram, and what a forked child begins with."""
+"""The real receiving core, which also reports why it refused each datagram, and the core a forked child begins with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from atmost.core.sending import SenderCore
 from atmost.core.sessions import SessionState
 
 MakeCore = Callable[[], SenderCore]
-"""A fresh core, as its endpoint makes one at construction."""
+"""Returns a fresh core, as the endpoint makes one at construction."""
 
 
 class ObservedReceiver(ReceiverCore):
-    """The real core, which also tells the reason of every single refusal; its events do so once in ten seconds (R23)."""
+    """The real core, which also keeps the reason of every single refusal; its events report them once in ten seconds (R23)."""
 
     refused: RefusalReason | None = None
     """Why the latest datagram was refused; set it to None before asking."""

@@ -1,6 +1,6 @@
-"""What a campaign has to reach: nothing is proven of a rule, a crash point or a fault that never came up.
+"""What a campaign has to reach: it proves nothing about a rule, a crash point or a fault that never came up.
 
-Every name below is counted where it really happened, as the simulated world sees it, not where it was asked for.
+Every name below is counted when it really happens in the simulated world, not when it is asked for.
 """
 
 from __future__ import annotations
@@ -132,16 +132,16 @@ _KNOWN: Final = frozenset((group, name) for group, names in GOALS.items() for na
 
 
 def missing(hits: Mapping[Hit, int]) -> list[Hit]:
-    """What was not reached, in the order of `GOALS`."""
+    """The goals that were not reached, in the order of `GOALS`."""
     return [(group, name) for group, names in GOALS.items() for name in names if not hits.get((group, name))]
 
 
 def check_names(hits: Counter[Hit]) -> None:
-    """Every hit is a goal: a misspelt one would count for nothing."""
+    """Checks that every hit is a goal, because a misspelt one would not count."""
     unknown = hits.keys() - _KNOWN
     assert not unknown, f"no goals: {sorted(unknown)}"
 
 
 def as_table(hits: Mapping[Hit, int]) -> dict[str, dict[str, int]]:
-    """The counts by group and name, nothing left out."""
+    """The counts of all goals by group and name, zeros included."""
     return {group: {name: hits.get((group, name), 0) for name in names} for group, names in GOALS.items()}

@@ -1,6 +1,6 @@
-"""How receivers live: they read, are slow, crash at the worst points, are set up again, and have their clocks set.
+"""Drives the receivers: they read, are slow, crash at the worst points, restart, and have their clocks set.
 
-H1 and H2 are kept here, unless the run is to show what happens without them.
+H1 and H2 are kept, unless the run is meant to show what happens without them.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Operations:
         self._calm = False
         self._elapse_us: dict[str, int] = {}
         self._greatest_us = 0
-        """The greatest reading of the present or latest incarnation."""
+        """The greatest clock reading of the present or latest incarnation."""
 
     def start(self, *, worst: bool = False) -> None:
-        """Begins an incarnation, at a reading that H1 allows; at the worst of them where that is asked for."""
+        """Begins an incarnation at a clock reading that H1 allows; at the worst of them on request."""
         stage = self._stage
         wall_us = self._set_for_start(worst=worst)
         overlap = self.up and not stage.hypotheses.one_at_a_time
@@ -83,14 +83,14 @@ class Operations:
     def arrive(
         self, entry: Entry, flip: int | None = None, copies: int = 1, *, replay: bool = False, astray: bool = False
     ) -> None:
-        """A datagram arrives, and whatever may happen at that moment happens.
+        """Lets a datagram arrive, and draws what else happens at that moment.
 
         Args:
-            entry: what was sent.
+            entry: the datagram sent.
             flip: the bit that was damaged.
             copies: how many arrive.
-            replay: it is the adversary's doing.
-            astray: of two workers it reaches the wrong one.
+            replay: the adversary sent it.
+            astray: it reaches the wrong one of two workers.
         """
         stage = self._stage
         if self._is_the_workers(entry) is not astray and stage.parameters.workers:
@@ -115,7 +115,7 @@ class Operations:
             stage.do(step._replace(read=0, handle=0))
             self._end(wall_us)
         elif stage.chance(chances.slow):
-            # Either it does not come to read, or it reads and a handler takes its time.
+            # Either it does not get to read, or it reads and a handler is slow.
             read = stage.random.choice((0, ALL))
             stage.do(step._replace(read=read, handle=min(read, 1)))
             self._be_busy()
@@ -124,11 +124,11 @@ class Operations:
         self._watch_deadline()
 
     def calm(self) -> None:
-        """Ends all faults of the receiver's own."""
+        """Ends all of the receiver's own faults."""
         self._calm = True
 
     def crash(self, point: CrashPoint = CrashPoint.IDLE) -> None:
-        """Dies, and stays dead."""
+        """Kills the receiver for good."""
         stage = self._stage
         stage.do(Crash(RECEIVER, point, stage.now_us, self.clock.read(stage.now_us)))
         self.up = False
@@ -142,7 +142,7 @@ class Operations:
             self._busy_until = stage.now_us
 
     def set_back_while_running(self, witness: Entry | None) -> None:
-        """Sets the clock back by more than G, and lets one datagram arrive: the alarm must tell (R18)."""
+        """Sets the clock back by more than G and lets one datagram arrive: the alarm must be raised (R18)."""
         stage = self._stage
         back = stage.parameters.receiver.clock_guard + stage.hypotheses.excess
         incarnation = stage.cast.receivers.newest(RECEIVER)
@@ -157,7 +157,7 @@ class Operations:
         return self._stage.parameters.workers and entry.facts is not None and shard_of(entry.facts.key, 2) == 1
 
     def _is_welcome(self, entry: Entry, wall_us: int) -> bool:
-        """Whether a datagram is about to be accepted: that is when a crash is worst."""
+        """Whether a datagram is about to be accepted, which is the worst moment for a crash."""
         incarnation = self._stage.cast.receivers.newest(RECEIVER)
         return (
             entry.facts is not None
@@ -168,7 +168,7 @@ class Operations:
     def _end(self, wall_us: int) -> None:
         stage = self._stage
         if not stage.hypotheses.one_at_a_time:
-            pass  # H2 is broken: the next one starts, and this one does not end
+            pass  # H2 is broken: the next one starts while this one lives on
         elif stage.chance(stage.parameters.chances.receiver_close):
             stage.do(Work(RECEIVER, stage.now_us, wall_us, handle=0))
             stage.do(Close(RECEIVER, stage.now_us))
@@ -185,7 +185,7 @@ class Operations:
         stage.at(self._busy_until, self._come_back)
 
     def _come_back(self) -> None:
-        """The handler returned; the next one may be as slow."""
+        """The handler has returned; the next one may be just as slow."""
         stage = self._stage
         if not self.up or stage.now_us < self._busy_until:
             return
@@ -217,7 +217,7 @@ class Operations:
         self._watch_deadline(receiver)
 
     def _set_for_start(self, *, worst: bool) -> int:
-        """Sets the clock to what a start finds: anything from G behind the greatest reading so far."""
+        """Sets the clock for a start: to any reading from G behind the greatest one so far."""
         stage, random = self._stage, self._stage.random
         latest = stage.cast.receivers.latest_us.get(RECEIVER)
         reading = self.clock.read(stage.now_us)
@@ -237,7 +237,7 @@ class Operations:
         return found
 
     def _set_clock(self, reading_us: int) -> None:
-        """Sets the clock; sooner or later somebody sets it right again."""
+        """Sets the clock; sooner or later it is corrected."""
         stage = self._stage
         self.clock.set(reading_us, stage.now_us)
         receiver = stage.parameters.receiver
@@ -245,7 +245,7 @@ class Operations:
         stage.after(wrong_for, lambda: self.clock.set(EPOCH_US + stage.now_us, stage.now_us))
 
     def _step_clock(self) -> None:
-        """Somebody sets the clock of the running receiver."""
+        """Sets the clock of the running receiver."""
         receiver, random = self._stage.parameters.receiver, self._stage.random
         span_us = round((receiver.future_bound + receiver.clock_guard) * 1e6) + 1
         far_us = random.choice((span_us, 100 * span_us, HOUR_US)) if random.random() < 0.1 else span_us
@@ -256,11 +256,11 @@ class Operations:
 # The link between senders and receiver: the lab's own, with its rules and its account, in virtual time.
 
 Arrive = Callable[[Entry, int | None, int], None]
-"""What to do with a datagram, the bit damaged, and so many copies of it."""
+"""Called with a datagram, the damaged bit, and the number of copies that arrive."""
 
 
 class Network:
-    """Carries what senders transmit."""
+    """Carries the datagrams that senders transmit."""
 
     def __init__(self, stage: Stage, arrive: Arrive) -> None:
         """Args: stage: the run's. arrive: where the link ends."""
@@ -281,13 +281,13 @@ class Network:
         self._stage.after(seconds, lambda: self._link.partition(on=False))
 
     def calm(self) -> None:
-        """Ends all faults: what is held arrives now, and from now on everything arrives at once."""
+        """Ends all faults: held datagrams arrive now, and from now on everything arrives at once."""
         self._link.partition(on=False)
         self._calm = True
         self._take(float("inf"))
 
     def account(self) -> LinkAccount:
-        """What the link did so far."""
+        """The link's account so far."""
         return self._link.account()
 
     def _carry(self) -> None:
@@ -314,7 +314,7 @@ class Network:
         self._watch()
 
     def _take(self, now: float) -> None:
-        """Lets what is due arrive, copies that come together as one step."""
+        """Delivers the datagrams that are due; copies that arrive together are one step."""
         due: list[tuple[Carried, int]] = []
         take_due(self._link, now, lambda carried, copies: due.append((carried, copies)))
         overtaken = self._link.account().reordered_datagrams
@@ -327,7 +327,7 @@ class Network:
 
 
 class _Watched:
-    """Rules whose verdicts are counted for the coverage."""
+    """Link rules whose verdicts are counted for the coverage."""
 
     def __init__(self, rules: Judge, stage: Stage) -> None:
         self._rules = rules
@@ -349,12 +349,12 @@ class _Watched:
 
 
 def _difference(original: bytes, arrived: bytes) -> int | None:
-    """Which bit was flipped, counted as `corrupted_copy` does; None when none was."""
+    """The flipped bit, counted as `corrupted_copy` does; None if there is none."""
     differing = int.from_bytes(original, "little") ^ int.from_bytes(arrived, "little")
     return differing.bit_length() - 1 if differing else None
 
 
-# How senders live: they send, fork, crash, are restarted, and their clocks show whatever clocks may show.
+# Drives the senders: they send, fork, crash and restart, and their clocks may show any time.
 
 _ANSWERS: Final = (NOT_NOW, NOT_NOW, NOT_NOW, AMBIGUOUS, AMBIGUOUS, TOO_LARGE, *CERTAIN)
 
@@ -363,7 +363,7 @@ class Traffic:
     """All senders of a run, and their clocks."""
 
     def __init__(self, stage: Stage, operations: Operations, network: Network) -> None:
-        """Args: stage: the run's. operations: whose bounds are to be met. network: which may be cut."""
+        """Args: stage: the run's. operations: the receiver whose bounds are to be met. network: the link to cut."""
         self._stage = stage
         self._operations = operations
         self._network = network
@@ -377,7 +377,7 @@ class Traffic:
             self._make()
 
     def finish(self) -> None:
-        """Every sender flushes, closes and says goodbye."""
+        """Lets every sender flush, close and say goodbye."""
         stage = self._stage
         for name in list(stage.cast.senders.living):
             stage.do(Turn(name, stage.now_us, self._read(name), flush=True))
@@ -396,7 +396,7 @@ class Traffic:
         stage.after(stage.random.expovariate(1 / stage.parameters.pause), lambda: self._turn(name))
 
     def _turn(self, name: str) -> None:
-        """Something happens to a sender, mostly that it is given messages to send."""
+        """A sender's turn: mostly, it is given messages to send."""
         stage, chances = self._stage, self._stage.parameters.chances
         self._next_turn(name)
         if name not in stage.cast.senders.living:
@@ -443,7 +443,7 @@ class Traffic:
         stage.after(stage.parameters.pause, lambda: self._last_words(child))
 
     def _flood(self) -> None:
-        """More sessions than the table holds, one after the other."""
+        """Makes more sessions than the table holds, one after another."""
         stage = self._stage
         for _ in range(stage.parameters.receiver.max_sessions + 1):
             name = f"f{self._made}"
@@ -460,7 +460,7 @@ class Traffic:
         stage.do(CloseSender(name, stage.now_us, self._read(name), self._answer()))
 
     def _watch_deadline(self, name: str) -> None:
-        """Lets the flusher take its turn when the core asks for one."""
+        """Runs the flusher when the core asks for it."""
         stage = self._stage
         sender = stage.cast.senders.living.get(name)
         deadline = sender.core.next_deadline() if sender is not None else None
@@ -486,7 +486,7 @@ class Traffic:
         return self._clocks[name].read(self._stage.now_us)
 
     def _draw_clock(self) -> WallClock:
-        """Mostly within F of the truth, on both sides; some clocks are far off, and some are too fast or too slow."""
+        """A clock mostly within F of the truth, on both sides; some are far off, and some are too fast or too slow."""
         stage, random = self._stage, self._stage.random
         future_us = round(stage.parameters.receiver.future_bound * 1e6)
         if stage.parameters.wild_clocks and random.random() < 0.5:

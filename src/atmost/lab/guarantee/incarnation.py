@@ -1,7 +1,7 @@
 """One incarnation of a receiver as the endpoint drives its core: a socket with a bounded buffer, the core, a bounded queue.
 
-It counts on its own what it read and what became of it, asks the witness about every verdict, and notes for the coverage
-what is special about an arrival: a copy, a latecomer, or a stamp or number right at a bound.
+It keeps its own count of what it read and what became of it, compares every verdict with the witness's, and records special
+arrivals for the coverage: a copy, a latecomer, or a stamp or number right at a bound.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Incarnation:
         """Begins a life.
 
         Args:
-            receiver: its address's name.
-            number: of its lives, from 1.
-            core, witness: fresh.
-            audience: its own.
+            receiver: the name of its address.
+            number: which of its lives this is, from 1.
+            core, witness: new ones for this life.
+            audience: the receiver's.
             findings: the cast's.
-            accepted, evicted: where datagrams accepted and sessions evicted are to be listed.
+            accepted, evicted: lists to which accepted datagrams and evicted sessions are added.
         """
         self.receiver = receiver
         self.number = number
@@ -91,11 +91,11 @@ class Incarnation:
         self.handler_errors = 0
         self.not_handled: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
-        """What its events said so far, by kind."""
+        """The sum of its events so far, by kind."""
         self.lost_before: dict[bytes, int] = {}
-        """`lost_total` at the check before, by session, and of the whole under the empty key."""
+        """`lost_total` at the previous check, by session, and in all under the empty key."""
         self.clock = (0, 0)
-        """Virtual time and the wall clock when it last read, µs."""
+        """Virtual time and the wall clock when it last read (µs)."""
         self._accepted_now = accepted
         self._evicted_now = evicted
 
@@ -105,7 +105,7 @@ class Incarnation:
         return f"{self.receiver}.{self.number}"
 
     def arrive(self, arrived: Arrived, buffer: int) -> None:
-        """A datagram reaches the socket, whose buffer may be full."""
+        """Puts a datagram into the socket's buffer, which may be full."""
         if len(self.buffer) >= buffer:
             self.kernel_drops += 1
             self.findings.hit(coverage.RECEIVER, "kernel drops")
@@ -120,7 +120,7 @@ class Incarnation:
             self.put(self.take(arrived, now_us, wall_us), now_us, max_queue)
 
     def take(self, arrived: Arrived, now_us: int, wall_us: int) -> list[Message]:
-        """Gives the core one datagram, and holds its verdict against the witness's."""
+        """Gives the core one datagram and compares its verdict with the witness's."""
         entry, core, findings = arrived.entry, self.core, self.findings
         data = arrived.data
         whole = arrived.flip is None
@@ -147,7 +147,7 @@ class Incarnation:
         return self.note(events)
 
     def put(self, messages: Sequence[Message], now_us: int, max_queue: int) -> None:
-        """Queues what was accepted, as far as there is room (R14)."""
+        """Queues the accepted messages as far as there is room (R14)."""
         room = max_queue - len(self.queue)
         if len(messages) > room:
             excess = len(messages) - room
@@ -168,7 +168,7 @@ class Incarnation:
                 self.findings.hit(coverage.RECEIVER, "handler raised")
 
     def elapse(self, now_us: int) -> None:
-        """Handles what is due; a deadline must then lie ahead."""
+        """Handles what is due; the next deadline must then lie ahead."""
         now = now_us / 1e6
         self.note(self.core.handle_deadline(now))
         deadline = self.core.next_deadline()
@@ -176,10 +176,10 @@ class Incarnation:
             self.findings.violate(ViolationKind.STUCK, f"{self.label}: still due after it was handled")
 
     def catch_up(self, now_us: int) -> None:
-        """Handles everything that came due until now, each at its time."""
+        """Handles everything that came due until now, each deadline at its time."""
         now = self.clock[0] / 1e6
         while (deadline := self.core.next_deadline()) is not None and deadline <= now_us / 1e6:
-            now = max(now, deadline)  # who comes late comes late, and time never goes back
+            now = max(now, deadline)  # an overdue deadline is handled late, because time never goes back
             self.note(self.core.handle_deadline(now))
             deadline = self.core.next_deadline()
             if deadline is not None and deadline <= now:
@@ -199,7 +199,7 @@ class Incarnation:
         return dict(Counter(message.session.key for message in self.queue))
 
     def note(self, events: Sequence[Event]) -> list[Message]:
-        """Writes down what the core told, and gives back its messages."""
+        """Records the core's events and returns its messages."""
         messages: list[Message] = []
         for event in events:
             if isinstance(event, Message):
@@ -233,7 +233,7 @@ class Incarnation:
             findings.say(f"{self.label} tells {event}")
 
     def _accepted(self, arrived: Arrived, data: bytes, now_us: int) -> None:
-        """Books what the core accepted, whatever it was."""
+        """Books an accepted datagram, even a forged one."""
         entry, findings = arrived.entry, self.findings
         self.accepted_total += 1
         if arrived.flip is not None:
@@ -263,7 +263,7 @@ class Incarnation:
 
 
 def classify(findings: Findings, incarnation: Incarnation, entry: Entry, now_us: int, wall_us: int) -> None:
-    """Counts what an undamaged datagram of a sender is to the incarnation that is about to judge it."""
+    """Counts, for the coverage, how an undamaged datagram of a sender stands to the incarnation about to judge it."""
     facts = entry.facts
     if facts is None or not entry.honest:
         return
@@ -289,7 +289,7 @@ def classify(findings: Findings, incarnation: Incarnation, entry: Entry, now_us:
 def _classify_copy(
     findings: Findings, incarnation: Incarnation, entry: Entry, resident: Resident | None, now_us: int
 ) -> None:
-    """The datagram was accepted before, by somebody."""
+    """Counts a datagram that some receiver accepted before."""
     facts = entry.facts
     assert facts is not None
     receiver, number, accepted_us = entry.accepted_at[-1]
@@ -307,7 +307,7 @@ def _classify_copy(
 
 
 def _classify_first(findings: Findings, facts: Facts, resident: Resident, window: int) -> None:
-    """The datagram of a known session comes for the first time."""
+    """Counts the first arrival of a datagram of a known session."""
     behind = resident.highest - facts.sequence
     if behind < 0:
         kind = "in order"

@@ -1,7 +1,7 @@
-"""What one run is made of: every seed draws its own small parameters, so that a campaign reaches rare corners.
+"""The parameters of one run: every seed draws its own small ones, so that a campaign reaches rare corners.
 
-The method is swarm testing (Groce, Zhang, Eide, Chen and Regehr, *Swarm testing*, ISSTA 2012): each kind of trouble is
-left out of many runs, for troubles get in each other's way: where everything is lost nothing can be doubled.
+The method is swarm testing (Groce, Zhang, Eide, Chen and Regehr, *Swarm testing*, ISSTA 2012): each kind of fault is
+left out of many runs, because faults hide each other: where everything is lost, nothing can be doubled.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from atmost.core.sending import SenderOptions
 from atmost.lab.faults import LinkFaults
 
 RECEIVER: Final = "r"
-"""The receiver that all senders send to."""
+"""The receiver to which all senders send."""
 STRANGER: Final = "q"
-"""A receiver of another audience, which the adversary plays the tape to."""
+"""A receiver of another audience, to which the adversary replays the tape."""
 WORKER: Final = "w"
-"""The one that shares the receiver's port where there are workers (R17)."""
+"""The second receiver at the same port, in runs with workers (R17)."""
 AUDIENCES: Final = {RECEIVER: "", STRANGER: "strangers", WORKER: ""}
 _SHARDS: Final = {RECEIVER: (0, 2), WORKER: (1, 2)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypotheses:
-    """H1 and H2 of docs/guarantee.md; the defaults keep them, and a run that breaks one has to show the duplicate."""
+    """H1 and H2 of docs/guarantee.md; the defaults keep them, and a run that breaks one must show the duplicate."""
 
     excess: float = 0.0
     """Seconds beyond G by which the receiver's clock is set back before a restart (H1)."""
     cumulative: bool = True
-    """H1 counts from the greatest reading of all earlier incarnations; False: from that of the last one only."""
+    """H1 counts from the greatest clock reading of all earlier incarnations; False: from that of the last one only."""
     one_at_a_time: bool = True
-    """H2; False: the incarnation before stays alive when the next one starts."""
+    """H2; False: the previous incarnation stays alive when the next one starts."""
 
     @property
     def kept(self) -> bool:
-        """Whether the guarantee holds at all."""
+        """Whether all hypotheses of the guarantee hold."""
         return self == KEPT
 
 
@@ -48,7 +48,7 @@ BEYOND_GUARD: Final = Hypotheses(excess=60.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chances:
-    """Probabilities, 0 to 1, each at its own kind of opportunity."""
+    """Probabilities (0 to 1), each for the occasion that its field names."""
 
     waiting: float = 0.0
     """At a receiver's start: the senders wait until it is ready."""
@@ -57,50 +57,50 @@ class Chances:
     receiver_crash: float = 0.0
     """At the arrival of a datagram that is about to be accepted; at others a tenth of it."""
     receiver_close: float = 0.0
-    """Of a crash, that it is a close in good order instead."""
+    """Instead of a crash: the receiver closes in good order."""
     receiver_step: float = 0.0
     """At an arrival: the receiver's clock is set."""
     slow: float = 0.0
-    """At an arrival: the handler takes its time."""
+    """At an arrival: the handler is slow."""
     raising: float = 0.0
     """At an arrival: the handlers raise."""
     partition: float = 0.0
-    """At a sender's turn."""
+    """At a sender's turn: the link is cut for a while."""
     sender_crash: float = 0.0
-    """At a sender's turn."""
+    """At a sender's turn: it crashes."""
     sender_close: float = 0.0
-    """At a sender's turn; it is started again later."""
+    """At a sender's turn: it closes, and is started again later."""
     sender_step: float = 0.0
     """At a sender's turn: its clock is set."""
     stamp_at_bound: float = 0.0
     """At a sender's turn: its clock is set so that its stamp meets the floor or the future bound, ± 1 µs."""
     fork: float = 0.0
-    """At a sender's turn."""
+    """At a sender's turn: its process forks."""
     flood: float = 0.0
     """At a sender's turn: more sessions appear than the table holds."""
     refusal: float = 0.0
     """At a hand-over: the socket refuses."""
     replay: float = 0.0
-    """At each of the adversary's moments."""
+    """At each of the adversary's moments: it replays a datagram."""
     forge: float = 0.0
-    """At a sender's turn: the adversary makes something up."""
+    """At a sender's turn: the adversary forges a datagram."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Everything about a run but its chance events."""
+    """Everything that defines a run, except its chance events."""
 
     receiver: ReceiverOptions
     max_queue: int
-    """Messages between core and handler."""
+    """Most messages between core and handler."""
     kernel_buffer: int
-    """Datagrams in a receiver's socket."""
+    """Most datagrams in a receiver's socket."""
     sender: SenderOptions
     senders: int
     payload: int
-    """Bytes of filling in a message."""
+    """Bytes of padding in a message."""
     burst: int
-    """Messages offered at once, at most."""
+    """Most messages offered at once."""
     pause: float
     """Mean seconds between two turns of a sender."""
     faults: LinkFaults
@@ -127,7 +127,7 @@ def draw(random: Random) -> Parameters:
         grace=random.choice((0.0, 0.005, 0.05, 0.5, 1.0)),
         max_age=random.choice((None, None, None, 0.02, 0.2, 2.0)),
     )
-    # At least a few dozen turns of all senders have to fall behind the boot floor.
+    # At least a few dozen turns of all senders must come after the boot floor.
     pause = max((future_bound + clock_guard) / random.choice((5, 20, 80)), 10.0 ** random.uniform(-3.5, -1.0))
     return Parameters(
         receiver=receiver,
@@ -146,7 +146,7 @@ def draw(random: Random) -> Parameters:
 
 
 def undisturbed(parameters: Parameters) -> Parameters:
-    """The same without what could hide a violation that is to be shown: datagrams that do not arrive, or not in time."""
+    """The same parameters without the faults that could hide a violation: datagrams that are lost or late."""
     chances = replace(parameters.chances, receiver_step=0.0, sender_step=0.0, silence=0.0, waiting=1.0)
     return replace(
         parameters,
@@ -170,10 +170,10 @@ def _draw_sender(random: Random) -> SenderOptions:
 
 
 def _draw_faults(random: Random, pause: float) -> LinkFaults:
-    """Draws a link; most of its times are those in which a few datagrams are overtaken, some last longer than a life."""
+    """Draws a link's faults; most delays let a few datagrams be overtaken, some outlast an incarnation."""
 
     def often(*values: float) -> float:
-        """One of the values, or none of this fault."""
+        """One of the values, or 0 to leave this fault out."""
         return random.choice(values) if random.random() < 0.5 else 0.0
 
     copies = random.choice((2, 2, 3, 10, 200, 1000))
@@ -223,7 +223,7 @@ EPOCH_US: Final = 1_800_000_000_000_000
 """What a true clock reads when a run begins, µs since 1970."""
 HOUR_US: Final = 3_600_000_000
 LEAP_US: Final = 50_000
-"""A clock that gains more than this between two readings, beyond the time that passed, was set forward, µs."""
+"""A clock that gains more than this between two readings, beyond the time that passed, was set forward (µs)."""
 
 
 class WallClock:
@@ -232,16 +232,16 @@ class WallClock:
     __slots__ = ("_offset_us", "_ppm")
 
     def __init__(self, offset_us: int = 0, drift_ppm: int = 0) -> None:
-        """Args: offset_us: ahead of the truth. drift_ppm: µs gained in every second."""
+        """Args: offset_us: how far it is ahead of the truth (µs). drift_ppm: µs gained in every second."""
         self._offset_us = EPOCH_US + offset_us
         self._ppm = drift_ppm
 
     def read(self, now_us: int) -> int:
-        """What it shows at a moment of virtual time, µs since 1970."""
+        """Its reading at a moment of virtual time (µs since 1970)."""
         return self._offset_us + now_us + now_us * self._ppm // 1_000_000
 
     def step(self, by_us: int) -> None:
-        """Sets it forward, or back."""
+        """Sets it forward or back."""
         self._offset_us += by_us
 
     def set(self, reading_us: int, now_us: int) -> None:

@@ -1,9 +1,9 @@
 """The receivers of the simulated world, and the check of their ledgers against the truth (R19–R23).
 
-A ledger must keep its identities, its figures must be what really happened, and events and ledger must agree.
-The truth about a session's loss is on the tape: the messages numbered from its origin to its end, of datagrams this
-incarnation did not accept because they were lost by the link, refused by the sender's socket, numbered and never handed
-over, dropped by the kernel, sent while nobody listened, or refused with a reason.
+A ledger must keep its identities, its figures must match what really happened, and events and ledger must agree.
+The truth about a session's loss is on the tape. Lost are the messages numbered from its origin to its end whose datagrams
+this incarnation did not accept, because they were lost by the link, refused by the sender's socket, numbered and never
+handed over, dropped by the kernel, sent while nobody listened, or refused with a reason.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from atmost.lab.guarantee.witness import Resident, Witness
 
 
 class Reception:
-    """All receivers, their lives, and whose handler was started for what."""
+    """All receivers, their lives, and the messages for which a handler was started."""
 
     def __init__(
         self, parameters: Parameters, tape: Tape, findings: Findings, socket_refused: Mapping[bytes, int]
     ) -> None:
         """Args: parameters: of the run. The rest is the cast's."""
         self.incarnations: Counter[str] = Counter()
-        """How many lives each receiver has had."""
+        """Number of lives of each receiver so far."""
         self.latest_us: dict[str, int] = {}
         """The greatest reading any incarnation of a receiver used (H1)."""
         self.accepted: list[Entry] = []
         self.evicted: list[bytes] = []
-        """What the current step accepted and evicted; the world empties both before a step."""
+        """The datagrams accepted and sessions evicted in the current step; the world empties both before a step."""
         self.settled: dict[str, Ledger] = {}
         """Each receiver's account when everything had settled."""
         self._living: dict[str, list[Incarnation]] = {}
@@ -59,7 +59,7 @@ class Reception:
         return living[0] if living else None
 
     def start(self, step: StartReceiver) -> None:
-        """A new incarnation; whoever lived before it crashes, unless H2 is broken."""
+        """Begins a new incarnation; the previous one crashes, unless H2 is broken."""
         options, name, shard = self._parameters.receiver, step.receiver, self._parameters.shard(step.receiver)
         self.incarnations[name] += 1
         incarnation = Incarnation(
@@ -82,7 +82,7 @@ class Reception:
         self._findings.say(f"{incarnation.label} starts, floor {incarnation.core.floor_us}")
 
     def deliver(self, step: Deliver) -> None:
-        """Copies of a datagram arrive, and are read and handled as far as the step says."""
+        """Lets copies of a datagram arrive, and reads and handles as many as the step says."""
         entry = self._tape.entries.get(step.datagram)
         if entry is None:
             return
@@ -103,7 +103,7 @@ class Reception:
             self._serve(incarnation, step)
 
     def work(self, step: Work) -> None:
-        """A busy receiver comes back to its socket and its queue."""
+        """Lets a busy receiver return to its socket and its queue."""
         incarnation = self.newest(step.receiver)
         if incarnation is not None:
             if incarnation.buffer or incarnation.queue:
@@ -111,12 +111,12 @@ class Reception:
             self._serve(incarnation, step)
 
     def elapse(self, step: Elapse) -> None:
-        """A deadline has come."""
+        """Lets a receiver handle a deadline."""
         for incarnation in self._living.get(step.receiver, []):
             incarnation.elapse(step.now_us)
 
     def crash(self, step: Crash) -> None:
-        """A receiver dies at a point; everything it had is gone, and its address is free."""
+        """Kills a receiver at a crash point; all its state is lost, and its address is free."""
         living = self._living.pop(step.receiver, [])
         if not living:
             return
@@ -128,7 +128,7 @@ class Reception:
         self._findings.figures["crashes"] += 1
 
     def close(self, step: Close) -> None:
-        """A receiver is closed in good order, and its account is complete."""
+        """Closes a receiver in good order; its account is then complete."""
         incarnation = self.newest(step.receiver)
         if incarnation is None:
             return
@@ -137,14 +137,14 @@ class Reception:
         del self._living[step.receiver]
 
     def check(self, step: Check) -> None:
-        """A look at the account; one that is said to be settled has handled everything that came due until then."""
+        """Checks the account; a settled receiver first handles everything that came due until then."""
         for incarnation in self._living.get(step.receiver, []):
             if step.settled:
                 incarnation.catch_up(step.now_us)
             self._look(incarnation, step.now_us, settled=step.settled)
 
     def _die(self, incarnation: Incarnation, step: Crash) -> bool:
-        """Does what a receiver does up to the point; False when it did not come so far."""
+        """Acts as the receiver does up to the crash point; False if it did not get that far."""
         now_us, wall_us = step.now_us, step.wall_us
         match step.point:
             case CrashPoint.IDLE | CrashPoint.STARTING:
@@ -180,7 +180,7 @@ class Reception:
         label = f"message {name // MESSAGES_A_STEP}.{name % MESSAGES_A_STEP}"
         findings.say(f"{incarnation.label} handles {label}")
         home, homes = (arrival.session.key, arrival.sequence), self._tape.homes.get(name, [])
-        # A sender's message that the adversary imitated has left the guarantee: without a key there is no H0.
+        # The guarantee does not cover a sender's message that the adversary imitated: without a key H0 does not hold.
         forged = name in self._tape.forged
         if home not in homes or incarnation.audience or (message.subject != subject_of(name) and not forged):
             text = f"{incarnation.label} handles {label} of datagram {arrival.sequence}, which nobody sent to it"
@@ -222,13 +222,13 @@ def _part(bit: int, length: int) -> str:
 def check_ledger(
     incarnation: Incarnation, tape: Tape, refused: Mapping[bytes, int], now_us: int, *, settled: bool
 ) -> Ledger:
-    """Checks everything that can be said of an incarnation's account at this moment.
+    """Checks everything about an incarnation's account that must hold at this moment.
 
     Args:
-        incarnation: whose.
+        incarnation: the owner of the account.
         tape: the truth.
         refused: messages the senders' sockets said they refused, by session.
-        now_us: virtual time.
+        now_us: virtual time (µs).
         settled: nothing is on its way, and all graces and quiet times are over.
     """
     ledger = incarnation.core.ledger(now_us / 1e6, incarnation.queued(), incarnation.kernel_drops)
@@ -238,7 +238,7 @@ def check_ledger(
     _check_figures(incarnation, ledger)
     _check_told(incarnation, ledger, settled=settled)
     _check_not_decreased(incarnation, b"", ledger)
-    # Both list sessions in the order in which they were taken up; their random parts alone could be imitated.
+    # Both list sessions in the order of their first datagrams; their random parts alone could be imitated.
     sessions = list(incarnation.witness.sessions.items())
     if [row.id for row in ledger.sessions] != [key[10:].hex() for key, _ in sessions]:
         violate(ViolationKind.MISCOUNTED, f"{label}: remembers {len(ledger.sessions)} sessions of {len(sessions)}")
@@ -254,7 +254,7 @@ def check_ledger(
 
 
 def _check_figures(incarnation: Incarnation, ledger: Ledger) -> None:
-    """What the simulated endpoint counted on its own."""
+    """Compares the ledger with the simulated endpoint's own counts."""
     totals = incarnation.witness.figures()
     expected = {
         "sent": totals["sent"],
@@ -280,7 +280,7 @@ def _check_figures(incarnation: Incarnation, ledger: Ledger) -> None:
 
 
 def _check_told(incarnation: Incarnation, ledger: Ledger, *, settled: bool) -> None:
-    """Loss is told as it is booked; what is told once in ten seconds is told in full when those are over (R23)."""
+    """Loss is reported as it is booked; events limited to one in ten seconds are complete once these are over (R23)."""
     told = incarnation.told
     pairs = {"loss": ledger.lost + ledger.late, "late": ledger.late}
     if settled:
@@ -294,10 +294,10 @@ def _check_told(incarnation: Incarnation, ledger: Ledger, *, settled: bool) -> N
 
 
 def _check_not_decreased(incarnation: Incarnation, key: bytes, account: Account) -> None:
-    """R19: `lost_total`, which is lost and late together, never goes down; `key` is empty for the whole."""
+    """R19: `lost_total`, the sum of lost and late, never goes down; an empty `key` means all sessions together."""
     lost_total = account.lost + account.late
     before = incarnation.lost_before.get(key, 0)
-    # A session that was evicted and seen again begins anew.
+    # A session that was evicted and then seen again starts from zero.
     if lost_total < before and key not in incarnation.witness.forgotten:
         text = f"{incarnation.label}: lost_total {key.hex()} went from {before} to {lost_total}"
         incarnation.findings.violate(ViolationKind.LOSS_DECREASED, text)
@@ -305,7 +305,7 @@ def _check_not_decreased(incarnation: Incarnation, key: bytes, account: Account)
 
 
 def _check_session(incarnation: Incarnation, row: SessionLedger, resident: Resident) -> None:
-    """R19: origin, end and what was received, as the accepted datagrams have them."""
+    """R19: origin, end and messages received must match the accepted datagrams."""
     received = row.delivered + row.queued + row.overflow + row.discarded
     said = (row.before_join, row.sent, received, row.datagrams)
     true = (resident.origin, resident.end, resident.received, len(resident.accepted))
@@ -321,7 +321,7 @@ def _check_session(incarnation: Incarnation, row: SessionLedger, resident: Resid
 def _check_truth(
     incarnation: Incarnation, tape: Tape, key: bytes, row: SessionLedger, resident: Resident, refused: int
 ) -> None:
-    """R21: after a goodbye the end is exact; what is missing did not come; what the socket lost, no more than it refused."""
+    """R21: after a goodbye the end is exact, missing messages did not come, and the socket lost at most what it refused."""
     missing = sum(
         entry.facts.messages
         for sequence, entry in tape.sessions[key].items()

@@ -1,4 +1,4 @@
-"""One run: a seed, its parameters, what happened, and what was found; and how a violation's list of steps is shortened."""
+"""Runs a seed and returns its parameters, steps and findings; shortens a violation's list of steps; runs campaigns."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from atmost.lab.link import LinkAccount
 # Shortens a list that shows a failure: delta debugging.
 #
 # The algorithm is ddmin (Zeller and Hildebrandt, *Simplifying and isolating failure-inducing input*, IEEE Transactions on
-# Software Engineering 28, 2002), without its test of single parts, which hardly ever show a failure alone.
+# Software Engineering 28, 2002), without its test of single parts, because these hardly ever show a failure alone.
 
 Item = TypeVar("Item")
 
 
 def shrink(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool], max_tests: int = 2000) -> Sequence[Item]:
-    """The fewest items found that still fail: none of them can be left out, unless the tests ran out.
+    """The fewest items found that still fail: none of them can be left out, unless `max_tests` was reached.
 
     Args:
-        items: fail together.
-        fails: the test, of which the same list always gets the same answer.
-        max_tests: how often to ask it.
+        items: a list that fails.
+        fails: the test; it must always return the same answer for the same list.
+        max_tests: how often to call it at most.
     """
     parts, tests = 2, 0
     while len(items) > 1 and tests < max_tests:
@@ -55,14 +55,14 @@ def shrink(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool], max_t
 
 
 STEPS: Final = 400
-"""Of one run, the adversary's and the settling at the end not counted."""
+"""Steps of one run, without the adversary's and the settling at the end."""
 _CHECK_EVERY: Final = 40
 _ALARM: Final = (coverage.RECEIVER, f"alarm: {ClockTrouble.STEPPED_BACK.value}")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of one seed."""
+    """The result of one seed."""
 
     seed: int
     parameters: Parameters
@@ -71,16 +71,16 @@ class Run:
     hits: Counter[Hit]
     figures: Counter[str]
     trace: Sequence[str]
-    """Empty unless it was asked for."""
+    """The trace; empty unless it was requested."""
     alarmed: bool
     """An alarm of the receiver's own clock was raised (R18)."""
     link: LinkAccount
-    """What the link really did, until all trouble ended."""
+    """The link's account until all faults ended."""
     ledger: Ledger | None
-    """The receiver's account when everything had settled; None when nobody was listening then."""
+    """The receiver's account after everything had settled; None if no receiver was listening then."""
 
     def violated(self, kind: ViolationKind) -> bool:
-        """Whether a promise was broken."""
+        """Whether this promise was broken."""
         return any(violation.kind is kind for violation in self.violations)
 
 
@@ -95,10 +95,10 @@ def simulate(
     """Runs one seed; the same arguments give the same run, byte for byte.
 
     Args:
-        seed: of everything that is left to chance.
-        steps: how long the run is, the adversary's steps and the settling at the end not counted.
+        seed: decides everything that is left to chance.
+        steps: the run's length, without the adversary's steps and the settling at the end.
         hypotheses: kept, or broken on purpose to show the violation.
-        parameters: of the run; None draws them from the seed.
+        parameters: the run's parameters; None draws them from the seed.
         trace: whether to keep what happened as text.
     """
     if parameters is None:
@@ -128,9 +128,9 @@ def shorten(run: Run, kind: ViolationKind, *, with_alarm: bool = False) -> Seque
     """The trace of the fewest steps found that still break the same promise.
 
     Args:
-        run: one with a violation of this kind.
-        kind: which.
-        with_alarm: whether what raises the alarm of the receiver's clock stays too (R18).
+        run: a run with a violation of this kind.
+        kind: the kind of violation.
+        with_alarm: whether to keep the steps that raise the alarm of the receiver's clock too (R18).
     """
 
     def violates(steps: Sequence[Recorded]) -> bool:
@@ -151,7 +151,7 @@ def _repeat(run: Run, steps: Sequence[Recorded], *, trace: bool = False) -> Cast
 
 
 def _play(stage: Stage, limit: int) -> LinkAccount:
-    """The whole run: start, trouble, calm, account, and the adversary's last word."""
+    """Does the whole run: start, faults, calm, account, and the adversary's final replay."""
     operations = Operations(stage)
     network = Network(stage, operations.arrive)
     traffic = Traffic(stage, operations, network)
@@ -174,7 +174,7 @@ def _play(stage: Stage, limit: int) -> LinkAccount:
 
 
 def _settle(stage: Stage, operations: Operations, network: Network, traffic: Traffic) -> None:
-    """All trouble ends, all senders say goodbye, all graces pass: now every figure must be exact."""
+    """Ends all faults, lets all senders say goodbye and all graces pass; then every figure must be exact."""
     operations.calm()
     network.calm()
     traffic.finish()
@@ -185,7 +185,7 @@ def _settle(stage: Stage, operations: Operations, network: Network, traffic: Tra
 
 
 def _last_word(stage: Stage, operations: Operations, adversary: Adversary) -> None:
-    """The receiver is restarted as badly as H1 allows, and everything ever sent comes once more, several times."""
+    """Restarts the receiver at the worst clock that H1 allows, and replays everything ever sent several times."""
     if stage.hypotheses.excess:
         if not operations.up:
             operations.start()
@@ -196,7 +196,7 @@ def _last_word(stage: Stage, operations: Operations, adversary: Adversary) -> No
             operations.crash()
         operations.start(worst=True)
     adversary.play_all()
-    # Above the floor nothing is acceptable before the clock has come within F of it; later all of it is.
+    # Datagrams above the floor are refused until the clock has come within F of them; afterwards all are acceptable.
     stage.skip_us(round(stage.parameters.receiver.clock_guard * 1e6) + 1)
     adversary.play_all()
     behind_us = latest_us - operations.clock.read(stage.now_us)
@@ -206,36 +206,36 @@ def _last_word(stage: Stage, operations: Operations, adversary: Adversary) -> No
     stage.do(Check(RECEIVER, stage.now_us))
 
 
-# Many runs: that none of them breaks a promise, and that all of them together reached everything there is to reach.
+# A campaign is many runs. None may break a promise, and together they must reach every goal.
 
 _MAX_BROKEN: Final = 10
-"""Runs kept to be looked at."""
+"""Failed runs kept for inspection."""
 
 
 @dataclass(slots=True)
 class Campaign:
-    """What many runs found."""
+    """The results of many runs."""
 
     seeds: int = 0
     violations: int = 0
-    """Runs with one or more."""
+    """Runs with one or more violations."""
     broken: list[Run] = field(default_factory=list)
-    """The first runs with a violation."""
+    """The first of these runs."""
     hits: Counter[Hit] = field(default_factory=Counter)
     figures: Counter[str] = field(default_factory=Counter)
 
     @property
     def missing(self) -> list[Hit]:
-        """What was to be reached and was not."""
+        """The goals that were not reached."""
         return missing(self.hits)
 
     @property
     def passed(self) -> bool:
-        """Nothing was broken, and everything was reached."""
+        """Whether no promise was broken and every goal was reached."""
         return not self.violations and not self.missing
 
     def add(self, run: Run) -> None:
-        """Takes a run in."""
+        """Adds the results of a run."""
         self.seeds += 1
         self.hits += run.hits
         self.figures += run.figures
@@ -271,10 +271,10 @@ def campaign(
     """Runs every seed.
 
     Args:
-        seeds: which.
-        steps: of each run.
+        seeds: the seeds to run.
+        steps: length of each run.
         hypotheses: kept, or broken on purpose to show violations.
-        watch: called after every run, for whoever shows how far it is.
+        watch: called after every run, to show the progress.
     """
     result = Campaign()
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""The senders' side of the world: every step of theirs, and what it puts on the tape."""
+"""The senders' side of the world: applies their steps and puts their datagrams on the tape."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from atmost.lab.guarantee.steps import (
 from atmost.lab.guarantee.tape import MESSAGES_A_STEP, Entry, Tape
 from atmost.transport.base import NETWORK_DATAGRAM
 
-# A sender as the endpoint drives its core, without threads and with a socket that answers as it is told.
+# A sender drives its core as the endpoint does, without threads and with a socket that answers as the step says.
 #
-# It counts on its own what it was offered and what became of it, so that the core's figures can be held against the truth.
+# It keeps its own count of what it was offered and what became of it, to check the core's figures against.
 
 _DATAGRAMS_A_TURN: Final = 64
 
@@ -51,7 +51,7 @@ class SimulatedSender:
     """One life of a sender's process."""
 
     def __init__(self, name: str, life: str, core: SenderCore) -> None:
-        """Args: name: for people. life: unique, and the source of its sessions' random part. core: fresh."""
+        """Args: name: for the trace. life: unique; the source of its sessions' random part. core: a new one."""
         self.name = name
         self.core = core
         self.sessions = 0
@@ -59,11 +59,11 @@ class SimulatedSender:
         self.handed_over = 0
         self.refused: Counter[str] = Counter()
         self.clock: tuple[int, int] | None = None
-        """Virtual time and the wall clock at the step before, µs."""
+        """Virtual time and the wall clock at the previous step (µs)."""
         self._life = life
 
     def send(self, item: bytes, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
-        """What `Sender.send` does with an encoded message."""
+        """Treats an encoded message as `Sender.send` does."""
         core = self.core
         self.offered += 1
         size = core.size + len(item)
@@ -76,7 +76,7 @@ class SimulatedSender:
     def hand_over(
         self, now: float, wall_us: int, answer: str | None, *, flush: bool, crash: SenderCrashPoint | None = None
     ) -> list[HandOver]:
-        """Hands over what is due, up to the point of a crash."""
+        """Hands over what is due, up to the crash point if there is one."""
         core = self.core
         done: list[HandOver] = []
         if core.needs_session(wall_us):
@@ -100,7 +100,7 @@ class SimulatedSender:
         return done
 
     def close(self, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
-        """What `Sender.close` does, the goodbyes at one moment; then one more message is offered, and dropped."""
+        """Closes as `Sender.close` does, with all goodbyes at one moment; then a further message is offered, and dropped."""
         core = self.core
         done = self.hand_over(now, wall_us, answer, flush=True)
         core.close()
@@ -115,7 +115,7 @@ class SimulatedSender:
         return done
 
     def fork(self, name: str, life: str, fork: Callable[[SenderCore], SenderCore], *, unseen: bool) -> SimulatedSender:
-        """The child's sender; a fork that went unseen drops and counts what may be its parent's."""
+        """Returns the child's sender; after an unseen fork it drops and counts what may be its parent's."""
         child = SimulatedSender(name, life, fork(self.core))
         if unseen:
             for _ in self.core.open:
@@ -124,13 +124,13 @@ class SimulatedSender:
         return child
 
     def check(self) -> str | None:
-        """What is wrong with the core's account (R20), or None."""
+        """What is wrong with the core's account (R20); None if nothing is."""
         stats = self.core.stats()
         if stats.offered != self.offered:
             return f"{self.name}: offered {self.offered}, but the parts of its account add up to {stats.offered}"
         if stats.handed_over != self.handed_over:
             return f"{self.name}: handed over {self.handed_over}, counted {stats.handed_over}"
-        # Counters, so that a reason with the count of 0 is the same as none.
+        # Counters, so that a reason counted 0 times equals a missing one.
         if Counter(stats.refused) != self.refused:
             return f"{self.name}: refused {dict(self.refused)}, counted {stats.refused}"
         return None
@@ -171,7 +171,7 @@ class Emission:
         """Args: parameters: of the run. tape, findings: the cast's."""
         self.living: dict[str, SimulatedSender] = {}
         self.sent: list[Entry] = []
-        """What the current step transmitted; the world empties it before a step."""
+        """The datagrams that the current step transmitted; the world empties it before a step."""
         self.socket_refused: Counter[bytes] = Counter()
         """Messages the sockets said they refused, by session."""
         self._parameters = parameters
@@ -179,11 +179,11 @@ class Emission:
         self._findings = findings
         self._seal = ChecksumSeal()
         self._held: dict[str, bytes] = {}
-        """Datagrams that were numbered and not yet taken, by sender."""
+        """Datagrams that are numbered but not yet taken by the socket, by sender."""
         self._sessions: Counter[str] = Counter()
 
     def start(self, step: StartSender) -> None:
-        """A sender's life begins; the one before it is over."""
+        """Begins a sender's life and ends the previous one."""
         if step.sender in self._sessions:
             self._findings.hit(coverage.SENDER, "restart")
         life = f"{step.sender} {self._findings.step}"
@@ -194,7 +194,7 @@ class Emission:
             self._findings.hit(coverage.SENDER, "more sessions than the table holds")
 
     def offer(self, step: Offer) -> None:
-        """Messages are sent, one call each."""
+        """Sends messages, one call each."""
         sender = self.living.get(step.sender)
         if sender is None:
             return
@@ -208,7 +208,7 @@ class Emission:
         self._classify_clock(sender, step, sessions)
 
     def turn(self, step: Turn) -> None:
-        """The flusher comes round, or somebody flushes."""
+        """Runs the flusher's turn, or a `flush()`."""
         sender = self.living.get(step.sender)
         if sender is None:
             return
@@ -218,7 +218,7 @@ class Emission:
         self._classify_clock(sender, step, sessions)
 
     def close(self, step: CloseSender) -> None:
-        """A sender says goodbye, and is gone."""
+        """Closes a sender, which says goodbye."""
         sender = self.living.pop(step.sender, None)
         if sender is None:
             return
@@ -226,7 +226,7 @@ class Emission:
         self._check(sender)
 
     def crash(self, step: CrashSender) -> None:
-        """A sender dies in the middle of a hand-over; its books die with it."""
+        """Kills a sender in the middle of a hand-over; its counts are lost with it."""
         sender = self.living.pop(step.sender, None)
         if sender is None:
             return
@@ -238,7 +238,7 @@ class Emission:
             self._record(sender, sender.hand_over(now, step.wall_us, None, flush=True, crash=step.point))
 
     def fork(self, step: Fork) -> None:
-        """A child of a sender's process gets a sender of its own."""
+        """Gives a child of a sender's process a sender of its own."""
         parent = self.living.get(step.sender)
         if parent is None:
             return
@@ -255,7 +255,7 @@ class Emission:
         self._count_drops(self.living[step.child])
 
     def forge(self, step: Forge) -> None:
-        """The adversary makes something up, to be delivered whenever it likes."""
+        """Puts a forged datagram on the tape; the adversary may deliver it at any time."""
         entry = Entry(step.name, step.name, step.data, honest=False)
         self._tape.add(entry)
         self._findings.figures["forged"] += 1
@@ -273,7 +273,7 @@ class Emission:
         )
 
     def _record(self, sender: SimulatedSender, done: Iterable[HandOver]) -> None:
-        """Puts numbered datagrams on the tape, and sees to it that no number and no datagram is used twice."""
+        """Puts numbered datagrams on the tape, and checks that no number and no datagram is used twice."""
         for hand_over in done:
             data = hand_over.outgoing.data
             if self._held.pop(sender.name, None) == data:
@@ -303,7 +303,7 @@ class Emission:
             )
 
     def _number(self, sender: SimulatedSender, data: bytes) -> Entry:
-        """A datagram that was not on the tape."""
+        """Puts a new datagram on the tape."""
         findings, tape = self._findings, self._tape
         entry = Entry(tape.next_name(findings.step), "", data, honest=True)
         facts = entry.facts

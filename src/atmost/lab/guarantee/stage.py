@@ -1,4 +1,4 @@
-"""A run: its virtual time in whole microseconds, and the record of the steps that happened."""
+"""The stage of a run: its virtual time in whole microseconds, and the record of the steps that happened."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Action = Callable[[], None]
 
 
 class Stage:
-    """What all who drive a run have in common."""
+    """The state shared by everything that drives a run."""
 
     def __init__(self, cast: Cast, parameters: Parameters, hypotheses: Hypotheses, random: Random) -> None:
-        """Args: cast: where steps happen. parameters, hypotheses: the run's. random: where all chance comes from."""
+        """Args: cast: applies the steps. parameters, hypotheses: the run's. random: source of all randomness."""
         self.cast = cast
         self.parameters = parameters
         self.hypotheses = hypotheses
         self.random = random
         self.steps: list[Recorded] = []
         self.replays = 0
-        """Steps of the adversary's."""
+        """Steps that the adversary caused."""
         self.after_step: list[Action] = []
         self._agenda = Agenda(0)
 
@@ -34,7 +34,7 @@ class Stage:
         return self._agenda.now
 
     def do(self, step: Step) -> None:
-        """Lets a step happen, and everybody react to it."""
+        """Applies a step and lets everything that watches react to it."""
         number = len(self.steps)
         self.steps.append((number, step))
         self.replays += isinstance(step, Deliver) and step.replay
@@ -43,19 +43,19 @@ class Stage:
             react()
 
     def at(self, when_us: int, action: Action) -> None:
-        """Puts something on the agenda; what was put there first comes first."""
+        """Puts a call on the agenda; calls for the same time run in the order of their scheduling."""
         self._agenda.at(when_us, action)
 
     def after(self, seconds: float, action: Action) -> None:
-        """The same, some time from now."""
+        """Puts a call on the agenda, some time from now."""
         self._agenda.after(round(seconds * 1e6), action)
 
     def run(self, limit: int) -> None:
-        """Works the agenda off, until so many steps were taken, the adversary's not counted."""
+        """Works through the agenda until so many steps were taken, without counting the adversary's."""
         self._agenda.run_while(lambda: len(self.steps) - self.replays < limit)
 
     def skip_us(self, skipped_us: int) -> None:
-        """Lets time pass in which nothing happens, whatever is on the agenda; the clocks go on."""
+        """Lets time pass without running the agenda; the clocks go on."""
         self._agenda.postpone(skipped_us)
 
     def clear(self) -> None:
@@ -63,11 +63,11 @@ class Stage:
         self._agenda.clear()
 
     def chance(self, probability: float) -> bool:
-        """Draws; what has no chance draws nothing."""
+        """Draws whether an event happens; a probability of 0 uses no random number."""
         return probability > 0 and self.random.random() < probability
 
     def hit(self, group: str, name: str) -> None:
-        """Something to be reached was reached."""
+        """Counts that a goal was reached."""
         self.cast.findings.hit(group, name)
 
 

@@ -1,8 +1,8 @@
-"""What can happen in the simulated world: small facts, of which a run is the list.
+"""What can happen in the simulated world: steps, whose list makes up a run.
 
-Every step brings its own readings of the clocks, and names datagrams by the step that produced them.
-So a list from which steps were taken out is again a run, which is what makes a violation's list short enough to read;
-a step that refers to what no longer happened does nothing.
+Every step holds its own readings of the clocks, and names datagrams by the step that produced them.
+So a list with some steps removed is again a run, and a violation's list can be shortened until it is readable;
+a step that refers to a removed one does nothing.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Final, NamedTuple
 from atmost.lab.guarantee.tape import Tape
 
 ALL: Final = 1 << 30
-"""As many as there are."""
+"""No limit: as many as there are."""
 
 NOT_NOW: Final = "EAGAIN"
 """The socket is full; the sender may hold the datagram (R6)."""
 TOO_LARGE: Final = "EMSGSIZE"
-"""The path takes less (R2)."""
+"""The datagram is too large for the path (R2)."""
 AMBIGUOUS: Final = "ECONNRESET"
-"""The connection broke, and the datagram was transmitted all the same: why R6 forbids to hand it over again."""
+"""The connection broke, but the datagram was transmitted all the same; hence R6 forbids handing it over again."""
 CERTAIN: Final = ("ECONNREFUSED", "ENOBUFS", "EPERM")
-"""Refusals of a datagram that was surely not transmitted."""
+"""Refusals after which the datagram was certainly not transmitted."""
 
 
 class CrashPoint(StrEnum):
-    """Where a receiver is when it crashes: its core and its queue are thrown away, and its socket's buffer with them."""
+    """Where a receiver is when it crashes; its core, its queue and its socket's buffer are lost."""
 
     IDLE = "idle"
     STARTING = "starting"
     """Before the clock has passed the boot floor (R10)."""
     BEFORE_TAG = "before_tag"
-    """A datagram was read from the socket and not looked at."""
+    """A datagram was read from the socket but not yet examined."""
     AFTER_MARK = "after_mark"
-    """A datagram was accepted, and its messages never reached the queue."""
+    """A datagram was accepted, but its messages never reached the queue."""
     QUEUED = "queued"
     """Messages wait for their handler."""
     IN_HANDLER = "in_handler"
@@ -42,27 +42,27 @@ class CrashPoint(StrEnum):
 
 
 class SenderCrashPoint(StrEnum):
-    """Where a sender is when it crashes; whoever starts it again gets a new session."""
+    """Where a sender is when it crashes; after a restart it has a new session."""
 
     BEFORE_NUMBERING = "before_numbering"
     AFTER_NUMBERING = "after_numbering"
-    """A number was spent on a datagram that was not handed over."""
+    """A number was assigned to a datagram that was not handed over."""
     AFTER_HAND_OVER = "after_hand_over"
     """A datagram was handed over and not booked."""
 
 
 class StartReceiver(NamedTuple):
-    """A new incarnation; the one before it, if it lives, crashes."""
+    """A new incarnation starts; the previous one, if it lives, crashes."""
 
     receiver: str
     now_us: int
     wall_us: int
     overlap: bool = False
-    """H2 is broken: the one before it stays alive."""
+    """H2 is broken: the previous one stays alive."""
 
 
 class Deliver(NamedTuple):
-    """Copies of a datagram reach a receiver's socket, and are read and handled as far as it says."""
+    """Copies of a datagram reach a receiver's socket, and are read and handled up to the step's limits."""
 
     receiver: str
     datagram: str
@@ -70,15 +70,15 @@ class Deliver(NamedTuple):
     wall_us: int
     copies: int = 1
     flip: int | None = None
-    """The bit that is damaged."""
+    """The bit damaged on the way."""
     read: int = ALL
-    """Datagrams read from the socket."""
+    """Most datagrams read from the socket."""
     handle: int = ALL
-    """Messages handed to the handler."""
+    """Most messages handed to the handler."""
     raises: bool = False
     """Every handler raises."""
     replay: bool = False
-    """The adversary's doing, not the link's."""
+    """Whether the adversary delivers it, not the link."""
     age: int = 0
     """0 for the newest incarnation; the others live only where H2 is broken."""
 
@@ -118,16 +118,16 @@ class Close(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A look at a receiver's ledger."""
+    """A receiver's ledger is checked."""
 
     receiver: str
     now_us: int
     settled: bool = False
-    """Nothing is on its way any more, and all graces are over."""
+    """Whether nothing is on its way any more and all graces are over."""
 
 
 class StartSender(NamedTuple):
-    """A sender is made, or made anew after a crash."""
+    """A sender is created, or created again after a crash."""
 
     sender: str
 
@@ -140,7 +140,7 @@ class Offer(NamedTuple):
     wall_us: int
     messages: int
     answer: str | None = None
-    """What the socket says to every datagram handed over in this step: None when it takes them, else an errno's name."""
+    """The socket's answer to every datagram handed over in this step: None if it takes them, else an errno's name."""
 
 
 class Turn(NamedTuple):
@@ -172,16 +172,16 @@ class CrashSender(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """A sender's process forks: the child sends what it is given from then on, and nothing of its parent's (R8)."""
+    """A sender's process forks: the child sends only the messages it is given itself, and nothing of its parent's (R8)."""
 
     sender: str
     child: str
     unseen: bool
-    """The fork went past the hook and is noticed at the hand-over."""
+    """The fork bypassed the hook and is noticed at the hand-over."""
 
 
 class Forge(NamedTuple):
-    """The adversary makes up a datagram; without a key it can."""
+    """The adversary forges a datagram, which it can where no key is used."""
 
     name: str
     data: bytes
@@ -205,14 +205,14 @@ Step = (
 )
 
 Recorded = tuple[int, Step]
-"""A step and its number in the run it comes from, by which datagrams are named."""
+"""A step's number in the run it comes from, by which datagrams are named, and the step."""
 
 
-# Says in one line what a step is.
+# Describes a step in one line.
 
 
 def describe(step: Step, tape: Tape) -> str:
-    """One line: when, by whose clock, what."""
+    """Returns one line: the time, whose clock shows it, and what happens."""
     match step:
         case StartReceiver():
             return f"{_when(step)} {step.receiver} starts{', the one before stays alive' if step.overlap else ''}"

@@ -1,7 +1,7 @@
-"""Everything ever sent, and what was made up: the truth about every datagram, beside what the receiver knows.
+"""Everything ever sent or forged: the truth about every datagram, to compare with what the receiver knows.
 
-The tape remembers datagrams that never left too (refused by the socket, or numbered just before a crash),
-for their numbers are spent and their messages are what the receiver must find missing.
+The tape also holds datagrams that never left (refused by the socket, or numbered just before a crash), because
+their numbers are used up and the receiver must find their messages missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from atmost.core.datagram import FLAG_PADDED, HEADER_LAYOUT, PADDING_LAYOUT, Kin
 from atmost.core.limits import HEADER, TAG
 
 MESSAGES_A_STEP: Final = 4096
-"""Messages are named by their step's number times this, plus their place in it."""
+"""A message's name is its step's number times this, plus its index in the step."""
 PADDING: Final = PADDING_LAYOUT.size
 
 
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 def read_facts(data: bytes) -> Facts | None:
-    """The header's fields, whether or not the rest is in order; None when it is too short to have any."""
+    """The header's fields, even if the rest is invalid; None if the datagram is shorter than a header."""
     if len(data) < HEADER + TAG:
         return None
     _, kind, _, start_us, _, sequence, prior, sent_us, count, _ = HEADER_LAYOUT.unpack_from(data)
@@ -57,7 +57,7 @@ class Entry:
     )
 
     def __init__(self, name: str, label: str, data: bytes, *, honest: bool) -> None:
-        """Args: name: unique. label: for people. data: its bytes. honest: whether a sender made it."""
+        """Args: name: unique. label: for the trace. data: its bytes. honest: whether a sender made it."""
         self.name = name
         self.label = label
         self.data = data
@@ -66,17 +66,17 @@ class Entry:
         self.messages = messages_in(data) if self.facts and self.facts.kind == Kind.DATA else ()
         self.transmitted = False
         self.refused = False
-        """The socket said so; it may be wrong."""
+        """Whether the socket said that it refused it; it may be wrong."""
         self.incarnations = 0
-        """How many the receiver had had when this was handed over."""
+        """Incarnations of the receiver so far when this was handed over."""
         self.accepted_at: list[tuple[str, int, int]] = []
-        """By which receiver's which incarnation, and when, in virtual µs."""
+        """Receiver, incarnation and virtual time (µs) of each acceptance."""
         self.seen_by: set[tuple[str, int]] = set()
-        """The incarnations it reached whole."""
+        """The incarnations that it reached undamaged."""
 
 
 def messages_in(data: bytes) -> tuple[int, ...]:
-    """The names of the messages in a datagram; nothing where they cannot be read."""
+    """The names of the messages in a datagram; empty if they cannot be read."""
     body = data[HEADER:-TAG]
     if data[HEADER - 1] & FLAG_PADDED and len(body) > PADDING:
         body = body[: -int.from_bytes(body[-PADDING:], "big")]
@@ -94,13 +94,13 @@ class Tape:
         """Begins empty."""
         self.entries: dict[str, Entry] = {}
         self.sessions: dict[bytes, dict[int, Entry]] = {}
-        """Those of senders, by session and sequence number."""
+        """Datagrams of senders, by session and sequence number."""
         self.labels: dict[bytes, str] = {}
-        """What people call a session."""
+        """The names of sessions in the trace."""
         self.homes: dict[int, list[tuple[bytes, int]]] = {}
-        """Which datagrams a message is in, by session and sequence number."""
+        """Session and sequence number of the datagrams that hold a message."""
         self.forged: set[int] = set()
-        """Messages that the adversary put into datagrams of its own; senders' too, for without a key there is no H0."""
+        """Messages in the adversary's own datagrams; some are copies of senders' messages, because without a key H0 does not hold."""
         self._named: Counter[int] = Counter()
 
     def next_name(self, step: int) -> str:
@@ -109,7 +109,7 @@ class Tape:
         return f"{step}.{self._named[step]}"
 
     def add(self, entry: Entry) -> Entry | None:
-        """Puts a datagram on the tape; returns the first of a sender's with its number: itself, unless a number was reused."""
+        """Puts a datagram on the tape; returns the sender's first datagram with this number: itself, unless the number was reused."""
         self.entries[entry.name] = entry
         if entry.facts is not None:
             for message in entry.messages:

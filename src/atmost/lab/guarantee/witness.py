@@ -1,8 +1,8 @@
 """What one incarnation of a receiver ought to accept, stated from docs/guarantee.md in sets and plain numbers.
 
-A core that refuses everything never delivers twice; the witness objects to it. It shares no code with the core: windows are
-sets of numbers, the floor is a maximum over what was forgotten. Its word counts for whole datagrams of senders; what the
-adversary made up only has to do no harm.
+A core that refuses everything never delivers twice, but the witness finds it at fault. It shares no code with the core:
+windows are sets of numbers, and the floor is the maximum over forgotten sessions. It judges undamaged datagrams of senders
+only; forged ones just have to do no harm.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from atmost.core.shards import shard_of
 from atmost.lab.guarantee.tape import Facts
 
 FAR: Final = 1_000_000
-"""A sequence number that no simulated sender reaches, and the adversary claims."""
+"""A sequence number that the adversary claims and no simulated sender reaches."""
 
 
 class Resident:
-    """A session as long as the receiver remembers it."""
+    """A session that the receiver remembers."""
 
     __slots__ = (
         "accepted",
@@ -39,7 +39,7 @@ class Resident:
     )
 
     def __init__(self, facts: Facts, efloor: int) -> None:
-        """Args: facts: of the first datagram accepted. efloor: µs."""
+        """Args: facts: of the first accepted datagram. efloor: the floor (µs)."""
         self.efloor = efloor
         self.accepted: set[int] = set()
         """Sequence numbers."""
@@ -52,10 +52,10 @@ class Resident:
         self.received = 0
         self.said_goodbye = False
         self.tainted = False
-        """The adversary spoke in this session's name."""
+        """Whether a forged datagram was accepted in this session's name."""
 
     def add(self, facts: Facts) -> None:
-        """Remembers an accepted datagram."""
+        """Records an accepted datagram."""
         self.accepted.add(facts.sequence)
         if facts.sequence < self.highest:
             self.late.append(facts.sequence)
@@ -76,7 +76,7 @@ class Witness:
     """The truth about one incarnation."""
 
     def __init__(self, options: ReceiverOptions, wall_us: int, shard: tuple[int, int] | None) -> None:
-        """Args: options: the receiver's. wall_us: its clock at the start. shard: which, and how many there are."""
+        """Args: options: the receiver's. wall_us: its clock at the start. shard: its number and the number of shards."""
         self._shard = shard
         self.future_us = round(options.future_bound * 1e6)
         self._max_age_us = None if options.max_age is None else round(options.max_age * 1e6)
@@ -87,10 +87,10 @@ class Witness:
         self.forgotten: set[bytes] = set()
         """Sessions that were evicted at least once."""
         self.forgotten_figures: Counter[str] = Counter()
-        """Their part of the totals."""
+        """The totals of evicted sessions."""
 
     def expects(self, facts: Facts, wall_us: int) -> RefusalReason | None:
-        """Why R11 refuses this datagram; None when it accepts it."""
+        """The reason for which R11 refuses this datagram; None if it accepts it."""
         if self._shard is not None and shard_of(facts.key, self._shard[1]) != self._shard[0]:
             return RefusalReason.WRONG_SHARD
         if facts.sent_us > wall_us + self.future_us:
@@ -113,14 +113,14 @@ class Witness:
         return None
 
     def far(self, facts: Facts) -> bool:
-        """Whether this number is so far ahead that R16 may want a second one; which of the two is accepted depends on what strangers claim."""
+        """Whether R16 may ask for a second datagram, because this number is far ahead; which one is accepted depends on forgers' claims."""
         jump, resident = max(1, self.window // 2), self.sessions.get(facts.key)
         if resident is not None:
             return facts.sequence - resident.highest > jump
         return facts.start_us > self.floor and facts.sequence > jump
 
     def accept(self, facts: Facts, *, honest: bool) -> None:
-        """Remembers what the receiver accepted; evictions that made room for it are told afterwards."""
+        """Records a datagram that the receiver accepted; evictions that made room for it are reported afterwards."""
         resident = self.sessions.get(facts.key)
         if resident is None:
             resident = self.sessions[facts.key] = Resident(facts, self.floor)
@@ -132,7 +132,7 @@ class Witness:
         return sum((resident.figures() for resident in self.sessions.values()), self.forgotten_figures)
 
     def evict(self, key: bytes) -> None:
-        """Forgets a session, as the receiver said it did."""
+        """Forgets a session that the receiver reported as evicted."""
         resident = self.sessions.pop(key)
         self.forgotten_figures += resident.figures()
         self.floor = max(self.floor, resident.greatest_us)
