@@ -1,4 +1,4 @@
-"""Tells one file on disk from another, and reads one of them forward, noticing when it was cut or rewritten.
+"""Distinguishes files on disk, and reads one of them forward, noticing when it was cut or rewritten.
 
 POSIX first. On Windows the file is opened so that its writer may still rename or delete it, and where a file system
 has no inode numbers the time of creation stands in for them. No thread, no sleep; every function may raise OSError.

@@ -101,7 +101,9 @@ def unpack(raw: Msg, received_us: int) -> DurableMessage | None:
     facts, said = raw.metadata, raw.headers or {}
     session = Session(_NOBODY, 0)
     session.name = unquote(said.get(NAME, ""))
-    stored_us = int(facts.timestamp.timestamp() * 1e6)  # tells a stream from one that was made anew and counts from 1
+    stored_us = int(
+        facts.timestamp.timestamp() * 1e6
+    )  # distinguishes a stream from one that was made anew and counts from 1
     sent_us = _number(said.get(SENT_US), stored_us)
     return DurableMessage(
         raw.subject,

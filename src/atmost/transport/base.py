@@ -120,7 +120,7 @@ class Inlet(Protocol):
     """Which sessions arrive here, when others receive the rest (R17)."""
 
     look_every: float
-    """How often `ended` should be looked at although nothing arrives (seconds)."""
+    """How often `ended` should be checked even if nothing arrives (seconds)."""
 
     @property
     def overlap(self) -> float:
@@ -129,7 +129,7 @@ class Inlet(Protocol):
 
     @property
     def ended(self) -> str | None:
-        """Why nothing will arrive here any more, for people; None while something can."""
+        """Why nothing will arrive here any more, for people; None while datagrams can still arrive."""
         ...
 
     def receive(self) -> bytes | None:

@@ -57,7 +57,7 @@ def memory_network(name: str) -> MemoryNetwork:
 
 
 class MemoryOutlet:
-    """Sends to whoever receives on the network."""
+    """Sends to the network's receiver."""
 
     max_datagram = MAX_DATAGRAM
     preset = MEMORY

@@ -256,7 +256,7 @@ def test_a_forbidden_subject_is_told_once_and_counted(tmp_path, caplog):
         assert sender.stats().refused["EACCES"] >= 11
         assert sender.stats().handed_over == handed_over
         assert sender._core.outlet._link.losses == 0
-    assert caplog.text.count("the server forbids to publish on atmost.test.") == 1
+    assert caplog.text.count("the server forbids publishing on atmost.test.") == 1
 
 
 @pytest.mark.parametrize("shard", ["16", "9" * 5000, "x", "01", "owners"])

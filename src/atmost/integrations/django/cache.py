@@ -1,14 +1,14 @@
-"""Django's cache over `HintedCache`: every process caches for itself, and sends hints of what it changes (docs/hints.md).
+"""Django's cache over `HintedCache`: every process caches for itself, and sends hints of its changes (docs/hints.md).
 
     CACHES = {"default": {
         "BACKEND": "atmost.integrations.django.HintedCacheBackend",
         "LOCATION": "udp://127.0.0.1:7150-7157",
     }}
 
-LOCATION lists the members' addresses, as a list or divided by commas; a range of ports stands for as many, and a directory of
-Unix sockets for all that are made there. A process receives on the first that is free on its host, and sends to all.
-Values are kept pickled, so that nobody shares an object. There is one cache for all threads of a process; a forked child makes
-its own when it first uses it. The first use waits until the receiver is ready, 0.5 s on loopback.
+LOCATION lists the members' addresses, as a list or separated by commas; a range of ports stands for one address each, and a directory
+for all Unix sockets made there. A process receives on the first address that is free on its host, and sends to all.
+Values are kept pickled, so that no two callers share an object. There is one cache for all threads of a process; a forked child makes
+its own at its first use. The first use waits until the receiver is ready, 0.5 s on loopback.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from atmost.lifecycle import HERE, Floor, notice_fork, register
 SUBJECT: Final = "hints.django"
 _MAX_LEASES: Final = 64
 _LEASE: Final = 60.0
-"""Seconds after which a miss without a value that followed is forgotten."""
+"""Seconds after which a miss that no value followed is forgotten."""
 _OPTIONS: Final = {
     "MAX_TTL", "MAX_ENTRIES", "CULL_FREQUENCY", "GRACE", "FORGET_AFTER", "INTERVAL", "SUBJECT", "AUDIENCE", "KEY_FILE",
 }  # fmt: skip
 
 
 class Node:
-    """What the threads of one process share: a receiver, senders to all members, the cache and its invalidator."""
+    """The objects that the threads of one process share: a receiver, senders to all members, the cache and its invalidator."""
 
     def __init__(self, members: tuple[str, ...], options: dict[str, Any]) -> None:
         """Raises: ImproperlyConfigured: no address is free here."""
@@ -108,7 +108,7 @@ class _Nodes:
             node.close()
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002
-        """A forked child's first step."""
+        """In a forked child: forgets the parent's nodes."""
         self._making = threading.Lock()
         self._nodes = {}
 
@@ -117,7 +117,7 @@ _nodes = _Nodes()
 
 
 def close_all() -> None:
-    """Says goodbye to the other processes and lets go of the addresses; the next use begins anew."""
+    """Says goodbye to the other processes and releases the addresses; the next use begins anew."""
     _nodes.close()
 
 
@@ -158,18 +158,18 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
 
     @property
     def invalidator(self) -> Invalidator:
-        """Sends the hints to the others; also for prefixes, and for tags of a `HintedCache` of one's own."""
+        """Sends the hints to the others; may also be called for prefixes, and for tags of a `HintedCache` of your own."""
         return self._node.invalidator
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Returns the value kept here, which a hint of another process ends. It is unpickled anew each time."""
+        """Returns the value kept here until a hint of another process drops it. It is unpickled anew each time."""
         key = self.make_and_validate_key(key, version=version)
         node = self._node
         pickled = node.cache.get(key)
         if pickled is None:
             self._lease(node.cache, key)
             return default
-        return pickle.loads(pickled)  # noqa: S301  this process pickled it: what comes by the network is never unpickled
+        return pickle.loads(pickled)  # noqa: S301  this process pickled it: data from the network is never unpickled
 
     def set(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
         """Keeps the value here, and makes the others drop theirs unless it is the same."""
@@ -183,7 +183,7 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
         self._node.invalidator.invalidate(key, digest=digest)
 
     def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Keeps the value here where there is none; sends nothing, because nothing has changed. It is no lock between processes."""
+        """Keeps the value if there is none here; sends nothing, because nothing has changed. Not a lock between processes."""
         key = self.make_and_validate_key(key, version=version)
         ttl = self._ttl(timeout)
         pickled, digest = _pickled(value)
@@ -234,7 +234,7 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
                 raise ValueError(f"Key '{key}' not found")
             value = pickle.loads(kept) + delta  # noqa: S301  as above
             pickled, digest = _pickled(value)
-            fill = cache.filling(full).__enter__()  # of what is kept now, not of what was missed before
+            fill = cache.filling(full).__enter__()  # a fill that begins now, not at an earlier miss
             self._keep(full, pickled, max(1e-9, left), digest, fill)
         self._node.invalidator.invalidate(full, digest=digest)
         return value
@@ -245,13 +245,13 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
         self._node.invalidator.invalidate_prefix("")
 
     def close(self, **_: Any) -> None:
-        """The request is over: what was missed in it is forgotten. The cache stays."""
+        """Ends a request: its misses are forgotten. The cache stays."""
         for fill in self._leases.values():
             fill.__exit__(None, None, None)
         self._leases.clear()
 
     def __del__(self) -> None:
-        """Its thread or task is over."""
+        """Called when its thread or task has ended."""
         if "_leases" in self.__dict__:
             self.close()
 
@@ -283,7 +283,7 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
         fill = fill or self._leases.pop(key, None) or node.cache.filling(key).__enter__()
         try:
             with node.cache.atomic():
-                node.cache.discard(key, digest=digest)  # what other threads load of it is older
+                node.cache.discard(key, digest=digest)  # values that other threads are loading for it are older
                 fill.set(pickled, ttl=ttl, digest=digest)
         finally:
             fill.__exit__(None, None, None)

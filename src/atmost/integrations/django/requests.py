@@ -2,7 +2,7 @@
 
     MIDDLEWARE = ["atmost.integrations.django.RequestMiddleware", ...]
 
-The setting `ATMOST_URL` says where to; without it the environment variable of that name does.
+The metrics go to the setting `ATMOST_URL`, or else to the environment variable of that name.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from atmost.integrations.web import REQUEST_ID, HttpMetrics, HttpRequest
 
 
 class RequestMiddleware:
-    """Measures all requests; stand it first, so that it sees what the other middleware does."""
+    """Measures all requests; put it first, so that its measurements include the other middleware."""
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
-        """Args: get_response: what serves the requests."""
+        """Args: get_response: serves the requests."""
         self._serve = get_response
         self._http = HttpMetrics(getattr(settings, "ATMOST_URL", None))
         self._async = iscoroutinefunction(get_response)
@@ -51,7 +51,7 @@ class RequestMiddleware:
 
 
 def _answered(running: HttpRequest, request: Any, response: Any) -> Any:
-    """Notes what the answer says, and which pattern matched."""
+    """Notes the answer's status, and which pattern matched."""
     running.status = str(response.status_code)
     if request.resolver_match is not None:
         running.route = f"/{request.resolver_match.route.removeprefix('^')}"
