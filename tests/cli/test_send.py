@@ -55,7 +55,7 @@ def test_what_only_looks_like_a_number_is_text(start, run):
     assert payloads(listener.wait()) == ["NaN", '{"a": -Infinity}']
     done = run("send", "a.b", "[NaN]", "--url", listener.url)
     assert done.status == 2
-    assert "'[NaN]' is not JSON (NaN is no number of JSON)" in done.err
+    assert "'[NaN]' is not JSON (NaN is not a JSON number)" in done.err
 
 
 def test_lines_as_text_even_where_they_are_json(start, run):

@@ -1,4 +1,4 @@
-"""`atmost collect`: receives metrics, logs and heartbeats of everybody, and shows them with what is missing."""
+"""`atmost collect`: receives metrics, logs and heartbeats of all senders, and shows them with their losses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHOW_EVERY = 1.0
     multiple=True,
     callback=lambda ctx, param, value: tuple(utf8(ctx, param, each) for each in value),
     metavar="URL",
-    help="Where senders of ours are received; several times, or off.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]",
+    help="Where our senders are received; may be repeated, or off.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]",
 )
 @shards_option
 @click.option(
@@ -43,7 +43,7 @@ _SHOW_EVERY = 1.0
 @click.option("--syslog", multiple=True, metavar="PLACE", help="Syslog, the same.  [default: 127.0.0.1:5514]")
 @click.option("--gelf", multiple=True, metavar="PLACE", help="GELF, the same.  [default: 127.0.0.1:12201]")
 @click.option("--http", metavar="PLACE", help="Page, API and /metrics: HOST:PORT, or off.  [default: 127.0.0.1:7141]")
-@click.option("--token-file", metavar="FILE", help="What readers must show, in a file only you can read.")
+@click.option("--token-file", metavar="FILE", help="The token that readers must show, in a file only you can read.")
 @audience_option
 @key_file_option
 @click.option(
@@ -66,9 +66,9 @@ def collect(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Receive from senders of ours, StatsD, syslog and GELF; serve a page, an API and /metrics.
+    """Receive from our senders, StatsD, syslog and GELF; serve a page, an API and /metrics.
 
-    Ctrl-C or SIGTERM takes in what has arrived, and prints the account. SIGHUP reads keys, token and limits again.
+    Ctrl-C or SIGTERM takes in what has arrived, prints the account and ends. SIGHUP reloads keys, token and limits.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ def collect(
     """
     from atmost.cli.collect_view import Notable, account_of, banner, second
     from atmost.cli.own_log import set_up_logging, take_down_logging
-    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help has no use for
+    from atmost.collector.daemon import CollectorDaemon  # loads an event loop, which --help does not need
     from atmost.collector.state.senders import SenderTable
 
     flags["audience"] = flags["audience"] or None
@@ -129,7 +129,7 @@ def collect(
 
 
 def _reload(daemon: CollectorDaemon, load: Callable[[], CollectorOptions]) -> None:
-    """Reloads, or says in the log why not: a running collector does not end for a mistake in its file."""
+    """Reloads, or logs why not: a mistake in the file must not end a running collector."""
     try:
         daemon.reload(load())
     except AtMostError as error:
@@ -138,7 +138,7 @@ def _reload(daemon: CollectorDaemon, load: Callable[[], CollectorOptions]) -> No
 
 @contextmanager
 def _reloads() -> Iterator[threading.Event]:
-    """Turns SIGHUP into an event, where there is such a signal and it is not ignored."""
+    """Turns SIGHUP into an event, if the system has it and it is not ignored."""
     hung_up = threading.Event()
     number = getattr(signal, "SIGHUP", None)
     if number is None or signal.getsignal(number) == signal.SIG_IGN:

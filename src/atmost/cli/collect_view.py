@@ -1,4 +1,4 @@
-"""What `atmost collect` prints: where it listens, what is worth a line, a second as JSON, and the account."""
+"""The output of `atmost collect`: its addresses, notable events, one JSON object a second, and the account."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from atmost.core.events import Tail
 from atmost.heartbeats import HeartbeatChange
 
 _MOST_LINES: Final = 20
-"""Lines printed in one second; more are counted."""
+"""Most lines printed in one second; further ones are counted."""
 
 
 def banner(daemon: CollectorDaemon) -> list[str]:
-    """Where what is received, and where to look."""
+    """The addresses of all listeners, and of page and metrics."""
     lines = [f"  {kind:8} {url}" for kind, url in daemon.addresses if kind != "http"]
     if daemon.http is not None:
         lines.append(f"  {'page':8} {click.style(daemon.http.url, bold=True)}")
@@ -32,7 +32,7 @@ def banner(daemon: CollectorDaemon) -> list[str]:
 
 
 def second(daemon: CollectorDaemon, table: SenderTable) -> dict[str, Any]:
-    """The account of this moment, as an object; rates are since the table's last look."""
+    """The account at this moment, as an object; rates are since the last call."""
     ledger = daemon.ledger()
     table.observe({daemon.url: ledger}, time.monotonic())
     totals = asdict(ledger)
@@ -73,7 +73,7 @@ def account_of(ledger: Ledger, listeners: list[ListenerStats]) -> dict[str, Any]
 
 
 def listeners_of(listeners: list[ListenerStats]) -> list[dict[str, Any]]:
-    """What became of the input of foreign protocols."""
+    """Counts of the input of foreign protocols."""
     return [
         {
             "kind": each.kind,
@@ -88,9 +88,9 @@ def listeners_of(listeners: list[ListenerStats]) -> list[dict[str, Any]]:
 
 
 class Notable:
-    """Finds what is worth a line since the last look: senders that come and go, losses, heartbeats.
+    """Finds notable events since the last call: senders that come and go, losses, heartbeats.
 
-    Warnings and first refusals are in the collector's log.
+    The collector's log has the warnings and first refusals.
     """
 
     def __init__(self, daemon: CollectorDaemon) -> None:
@@ -102,7 +102,7 @@ class Notable:
         daemon.state.heartbeats.monitor.on_change(self._changes.append)
 
     def lines(self) -> list[str]:
-        """What happened, escaped, at most 20 lines."""
+        """The events since the last call, escaped, at most 20 lines."""
         found = [*self._of_senders(), *self._of_heartbeats()]
         moment = clock_time(time.time())
         shown = [f"{moment} {line}" for line in found[:_MOST_LINES]]
@@ -111,7 +111,7 @@ class Notable:
         return shown
 
     def account(self, ledger: Ledger, seconds: float) -> list[str]:
-        """The account for people, with the other protocols at its end."""
+        """The account for people, followed by the other protocols."""
         lines = account_lines(ledger, self._daemon.url, seconds)
         for each in self._daemon.state.listeners:
             if each.received:

@@ -25,7 +25,7 @@ from atmost.endpoint.receiver import Receiver
 from atmost.logs.records import LogRecord
 
 _LOOK = 0.1
-"""Seconds between two looks at whether somebody asked to stop."""
+"""Seconds between two checks for a request to stop."""
 
 
 @click.command(short_help="Print messages, and losses in their place.")

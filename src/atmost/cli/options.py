@@ -1,4 +1,4 @@
-"""Options that several commands have: the same name, words and checks everywhere."""
+"""Options shared by several commands, with the same name, help and checks everywhere."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 from atmost.errors import PayloadTooLarge
 
 DEFAULT_PAGE: Final = "http://127.0.0.1:7141"
-"""Where a collector serves its page unless it is told otherwise."""
+"""The default address of a collector's page."""
 
 
 class Number(click.FloatRange):
-    """A number within a range; NaN, which compares with nothing, is in none."""
+    """A number within a range; NaN is refused, because no comparison excludes it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number."""
+        """Return the number, or refuse NaN."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
@@ -62,7 +62,7 @@ key_file_option = click.option(
     help="A key from 'atmost keygen', in a file only you can read.  [default: ATMOST_KEY, then no key]",
 )
 max_datagram_option = click.option(
-    "--max-datagram", type=int, metavar="BYTES", help="Bytes of one datagram.  [default: what the path allows]"
+    "--max-datagram", type=int, metavar="BYTES", help="Largest datagram, in bytes.  [default: what the path allows]"
 )
 seconds_option = click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.")
 shards_option = click.option(
@@ -76,7 +76,7 @@ url_option = click.option(
 
 
 def too_large(error: PayloadTooLarge) -> str:
-    """Say what a message that fits no datagram may do about it on the command line."""
+    """Say what to do about a message too large for a datagram."""
     return (
         f"a message of {error.size:,} bytes, at most {error.limit:,} fit one datagram here: "
         "send less, split it, or allow more with --max-datagram"

@@ -1,6 +1,6 @@
-"""How commands show things: text from strangers made harmless, values as JSON, and the account.
+"""Output of commands: harmless text, values as JSON, and the account.
 
-What arrives may hold terminal escape sequences; nothing of a message reaches the terminal unescaped.
+Messages may contain terminal escape sequences, so no part of a message reaches the terminal unescaped.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from atmost.core.events import (
     SessionOpened,
 )
 from atmost.core.names import HARMFUL
-from atmost.core.names import harmless as harmless  # noqa: PLC0414  commands have all that shows from here
+from atmost.core.names import harmless as harmless  # noqa: PLC0414  commands import all output functions from here
 
 _ROWS: Final = 20
-"""Senders listed in an account; the busiest."""
+"""Senders listed in an account, busiest first."""
 _NOBODY: Final = "nobody receives on {url}: start a receiver with 'atmost listen --bind {url}'"
 _ADVICE: Final = {
     "ECONNREFUSED": _NOBODY,
@@ -43,13 +43,13 @@ _ADVICE: Final = {
     "ENOTCONN": "no server of {url} took the connection: is one up?",
     "EAGAIN": "the receiver on {url} does not keep up: is it stopped?",
 }
-"""By the errno's name."""
+"""What to do, by the errno's name."""
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: bytes as base64, times as ISO 8601, and what JSON has no form for as text.
+    """One line of JSON: bytes as base64, times as ISO 8601, and values that JSON does not have as text.
 
-    What could steer a terminal is escaped, as JSON may escape any character: it stands only inside strings.
+    Characters that could control a terminal are escaped; they occur only in strings, where JSON allows any escape.
     """
     try:
         text = _encode_json(value).decode()
@@ -59,15 +59,15 @@ def to_json(value: Any) -> str:
 
 
 def who(session: Session | SessionLedger) -> str:
-    """A sender for people: its name, or its identity while no beacon has told the name."""
+    """A sender for people: its name, or its identity until a beacon brings the name."""
     return harmless(session.name) or session.id
 
 
 def clock_time(seconds: float) -> str:
-    """Local time of day with milliseconds; a dash for what is no time."""
+    """Local time of day with milliseconds; a dash if it is not a valid time."""
     try:
         return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03d}"
-    except (OverflowError, ValueError, OSError):  # not a time that this system can write
+    except (OverflowError, ValueError, OSError):  # not a time that this system can format
         return "–"
 
 
@@ -149,11 +149,11 @@ def account_lines(ledger: Ledger, url: str, seconds: float) -> list[str]:
 
 
 def refused_line(refused: Mapping[str, int], url: str) -> str:
-    """What this host's socket refused, and what to do about it.
+    """One line about messages refused by this host's socket, and what to do.
 
     Args:
         refused: messages by errno's name.
-        url: where they were sent to.
+        url: where they were sent.
     """
     counts = ", ".join(f"{count:,} ({reason})" for reason, count in refused.items())
     advice = next((f"; {text.format(url=url)}" for name, text in _ADVICE.items() if name in refused), "")
@@ -161,7 +161,7 @@ def refused_line(refused: Mapping[str, int], url: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for."""
+    """A JSON form for types that JSON does not have."""
     if isinstance(value, msgspec.msgpack.Ext):
         return {"extension": value.code, "data": value.data}
     return repr(value)

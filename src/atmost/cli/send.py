@@ -1,4 +1,4 @@
-"""`atmost send`: one message, or one a line."""
+"""`atmost send`: sends one message, or one per line of input."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from atmost.errors import PayloadNotEncodable, PayloadTooLarge
 
 _CHUNK = 65_536
 _LOOK = 0.1
-"""Seconds between two looks at whether somebody asked to stop."""
+"""Seconds between two checks for a request to stop."""
 _SHOWN = 60
-"""Characters shown of an argument that is wrong."""
+"""Most characters shown of an invalid argument."""
 
 
 @click.command(short_help="Send one message, or one per line of input.")
@@ -60,7 +60,7 @@ def send(
     """Send one message on SUBJECT, or one per line of standard input.
 
     A line that is JSON is sent as that value, any other line as text.
-    Exits with 1 when a message was not sent, or dropped or refused on this side; what the network loses nobody is told here.
+    Exits with 1 when a message was not sent, or dropped or refused on this side; losses in the network are not reported here.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def send(
 
 
 class _Unsent:
-    """Lines that could not be messages, and what was wrong with the first."""
+    """Counts lines that could not be sent, and keeps the first problem."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -103,8 +103,8 @@ class _Unsent:
 
 
 def _refuse(name: str) -> None:
-    """NaN and Infinity are Python's, and no JSON (RFC 8259, 6)."""
-    raise ValueError(f"{name} is no number of JSON")
+    """Refuses NaN and Infinity, which Python accepts but JSON does not have (RFC 8259, 6)."""
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _parse(text: str) -> Any:
@@ -120,11 +120,11 @@ def _parse(text: str) -> Any:
 
 
 def _lines(stop: Stop) -> Iterator[Line]:
-    """Yields the lines of standard input until it ends or somebody asks to stop, which a blocking read would not notice."""
+    """Yields lines of standard input until its end or a request to stop, which a blocking read would not notice."""
     if sys.stdin is None:
         raise click.UsageError("standard input is closed: give the JSON, or lines to read")
     source = sys.stdin.fileno()
-    splitter = LineSplitter(MAX_DATAGRAM)  # what is longer than any datagram is refused by its head
+    splitter = LineSplitter(MAX_DATAGRAM)  # a line longer than any datagram is cut, and refused later
     offset = 0
     while not stop.asked:
         try:

@@ -29,31 +29,31 @@ CHOICES: Final = {
     "statsd_timer_unit": ("seconds", "milliseconds"),
     "syslog_host": ("field", "peer"),
 }
-"""Options that are one of a few words."""
+"""Options with a few fixed values."""
 PLACE_OPTIONS: Final = {"statsd": {"gauges": "statsd_gauges"}, "syslog": {"host": "syslog_host"}}
-"""Options that one listener may have for itself, behind a `?` in its address."""
+"""Options that may be set for one listener, behind a `?` in its address."""
 FINE_SLOTS: Final = 600
-"""Of 1 second."""
+"""Slots of 1 second."""
 COARSE_SLOT: Final = 10.0
 COARSE_SLOTS: Final = 2160
 """Six hours."""
 _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
 _HISTOGRAM_BYTES: Final = 1 << 20
 _READERS_BYTES: Final = 48 * MEBIBYTE
-"""Answers that nobody has taken yet, encoded records that readers share, and what waits for taps."""
+"""Unsent answers, encoded records shared by readers, and messages waiting for taps."""
 _FLOW_SERIES: Final = 4
-"""That the collector itself counts of each sender."""
+"""Series that the collector itself counts for each sender."""
 _SENDER_BYTES: Final = 8192
 _HEARTBEAT_BYTES: Final = 4096
 _MEMBER_BYTES: Final = 100
 MEMBERS_IN_ALL: Final = 100
 """Members of all StatsD sets together, as a multiple of what one set may have."""
 _BASE_BYTES: Final = 96 * MEBIBYTE
-"""The process with its libraries, and what is under way."""
+"""The process with its libraries and work in progress."""
 
 
 class Meaning(NamedTuple):
-    """What is to be said of an option."""
+    """Description, unit, range and reload of an option."""
 
     text: str
     unit: str
@@ -63,7 +63,7 @@ class Meaning(NamedTuple):
 
     @property
     def range(self) -> str:
-        """The least and the most, in words; `least` must be there."""
+        """The range in words; requires `least`."""
         return f"{self.least:,.10g} or more" if self.most is None else f"{self.least:,.10g} to {self.most:,.10g}"
 
 
@@ -76,24 +76,30 @@ def option(
     most: float | None = None,
     reload: bool = False,
 ) -> Any:
-    """A field with its meaning."""
+    """Makes a field with its meaning."""
     return field(default=default, metadata={"meaning": Meaning(text, unit, least, most, reload)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorOptions:
-    """What a collector can be told."""
+    """All options of a collector."""
 
     bind: tuple[str, ...] = option(
-        (), "where senders of ours are received: URLs, or off; empty takes ATMOST_BIND, then udp://127.0.0.1:7140"
+        (), "where our senders are received: URLs, or off; empty takes ATMOST_BIND, then udp://127.0.0.1:7140"
     )
-    shards: str = option("", "of a nats:// address in bind, the shards received here, as 0-7/16; empty takes all")
+    shards: str = option("", "the shards received here of a nats:// address in bind, such as 0-7/16; empty takes all")
     audience: str = option("", "the audience both ends agreed on")
     key_file: str = option(
         "", "a file with a key of 'atmost keygen' on each line; empty takes ATMOST_KEY, then no key", reload=True
     )
     workers: int = option(1, "processes that share the first address of bind", unit="processes", least=1, most=1024)
-    grace: float = option(GRACE, "until what is missing is called lost", unit="seconds", least=0.001, most=60)
+    grace: float = option(
+        GRACE,
+        "how long a missing message may still arrive before it counts as lost",
+        unit="seconds",
+        least=0.001,
+        most=60,
+    )
     statsd: tuple[str, ...] = option(
         ("127.0.0.1:8125",), "where StatsD and DogStatsD are received: HOST:PORT, paths of Unix sockets, or off"
     )
@@ -104,7 +110,7 @@ class CollectorOptions:
     )
     statsd_timer_unit: str = option(
         "seconds",
-        "of the timers at /metrics and in the API: seconds, as statsd_exporter has it, or milliseconds, as sent",
+        "unit of timers at /metrics and in the API: seconds, as in statsd_exporter, or milliseconds, as sent",
     )
     statsd_mapping: str = option(
         "", "a mapping file of statsd_exporter, with rules from StatsD's names to names and labels", reload=True
@@ -123,18 +129,18 @@ class CollectorOptions:
     )
     http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
     http_hosts: tuple[str, ...] = option(
-        (), "names by which the page is asked for, besides its address, such as that of a proxy", reload=True
+        (), "further host names under which the page is requested, such as a proxy's", reload=True
     )
-    token: str = option("", "what readers must show; needed where http is not on loopback", reload=True)
+    token: str = option("", "the token that readers must show; required unless http is on loopback", reload=True)
     token_file: str = option("", "a file that holds the token, readable by its owner only", reload=True)
     expect: tuple[str, ...] = option(
         (),
-        "heartbeats that are missed though they were never heard: names, or patterns as 'worker-*'",
+        "heartbeats expected even before they are first heard: names, or patterns such as 'worker-*'",
         reload=True,
     )
     state_dir: str = option(
         "",
-        "a folder where the heartbeats that beat are kept over a restart; empty takes STATE_DIRECTORY, then the user's "
+        "a folder that keeps known heartbeats over a restart; empty takes STATE_DIRECTORY, then the user's "
         "(XDG_STATE_HOME, ~/.local/state); off keeps none",
     )
     max_series: int = option(
@@ -145,11 +151,11 @@ class CollectorOptions:
     )
     max_statsd_series: int = option(4000, "series of StatsD kept, of the same size", unit="series", least=1)
     max_histograms: int = option(
-        250, "of the series of each kind, those that are histograms: up to 1 MB each", unit="series", least=1
+        250, "histograms among our senders' series, and as many among StatsD's: up to 1 MB each", unit="series", least=1
     )
     max_senders: int = option(
         MAX_SESSIONS,
-        "sessions remembered, by each address in bind and each worker",
+        "sessions remembered by each address in bind and each worker",
         unit="sessions",
         least=1,
         most=1_000_000,
@@ -185,10 +191,14 @@ class CollectorOptions:
         least=0,
         reload=True,
     )
-    log_format: str = option("keyvalue", "of the collector's own log on stderr: keyvalue or json")
+    log_format: str = option("keyvalue", "format of the collector's own log on stderr: keyvalue or json")
 
     def __post_init__(self) -> None:
-        """Refuses what is outside its range."""
+        """Checks every value.
+
+        Raises:
+            ConfigError: a value is not valid.
+        """
         for each in fields(self):
             check(each, getattr(self, each.name))
         for name, words in CHOICES.items():
@@ -200,11 +210,11 @@ class CollectorOptions:
             raise ConfigError("token", "give token or token_file, not both")
 
     def receivers(self, addresses: int) -> int:
-        """How many there are, each with sessions of its own: one an address, and of the first one as many as workers."""
+        """The number of receivers, each with its own sessions: one per address, but one per worker at the first."""
         return max(1, addresses) + self.workers - 1
 
     def memory_bound(self) -> int:
-        """About how many bytes the process can come to need, whatever is sent to it."""
+        """About the most memory that the process can need, whatever is sent to it (bytes)."""
         return (
             _BASE_BYTES
             + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
@@ -221,16 +231,16 @@ class CollectorOptions:
 
 
 def meaning_of(each: Field[Any]) -> Meaning:
-    """What is to be said of a field."""
+    """The meaning of a field."""
     found: Meaning = each.metadata["meaning"]
     return found
 
 
 def check(each: Field[Any], value: object) -> None:
-    """Refuses a value of another type, or outside the range.
+    """Checks the type and range of a value.
 
     Raises:
-        ConfigError: with what was expected.
+        ConfigError: the value is not valid; the message says what is expected.
     """
     meaning, default = meaning_of(each), each.default
     kind = type(default)
@@ -266,14 +276,14 @@ class Place:
 
     @property
     def url(self) -> str:
-        """As the transports write it."""
+        """The address as a URL."""
         if self.path:
             return f"unix://{self.path}"
         return f"udp://{_bracketed(self.host)}:{self.port}"
 
     @property
     def text(self) -> str:
-        """As the options write it."""
+        """The address as written in options."""
         return self.path or f"{_bracketed(self.host)}:{self.port}"
 
     @property
@@ -283,7 +293,7 @@ class Place:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host as written is this host only; a name counts when it is `localhost`."""
+    """Whether a host is a loopback address; of names only `localhost` counts."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -291,16 +301,16 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
-    """Reads one address; None when it is off.
+    """Parses one address; None for `off`.
 
     Args:
         text: HOST:PORT (an IPv6 address in brackets), an absolute path, `unix:///PATH`, or `off`; options of this listener
             behind a `?`, as in `127.0.0.1:8126?gauges=dogstatsd`.
-        option: whose it is, for the message and for the options it may have.
-        path: whether a Unix socket is possible.
+        option: its option's name, for error messages and for the listener options allowed.
+        path: whether a Unix socket is allowed.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the address is not valid.
     """
     if text == OFF:
         return None
@@ -325,10 +335,10 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
 
 
 def _place_option(text: str, kind: str) -> tuple[str, str]:
-    """One option behind an address, by its whole name.
+    """One listener option, under its full name, with its value.
 
     Raises:
-        ConfigError: it is unknown there, or has another value.
+        ConfigError: the option is unknown, or its value is not allowed.
     """
     name, _, value = text.partition("=")
     whole = PLACE_OPTIONS[kind].get(name)
@@ -354,13 +364,13 @@ def load_options(
     settings: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> CollectorOptions:
-    """The options as all sources together say.
+    """Combines the options from all sources.
 
     Args:
         file: a TOML file; None reads none.
         environment: of the process.
-        settings: `NAME=VALUE`, as `--set` has them.
-        flags: by name; None and empty tuples say nothing.
+        settings: `NAME=VALUE`, as given to `--set`.
+        flags: by name; None and empty tuples are not set.
 
     Raises:
         ConfigError: an unknown name, with the nearest one; a value of the wrong kind; a file that cannot be read.
@@ -375,7 +385,7 @@ def load_options(
 
 
 def read_token(options: CollectorOptions) -> str:
-    """The token, from the option or its file; empty without any.
+    """The token, from the option or its file; empty if there is none.
 
     Raises:
         ConfigError: the file cannot be read or can be read by others, or the token is too short.
@@ -397,10 +407,10 @@ def read_token(options: CollectorOptions) -> str:
 
 
 def load_mapping(options: CollectorOptions) -> StatsdMapping | None:
-    """The rules for StatsD's names; None without any.
+    """The rules for StatsD's names; None if there are none.
 
     Raises:
-        ConfigError: the file cannot be read, or holds what is not supported.
+        ConfigError: the file cannot be read, or has an unsupported rule.
         MissingExtra: PyYAML is not installed.
     """
     if not options.statsd_mapping:
@@ -414,7 +424,7 @@ def load_mapping(options: CollectorOptions) -> StatsdMapping | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the name that was meant, or nothing."""
+    """A hint at the nearest known name, or at the list of options."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f": did you mean {close[0]}?" if close else "; 'atmost collect --print-config' shows every option"
 
@@ -425,7 +435,7 @@ def _from_file(path: Path) -> dict[str, Any]:
             document = tomllib.load(opened)
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deeply, among them
+    except (ValueError, RecursionError) as error:  # including a number of thousands of digits, or nesting as deep
         raise ConfigError(str(path), f"is not TOML: {error}") from None
     found = {}
     for name, value in document.items():
@@ -436,7 +446,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _as_option(each: Field[Any], value: Any) -> Any:
-    """A value of TOML as the option has it: one text for a list of one, and false for off."""
+    """Converts a TOML value: a string may stand for a list of one, and false for `off`."""
     if isinstance(each.default, tuple):
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
     return "off" if isinstance(each.default, str) and value is False else value
@@ -479,7 +489,7 @@ def _parse(each: Field[Any], text: str, source: str) -> Any:
 
 
 def print_config(options: CollectorOptions) -> str:
-    """TOML with a comment on each option; what has its default stands as a comment, and a token is never shown."""
+    """TOML with a comment on each option; options at their default are commented out, and a token is never shown."""
     lines = ["# Options of 'atmost collect'; file < environment < flags. What stands behind '#' is the default."]
     for each in fields(CollectorOptions):
         meaning, value = meaning_of(each), getattr(options, each.name)
@@ -501,5 +511,5 @@ def print_config(options: CollectorOptions) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML writes it, which for these kinds is as JSON does."""
+    """A value as TOML, which for these types is the same as JSON."""
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

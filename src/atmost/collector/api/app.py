@@ -1,6 +1,6 @@
-"""The application: what is answered at which path.
+"""The application: routes requests to page, API and exporter.
 
-It is made for one state, and holds none of its own but counters. Requires the extra `server`.
+It serves one collector, and has no state of its own except counters. Requires the extra `server`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class CollectorApp:
         """Puts it together.
 
         Args:
-            views: what is answered.
+            views: make the answers.
             ready: what must be true for /readyz, by name.
-            host: where it is bound, for the check of the Host header.
+            host: the bound address, for the check of the Host header.
             max_streams: readers of the event stream at once.
             exporter: answers /metrics.
         """
@@ -66,7 +66,7 @@ class CollectorApp:
         self.streams = Streams(views, max_streams)
         self._files = _page_files()
         self._description = b""
-        """The interface in OpenAPI, made when it is asked for first."""
+        """The OpenAPI document, made at the first request for it."""
         routes = [
             Route("/api/v1/overview", self._overview),
             Route("/api/v1/senders", self._senders),
@@ -202,7 +202,7 @@ class CollectorApp:
 
 
 def _page_files() -> dict[str, Traversable]:
-    """The page's files by path; no other file can be asked for."""
+    """The page's files by path; no other file is served."""
     found: dict[str, Traversable] = {}
 
     def walk(folder: Traversable, prefix: str) -> None:
@@ -223,7 +223,7 @@ def _given(request: Request) -> questions.Parameters:
 
 
 def _resume_at(scope: Scope) -> int | None:
-    """The cursor in Last-Event-ID; None when there is none that is one."""
+    """The cursor in Last-Event-ID; None if it is absent or not a number."""
     text = dict(scope["headers"]).get(b"last-event-id", b"")
     return int(text) if text.isdigit() and len(text) <= 16 else None
 

@@ -1,4 +1,4 @@
-"""Describes the interface in OpenAPI 3.1, from the types of its answers: what `/openapi.json` answers."""
+"""Describes the interface in OpenAPI 3.1, from the types of its answers; served at `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -37,18 +37,20 @@ _PAIRS: Final = {
 
 
 def document() -> dict[str, Any]:
-    """The description."""
+    """The OpenAPI document."""
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
     text = {"type": "string", "maxLength": questions.MAX_TEXT}
-    limit = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": questions.MAX_LIMIT}, "At most so many.")
+    limit = _parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": questions.MAX_LIMIT}, "The most entries to return."
+    )
     cursor = {"type": "integer", "minimum": 0, "maximum": questions.MAX_CURSOR}
     time = {"type": "number", "minimum": 0, "maximum": MAX_TIME}
     paths = {
         "/api/v1/overview": _path("The collector at a glance", "Overview"),
         "/api/v1/senders": _path(
-            "Who sends, those that lose now first; and who was never accepted",
+            "Senders, those that are losing messages first; and senders never accepted",
             "Senders",
-            [_parameter("match", text, "Part of a name or host, in any case."), limit],
+            [_parameter("match", text, "Part of a name or host, ignoring case."), limit],
         ),
         "/api/v1/sessions": _path(
             "The sessions of one sender",
@@ -61,7 +63,7 @@ def document() -> dict[str, Any]:
         "/api/v1/series": _path(
             "The series, by name",
             "SeriesList",
-            [_parameter("match", text, "Part of a name, sender or label, in any case."), limit],
+            [_parameter("match", text, "Part of a name, sender or label, ignoring case."), limit],
         ),
         "/api/v1/query": _path(
             "The steps of a series, one point for each; null where nothing is known", "QueryAnswer", _of_query(text)
@@ -71,23 +73,24 @@ def document() -> dict[str, Any]:
             "LogPage",
             [
                 limit,
-                _parameter("after", cursor, "Only later entries, from the earliest."),
-                _parameter("before", cursor, "Only earlier entries, from the latest."),
-                _parameter("level", {"type": "string", "enum": list(LEVELS)}, "Only this level and graver ones."),
+                _parameter("after", cursor, "Only entries after this cursor, starting with the earliest."),
+                _parameter("before", cursor, "Only entries before this cursor, starting with the latest."),
+                _parameter("level", {"type": "string", "enum": list(LEVELS)}, "Only this level and higher ones."),
                 _parameter("sender", text, "Only this sender's."),
-                _parameter("text", text, "Only records that hold this text, in any case."),
+                _parameter("text", text, "Only records that contain this text, ignoring case."),
                 _parameter("logger", text, "Only records of this logger, or of one below it."),
-                _parameter("field", _PAIRS, "Only records with this field, NAME=VALUE; several times."),
-                _parameter("since", time, "Only entries of this time and later, seconds since 1970."),
-                _parameter("until", time, "Only entries of this time and earlier, seconds since 1970."),
+                _parameter("field", _PAIRS, "Only records with this field, NAME=VALUE; may be repeated."),
+                _parameter("since", time, "Only entries from this time on (seconds since 1970)."),
+                _parameter("until", time, "Only entries up to this time (seconds since 1970)."),
             ],
         ),
-        "/api/v1/heartbeats": _path("Who is alive, the gravest first", "Heartbeats") | {"delete": _forgetting(text)},
+        "/api/v1/heartbeats": _path("All heartbeats, the gravest state first", "Heartbeats")
+        | {"delete": _forgetting(text)},
         "/api/v1/rejected": _path("Samples of rejected input", "RejectedList"),
         "/api/v1/stream": _stream(),
         "/metrics": _text("Everything for Prometheus, in the format that Accept asks for", "text/plain"),
         "/healthz": _path("Whether the process works", "Health", errors=False),
-        "/readyz": _path("Whether it takes what is sent", "Health", errors=False, unready=True),
+        "/readyz": _path("Whether it accepts messages", "Health", errors=False, unready=True),
     }
     return {
         "openapi": "3.1.0",
@@ -112,12 +115,12 @@ def document() -> dict[str, Any]:
 def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
     seconds = {"type": "number", "minimum": 1, "maximum": LONGEST}
     return [
-        _parameter("name", {**text, "minLength": 1}, "Of the series.", required=True),
+        _parameter("name", {**text, "minLength": 1}, "The name of the series.", required=True),
         _parameter("sender", text, "Only this sender's."),
-        _parameter("label", _PAIRS, "Only series with this label, NAME=VALUE; several times."),
-        _parameter("range", seconds, "How far back, seconds; 300 unless told."),
-        _parameter("end", {"type": "number"}, "The last moment, seconds since 1970; now unless told."),
-        _parameter("step", seconds, "Of one point, seconds; one that gives about 300 points unless told."),
+        _parameter("label", _PAIRS, "Only series with this label, NAME=VALUE; may be repeated."),
+        _parameter("range", seconds, "How far back to look (seconds); default 300."),
+        _parameter("end", {"type": "number"}, "The end of the range (seconds since 1970); default now."),
+        _parameter("step", seconds, "Time between two points (seconds); by default about 300 points are returned."),
         _parameter(
             "as", {"type": "string", "enum": list(FIGURES)}, "Value, rate a second, or a quantile of a histogram."
         ),
@@ -125,11 +128,11 @@ def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _forgetting(text: dict[str, Any]) -> dict[str, Any]:
-    """The one question that changes something."""
+    """The one request that changes anything."""
     key = {"type": "integer", "minimum": 0, "maximum": 65_535}
     parameters = [
-        _parameter("name", {**text, "minLength": 1}, "Of the heartbeat, or an expected pattern.", required=True),
-        _parameter("key_id", key, "Only under this key; any unless told."),
+        _parameter("name", {**text, "minLength": 1}, "The heartbeat, or an expected pattern.", required=True),
+        _parameter("key_id", key, "Only under this key number; default any."),
     ]
     found: dict[str, Any] = _path("Stops missing a heartbeat, until it beats again", "Forgotten", parameters)["get"]
     found["responses"] |= _errors("404")
@@ -146,7 +149,7 @@ def _path(
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
     responses: dict[str, Any] = {"200": {"description": text, "content": content}}
     if unready:
-        responses["503"] = {"description": "Not yet, or no more", "content": content}
+        responses["503"] = {"description": "Not yet, or no longer", "content": content}
     if errors:
         responses |= _errors("400", "401")
     responses |= _errors("403")
@@ -171,13 +174,11 @@ def _stream() -> dict[str, Any]:
 
 def _tap(text: dict[str, Any]) -> dict[str, Any]:
     path = _text(
-        "The messages themselves as they come, an object a line; {dropped} where the reader was too slow",
+        "Messages as they arrive, one JSON object per line; {dropped} where the reader was too slow",
         "application/x-ndjson",
     )
     wanted = {"type": "array", "items": text, "maxItems": questions.MAX_LABELS}
-    path["get"]["parameters"] = [
-        _parameter("subject", wanted, "A pattern of subjects; several times. All unless told.")
-    ]
+    path["get"]["parameters"] = [_parameter("subject", wanted, "A pattern of subjects; may be repeated. Default: all.")]
     path["get"]["responses"] |= _errors("400", "503")
     return path
 

@@ -1,4 +1,4 @@
-"""Reads the parameters of a request, each within its bounds; what is out of them is an error with what would be right.
+"""Reads the parameters of a request; one out of bounds is an error that says what is allowed.
 
 Pure.
 """
@@ -48,17 +48,17 @@ class Parameters:
 
 
 def only(parameters: Parameters, known: Iterable[str]) -> None:
-    """Refuses names that mean nothing here.
+    """Refuses unknown parameters.
 
     Raises:
-        QuestionError: there is one.
+        QuestionError: a parameter is unknown.
     """
     allowed = set(known)
     for name in parameters.values:
         if name not in allowed:
             _refuse(
                 "unknown_parameter",
-                f"{name[:60]!r} is no parameter here; known are: {', '.join(sorted(known)) or 'none'}",
+                f"{name[:60]!r} is not a parameter here; known are: {', '.join(sorted(known)) or 'none'}",
             )
 
 
@@ -89,7 +89,7 @@ def whole(parameters: Parameters, name: str, default: int | None, least: int, mo
 
 
 def limit(parameters: Parameters, default: int) -> int:
-    """How many are wanted at most."""
+    """The most entries to return."""
     return whole(parameters, "limit", default, 1, MAX_LIMIT) or default
 
 
@@ -108,7 +108,7 @@ def seconds(parameters: Parameters, name: str, default: float | None, least: flo
 
 
 def question(parameters: Parameters, now: float) -> Question:
-    """What is asked of a series."""
+    """The query over a series."""
     only(parameters, ("name", "sender", "label", "range", "end", "step", "as"))
     name = text(parameters, "name")
     if not name:
@@ -128,7 +128,7 @@ def question(parameters: Parameters, now: float) -> Question:
 
 
 def log_filter(parameters: Parameters) -> LogFilter:
-    """Which entries of the log tail are asked for."""
+    """The filter for entries of the log tail."""
     level = text(parameters, "level")
     least = rank(level) if level else None
     if level and least is None:
@@ -145,14 +145,14 @@ def log_filter(parameters: Parameters) -> LogFilter:
 
 
 def cursors(parameters: Parameters) -> tuple[int | None, int | None]:
-    """After and before which entry."""
+    """The cursors `after` and `before`."""
     after = whole(parameters, "after", None, 0, MAX_CURSOR)
     before = whole(parameters, "before", None, 0, MAX_CURSOR)
     return after, before
 
 
 def _pairs(parameters: Parameters, parameter: str) -> Mapping[str, str]:
-    """Names with values, as `label=NAME=VALUE`, several times."""
+    """Names with values from a repeated parameter, such as `label=NAME=VALUE`."""
     given = parameters.values.get(parameter, [])
     if len(given) > MAX_LABELS:
         _refuse(f"bad_{parameter}", f"{len(given)} of {parameter}=, at most {MAX_LABELS}")

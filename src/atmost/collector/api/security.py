@@ -1,8 +1,8 @@
-"""Who may ask, and what every answer carries: host check, token, methods and headers, as one ASGI layer around the rest.
+"""Access control as one ASGI layer around the application: host check, token, methods and security headers.
 
-Promise: an answer without the security headers does not leave; a token is compared in constant time and never logged.
-On loopback the Host header must name this host, or a page of a stranger could ask through a name that it lets point here
-(DNS rebinding). Elsewhere the token decides.
+Every answer has the security headers; tokens are compared in constant time and never logged. On loopback the Host header must
+name this host; otherwise a foreign web page could read data through a DNS name that it points here (DNS rebinding).
+Elsewhere the token decides.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _CLOSED: Final = ("/api/", "/metrics")
-"""Paths that show data, and need the token where there is one; the page itself and its scripts hold none."""
+"""Paths that show data and need the token if one is set; the page itself and its scripts contain no data."""
 _HEALTH: Final = ("/healthz", "/readyz")
-"""Answered however busy it is."""
+"""Answered even when busy."""
 MAX_ADDRESS: Final = 8192
 MAX_HEAD: Final = 16_384
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]%]+))(?::[0-9]*)?")
 _METHODS: Final = ("GET", "HEAD")
 _CHANGING: Final = {"/api/v1/heartbeats": "DELETE"}
-"""What may be changed, by path."""
+"""The methods that change anything, by path."""
 _OWN_SITE: Final = (b"", b"same-origin", b"none")
-"""Values of Sec-Fetch-Site that a browser sends for this page itself, or for what the reader typed; other programs send none."""
+"""Accepted values of Sec-Fetch-Site: from this page, from a typed address, or absent, as from programs that are not browsers."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -51,26 +51,26 @@ class Gate:
         """Wraps an application.
 
         Args:
-            app: what answers.
-            host: where it is bound.
-            token: what must be shown for data; empty asks for none.
-            hosts: names in the Host header that are right too.
+            app: the application.
+            host: the bound address.
+            token: the token required for data; empty for none.
+            hosts: further names accepted in the Host header.
         """
         self._app = app
         self._host = host.lower()
         self.refused: Counter[str] = Counter()
-        """Requests refused, by code; connections too, where they are too many."""
+        """Requests refused, by code; and connections refused because there were too many."""
         self.busy: Callable[[], bool] = lambda: False
-        """Whether there are more connections than are served."""
+        """Whether there are too many connections, or too many bytes unsent."""
         self.change(token, hosts)
 
     def change(self, token: str, hosts: Iterable[str]) -> None:
-        """Asks for another token, and takes other names, from now on."""
+        """Replaces the token and the accepted host names."""
         self._token = token.encode()
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or lets the application answer."""
+        """Refuses the request, or passes it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -135,6 +135,6 @@ async def refuse(send: Send, status: int, code: str, text: str, headers: Iterabl
 
 
 def _without_port(header: str) -> str:
-    """The host of a header; empty when it is none, as with a zone, or something behind a bracket."""
+    """The host in a Host header; empty if it is malformed, for example with a zone or with text behind a bracket."""
     found = _HOST.fullmatch(header)
     return "" if found is None else found[1] or found[2]

@@ -1,4 +1,4 @@
-"""The answers of the HTTP interface, as types: what `/openapi.json` describes and the page reads.
+"""The answers of the HTTP interface as types, which `/openapi.json` describes and the page reads.
 
 Times are seconds since 1970, durations seconds, counts whole numbers; `null` means unknown, which is never written as 0.
 """
@@ -19,20 +19,20 @@ from atmost.collector.state.subjects import Subject
 
 
 class ErrorDetail(msgspec.Struct):
-    """Why a question cannot be answered."""
+    """Why a request cannot be answered."""
 
     code: str
     message: str
 
 
 class ErrorAnswer(msgspec.Struct):
-    """Any status from 400 on."""
+    """The body of every answer with a status of 400 or above."""
 
     error: ErrorDetail
 
 
 class Listener(msgspec.Struct, kw_only=True):
-    """One address the collector receives at."""
+    """One address at which the collector receives."""
 
     kind: str
     address: str
@@ -65,10 +65,10 @@ class Totals(msgspec.Struct, kw_only=True):
 
 
 class Memory(msgspec.Struct, kw_only=True):
-    """What the process needs."""
+    """Memory of the process."""
 
     bytes: int | None
-    """Resident; None where the system does not tell."""
+    """Resident memory; None where the system does not report it."""
     limits: list[LimitUse]
 
 
@@ -117,10 +117,10 @@ class Sender(msgspec.Struct, kw_only=True):
 
     id: str
     name: str
-    """Empty while no beacon has told it: such a session stands for itself."""
+    """Empty until a beacon brings it; such a session stands alone."""
     key_id: int
     host: str
-    """Of the session that says how the sender is: one that is alive, else the one heard last."""
+    """Of the session that represents the sender: one that is alive, else the one heard last."""
     pid: int
     hosts: int
     sessions: int
@@ -149,7 +149,7 @@ class Sender(msgspec.Struct, kw_only=True):
 
 
 class Senders(msgspec.Struct, kw_only=True):
-    """The senders, those that lose now first, then the busiest; and those that were never accepted."""
+    """The senders, those that are losing messages first, then the busiest; and senders never accepted."""
 
     now: float
     senders: list[Sender]
@@ -165,7 +165,7 @@ class Sessions(msgspec.Struct, kw_only=True):
 
 
 class ReceiverLedger(msgspec.Struct, kw_only=True):
-    """The account of one receiver; `unknown` is what had not been decided when a worker ended, 0 where none did."""
+    """The account of one receiver; `unknown` counts messages still undecided when a worker ended, 0 if none did."""
 
     address: str
     sent: int
@@ -205,7 +205,7 @@ class LogPage(msgspec.Struct, kw_only=True):
 
 
 class LogEvent(msgspec.Struct, kw_only=True):
-    """Entries that came, on the event stream."""
+    """New log entries on the event stream."""
 
     cursor: int
     records: list[Record | Gap]
@@ -228,7 +228,7 @@ class Heartbeats(msgspec.Struct, kw_only=True):
 
 
 class Forgotten(msgspec.Struct, kw_only=True):
-    """What is not missed any more, until it beats again."""
+    """The heartbeat no longer expected until it beats again."""
 
     forgotten: str
 

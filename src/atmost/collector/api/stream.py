@@ -1,8 +1,7 @@
-"""The event stream of the page: overview, senders, heartbeats and log entries as they come, in text/event-stream.
+"""The page's event stream: overview, senders, heartbeats and log entries as they come, as text/event-stream.
 
-What all readers see alike is rendered once for all of them. A reader that does not keep up misses log entries, is told how
-many, and is cut off when it takes nothing for ten seconds; nothing is ever kept for it.
-One event loop uses a `Streams` object.
+Events that are the same for all readers are rendered once. A slow reader misses log entries and receives their number; after
+ten seconds without reading it is disconnected. Nothing is queued for it. A `Streams` object belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ HEARTBEATS_LEAST: Final = 0.25
 LOGS_EVERY: Final = 0.25
 COMMENT_EVERY: Final = 15.0
 MAX_ENTRIES: Final = 200
-"""Log entries of one event."""
+"""Log entries in one event."""
 MAX_EVENT: Final = 1 << 20
-"""Bytes of the log entries of one event; an entry alone may be larger, and is bounded by `max_record`."""
+"""Bytes of log entries in one event; a single entry may be larger, bounded by `max_record`."""
 MAX_SHARED: Final = 4 << 20
-"""Bytes of encoded records that are kept for other readers."""
+"""Bytes of encoded records kept for other readers."""
 SENDERS: Final = 200
 HEARTBEATS: Final = 500
-"""Rows of one event."""
+"""Rows in one event."""
 PATIENCE: Final = 10.0
-"""How long a reader may take nothing, seconds."""
+"""How long a reader may read nothing (seconds)."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Streams:
-    """All readers of the event stream."""
+    """Serves all readers of the event stream."""
 
     def __init__(self, views: Views, max_streams: int) -> None:
         """Args: views: what is shown. max_streams: readers at once."""
@@ -49,16 +48,16 @@ class Streams:
         self.max_streams = max_streams
         self.open = 0
         self.refused = 0
-        """Readers beyond the limit."""
+        """Readers refused because the limit was reached."""
         self.cut = 0
-        """Readers that took nothing for too long."""
+        """Readers disconnected because they read nothing for too long."""
         self.skipped = 0
         """Log entries that readers missed."""
         self.closing = False
         """Set when the collector stops: every stream ends."""
         self._rendered: dict[str, tuple[float, bytes]] = {}
         self._records: OrderedDict[int, bytes] = OrderedDict()
-        """The records encoded last, by cursor; `_bytes` in all."""
+        """The last encoded records, by cursor; `_bytes` in total."""
         self._bytes = 0
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, cursor: int | None) -> None:
@@ -66,7 +65,7 @@ class Streams:
 
         Args:
             scope, receive, send: of ASGI.
-            cursor: the last log entry it has; None begins with the next.
+            cursor: the last log entry it has; None starts with the next.
         """
         if self.open >= self.max_streams:
             self.refused += 1
@@ -137,7 +136,7 @@ class Streams:
         return page.cursor, _event("logs", {"cursor": page.cursor, "records": records, "skipped": skipped}, page.cursor)
 
     def _encoded(self, entry: Entry) -> bytes:
-        """An entry as JSON. A gap may change, so only records are kept."""
+        """An entry as JSON; only records are cached, because a gap may change."""
         if not isinstance(entry, Record):
             return _encode(entry)
         known = self._records.get(entry.cursor)
@@ -149,7 +148,7 @@ class Streams:
         return known
 
     def _shared(self, kind: str, make: Callable[[], Any], fresh: float) -> bytes:
-        """An event that is the same for all readers, rendered anew when it is older than half its interval."""
+        """An event shared by all readers, rendered again once it is older than half its interval."""
         now = asyncio.get_running_loop().time()
         made, body = self._rendered.get(kind, (float("-inf"), b""))
         if now - made >= fresh / 2:

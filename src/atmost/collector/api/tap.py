@@ -1,6 +1,6 @@
-"""Taps: the messages of a running collector as they come, one JSON object a line, for `atmost listen --collector`.
+"""Taps: the messages of a running collector as they arrive, one JSON object per line, for `atmost listen --collector`.
 
-What a reader does not take in time is dropped and counted, and a line says how many; receiving never waits for it.
+Messages that a reader does not take in time are dropped, and a line gives their number; receiving never waits for a tap.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from atmost.core.names import matcher
 
 MAX_TAPS: Final = 4
 EVERY: Final = 0.1
-"""Seconds between two lots of messages."""
+"""Seconds between two batches of messages."""
 ALIVE_EVERY: Final = 0.5
-"""Seconds of silence after which an empty line says that the tap is open."""
+"""Silence after which an empty line shows that the tap is still open (seconds)."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -32,7 +32,7 @@ async def serve_tap(state: CollectorState, patterns: Iterable[str], scope: Scope
 
     Args:
         state: what is tapped.
-        patterns: of subjects.
+        patterns: of the subjects wanted.
         scope, receive, send: of ASGI.
     """
     tap = Tapping(matcher(patterns))

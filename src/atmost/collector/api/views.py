@@ -1,4 +1,4 @@
-"""Makes the answers of the interface from the state: copies under the lock, renders outside it.
+"""Makes the answers of the interface: copies the state under the lock, and renders without it.
 
 Safe from any thread.
 """
@@ -32,24 +32,24 @@ from atmost.core.names import harmless
 
 Clock = Callable[[], float]
 _MOST_REFUSED: Final = 50
-"""Rows of senders that were never accepted, in one answer."""
+"""Most rows of never accepted senders in one answer."""
 MAX_ANSWER: Final = 4 << 20
 """Bytes of log entries in one answer."""
 _ESCAPED: Final = 6
 """Bytes that JSON may need for one character."""
 _encode: Final = msgspec.json.Encoder().encode
 _SUMMED: Final = ("sent", "delivered", "late", "pending", "before_join", "sender_offered")
-"""What is added up over the sessions of a sender."""
+"""Figures summed over the sessions of a sender."""
 _LEDGER_FIELDS: Final = tuple(
     name for name in shapes.ReceiverLedger.__struct_fields__ if name not in {"address", "balanced", "unknown"}
 )
 
 
 class Views:
-    """What can be asked, each as one method."""
+    """The answers of the interface, one method for each."""
 
     def __init__(self, state: CollectorState, now: Clock, mono: Clock = time.monotonic) -> None:
-        """Args: state: asked under its lock. now: seconds since 1970 that never step back. mono: monotonic, seconds."""
+        """Args: state: read under its lock. now: seconds since 1970 that never step back. mono: monotonic (seconds)."""
         self.state = state
         self.now = now
         self.mono = mono
@@ -96,7 +96,7 @@ class Views:
         )
 
     def senders(self, limit: int = 500, match: str = "") -> shapes.Senders:
-        """The senders whose name or host holds a text, and those that were never accepted."""
+        """Senders whose name or host contains a text, and senders that were never accepted."""
         state = self.state
         with state.lock:
             now, rows, refused = self.now(), state.senders.rows(), state.refused.rows(self.now())
@@ -143,7 +143,7 @@ class Views:
         )
 
     def series(self, text: str, limit: int) -> SeriesList:
-        """Series whose name, sender or labels hold a text."""
+        """Series whose name, sender or labels contain a text."""
         with self.state.lock:
             seen, now = snapshot(self.state), self.now()
         return listed(seen, text, limit, now, self.state.knows_loss)
@@ -207,7 +207,7 @@ class Views:
 
 
 def _this_process() -> psutil.Process | None:
-    """What measures this process; None where the system tells nothing, as Linux without /proc."""
+    """This process, to read its memory; None where the system does not report it, as Linux without /proc."""
     try:
         return psutil.Process()
     except psutil.Error:
@@ -243,7 +243,7 @@ def _foreign(stats: ListenerStats) -> shapes.Listener:
 
 
 def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shapes.Sender:
-    """One row of the sessions of one sender."""
+    """One row that sums up the sessions of a sender."""
     accounts = [row.account for row in rows]
     best = min(accounts, key=staleness)
     tails = Counter(account.tail for account in accounts)
@@ -278,7 +278,7 @@ def _sender(rows: list[SenderRow], minutes: Mapping[str, Minute | None]) -> shap
 
 
 def _fitting(entries: list[Entry], *, forwards: bool) -> tuple[list[Entry], bool]:
-    """As many entries as one answer holds, the earliest or the latest ones, and whether some were left out."""
+    """As many entries as fit one answer, the earliest or the latest, and whether any were left out."""
     if sum(entry.size() for entry in entries) * _ESCAPED <= MAX_ANSWER:
         return entries, False
     kept, size = list[Entry](), 0
@@ -291,20 +291,20 @@ def _fitting(entries: list[Entry], *, forwards: bool) -> tuple[list[Entry], bool
 
 
 def _added(counts: Iterable[Mapping[str, int | None] | None]) -> dict[str, int | None]:
-    """Counts by name; None where nobody knows."""
+    """Sums by name; None where no value is known."""
     known = [each for each in counts if each is not None]
     names = dict.fromkeys(name for each in known for name in each)
     return {name: _known_sum(each.get(name) for each in known) for name in names}
 
 
 def _counts(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int] | None:
-    """Counts by name, summed; None where nobody knows any."""
+    """Sums by name; None if no counts are known."""
     known = [each for each in counts if each is not None]
     return dict(sum(map(Counter, known), Counter())) if known else None
 
 
 def _known_sum(figures: Iterable[int | None]) -> Any:
-    """The sum of what is known; None where nothing is."""
+    """The sum of the known values; None if there are none."""
     known = [figure for figure in figures if figure is not None]
     return sum(known) if known else None
 
@@ -339,6 +339,6 @@ def _session(row: SenderRow) -> shapes.Session:
 
 
 def _places(places: dict[str, int | None], overflow: int) -> dict[str, int | None]:
-    """Where messages were lost, what found the receiver's queue full among them; the parts add up to what was lost."""
+    """Losses by place, including messages that found the receiver's queue full; they add up to the total lost."""
     whole: dict[str, Any] = {"sender_socket": 0, "in_flight": 0} | places
     return {**whole, "receiver_queue": overflow}

@@ -1,8 +1,8 @@
 """/metrics: the series of all senders under Prometheus names, and the collector's own account as `atmost_…`.
 
-Requires the extra `server`. One event loop uses an `Exporter`.
-Labels are bounded: beyond `max_exported` series and `max_exported_senders` senders the rest is counted, or folded into `other`.
-What is unknown is absent and never 0; how complete what is shown is stands in `atmost_series_completeness`.
+Requires the extra `server`. An `Exporter` belongs to one event loop.
+Labels are bounded: series beyond `max_exported` are counted, and senders beyond `max_exported_senders` are folded into `other`.
+An unknown value is absent, never 0; `atmost_series_completeness` reports how complete the shown series are.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from atmost.collector.prometheus.own_metrics import OwnMetrics
 from atmost.collector.prometheus.user_metrics import UserMetrics
 
 _FRESH: Final = 0.5
-"""A rendering serves all who ask within this time, seconds."""
+"""How long one rendering is reused (seconds)."""
 
 
 class Exporter:
-    """Renders what is scraped."""
+    """Renders /metrics."""
 
     def __init__(self, views: Views, extra: Callable[[], dict[str, int]] = dict) -> None:
         """Args: views: of the state. extra: further counters of the process, by name without prefix and `_total`."""
@@ -50,11 +50,11 @@ class Exporter:
 
 
 class _Everything(Collector):
-    """What the registry asks."""
+    """The one collector in the registry."""
 
     def __init__(self, views: Views, extra: Callable[[], dict[str, int]]) -> None:
         self.escaping = UNDERSCORES
-        """How the answer that is being made escapes names."""
+        """How the answer being made escapes names."""
         self._own = OwnMetrics(views, extra)
         self._user = UserMetrics(views)
 

@@ -1,7 +1,7 @@
-"""From any name to one that Prometheus takes, as the scraper asks for it, without a reserved meaning.
+"""Turns any name into one that Prometheus accepts, in the form the scraper asks for, avoiding reserved names.
 
-A scraper that takes UTF-8 names says so (`escaping=allow-utf-8` in its Accept header) and gets names as they are sent; others
-get letters, digits and underscores. The schemes between are prometheus_client's own. Pure.
+A scraper that accepts UTF-8 names (`escaping=allow-utf-8` in its Accept header) gets names as they were sent; others get
+letters, digits and underscores. prometheus_client handles the escaping schemes between the two. Pure.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ _SUFFIXES: Final = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 
 def escaping_of(content_type: str) -> str:
-    """The scheme by which names are escaped in an answer of this type."""
+    """The escaping scheme of an answer of this content type."""
     found = _ESCAPING.search(content_type)
     return UNDERSCORES if found is None else found[1]
 
 
 def metric_name(name: str, kind: str, unit: str = "", escaping: str = UNDERSCORES) -> str:
-    """The family's name, without the `_total` that counters are shown with.
+    """The family's name, without the `_total` of counters.
 
-    Colons belong to recording rules, so they become underscores. What Prometheus writes itself, as `up`, gets the prefix `exported_`.
+    Colons are for recording rules, so they become underscores. Names that Prometheus uses itself, such as `up`, get the prefix
+    `exported_`.
 
     Args:
-        name: as the sender has it, such as `bar.hits`.
+        name: as sent, such as `bar.hits`.
         kind: counter, gauge, histogram, reading or set.
-        unit: appended where the name does not end in it.
-        escaping: prometheus_client's scheme. Only underscores are put in here; the encoder does the others.
+        unit: appended if the name does not end in it.
+        escaping: prometheus_client's scheme. Only the underscore scheme is applied here; the encoder applies the others.
     """
     raw = name.replace(":", "_") or "_"
     plain = _underscored(raw)
@@ -47,14 +48,14 @@ def metric_name(name: str, kind: str, unit: str = "", escaping: str = UNDERSCORE
     if unit and not text.endswith(f"_{unit}"):
         text = f"{text}_{unit}"
     if text.endswith(_SUFFIXES):
-        text += "_value"  # else it would be read as a part of another family
+        text += "_value"  # else it would be read as a sample of another family
     return text
 
 
 def label_names(names: Iterable[str], escaping: str = UNDERSCORES) -> list[str]:
-    """The labels' names, in order; those with a meaning of their own are prefixed.
+    """The labels' names, in order; reserved ones get a prefix.
 
-    Of two that are shown alike, both get the first one's name: a label that stood twice would make the scrape invalid.
+    Two names that would look alike both get the first one's name, because a repeated label would make the scrape invalid.
     """
     shown: dict[str, str] = {}
     result = []
@@ -68,7 +69,7 @@ def label_names(names: Iterable[str], escaping: str = UNDERSCORES) -> list[str]:
 
 
 def as_shown(name: str, escaping: str) -> str:
-    """A metric's name as it stands in the answer, by which names are told apart."""
+    """A metric's name as it appears in the answer, to compare names by."""
     return str(escape_metric_name(name, escaping))
 
 

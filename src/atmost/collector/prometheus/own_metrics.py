@@ -1,4 +1,4 @@
-"""What the collector says of itself and of its senders' account at /metrics, with bounded sets of labels."""
+"""The collector's own metrics and its senders' account at /metrics, with bounded sets of labels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from atmost.core.events import ClockTrouble
 
 _MAX_HEARTBEATS: Final = 500
 _EXTRA: Final = {
-    "http_requests": "HTTP requests, those that were refused among them",
-    "http_refused": "HTTP requests and connections that were refused, whatever the reason",
-    "http_slow_requests": "HTTP connections that were ended because a request did not come in time",
-    "http_slow_readers": "HTTP connections that were ended because nobody took the answer in time",
-    "http_streams_refused": "Event streams that were refused, for there were too many",
-    "http_stream_entries_skipped": "Log entries that readers of the event stream missed, for they did not keep up",
-    "defects": "Faults of the collector's own, after which it went on",
+    "http_requests": "HTTP requests, including refused ones",
+    "http_refused": "HTTP requests and connections refused, for any reason",
+    "http_slow_requests": "HTTP connections closed because no complete request came in time",
+    "http_slow_readers": "HTTP connections closed because the reader did not take the answer in time",
+    "http_streams_refused": "Event streams refused because too many were open",
+    "http_stream_entries_skipped": "Log entries that readers of the event stream missed because they were too slow",
+    "defects": "Internal errors of the collector, after which it went on",
 }
-"""What the further counters count."""
+"""Help texts of the further counters."""
 Own = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 
 
@@ -45,7 +45,7 @@ class OwnMetrics:
         info.add_metric((), {"version": atmost.__version__})
         yield info
         yield GaugeMetricFamily(
-            "atmost_collector_uptime_seconds", "Since the collector began", overview.now - overview.started
+            "atmost_collector_uptime_seconds", "Seconds since the collector started", overview.now - overview.started
         )
         if overview.memory.bytes is not None:
             yield GaugeMetricFamily(
@@ -61,7 +61,7 @@ class OwnMetrics:
             yield CounterMetricFamily(f"atmost_collector_{name}", _EXTRA[name], count)
 
     def of_export(self, user: UserMetrics) -> Iterator[Own]:
-        """Yields what the last rendering left out."""
+        """Yields the number of series left out of the last rendering."""
         left_out = GaugeMetricFamily(
             "atmost_export_left_out_series", "Series of this scrape not shown", labels=("reason",)
         )
@@ -80,7 +80,7 @@ class OwnMetrics:
         yield from (used, most, hits)
 
     def _of_metrics(self) -> Own:
-        """Yields what was refused of the senders' metrics, by reason; samples of it are in the API."""
+        """Counts refused readings of senders' metrics, by reason; the API has samples."""
         stats = self._views.state.metrics.stats()
         refused = CounterMetricFamily(
             "atmost_metrics_refused", "Readings of senders' metrics that were refused", labels=("reason",)
@@ -107,15 +107,15 @@ class OwnMetrics:
         yield _counter("atmost_messages_delivered", "Messages that arrived", ("sender",), delivered)
         yield _counter(
             "atmost_messages_lost",
-            "Messages not there within the grace, by place; those that came late among them",
+            "Messages that did not arrive within the grace, by place, including those that came late",
             ("sender", "reason"),
             lost,
         )
         yield _counter("atmost_messages_late", "Messages counted as lost that came after all", ("sender",), late)
-        yield _gauge("atmost_messages_pending", "Messages missing within the grace", ("sender",), pending)
+        yield _gauge("atmost_messages_pending", "Messages missing, but still within the grace", ("sender",), pending)
         yield _counter(
             "atmost_sender_dropped",
-            "Messages dropped or refused at the sender, as it says",
+            "Messages dropped or refused at the sender, as it reports",
             ("sender", "reason"),
             dropped,
         )
@@ -134,11 +134,11 @@ class OwnMetrics:
         received = CounterMetricFamily("atmost_listener_datagrams", "Datagrams received", labels=labels)
         accepted = CounterMetricFamily("atmost_listener_accepted", "Datagrams, lines or records taken", labels=labels)
         rejected = CounterMetricFamily(
-            "atmost_listener_rejected", "Those refused, by reason", labels=(*labels, "reason")
+            "atmost_listener_rejected", "Datagrams, lines or records rejected, by reason", labels=(*labels, "reason")
         )
         noted = CounterMetricFamily(
             "atmost_listener_noted",
-            "What was left out of lines that were taken, or is doubtful in them",
+            "Accepted lines with parts left out or doubtful, by kind of note",
             labels=(*labels, "note"),
         )
         kernel = CounterMetricFamily(
@@ -146,7 +146,7 @@ class OwnMetrics:
         )
         queue = CounterMetricFamily(
             "atmost_listener_queue_drops",
-            "What was received and dropped, for the collector was too slow",
+            "Datagrams or messages received but dropped because the collector was too slow",
             labels=labels,
         )
         for each in listeners:
@@ -170,18 +170,21 @@ class OwnMetrics:
         yield CounterMetricFamily("atmost_log_records", "Records taken into the log tail", counts["records"])
         yield CounterMetricFamily("atmost_log_gaps", "Holes found in logs", counts["gaps"])
         yield _counter(
-            "atmost_log_records_lost", "Records found missing, those that came late among them", ("level",), lost
+            "atmost_log_records_lost", "Records found missing, including those that came late", ("level",), lost
         )
         yield CounterMetricFamily("atmost_log_records_late", "Records lost that came after all", counts["late"])
         yield _counter(
-            "atmost_statsd_client_dropped", "What StatsD's clients say they dropped", ("client", "what"), dropped
+            "atmost_statsd_client_dropped",
+            "Drops that StatsD's clients report about themselves",
+            ("client", "what"),
+            dropped,
         )
 
     def _of_heartbeats(self, alive: dict[str, int]) -> Iterator[Own]:
         yield _gauge("atmost_heartbeats", "Heartbeats by state", ("state",), alive)
         labels = ("heartbeat",)
         missed = CounterMetricFamily(
-            "atmost_heartbeat_missed", "Beats that were due and did not come, sent or not", labels=labels
+            "atmost_heartbeat_missed", "Beats that were due but did not arrive, sent or not", labels=labels
         )
         flaps = CounterMetricFamily("atmost_heartbeat_flaps", "How often it went down and came back", labels=labels)
         silence = GaugeMetricFamily(

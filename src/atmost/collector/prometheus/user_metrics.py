@@ -1,10 +1,10 @@
 """The senders' own series as Prometheus families: `bar.hits` of StatsD is `bar_hits_total`, `bar.temperature` `bar_temperature`.
 
-A name or set of labels that two series would share is given to the first, and the others are counted as collisions, because one
-sample twice would make the whole scrape invalid.
+If two series would have the same name and labels, the first is shown and the others count as collisions, because a repeated
+sample would make the whole scrape invalid.
 
-All series of a histogram have the same `le`, complete from the first scrape on and independent of what was observed: those that
-`Metrics.histogram(buckets=…)` chose, or those that go with the last word of the name (`atmost.metrics.default_bounds`).
+All series of a histogram have the same `le` bounds from the first scrape on, whatever was observed: those chosen by
+`Metrics.histogram(buckets=…)`, or the defaults for the last word of the name (`atmost.metrics.default_bounds`).
 Values of several processes are combined by the rule of `atmost.metrics.query`, as in the API and on the page.
 """
 
@@ -28,13 +28,13 @@ from atmost.metrics.buckets import Buckets, default_bounds
 from atmost.metrics.query import Found, completeness, gauge_value
 
 FRESH_STATSD: Final = 300.0
-"""How long a last value of StatsD is shown, seconds: its clients do not repeat it."""
+"""How long the last value of a gauge or set is shown, because StatsD's clients do not repeat it (seconds)."""
 _NAMES: Final = {
     "counter": ("", "_total", "_created"),
     "gauge": ("",),
     "histogram": ("", "_bucket", "_count", "_sum", "_created"),
 }
-"""What OpenMetrics keeps for the samples of a family, by its kind."""
+"""Suffixes that OpenMetrics reserves for the samples of a family, by kind."""
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -52,16 +52,16 @@ class _Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Histogram:
-    """Cumulative counts by bound, and what makes a sum."""
+    """Cumulative counts by bound, with total count and sum."""
 
     bounds: tuple[float, ...]
     counts: list[int]
     count: int
     sum: float
     may_fall: bool
-    """Whether the sum is one that a rate cannot be taken of: values below 0, or beyond a float."""
+    """Whether the sum is unfit for a rate: it includes values below 0, or is not finite."""
     scale: int = 1
-    """What counts stand for: one observation is as many."""
+    """How many counts make one observation."""
 
 
 class UserMetrics:
@@ -71,15 +71,15 @@ class UserMetrics:
         """Args: views: of the state."""
         self._views = views
         self.collisions = 0
-        """Series of the last scrape that are not shown, for another one has their name and labels."""
+        """Series not shown in the last scrape because another one has their name and labels."""
         self.beyond = 0
-        """Series of the last scrape that are not shown, for there were `max_exported` already."""
+        """Series not shown in the last scrape because there were `max_exported` already."""
 
     def families(self, taken: set[str], escaping: str = UNDERSCORES) -> Iterator[Family]:
         """Yields every family once.
 
         Args:
-            taken: names of families that are the collector's own.
+            taken: names of the collector's own families.
             escaping: how the answer escapes names, as the scraper asked for.
         """
         state = self._views.state
@@ -103,7 +103,7 @@ class UserMetrics:
         yield from self._completeness(seen, now, escaping)
 
     def _completeness(self, seen: Snapshot, now: float, escaping: str) -> Iterator[GaugeMetricFamily]:
-        """How much of what was sent arrived in the last minute, absent where nobody can know; and why totals may be too small."""
+        """The share of readings that arrived in the last minute, absent where unknown; and why totals may be too small."""
         text = f"Share of the readings of the last {COMPLETENESS_OF:g} s that arrived; absent where that is unknown"
         arrived = GaugeMetricFamily("atmost_series_arrived_ratio", text, labels=("metric", "sender"))
         text = "The same, absent also where a total may be too small: see atmost_series_incomplete"
@@ -135,7 +135,7 @@ class UserMetrics:
 
 
 def _samples(seen: Snapshot, now: float, lock: Lock, escaping: str) -> Iterator[_Sample]:
-    """Every series that has something to show; what a histogram holds is read under the lock, one series at a time."""
+    """Every series with a value; histograms are read under the lock, one series at a time."""
     for key, lives in grouped(seen).items():
         name, sender, labels = key
         metric = seen.metrics[name]
@@ -159,7 +159,7 @@ def _samples(seen: Snapshot, now: float, lock: Lock, escaping: str) -> Iterator[
     for series in seen.theirs:
         names = label_names((label for label, _ in series.labels), escaping)
         shown = dict(zip(names, (value for _, value in series.labels), strict=True))
-        # Rates would take each step down for a new beginning, and OpenMetrics has no counter below 0.
+        # A rate would take each fall for a restart, and OpenMetrics has no negative counters.
         kind = "gauge" if series.kind == "counter" and series.name in falling else series.kind
         family = metric_name(series.name, kind, "" if series.mapped else series.unit, escaping)
         text = series.help or f"{series.kind} {series.name} of StatsD"
@@ -181,7 +181,7 @@ def _samples(seen: Snapshot, now: float, lock: Lock, escaping: str) -> Iterator[
 def _histogram(
     bounds: tuple[float, ...], parts: list[Buckets], total: float | None = None, scale: int = 1
 ) -> _Histogram:
-    """The counts of several processes up to each bound: each at its own scale, so that none can fall when another's is lowered."""
+    """The counts up to each bound over several processes, each at its own scale, so that none falls when another's is lowered."""
     counts = [sum(column) for column in zip([0] * len(bounds), *(part.up_to(bounds) for part in parts), strict=True)]
     total = sum(part.sum for part in parts) if total is None else total
     may_fall = any(part.negative for part in parts) or not isfinite(total)
@@ -189,11 +189,11 @@ def _histogram(
 
 
 def _family_of(name: str, sample: _Sample, shown: dict[str, Family], reserved: set[str]) -> Family | None:
-    """The sample's family, made and shown where it is new; None where its name, or one of its samples', is another's.
+    """The sample's family, created if it is new; None if its name, or that of one of its samples, is taken.
 
     Args:
-        name: as it stands in the answer.
-        sample: what is to be shown.
+        name: as it appears in the answer.
+        sample: what to show.
         shown: families by that name.
         reserved: names of samples that are taken.
     """
@@ -221,7 +221,7 @@ def _add(family: Family, sample: _Sample) -> None:
             *((repr(bound), count) for bound, count in zip(told.bounds, told.counts, strict=True)),
             ("+Inf", told.count),
         ]
-        # OpenMetrics has whole numbers here, where a sampling rate makes others, and a sum only where it cannot fall.
+        # OpenMetrics wants whole counts, though sampling yields fractions, and a sum only if it cannot fall.
         whole = [(bound, (count + told.scale // 2) // told.scale) for bound, count in counts]
         family._labelnames = tuple(sample.labels)  # noqa: SLF001  each series has labels of its own
         family.add_metric(list(sample.labels.values()), whole, None if told.may_fall else told.sum)
