@@ -2,7 +2,7 @@
 
     python -m benchmarks.carrier_nats [--seconds 2] [--repetitions 5]
 
-(It is not called nats.py: a folder with that in front of the path would hide the package.)
+(It is not called nats.py, because a file of that name early on the import path would hide the package.)
 
 First part, flat out: delivered rate (from the first send to the last arrival), share, and cost for the caller; 128-byte messages, producer and
 consumer in processes of their own, interleaved, medians. nats-py carries a bare payload, its best case; `atmost` runs with every rule on.
@@ -36,16 +36,16 @@ BURST = 50
 RATE = 20_000
 SLICE = 0.1
 PACE = 180e6
-"""Of the paced runs, bytes per second: what the consumer can follow. The producer drops the rest itself, and counts it."""
+"""Rate of the paced runs (bytes/s), which the consumer can follow; the producer drops and counts the rest itself."""
 STILL = 0.7
-"""Seconds without an arrival after which all has arrived."""
+"""A run ends after this time without an arrival (s)."""
 
 
 def main() -> None:
     """Runs both parts and prints tables, or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of sending, each run (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, help="of every system, interleaved (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of sending in each run (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, help="interleaved runs of every system (%(default)s)")
     parser.add_argument("--stopped", type=float, default=5.0, help="seconds with the server stopped (%(default)s)")
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
@@ -260,7 +260,7 @@ SYSTEMS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
 
 
 def with_a_stopped_server(name: str, seconds: float) -> dict[str, float]:
-    """Calls at a fixed rate while the server stands still; milliseconds and megabytes."""
+    """Calls at a fixed rate while the server is stopped; returns milliseconds and megabytes."""
     with server() as (port, process):
         out, inside = multiprocessing.Pipe()
         work = {"atmost": _atmost_stopped, "nats-py": _nats_py_stopped}[name]
@@ -282,7 +282,7 @@ def _atmost_stopped(port: int, server_pid: int, seconds: float, out: Connection)
     os.kill(server_pid, signal.SIGSTOP)
     before = _memory()
     control, calls = [], []
-    for _ in range(round(seconds / SLICE)):  # in turns, so that what else the machine does hits both alike
+    for _ in range(round(seconds / SLICE)):  # in turns, so that other work on the machine affects both alike
         control += _at_a_rate(lambda: None, SLICE)
         calls += _at_a_rate(lambda: sender.send("bench.message", PAYLOAD), SLICE)
     out.send(_figures(calls, control, _memory() - before))
@@ -303,7 +303,7 @@ async def _publish_stopped(port: int, server_pid: int, seconds: float, out: Conn
     while (now := time.perf_counter()) < began + seconds:
         while number < (now - began) * RATE:
             start = time.perf_counter()
-            # What blocks for good would end the measurement: give up after as long as all was to take.
+            # A call that never returns would hang the measurement: give up after the planned duration.
             with suppress(TimeoutError):
                 await asyncio.wait_for(client.publish("bench.message", PAYLOAD), seconds)
             taken.append(time.perf_counter() - start)

@@ -1,7 +1,7 @@
 """A whole collector under load from real clients of every protocol at once, with a reader of its event stream and a scraper.
 
-Two parts: what is delivered and lost by place, memory and CPU for each message, with everybody sending; and how much of our
-own messages it receives flat out, with and without reader and scraper, in turn, for as long each.
+Two parts. With all clients sending: messages delivered and lost by place, memory, and CPU per message. Flat out: the rate of
+our own messages that it receives, in equal turns with and without reader and scraper.
 
     python -m benchmarks.collector [--seconds 60] [--json]
 """
@@ -29,7 +29,7 @@ from benchmarks.common import arguments
 
 TURNS = 8
 PAUSE = 0.01
-"""Between two rounds of a client, seconds."""
+"""Time between two rounds of a client (s)."""
 
 
 def ours(url: str, seconds: float, name: str) -> None:
@@ -61,7 +61,7 @@ def ours(url: str, seconds: float, name: str) -> None:
 
 
 def statsd(port: int, seconds: float) -> None:
-    """The client of DogStatsD."""
+    """DogStatsD's own client."""
     from datadog.dogstatsd import DogStatsd
 
     client = DogStatsd("127.0.0.1", port, disable_telemetry=True)
@@ -84,14 +84,14 @@ def syslog(port: int, seconds: float) -> None:
 
 
 def gelf(port: int, seconds: float) -> None:
-    """pygelf's handler, compressed."""
+    """pygelf's handler, with compression."""
     from pygelf import GelfUdpHandler
 
     _log(GelfUdpHandler(host="127.0.0.1", port=port, compress=True), seconds)
 
 
 def flat_out(url: str, seconds: float) -> None:
-    """Plain readings of ours as fast as they can be sent."""
+    """Our own readings, sent as fast as possible."""
     import atmost
 
     with atmost.Sender(url, name="flat-out") as sender:
@@ -102,7 +102,7 @@ def flat_out(url: str, seconds: float) -> None:
 
 
 class Reader:
-    """A reader of the event stream and a scraper, as a page and a Prometheus are; threads of this process."""
+    """A reader of the event stream (like the page) and a scraper (like Prometheus), as threads of this process."""
 
     def __init__(self, address: str, every: float = 1.0) -> None:
         self.address, self.every, self.stop = address, every, threading.Event()
@@ -130,7 +130,7 @@ class Reader:
         connection.close()
 
     def scrape(self) -> None:
-        """Asks for everything, again and again."""
+        """Requests every endpoint, again and again."""
         while not self.stop.wait(self.every):
             began = time.monotonic()
             get(self.address, "/metrics")
@@ -170,16 +170,16 @@ class Collector:
         self.file.close()
 
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
+        """CPU time so far (s)."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
     def receiving_cpu(self) -> float:
-        """Seconds of CPU of the thread that needed most, which under load is the receiving one."""
+        """CPU time of the busiest thread (s), which under load is the receiving one."""
         return float(max(thread.user_time + thread.system_time for thread in self.process.threads()))
 
     def delivered(self) -> int:
-        """Messages of ours so far; the account is taken once a second, so this waits for the next one."""
+        """Our own messages so far; waits for the next account, which is taken once a second."""
         last = self.overview()["totals"]["delivered"]
         while (now := self.overview()["totals"]["delivered"]) == last:
             time.sleep(0.02)
@@ -215,7 +215,7 @@ def together(seconds: float) -> dict[str, Any]:
                 sender.start()
             for sender in senders:
                 sender.join()
-            time.sleep(2.5)  # the grace: what is missing is lost by now
+            time.sleep(2.5)  # the grace has passed: missing messages are lost by now
             found, lasted = collector.overview(), time.monotonic() - began
         cpu = collector.cpu() - before
         totals = found["totals"]
@@ -241,10 +241,10 @@ def together(seconds: float) -> dict[str, Any]:
 
 
 def rates(seconds: float) -> dict[bool, list[tuple[float, float]]]:
-    """What is received from one sender flat out, in turn without and with reader and scraper.
+    """Measures receiving from one sender flat out, in turn without and with reader and scraper.
 
     Returns:
-        Messages a second, and µs of CPU of the receiving thread for each; the second hardly depends on what else runs.
+        Messages per second, and CPU time of the receiving thread per message (µs), which hardly depends on other load.
     """
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     with Collector() as collector:
@@ -269,7 +269,7 @@ def rates(seconds: float) -> dict[bool, list[tuple[float, float]]]:
 def main() -> None:
     """Runs both parts and prints them."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of both parts together, about")
+    parser.add_argument("--seconds", type=float, default=60.0, help="approximate duration of both parts together")
     options = parser.parse_args()
     whole = together(options.seconds / 2)
     found = rates(options.seconds / 2)

@@ -1,6 +1,6 @@
 """What the benchmarks share: their options, and how results are printed.
 
-Results are rows, a mapping each, printed as a Markdown table or, with `--json`, as JSON.
+Results are rows, each a mapping, printed as a Markdown table or, with `--json`, as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def show(result: Any, *, as_json: bool, titles: Mapping[str, str] | None = None)
     Args:
         result: rows, or a mapping of names to rows; JSON prints it as it is.
         as_json: whether JSON was asked for.
-        titles: the columns to print, and what stands above each; None prints all under their own names.
+        titles: the columns to print and their headings; None prints all columns under their own names.
     """
     if as_json:
         print(json.dumps(result))
@@ -45,7 +45,7 @@ def show(result: Any, *, as_json: bool, titles: Mapping[str, str] | None = None)
 
 
 def shown(value: Any) -> str:
-    """A value in a cell: four digits of a fraction, thousands grouped, nothing for None."""
+    """Formats a cell: four digits of a fraction, thousands grouped, empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):

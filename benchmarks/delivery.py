@@ -30,8 +30,8 @@ BURST = 50
 def main() -> None:
     """Runs every system in turn and prints a table, or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of sending, each run (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, help="of every system, interleaved (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of sending in each run (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, help="interleaved runs of every system (%(default)s)")
     parser.add_argument("--only", help="comma-separated names of systems")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else list(SYSTEMS)
@@ -194,7 +194,7 @@ def _produce(name: str, address: str, seconds: float, out: Connection) -> None:
     for _ in range(1000):
         send(PAYLOAD)
     time.sleep(0.3)
-    # In bursts: fifty at once, then a rest, as a request handler sends.
+    # In bursts, as a request handler sends: fifty at once, then a pause.
     spent, bursts = 0, 200
     for _ in range(bursts):
         began = time.perf_counter_ns()

@@ -6,10 +6,10 @@ One NATS server with JetStream on this host, its store in a temporary folder, on
 
 First what the must-deliver guard costs a `send()` on other subjects. Then:
 
-* alone: one `publish` after the other; its latency is what a caller waits. For `send()` it is the call.
-* together: as many at once as `--together` says, messages a second.
-* processed: messages a second through `run` with a plain handler and `concurrency=1`; sixteen: with `concurrency=16`. For `ExactlyOnce`
-  with its record in SQLite, on the disk before each acknowledgement (synchronous=FULL).
+* alone: one `publish` after another; the latency is the caller's wait. For `send()` it is the duration of the call.
+* together: messages a second with `--together` of them in flight.
+* processed: messages a second through `run` with a plain handler and `concurrency=1`; sixteen: with `concurrency=16`.
+  `ExactlyOnce` keeps its record in SQLite, on the disk before each acknowledgement (synchronous=FULL).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Publish = Callable[[int], Awaitable[object]]
 def main() -> None:
     """Starts a server, measures, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--messages", type=int, default=3000, help="in each measurement (%(default)s)")
+    parser.add_argument("--messages", type=int, default=3000, help="messages in each measurement (%(default)s)")
     parser.add_argument("--together", type=int, default=64, help="messages in flight (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def start(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
 
 
 def sending(messages: int) -> Figures:
-    """At most once: what the call costs, with a receiver that takes everything."""
+    """At most once: the cost of the call, with a receiver that takes everything."""
     with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver, atmost.Sender(receiver.url) as sender:
         took = []
         began = time.perf_counter()
@@ -95,7 +95,7 @@ def sending(messages: int) -> Figures:
 
 
 def guard(calls: int) -> dict[str, float]:
-    """What `must_deliver` costs those that may lose messages: the median of nine, nanoseconds a call."""
+    """Cost of `must_deliver` for a `send()` on other subjects: the median of nine (ns per call)."""
     subjects = {"one subject": ["orders.viewed"], "20,000 subjects in turn": [f"orders.{n}" for n in range(20_000)]}
     costs = {}
     with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver:
@@ -149,7 +149,7 @@ async def measure(url: str, folder: Path, messages: int, together: int) -> dict[
 
 
 async def published(publish: Publish, messages: int, together: int) -> Figures:
-    """Publishing one after the other, and many at once."""
+    """Publishes one message after another, then many at once."""
     await publish(-1)
     took = []
     began = time.perf_counter()
@@ -173,7 +173,7 @@ async def published(publish: Publish, messages: int, together: int) -> Figures:
 
 
 async def both(guarantee: durable.AtLeastOnce, messages: int, name: str, **options: Any) -> Figures:
-    """Processing one after the other, and sixteen at once."""
+    """Processes one message after another, then sixteen at once."""
     return {
         "processed_per_s": await processed(guarantee, messages, durable=name, **options),
         "sixteen_per_s": await processed(guarantee, messages, durable=f"{name}_16", concurrency=16, **options),
@@ -186,7 +186,7 @@ async def processed(
     effect: Callable[[durable.DurableMessage], object] = lambda _message: None,
     **options: Any,
 ) -> float:
-    """Messages a second through `run`, of those that were published before."""
+    """Messages a second through `run`, all of them published before."""
     count = itertools.count(1)
 
     def handler(message: durable.DurableMessage) -> None:
@@ -200,7 +200,7 @@ async def processed(
 
 
 def in_transaction(store: durable.SQLiteStore) -> Callable[[durable.DurableMessage], object]:
-    """An effect that is committed with its record."""
+    """An effect committed together with its record."""
 
     def effect(message: durable.DurableMessage) -> None:
         with store.transaction(message) as connection:

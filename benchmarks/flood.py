@@ -1,11 +1,11 @@
-"""A flood of forged sessions against a receiver with established senders: memory, loss, duplicates, time a datagram.
+"""A flood of forged sessions against a receiver with established senders: memory, loss, duplicates, time per datagram.
 
     python -m benchmarks.flood [--sessions 1000000] [--datagrams 1] [--ahead 0.49] [--keyed]
 
-The core is fed directly, in virtual time at 100,000 forged sessions a second, for a socket would drop most of such a flood before it.
-Ten established senders send a datagram every 10 ms all the while; each forged session sends a datagram, or as many as asked for.
-Every 100 ms an honest newcomer begins as well, which sends a datagram every 10 ms for 100 ms.
-Keyed, the forger has no key: its datagrams carry a right key number and a wrong tag.
+The core is fed directly, in virtual time at 100,000 forged sessions a second, because a socket would drop most of such a flood.
+Ten established senders send a datagram every 10 ms all the while; each forged session sends `--datagrams` datagrams.
+Every 100 ms an honest newcomer begins as well and sends a datagram every 10 ms for 100 ms.
+With `--keyed`, the forger has no key: its datagrams carry the right key number and a wrong tag.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Source:
     """A session that numbers what it sends."""
 
     def __init__(self, key_id: int, start_us: int, seals: SealFactory) -> None:
-        """Args: key_id: on the wire. start_us: µs. seals: of the key."""
+        """Args: key_id: as on the wire. start_us: the session's start (µs). seals: the key's."""
         self.identity = (key_id, start_us, int.from_bytes(os.urandom(8)))
         self._seal: Seal = seals(HEADER_LAYOUT.pack(0, 0, *self.identity, 0, 0, 0, 0, 0)[2:20])
         self.sequence = 0
         self.sent = 0
 
     def datagram(self, sent_us: int) -> bytes:
-        """The next datagram, one message."""
+        """The next datagram, which holds one message."""
         fields = (
             MAGIC,
             VERSION << 4 | Kind.DATA,
@@ -61,12 +61,15 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=1_000_000, help="forged (%(default)s)")
     parser.add_argument(
-        "--datagrams", type=int, default=1, help="a session; from 3 on it looks established (%(default)s)"
+        "--datagrams",
+        type=int,
+        default=1,
+        help="datagrams per forged session; with 3 or more it looks established (%(default)s)",
     )
     parser.add_argument(
-        "--ahead", type=float, default=0.0, help="of the clock, the forged stamps, seconds (%(default)s)"
+        "--ahead", type=float, default=0.0, help="seconds by which forged stamps are ahead of the clock (%(default)s)"
     )
-    parser.add_argument("--keyed", action="store_true", help="with a key, which the forger has not")
+    parser.add_argument("--keyed", action="store_true", help="use a key that the forger does not have")
     options = parser.parse_args()
     key = new_key(os.urandom(32), 7, KeyMode.SIGNED)
     forged_key = new_key(os.urandom(32), 7, KeyMode.SIGNED)

@@ -1,10 +1,10 @@
-"""A stranger without a key who has seen everything: what its forged datagrams cost honest senders, and what they invent.
+"""A forger without a key that has seen all traffic: what its datagrams cost honest senders, and what they invent.
 
     python -m benchmarks.forgery [--seconds 10] [--every 1.0] [--json]
 
-The core is fed directly, in virtual time: ten senders send a datagram of ten messages every 10 ms. The stranger knows all 18 bytes of every
-session, every number and every count; at each turn it forges one datagram for each session, in one of the ways below. The account is
-read at the end.
+The core is fed directly, in virtual time: ten senders send a datagram of ten messages every 10 ms. The forger knows all 18
+bytes of every session, every number and every count; at each turn it forges one datagram for each session, in one of the ways
+below. The account is read at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEAL: Final = ChecksumSeal()
 
 
 class Seen:
-    """A session as its sender numbers it, and as anybody on its way can read it."""
+    """A session as its sender numbers it, readable by anybody on the path."""
 
     def __init__(self) -> None:
         """Begins at 0."""
@@ -45,7 +45,7 @@ class Seen:
         return SEAL.seal(header, pack_messages(items))
 
     def next(self, sent_us: int) -> bytes:
-        """The sender's own next one."""
+        """The sender's own next datagram."""
         made = self.make(self.sequence, self.prior, [HONEST] * MESSAGES, sent_us)
         self.sequence += 1
         self.prior += MESSAGES
@@ -76,7 +76,7 @@ WAYS: Final[dict[str, Forge | None]] = {
 def main() -> None:
     """Prints a row for each way."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of virtual time (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of virtual time (%(default)s)")
     parser.add_argument("--every", type=float, default=1.0, help="seconds between forged datagrams (%(default)s)")
     options = parser.parse_args()
     show([_run(way, forge, options.seconds, options.every) for way, forge in WAYS.items()], as_json=options.json)

@@ -1,10 +1,10 @@
-"""What it costs to read other protocols: lines or messages a second, and microseconds each, by dialect.
+"""Cost of reading other protocols: lines or messages per second, and microseconds for each, by dialect.
 
     python -m benchmarks.ingest [--repetitions 7] [--seconds 0.2] [--json]
 
-Processor time of one thread around the parser alone, without sockets: the median over the repetitions, and the least of
-them, which is what it costs while nothing else disturbs. `alone` is one line in a datagram, `packed` as many as fit 1432
-bytes, as clients with a buffer send them.
+Processor time of one thread in the parser alone, without sockets: the median over the repetitions, and the minimum, which
+is the cost without disturbance. `alone` is one line in a datagram, `packed` as many as fit 1432 bytes, as clients with a
+buffer send them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GELF = {
 
 
 def work() -> dict[str, tuple[Callable[[], object], int]]:
-    """What is measured: a call, and how many lines or messages it reads."""
+    """All measurements: for each, a call and the number of lines or messages it reads."""
     jobs: dict[str, tuple[Callable[[], object], int]] = {}
     for name, line in LINES.items():
         fitting = (DATAGRAM + 1) // (len(line) + 1)
@@ -72,7 +72,7 @@ def work() -> dict[str, tuple[Callable[[], object], int]]:
 
 
 def chunked(reader: GelfReader, text: bytes) -> Callable[[], object]:
-    """Reads a message in four chunks, each time under another id."""
+    """Reads a message in four chunks, each time with a new id."""
     size, numbers = -(-len(text) // 4), count()
     pieces = [bytes((number, 4)) + text[number * size : (number + 1) * size] for number in range(4)]
 
@@ -86,7 +86,7 @@ def chunked(reader: GelfReader, text: bytes) -> Callable[[], object]:
 
 
 def measure(call: Callable[[], object], seconds: float) -> float:
-    """Seconds of processor time a call."""
+    """Processor time per call (s)."""
     calls, began = 0, time.process_time()
     while (spent := time.process_time() - began) < seconds:
         for _ in range(10):
@@ -98,8 +98,8 @@ def measure(call: Callable[[], object], seconds: float) -> float:
 def main() -> None:
     """Measures, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--repetitions", type=int, default=7, help="of every dialect, interleaved (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of each repetition (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=7, help="interleaved runs of every dialect (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="seconds of each repetition (%(default)s)")
     options = parser.parse_args()
     jobs = work()
     times: dict[str, list[float]] = {name: [] for name in jobs}

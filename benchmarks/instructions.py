@@ -1,12 +1,12 @@
-"""How many machine instructions the hot loops take, which does not depend on what else the machine does.
+"""Machine instructions of the hot loops: a figure that does not depend on other work on the machine.
 
     python -m benchmarks.instructions [--source DIR] [--only send inc] [--json]
 
 Each loop runs under valgrind's callgrind with N and with 3 N rounds; the difference, divided by 2 N, is the cost of a round
 without the start of the interpreter. `--source DIR` also measures another checkout's `src`, and prints the ratio:
 the commit before, in `git worktree add DIR COMMIT`.
-`Sender.send` is not among them: what it does depends on the time since the message before, which valgrind stretches;
-its two halves are, and `benchmarks.delivery` times the whole.
+`Sender.send` is not among them, because its work depends on the time since the previous message, which valgrind stretches.
+Its two halves are, and `benchmarks.delivery` times the whole.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
     """Counts, and prints a table or JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--source", type=Path, help="the src folder of another checkout, to compare with")
-    parser.add_argument("--only", nargs="+", default=[], help="loops whose names have one of these in them")
+    parser.add_argument("--only", nargs="+", default=[], help="run only loops whose names contain one of these")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         raise SystemExit("no valgrind: on Debian, apt-get install valgrind")
@@ -121,7 +121,7 @@ def count(loop: str, source: Path, scale: float) -> float:
 
 
 def _run(program: str, source: Path, rounds: int) -> int:
-    # The same hashes each time, or dictionaries would differ from run to run.
+    # Fixed hashes, because dictionaries would otherwise differ from run to run.
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", program]
     done = subprocess.run([*command, str(rounds)], env=environment, capture_output=True, text=True, check=False)

@@ -1,18 +1,18 @@
-"""What loss does to heartbeats: false alarms a sender-day and how soon a death is found, beside two other rules.
+"""What loss does to heartbeats: false alarms per sender-day and the time to detect a death, beside two other rules.
 
     python -m benchmarks.loss_heartbeats [--days 10000] [--loss 1 5 20] [--burst 1] [--seed 1] [--processes 2] [--json]
 
-One beat a second; every sender-day begins with a new sender, of whose loss nothing is known yet. Simulated are the runs
-of lost beats between runs of received ones, which is all that any of the rules sees. Both are geometric: with
-`--burst 1` as independent losses make them, else as E. N. Gilbert's channel does (Capacity of a burst-noise channel,
-1960), the lost ones `--burst` beats long in the mean.
+One beat a second; every sender-day begins with a new sender whose loss is not known yet. The simulation draws runs of
+received beats and runs of lost ones, because the rules see nothing else. Both lengths are geometric: with `--burst 1`
+from independent losses, else from E. N. Gilbert's channel (Capacity of a burst-noise channel, 1960), in which runs of lost
+beats have a mean length of `--burst`.
 
 * atmost: the thresholds of `HeartbeatMonitor` from its own loss meter, fed as the monitor feeds it.
 * three misses: down when the third beat in a row is missed, half an interval after it was due.
 * phi-accrual (Hayashibara et al., 2004) as in Akka: threshold 8, least standard deviation 100 ms, window 1000, logistic
   approximation of the normal distribution, acceptable pause 0 s and 3 s (its default); first estimate 1 s ± 0.25 s.
 
-A death comes at any moment after a day, possibly when beats before it were lost; only beats count as signs of life here.
+A death comes at a random moment after a day, possibly after lost beats; only beats count as signs of life here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.common import arguments
 DAY = 86_400
 """Beats."""
 CHUNK = 50
-"""Sender-days that a process takes at once."""
+"""Sender-days that a process simulates at once."""
 PHI, LEAST_DEVIATION, WINDOW = 8.0, 0.1, 1000
 PAUSES = {"phi-accrual, pause 0 s": 0.0, "phi-accrual, pause 3 s": 3.0}
 RULES = ("atmost", "three misses", *PAUSES)
@@ -40,7 +40,7 @@ Job = tuple[float, float, int, int]
 
 
 def deviations(phi: float) -> float:
-    """How many standard deviations above the mean a silence has this phi, by Akka's approximation."""
+    """Standard deviations above the mean at which a silence reaches this phi, by Akka's approximation."""
     low, high = 0.0, 100.0
     for _ in range(100):
         middle = (low + high) / 2
@@ -59,7 +59,7 @@ class Phi:
         self.gaps: deque[tuple[int, int]] = deque()
 
     def add(self, lost: int, received: int) -> None:
-        """Takes a run of lost beats, and the received ones after it."""
+        """Adds a run of lost beats and the received ones after it."""
         if lost:
             self.gaps.append((self.arrivals, lost))
             self.sum += lost
@@ -72,7 +72,7 @@ class Phi:
             self.squares -= gone * gone
 
     def usual(self) -> tuple[float, float]:
-        """Mean and variance of the intervals; seconds, and their square."""
+        """Mean (s) and variance (s²) of the intervals."""
         young = self.arrivals < WINDOW - 2
         count = self.arrivals + 2 if young else WINDOW
         mean = self.sum / count
@@ -80,7 +80,7 @@ class Phi:
         return 1 + mean, max(LEAST_DEVIATION * LEAST_DEVIATION, variance - mean * mean)
 
     def silence(self) -> float:
-        """The silence at which phi is 8 without a pause, seconds."""
+        """The silence at which phi is 8 without a pause (s)."""
         mean, variance = self.usual()
         return mean + DEVIATIONS * math.sqrt(variance)
 
@@ -95,7 +95,7 @@ def mean_burst(loss: float, burst: float) -> float:
 
 
 def one_day(loss: float, burst: float, chance: Random, alarms: Counter[str]) -> tuple[LossMeter, Phi]:
-    """A sender's first day; counts the false alarms of each rule."""
+    """Simulates a sender's first day; counts the false alarms of each rule."""
     meter, phi, uniform, log = LossMeter(), Phi(), chance.random, math.log
     length = mean_burst(loss, burst)
     log_loss, log_rest = log(1 - 1 / length), log(1 - loss / (length * (1 - loss)))
@@ -124,7 +124,7 @@ def one_day(loss: float, burst: float, chance: Random, alarms: Counter[str]) -> 
 
 
 def detections(loss: float, burst: float, chance: Random, meter: LossMeter, phi: Phi) -> dict[str, float]:
-    """How long after its death a sender is called down; `unknown` is how long until that is said."""
+    """Time from a sender's death until each rule reports it as down (s); `unknown`: until it is reported as unknown."""
     silent = chance.random()
     if chance.random() < loss:  # it died in a run of lost beats
         silent += 1 + int(math.log(1 - chance.random()) / math.log(1 - 1 / mean_burst(loss, burst)))
@@ -135,7 +135,7 @@ def detections(loss: float, burst: float, chance: Random, meter: LossMeter, phi:
 
 
 def some_days(job: Job) -> tuple[float, Counter[str], dict[str, list[float]]]:
-    """Some sender-days of one loss."""
+    """Simulates some sender-days at one loss rate."""
     loss, burst, seed, days = job
     chance, alarms = Random(seed), Counter[str]()
     times: dict[str, list[float]] = {}
@@ -149,7 +149,7 @@ def some_days(job: Job) -> tuple[float, Counter[str], dict[str, list[float]]]:
 def simulate(
     losses: list[float], burst: float, days: int, seed: int, processes: int, notice: Callable[[int, int], object]
 ) -> Rows:
-    """All rates of loss; a row for each rule."""
+    """Simulates all loss rates; returns a row for each rule."""
     jobs: list[Job] = [
         (loss, burst, seed * 1_000_003 + int(loss * 1e6) * 10_007 + chunk, min(CHUNK, days - chunk * CHUNK))
         for loss in losses
@@ -172,7 +172,7 @@ Rows = list[dict[str, float | str]]
 def row(
     loss: float, rule: str, days: int, alarms: Counter[str], times: dict[str, list[float]]
 ) -> dict[str, float | str]:
-    """The figures of one rule at one loss."""
+    """The figures of one rule at one loss rate."""
     seconds = sorted(times[rule])
     result: dict[str, float | str] = {
         "loss_%": loss * 100,
@@ -192,7 +192,7 @@ def row(
 def main() -> None:
     """Simulates, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--days", type=int, default=10_000, help="sender-days, each rate (%(default)s)")
+    parser.add_argument("--days", type=int, default=10_000, help="sender-days at each loss rate (%(default)s)")
     parser.add_argument("--loss", type=float, nargs="+", default=[1, 5, 20], help="percent (%(default)s)")
     parser.add_argument("--burst", type=float, default=1.0, help="mean length of a run of lost beats (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same figures (%(default)s)")

@@ -5,7 +5,7 @@
 Two worlds in virtual time, over the real cache and numbers. The rough one is there to break the bound: few keys, reads all the
 time, writers and readers that restart, partitions up to 15 s, readers that stall up to 8 s, loads up to 3 s, delays up to the
 grace, 5 % duplicates, losses in runs of two. The calm one is a service: 5,000 keys, 1,000 reads and one write a second; it
-shows what a lost hint costs, beside a cache that knows only a time to live as short as the bound: equal staleness.
+shows the cost of a lost hint, beside a cache of equal staleness that has only a time to live as short as the bound.
 Over the real link (5 % duplicates, 10 % reordered), with marks and a grace of 0.1 s, a thread reads all the time while
 another writes; the bound is 0.5 s.
 """
@@ -44,7 +44,7 @@ def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=600.0, help="virtual, of each run (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=600.0, help="virtual seconds of each run (%(default)s)")
     parser.add_argument("--real", type=float, default=8.0, help="seconds over the real link, 0 for none (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def calm(loss: float) -> World:
-    """A service on a bad day of its network only."""
+    """A service whose only trouble is a bad network."""
     return World(
         loss=loss, writers=2, readers=2, keys=5000, writes=0.5, wide=0.0, reads=5, restart_writer=0.0, restart_reader=0.0,
         outage=0.0, stall=0.0, max_ttl=3600.0, slow_load=0.1,
@@ -67,7 +67,7 @@ def calm(loss: float) -> World:
 
 
 def simulated(name: str, world: World, seconds: float, seed: int) -> dict[str, Any]:
-    """One run in virtual time."""
+    """Does one run in virtual time."""
     report = run(world, seconds, seed)
     counts = report.counts
     return {
@@ -87,12 +87,12 @@ def simulated(name: str, world: World, seconds: float, seed: int) -> dict[str, A
 
 
 def real(loss: float, seconds: float, seed: int) -> dict[str, Any]:
-    """One run over sockets and threads; staleness is measured by the clock that both threads share."""
+    """Does one run over sockets and threads; staleness is measured by the clock that both threads share."""
     faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
     chance, ended = Random(seed), threading.Event()
     keys = [f"key:{number}" for number in range(500)]
     truth: dict[str, list[float]] = {key: [] for key in keys}
-    """When each version was told to be stale."""
+    """When the hint about each version was sent."""
     with atmost.Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, FaultRules(faults, Random(seed))) as link:
         forwarding = threading.Thread(target=link.run, args=(ended.is_set,))
         forwarding.start()

@@ -1,7 +1,7 @@
 """Caches under hints in virtual time: writers, a link, readers, and an oracle that knows how stale every read is.
 
 The cache, the numbers and the marks are the real ones; only the clock, the link and the origin are simulated. The same seed
-gives the same run. Used by `benchmarks/loss_hints.py` and by the tests, which also break a rule at a time and must see it.
+gives the same run. Used by `benchmarks/loss_hints.py` and by the tests, which also break one rule at a time and must notice.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from atmost.lab.world import Agenda
 from benchmarks.loss_hints_world import Report, World, flat
 
 STEP = 0.01
-"""Seconds of virtual time between two looks at everything."""
+"""Virtual time of a step (s)."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 class Origin:
-    """The values, each the number of its version, and when each version was told to be stale."""
+    """The values, each the number of its version, and when the hint about each version was sent."""
 
     def __init__(self, keys: int) -> None:
         self.versions = [0] * keys
         self.told: list[list[tuple[float, bytes]]] = [[] for _ in range(keys)]
-        """When the version of that index was told to be stale, and by which life."""
+        """When the hint about the version of that index was sent, and by which life."""
 
     def write(self, key: int, now: float, life: bytes) -> None:
-        """Commits a new version; the hint goes in the same moment."""
+        """Commits a new version; its hint is sent at the same moment."""
         self.versions[key] += 1
         self.told[key].append((now, life))
 
 
 class Writer:
-    """An invalidator's process."""
+    """A process with an invalidator."""
 
     def __init__(self, name: str, world: World, chance: Random) -> None:
         self.name, self.world, self.chance = name, world, chance
@@ -52,7 +52,7 @@ class Writer:
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
-        """A new life."""
+        """Begins a new life."""
         world = self.world
         self.born = now
         self.session = Session(b"\0\0" + self.chance.randbytes(16), 0)
@@ -68,7 +68,7 @@ class Writer:
         self.next_mark = now
 
     def uptime(self, now: float) -> float:
-        """Seconds of this life by its own clock."""
+        """Age of this life by its own clock (s)."""
         return (now - self.born) * self.rate
 
     def mark(self, now: float, *, closed: bool = False) -> tuple[HintKind, Any]:
@@ -84,11 +84,11 @@ class Reader:
         self.world, self.run = world, run
         self.stalled_until = 0.0
         self.cut: dict[str, float] = {}
-        """Until when no message of a writer comes through."""
+        """When the partition from each writer ends."""
         self.begin()
 
     def begin(self) -> None:
-        """A new life, with an empty cache."""
+        """Begins a new life with an empty cache."""
         world = self.world
         self.cache = HintedCache(
             world.max_ttl,
@@ -103,18 +103,18 @@ class Reader:
         self.fills: list[tuple[float, int, Any, int]] = []
         self.queue: list[Message] = []
         self.met: dict[bytes, float] = {}
-        """Until when the bound speaks of the hints of a life; of hints after that it is silent again."""
+        """When the bound stops covering the hints of a life; it does not cover later hints."""
         self.ttl_only: dict[int, float] = {}
 
     def feed(self, message: Message) -> None:
-        """Hands over a message, and notes whom the cache knows."""
+        """Hands over a message and records which invalidators the cache knows."""
         self.cache.feed(message)
         if message.subject.endswith("mark"):
             self.know()
 
     def know(self) -> None:
-        """InvalidatorLives that the cache knows no more are promised nothing from then on."""
-        known = self.cache._core.lives._lives  # noqa: SLF001  the oracle asks whom the promise is about
+        """Ends the bound for invalidators' lives that the cache no longer knows."""
+        known = self.cache._core.lives._lives  # noqa: SLF001  the oracle asks which lives the promise covers
         for life in known:
             self.met[life] = float("inf")
         for life, until in self.met.items():
@@ -176,7 +176,7 @@ class Run:
             self.send(writer, [writer.mark(now)])
 
     def change(self, writer: Writer) -> tuple[HintKind, Any]:
-        """Writes, and says so."""
+        """Writes and sends the hint."""
         kind, chance = self.chance.random(), self.chance
         life, uptime = writer.numbering.life, writer.uptime(self.now)
         self.report.hints += 1
@@ -196,7 +196,7 @@ class Run:
         return HintKind.KEY, writer.numbering.hint(HintKind.KEY, self.names[key], uptime)
 
     def send(self, writer: Writer, payloads: list[tuple[HintKind, Any]]) -> None:
-        """Through the link, to every reader."""
+        """Sends a message through the link to every reader."""
         for number, reader in enumerate(self.readers):
             for kind, payload in payloads:
                 if reader.cut.get(writer.name, 0.0) > self.now or self.loses((number, writer.name)):
@@ -206,7 +206,7 @@ class Run:
                     self.agenda.after(self.delay(), self.arrive, reader, message)
 
     def arrive(self, reader: Reader, message: Message) -> None:
-        """Waits for the reader that lives then."""
+        """Delivers a message later, to the reader's life at that time."""
         reader.queue.append(message)
 
     def loses(self, path: tuple[int, str]) -> bool:
@@ -220,7 +220,7 @@ class Run:
         return self.losing[path]
 
     def delay(self) -> float:
-        """Mostly quick, never beyond the grace; a stalled reader adds its own."""
+        """The delay of a message: mostly short, never beyond the grace; a stalled reader adds its own delay."""
         if self.chance.random() < self.world.slow:
             return self.chance.random() * self.world.grace
         return self.chance.random() * self.world.quick
@@ -265,9 +265,9 @@ class Run:
                 self.judge(reader, *value)
 
     def judge(self, reader: Reader, key: int, version: int) -> None:
-        """How stale a read is, and whether that breaks the promise.
+        """Measures how stale a read is, and whether that breaks the promise.
 
-        The change that was told first counts; where the reader does not know who told it, the next.
+        The change whose hint was sent first counts; if the reader does not know its invalidator, the next one does.
         """
         report = self.report
         reader.know()
@@ -282,7 +282,7 @@ class Run:
             report.violations += stale > self.world.max_ttl
 
     def load(self, reader: Reader, key: int) -> None:
-        """Begins a load: the origin is read at once or a little later, and the value is cached later still."""
+        """Begins a load: reads the origin at once or a little later, and caches the value later still."""
         fill = reader.cache.filling(self.names[key])
         fill.__enter__()
         most = self.world.slow_load if self.chance.random() < 0.02 else self.world.load
@@ -290,7 +290,7 @@ class Run:
         heapq.heappush(reader.fills, (self.now + self.chance.random() * most, next(self.counter), fill, version))
 
     def end(self, reader: Reader) -> None:
-        """Adds up what a cache counted."""
+        """Adds up a cache's counts."""
         self.report.counts.update({name: int(count) for name, count in flat(reader.cache.stats()).items()})
 
 

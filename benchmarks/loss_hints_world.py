@@ -1,4 +1,4 @@
-"""What happens in the simulated world of `loss_hints_simulated`, and what was seen of it."""
+"""Options and results of the simulated world of `loss_hints_simulated`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atmost.hints import CacheStats
 
 @dataclass(frozen=True)
 class World:
-    """What happens; rates are a second, times are seconds."""
+    """The options of a world; rates are per second, times in seconds."""
 
     loss: float = 0.05
     burst: float = 1.0
@@ -20,21 +20,21 @@ class World:
     quick: float = 0.002
     """The delay of most messages; the others take up to the grace."""
     slow: float = 0.1
-    """The share of the others."""
+    """The share of the slower messages."""
     interval: float = 1.0
     writers: int = 3
     readers: int = 2
     keys: int = 200
     writes: float = 4.0
-    """Of each writer."""
+    """Writes of each writer, per second."""
     wide: float = 0.02
-    """The share of writes that invalidate a prefix, and as many a tag."""
+    """The share of writes that invalidate a prefix; as many invalidate a tag."""
     reads: int = 10
-    """In a step, of each reader."""
+    """Reads of each reader in a step."""
     load: float = 0.03
-    """Most loads take up to this."""
+    """Longest duration of most loads."""
     slow_load: float = 3.0
-    """One in fifty takes up to this."""
+    """Longest duration of one load in fifty."""
     restart_writer: float = 0.004
     restart_reader: float = 0.002
     outage: float = 0.01
@@ -60,18 +60,18 @@ def flat(stats: CacheStats) -> dict[str, float]:
 
 @dataclass
 class Report:
-    """What was seen."""
+    """The results of a run."""
 
     reads: int = 0
     hits: int = 0
     violations: int = 0
     """Reads staler than the bound, or older than `max_ttl`."""
     worst: float = 0.0
-    """Seconds: the stalest read that the bound is about."""
+    """Staleness of the stalest read that the bound covers (s)."""
     worst_unknown: float = 0.0
-    """The stalest of those whose invalidator the reader did not know."""
+    """Staleness of the stalest read whose invalidator the reader did not know (s)."""
     bound: float = 0.0
     ttl_hits: int = 0
-    """What a cache would have had that knows only a time to live of `bound`."""
+    """The same of a cache that has only a time to live of `bound`."""
     hints: int = 0
     counts: Counter[str] = field(default_factory=Counter)

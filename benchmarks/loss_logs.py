@@ -4,8 +4,8 @@
 
 Real senders and receivers over UDP on loopback, each through a link of its own with the same faults and seed: loss, 5 %
 duplicates, 10 % reordered. Records of four levels, one in a hundred larger than a datagram, and readings of metrics on
-the same socket. Then the link heals and the handler is closed. What the reader told is compared with what was logged and
-with what came out of the receiver: every record once, every missing one in exactly one gap, by level, in its place.
+the same socket. Then the link heals and the handler is closed. The reader's reports are compared with the records logged and
+those that came out of the receiver: every record once, every missing one in exactly one gap, by level, in its place.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from benchmarks.lossy_path import LossyPath
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
 LARGE = 100
-"""One record in so many is larger than a datagram."""
+"""One record in this many is larger than a datagram."""
 SIZE = 4000
 Found = LogRecord | LogGap
 
 
 class Reading:
-    """A receiver and a reader in a thread of their own; what came, and what was told."""
+    """A receiver and a reader in their own thread; keeps what arrived and what was reported."""
 
     def __init__(self) -> None:
         self.receiver = atmost.Receiver("udp://127.0.0.1:0")
         self.reader = atmost.LogReader(now=time.monotonic())
         self.came: set[int] = set()
-        """Numbers of records of which anything came out of the receiver."""
+        """Numbers of records of which at least a part came out of the receiver."""
         self.told: list[Found] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def end(self) -> None:
-        """Stops when everything was told."""
+        """Stops once everything has been reported."""
         self._ended.set()
         self._thread.join()
         self.told += self.reader.close(time.monotonic())
@@ -65,12 +65,12 @@ class Reading:
 
 
 def check(told: list[Found], logged: list[str], came: set[int]) -> dict[str, Any]:
-    """Compares what was told with the truth.
+    """Compares the reports with the truth.
 
     Args:
-        told: by the reader, in order.
+        told: the reader's reports, in order.
         logged: the level of each record, by number.
-        came: numbers of which anything came.
+        came: numbers of records of which at least a part arrived.
     """
     missing = set(range(len(logged))) - came
     records = [one for one in told if isinstance(one, LogRecord)]
@@ -104,7 +104,7 @@ def check(told: list[Found], logged: list[str], came: set[int]) -> dict[str, Any
 
 
 def misplaced(told: list[Found]) -> int:
-    """Gaps that were told of before what stands before them, or after more than they were joined over."""
+    """Gaps first reported before the records in front of them."""
     count, last, said = 0, -1, set()
     for one in told:
         if isinstance(one, LogRecord):
@@ -126,7 +126,7 @@ def log(logger: logging.Logger, number: int, chance: Random) -> int:
 
 
 class Other:
-    """The standard library's side: what came, as far as anybody can tell."""
+    """The standard library's side: the records known to have arrived."""
 
     def __init__(self) -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -153,7 +153,7 @@ class Other:
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, Any]:
-    """One rate of loss."""
+    """Measures one loss rate."""
     reading, other = Reading(), Other()
     path = LossyPath(reading.receiver.url, loss, seed)
     other_path = LossyPath(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
@@ -188,8 +188,10 @@ def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of faults, each rate (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of faults and of what is logged (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="seconds with faults at each loss rate (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the faults and the records (%(default)s)")
     options = parser.parse_args()
     rows = [run(loss / 100, options.seconds, options.seed) for loss in options.loss]
     show(rows, as_json=options.json)

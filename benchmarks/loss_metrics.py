@@ -5,7 +5,7 @@
 Real senders and receivers over UDP on loopback, each through a link of its own with the same faults and seed: loss, 5 %
 duplicates, 10 % reordered. Twenty counters, a gauge and a histogram change all the time; then the link heals, and after
 the ten seconds in which every series is repeated the totals are compared with the truth.
-StatsD is the `statsd` package as it comes, a datagram an increment; its side adds up what arrives.
+StatsD is the `statsd` package with its defaults, one datagram per increment; its receiving side adds up what arrives.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LINE = re.compile(rb"([\w.]+):([-+.\w]+)\|([cg])")
 
 
 class StatsdSide:
-    """What a StatsD server would add up."""
+    """Adds up what a StatsD server would."""
 
     def __init__(self) -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -46,7 +46,7 @@ class StatsdSide:
         self.gauges: list[float] = []
 
     def take(self, until: Callable[[], bool]) -> None:
-        """Reads until told to end."""
+        """Reads until it is stopped."""
         while not until():
             try:
                 data = self.sock.recv(65_536)
@@ -63,8 +63,10 @@ def main() -> None:
     """Runs every loss rate in turn, and prints a table or JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of faults, each rate (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of faults and of what is measured (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="seconds with faults at each loss rate (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the faults and the measured values (%(default)s)")
     options = parser.parse_args()
     rows = [run(loss / 100, options.seconds, options.seed) for loss in options.loss]
     titles = {
@@ -85,7 +87,7 @@ def main() -> None:
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
-    """One rate of loss."""
+    """Measures one loss rate."""
     receiver, other = atmost.Receiver("udp://127.0.0.1:0"), StatsdSide()
     path = LossyPath(receiver.url, loss, seed)
     other_path = LossyPath(f"udp://127.0.0.1:{other.sock.getsockname()[1]}", loss, seed)
@@ -142,7 +144,7 @@ def measure(
             counters[number].inc()
             client.incr(f"c{number}_total")
             truth[f"c{number}_total"] += 1
-            latency.observe(chance.randrange(1, 40) / 1000)  # so few buckets that every snapshot is one part
+            latency.observe(chance.randrange(1, 40) / 1000)  # few enough buckets that every snapshot is one part
             observed += 1
         time.sleep(0.002)
     for path in paths:
@@ -161,7 +163,7 @@ def compare(reader: atmost.MetricsReader, other: StatsdSide, measured: dict[str,
     seen = reader.window("depth", 120, now)
     [source] = reader.sources(now)
     assert seen.mean is not None
-    # Snapshot n had the gauge's nth value: what came is known by number, and each must weigh once.
+    # Snapshot n had the gauge's nth value: arrivals are known by number, and each must count once.
     gone = {each.snapshot for each in source.missing}
     came = [value for number, value in enumerate(measured["depths"]) if number not in gone]
     return {

@@ -1,11 +1,11 @@
-"""What loss does to metrics, many times over: the same question as loss_metrics.py in virtual time, with a seed a run.
+"""What loss does to metrics, over many runs: loss_metrics.py in virtual time, with a seed for each run.
 
     python -m benchmarks.loss_metrics_simulated [--loss 0 1 5 30 60] [--runs 100] [--seconds 60] [--json]
 
 The real registry, the real cores of sender and receiver and the real reader, joined by the link's own rules: loss, 5 %
 duplicates, 10 % reordered by 20 ms. Twenty counters, a gauge and a histogram; a snapshot a second; then the link heals,
 and after the ten seconds in which every series is repeated the totals are compared with the truth.
-StatsD is a datagram an increment, through the same rules and seed, added up as a server does.
+StatsD is modelled as one datagram per increment, through the same rules and seed, added up as a server does.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.common import arguments, show
 
 COUNTERS = 20
 TURN = 0.01
-"""Seconds of virtual time a step."""
+"""Virtual time of a step (s)."""
 HEALED = 13.0
-"""Seconds after the faults: ten until everything was repeated, and the grace."""
+"""Time after the faults (s): ten seconds until every series is repeated, plus the grace."""
 
 
 class Ours(VirtualSender):
-    """Registry, sender, link, receiver and reader; what `Metrics` takes for its sender."""
+    """Registry, sender, link, receiver and reader; `Metrics` takes it as its sender."""
 
     def __init__(self, agenda: Agenda[float], faults: LinkFaults, seed: int) -> None:
         self.path = Path(agenda, FaultRules(faults, Random(seed)), self._arrive)
@@ -41,15 +41,15 @@ class Ours(VirtualSender):
         self._now = agenda
 
     def flush(self) -> None:
-        """Nothing: every step flushes."""
+        """Does nothing, because every step flushes."""
 
     def snapshot(self) -> None:
-        """What a `Metrics` does once an interval."""
+        """Takes a snapshot as `Metrics` does once per interval."""
         self.metrics._registry.snapshot(self._now.now, self.metrics._send_part)  # noqa: SLF001
         self.hand_over()
 
     def step(self) -> None:
-        """Beacons and deadlines."""
+        """Handles beacons and deadlines."""
         self.handle_deadline()
         for event in self._receiver.handle_deadline(self._now.now):
             self.reader.feed(event, self._now.now)
@@ -61,7 +61,7 @@ class Ours(VirtualSender):
 
 
 def run(loss: float, seconds: float, seed: int) -> dict[str, float]:
-    """One life of one sender at one rate of loss."""
+    """Simulates one sender's life at one loss rate."""
     faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
     agenda: Agenda[float] = Agenda(0.0)
     ours, chance = Ours(agenda, faults, seed), Random(seed)
@@ -114,8 +114,10 @@ def main() -> None:
     """Runs every loss rate with every seed, and prints a table or JSON."""
     parser = arguments(__doc__)
     parser.add_argument("--loss", type=float, nargs="+", default=[0, 1, 5, 30, 60], help="percent (%(default)s)")
-    parser.add_argument("--runs", type=int, default=100, help="seeds, each rate (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of faults, virtual (%(default)s)")
+    parser.add_argument(
+        "--runs", type=int, default=100, help="runs at each loss rate, each with its own seed (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="virtual seconds with faults (%(default)s)")
     options = parser.parse_args()
     rows = []
     for loss in options.loss:

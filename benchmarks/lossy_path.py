@@ -1,4 +1,4 @@
-"""A link of the lab in a thread of its own, which loses until it is healed: what the benchmarks of loss send through."""
+"""A link of the lab in its own thread, which loses until it is healed; the loss benchmarks send through it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atmost.lab.link import Link, LinkAccount
 
 
 class LossyPath:
-    """Loses as told, doubles 5 % and delays 10 % by 20 ms, the same with the same seed."""
+    """Loses the given share, doubles 5 % and delays 10 % by 20 ms; the same seed gives the same faults."""
 
     def __init__(self, target: str, loss: float, seed: int) -> None:
         faults = LinkFaults(loss=loss, duplicate=0.05, reorder=0.1, reorder_delay=0.02)
@@ -21,11 +21,11 @@ class LossyPath:
         self._thread.start()
 
     def heal(self) -> None:
-        """From now on everything passes."""
+        """Lets everything pass from now on."""
         self._rules.verdict = PASSED
 
     def end(self) -> LinkAccount:
-        """Stops when what is held has left, and returns the account."""
+        """Stops once all held datagrams have left, and returns the account."""
         self._ended.set()
         self._thread.join()
         self.link.drain()

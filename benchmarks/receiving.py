@@ -1,10 +1,10 @@
-"""What a receiver needs for a datagram, socket included: datagrams that wait in the socket's buffer, taken all at once.
+"""A receiver's cost per datagram, socket included, for datagrams that wait in the socket's buffer and are read all at once.
 
     python -m benchmarks.receiving [--sessions 1000] [--rounds 7] [--json]
 
 One-message datagrams, and full ones of 1432 bytes, from many sessions, over UDP and Unix sockets. Processor time of this
-thread for each datagram, the median of the rounds; `bare` is a loop of recv that only counts. What is left after the
-core's own cost (`atmost lab scale`) is what the carrier adds.
+thread per datagram, the median of the rounds; `bare` is a loop of recv that only counts. The difference from the core's
+own cost (`atmost lab scale`) is what the carrier adds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.common import arguments, show
 FULL = 10
 """Messages of 128 bytes in a datagram of 1432."""
 CHUNK = 10
-"""Datagrams that wait at once: what a Unix socket's queue holds everywhere."""
+"""Datagrams that wait at once: as many as a Unix socket's queue holds on every system."""
 
 
 class Source:
@@ -37,7 +37,7 @@ class Source:
         self.number = number
 
     def datagrams(self, messages: int) -> Iterator[bytes]:
-        """What it hands over for so many messages."""
+        """The datagrams it hands over for so many messages."""
         core, now, wall_us = self.core, time.monotonic(), time.time_ns() // 1000
         if core.needs_session(wall_us):
             core.begin(self.number * 0x9E3779B97F4A7C15 % (1 << 64), wall_us, now)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def measure(url: str, messages: int, sessions: int, rounds: int) -> dict[str, float | str]:
-    """One carrier and size."""
+    """Measures one carrier and size."""
     sources = [Source(number) for number in range(sessions)]
     costs, bares = [], []
     with atmost.Receiver(url) as receiver:
@@ -79,7 +79,7 @@ def measure(url: str, messages: int, sessions: int, rounds: int) -> dict[str, fl
             data = [one for source in sources for one in source.datagrams(messages)]
             costs.append(_drain(receiver, send, data, messages * sessions))
             bares.append(_bare(left, right, data))
-            if turn == 0:  # the sessions are opened: another cost
+            if turn == 0:  # opening the sessions is a cost of its own
                 costs.clear()
         for sock in (send, left, right):
             sock.close()
@@ -104,7 +104,7 @@ def _connected(url: str) -> socket.socket:
 
 
 def _pair(url: str) -> tuple[socket.socket, socket.socket]:
-    """Two sockets of the same kind, of which one only counts."""
+    """Two sockets of the same kind; one of them only counts."""
     if url.startswith("unix:"):
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -113,7 +113,7 @@ def _pair(url: str) -> tuple[socket.socket, socket.socket]:
 
 
 def _drain(receiver: atmost.Receiver, send: socket.socket, data: list[bytes], expected: int) -> float:
-    """µs of processor time a datagram, in chunks that fit the socket's buffer."""
+    """Processor time per datagram (µs), in chunks that fit the socket's buffer."""
     spent, came = 0, 0
     for start in range(0, len(data), CHUNK):
         for datagram in data[start : start + CHUNK]:
@@ -127,7 +127,7 @@ def _drain(receiver: atmost.Receiver, send: socket.socket, data: list[bytes], ex
 
 
 def _bare(left: socket.socket, right: socket.socket, data: list[bytes]) -> float:
-    """The same by a loop of recv that only counts."""
+    """The same for a loop of recv that only counts."""
     spent = 0
     for start in range(0, len(data), CHUNK):
         part = data[start : start + CHUNK]

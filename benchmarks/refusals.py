@@ -1,4 +1,4 @@
-"""What a refused datagram costs the receiver's core, by reason, beside an accepted one.
+"""Cost of a refused datagram in the receiver's core, by reason, beside an accepted one.
 
     python -m benchmarks.refusals [--keyed]
 

@@ -1,4 +1,4 @@
-"""Memory a session at the receiver, and acceptance of one-message datagrams from many sessions beside a bare counting loop.
+"""A receiver's memory per session, and its time per one-message datagram from many sessions, beside a bare counting loop.
 
     python -m benchmarks.sessions [--sessions 100000]
 
@@ -18,7 +18,7 @@ from benchmarks.flood import Source, resident
 
 
 def main() -> None:
-    """Prints bytes a session and nanoseconds a datagram."""
+    """Prints bytes per session and nanoseconds per datagram."""
     parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=100_000, help="(%(default)s)")
     options = parser.parse_args()

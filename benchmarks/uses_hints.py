@@ -1,10 +1,10 @@
-"""What a cached read costs: `HintedCache.get()` of a fresh entry beside cachetools and functools, interleaved in one run.
+"""Cost of a cached read: `HintedCache.get()` of a fresh entry beside cachetools and functools, interleaved in one run.
 
     python -m benchmarks.uses_hints [--repetitions 15] [--calls 100000] [--json]
 
-Each figure is nanoseconds of processor time a call, the loop around it taken off: the median over the repetitions, and the
-least of them, which is what it costs while nothing else disturbs. The cache knows an invalidator, and is fed by its thread.
-cachetools' caches are not safe from several threads, so users take a lock around them: both are shown.
+Each figure is processor time per call (ns) without the loop around it: the median over the repetitions, and the minimum,
+which is the cost without disturbance. The cache knows an invalidator, and is fed by its thread.
+cachetools' caches are not thread-safe, so users hold a lock around them: both are shown.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Calls = dict[str, Callable[[str], Any]]
 def main() -> None:
     """Measures, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--repetitions", type=int, default=15, help="of every call, interleaved (%(default)s)")
-    parser.add_argument("--calls", type=int, default=100_000, help="in one repetition (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=15, help="interleaved runs of every call (%(default)s)")
+    parser.add_argument("--calls", type=int, default=100_000, help="calls in one repetition (%(default)s)")
     options = parser.parse_args()
     with (
         atmost.Receiver("memory://bench") as receiver,

@@ -1,11 +1,11 @@
-"""What it costs to log: one record through `LogHandler` and through handlers of the standard library, interleaved in one run.
+"""Cost of logging one record through `LogHandler` and through handlers of the standard library, interleaved in one run.
 
     python -m benchmarks.uses_logs [--repetitions 15] [--calls 5000] [--json]
 
-Each figure is microseconds a record in the thread that logs: processor time of that thread, and of the whole process,
-which adds what is done in others for it. The median over the repetitions, and the least of them, which is what it costs
-while nothing else disturbs. The record is made anew each time by the same `Logger.info("… %s …", …)`.
-`null` is a handler that does nothing: what making a record costs whatever becomes of it.
+Each figure is processor time per record (µs), of the thread that logs and of the whole process, which includes the work of
+other threads. It is the median over the repetitions, and the minimum, which is the cost without disturbance. The record is
+made anew each time by the same `Logger.info("… %s …", …)`.
+`null` is a handler that does nothing: the cost of making a record.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Nothing(logging.Handler):
     """Takes records and drops them."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """The least that a handler can do."""
+        """Does the least that a handler can do."""
         return bool(record)
 
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--repetitions", type=int, default=15, help="of every handler, interleaved (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=15, help="interleaved runs of every handler (%(default)s)")
     parser.add_argument("--calls", type=int, default=5000, help="records in one repetition (%(default)s)")
     options = parser.parse_args()
     with Sink() as sink, Path(os.devnull).open("w", encoding="utf-8") as null:

@@ -1,10 +1,10 @@
-"""What it costs to measure: `inc()`, `set()`, `observe()` beside prometheus_client's and datadog's, interleaved in one run.
+"""Cost of measuring: `inc()`, `set()`, `observe()` beside prometheus_client's and datadog's, interleaved in one run.
 
     python -m benchmarks.uses_metrics [--repetitions 15] [--calls 100000] [--json]
 
-Each figure is nanoseconds of processor time a call, the loop around it taken off: the median over the repetitions, and the least of them,
-which is what it costs while nothing else disturbs.
-Everything is on while it is measured: `Metrics` sends a snapshot a second to a socket, and datadog's client its datagrams.
+Each figure is processor time per call (ns) without the loop around it: the median over the repetitions, and the minimum,
+which is the cost without disturbance.
+Nothing is switched off meanwhile: `Metrics` sends a snapshot a second to a socket, and datadog's client its datagrams.
 Peers that are not installed are left out.
 """
 
@@ -29,8 +29,8 @@ Calls = dict[str, Callable[[], Any]]
 def main() -> None:
     """Measures, and prints a table or JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--repetitions", type=int, default=15, help="of every call, interleaved (%(default)s)")
-    parser.add_argument("--calls", type=int, default=100_000, help="in one repetition (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=15, help="interleaved runs of every call (%(default)s)")
+    parser.add_argument("--calls", type=int, default=100_000, help="calls in one repetition (%(default)s)")
     options = parser.parse_args()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
@@ -59,14 +59,14 @@ def measure(calls: Calls, repetitions: int, count: int) -> tuple[dict[str, float
     empty = min(_once(lambda: None, count, bare=True) for _ in range(5))
     for _ in range(repetitions):
         for name, call in calls.items():
-            # Peers that send are slow: fewer calls tell as much.
+            # Peers that send are slow: fewer calls are enough.
             runs[name].append(_once(call, count // 20 if "datadog" in name else count) - empty)
     medians = {name: statistics.median(costs) for name, costs in runs.items()}
     return medians, {name: min(costs) for name, costs in runs.items()}
 
 
 def threads(call: Callable[[], Any], count: int) -> float:
-    """Nanoseconds of processor a call when four threads call at once, the median of five."""
+    """Processor time per call when four threads call at once (ns), the median of five."""
 
     def run() -> None:
         for _ in range(count):
@@ -98,7 +98,7 @@ def _once(call: Callable[[], Any], count: int, *, bare: bool = False) -> float:
 
 
 def _with(method: Callable[[Any], Any], value: Any) -> Callable[[], Any]:
-    """Calls with an argument, at the cost of one more call: the same for everybody."""
+    """Wraps a call with an argument, which costs every peer the same additional call."""
     return lambda: method(value)
 
 

@@ -32,7 +32,7 @@ OLDEST = (3, 11)
 
 
 class SetUpError(Exception):
-    """The environment could not be made; the message says what to do."""
+    """The environment could not be made; the message says how to fix it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,7 +62,7 @@ def set_up() -> None:
             return
         started = time.monotonic()
         if found[:1] != wanted[:1]:
-            # From empty, so that a package dropped from the lock cannot linger and hide that it is still imported.
+            # Built from empty, because a package dropped from the lock could otherwise stay and hide that it is still imported.
             _say(f"creating .venv with Python {sys.version.split()[0]}")
             STAMP.unlink(missing_ok=True)
             _run("python -m venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
@@ -92,7 +92,7 @@ def _check_python() -> None:
     if sys.version_info < OLDEST:
         message = "atmost needs Python 3.11 or newer, and this is {}.{}: name a newer one, as in make PYTHON=python3.11"
         raise SetUpError(message.format(*sys.version_info[:2]))
-    # Debian packs venv apart from Python: the module is there, but not the ensurepip that it needs.
+    # Debian packages venv separately from Python: the module is there, but the ensurepip that it needs is not.
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         raise SetUpError("this Python has no venv: install it (on Debian: apt-get install python3-venv), and run again")
 
@@ -104,7 +104,7 @@ def _wanted() -> list[str]:
 
 
 def _stamp() -> list[str]:
-    """Return what was wanted when `.venv` was last completed; nothing when it is missing, unfinished or its Python is gone."""
+    """Return what `.venv` was last built from; nothing if it is missing, unfinished or its Python is gone."""
     if not (PYTHON.exists() and STAMP.exists()):
         return []
     return STAMP.read_text(encoding="utf-8").split("\n")

@@ -1,9 +1,9 @@
-"""Takes the rules out of the core one by one, and says which test notices: a rule without a test that fails is not held.
+"""Removes the rules from the core one by one and reports which test fails; a rule that no test defends is not held.
 
 `mutants.py` reads `mutants.toml`. For each mutant it copies the source to a temporary folder, changes one place in it and
-runs the tests named beside it. It prints rule → mutation → killed by, and exits with 1 when a mutant survives, when its
-text does not stand there once, or when its tests do not pass without it.
-`mutants.py R12 R13` takes the mutants of these rules only.
+runs the tests named beside it. It prints rule → mutation → killed by, and exits with 1 if a mutant survives, if its text does
+not occur exactly once, or if its tests fail without it.
+`mutants.py R12 R13` runs the mutants of these rules only.
 `mutants.py --tests tests/core/test_machine.py` runs other tests than those named, to see what they would notice.
 `mutants.py --simulator` runs the simulator of the guarantee instead, over the mutants that name the violation it shows.
 """
@@ -28,12 +28,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCE: Final = ROOT / "src"
 TABLE: Final = Path(__file__).with_suffix(".toml")
 TIMEOUT: Final = 150
-"""Seconds for the tests of one mutant; one that would run for ever is noticed too."""
+"""Longest time for the tests of one mutant (s); a mutant that runs for ever counts as noticed."""
 MAX_MEMORY: Final = 8 << 30
-"""Address space, bytes: a mutant may ask for as much as a number on the wire says (R13)."""
+"""Limit of the address space (bytes): a mutant may allocate as much as a number on the wire says (R13)."""
 
 SEEDS: Final = 300
-"""Of the simulator: within so many every mutant that names a violation must show it."""
+"""Seeds of the simulator within which every mutant that names a violation must show it."""
 _SEARCH: Final = """
 import sys
 from atmost.lab.guarantee import simulate
@@ -47,36 +47,36 @@ _PASSED, _TESTS_FAILED = 0, 1
 
 
 class Mutant(NamedTuple):
-    """One rule less."""
+    """A change that takes one rule out of the code."""
 
     rule: str
     says: str
-    """What is wrong with it."""
+    """What the change makes wrong."""
     file: str
     """Below src/atmost."""
     old: str
-    """Stands there once."""
+    """The text to replace; it occurs exactly once."""
     new: str
     tests: Sequence[str] = ()
-    """Below tests/core, as `test_window.py::test_r13…`; at least one of them fails. Empty where only the simulator knows."""
+    """Tests below tests/core, as `test_window.py::test_r13…`; at least one fails. Empty if only the simulator notices."""
     simulator: str = ""
-    """The kind of violation that the simulator finds; empty where it notices nothing."""
+    """The kind of violation that the simulator finds; empty if it finds none."""
 
 
 class Outcome(NamedTuple):
-    """What became of a mutant."""
+    """The fate of a mutant."""
 
     mutant: Mutant
     killed: bool
     by: str
-    """The first test that failed, or why there is none."""
+    """The first test that failed, or the reason why none did."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the mutants; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rules", nargs="*", help="only these, as R12")
-    parser.add_argument("--tests", nargs="+", help="instead of those named")
+    parser.add_argument("rules", nargs="*", help="run only these rules, for example R12")
+    parser.add_argument("--tests", nargs="+", help="run these tests instead of those named")
     parser.add_argument("--simulator", action="store_true", help="run the simulator instead of tests")
     options = parser.parse_args(arguments)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -110,7 +110,7 @@ def _end(outcomes: Sequence[Outcome]) -> int:
 
 
 def _try(folder: Path, mutant: Mutant, tests: Sequence[str]) -> Outcome:
-    """One mutant's life under its tests."""
+    """Runs one mutant's tests against it."""
 
     def judge(source: Path) -> Outcome:
         code, said = _run(source, ["--exitfirst", *tests])
@@ -122,7 +122,7 @@ def _try(folder: Path, mutant: Mutant, tests: Sequence[str]) -> Outcome:
 
 
 def _simulate(folder: Path, mutant: Mutant) -> Outcome:
-    """One mutant's life under the simulator."""
+    """Runs the simulator against one mutant."""
 
     def judge(source: Path) -> Outcome:
         _, said = _python(source, ["-c", _SEARCH, str(SEEDS), mutant.simulator])
@@ -133,7 +133,7 @@ def _simulate(folder: Path, mutant: Mutant) -> Outcome:
 
 
 def _mutated(folder: Path, mutant: Mutant, judge: Callable[[Path], Outcome]) -> Outcome:
-    """What a judge says of the source with one place changed."""
+    """Changes one place in a copy of the source and returns the judge's verdict on it."""
     source = _copy(folder)
     path = source / "atmost" / mutant.file
     text = path.read_text(encoding="utf-8")
@@ -149,18 +149,18 @@ def _mutated(folder: Path, mutant: Mutant, judge: Callable[[Path], Outcome]) -> 
 
 
 def _copy(folder: Path) -> Path:
-    """The source in a folder of its own."""
+    """Copies the source into a temporary folder."""
     return Path(shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def _check_path(source: Path) -> None:
-    """Makes sure that it is this source that is tested, whatever is installed."""
+    """Checks that the tests import this source, not an installed one."""
     _, where = _python(source, ["-c", "import atmost; print(atmost.__file__)"])
     assert Path(where.strip()).is_relative_to(source), where
 
 
 def _run(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
-    """Runs pytest over this source; returns its exit code and what it said."""
+    """Runs pytest on this source; returns its exit code and output."""
     return _python(source, ["-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", *arguments])
 
 
@@ -185,7 +185,7 @@ def _python(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
-    """Rule → mutation → killed by, a line each."""
+    """Prints a line for each mutant: rule → mutation → killed by."""
     width = max((len(outcome.mutant.says) for outcome in outcomes), default=0)
     for mutant, killed, by in outcomes:
         print(f"{mutant.rule:6} {mutant.says:{width}}  {'killed by' if killed else 'NOT KILLED:'} {by}")

@@ -5,7 +5,7 @@ The second lists the tests that cite a rule (`test_r12_…`, "R12", "R10–R13")
 A class's citations hold for its tests. A module whose docstring cites a rule is listed, but does not count as a test.
 `rules.py --results REPORT` prints the second table and the fault matrix of the page with a column of results, from the
 report that `pytest --junitxml=REPORT` has written.
-`rules.py --check` fails when no test cites a rule that is built, or when the page names a test that is not there.
+`rules.py --check` fails if no test cites a rule that is built, or if the page names a test that does not exist.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _FAULTS_BEGIN, _FAULTS_END = "<!-- faults -->\n", "<!-- end of faults -->"
 
 Results = Mapping[str, Counter[str]]
-"""From a test's `path::name` to how often it passed, failed or was skipped."""
+"""Maps a test's `path::name` to how often it passed, failed or was skipped."""
 
 
 class Rule(NamedTuple):
-    """A rule as its heading on the page says."""
+    """A rule, as given in its heading on the page."""
 
     name: str
     title: str
     state: str
-    """Empty when it is built."""
+    """Empty if the rule is built."""
 
 
 class Test(NamedTuple):
@@ -55,7 +55,7 @@ class Test(NamedTuple):
 
     @property
     def id(self) -> str:
-        """As pytest takes it."""
+        """The name as pytest takes it."""
         return f"{self.path}::{self.name}" if self.name else self.path
 
 
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def check(page: str, tests: Sequence[Test]) -> Iterator[str]:
-    """What is wrong, a line each."""
+    """Returns what is wrong, one line per fault."""
     rules = find_rules(page)
     known = {rule.name for rule in rules}
     for name in (f"R{number}" for number in range(1, LAST + 1)):

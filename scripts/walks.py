@@ -3,8 +3,8 @@
     python scripts/walks.py [--json] [--show NAME]
 
 A walk is one warm call under `sys.setprofile`: the files of this package whose functions run, the greatest depth of calls
-within the package, and how often control passes from one file to another. Below them stands the tree: files, lines, the
-median length of a file, and circles of imports (those within functions and for annotations alone count too).
+within the package, and how often control passes from one file to another. The figures of the tree follow: files, lines,
+the median length of a file, and circles of imports (imports within functions and for annotations only count too).
 `--show NAME` prints the calls of one walk, indented.
 """
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 
 class Walk:
-    """What one call passed through."""
+    """The files and calls that one walk passed through."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -80,7 +80,7 @@ def walk(name: str, action: Callable[[], Any]) -> Walk:
 
 
 def walks() -> Iterator[Walk]:
-    """All walks, each over objects that were used before."""
+    """Returns all walks, each over objects already warmed up."""
     import atmost
 
     collector = _collector()
@@ -98,7 +98,7 @@ def walks() -> Iterator[Walk]:
 
         send()
         flushed()
-        # A message right after another one waits for company; one that comes alone goes to the outlet at once.
+        # A message right after another one waits to share a datagram; a message that comes alone goes to the outlet at once.
         tries = []
         for _ in range(9):
             send()
@@ -204,7 +204,7 @@ def _name(file: Path) -> str:
 
 
 def _imports(name: str, file: Path, names: dict[str, Path]) -> set[str]:
-    """The modules of this package that a module imports, within its functions too."""
+    """The modules of this package that a module imports, also within its functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -213,15 +213,15 @@ def _imports(name: str, file: Path, names: dict[str, Path]) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in names else node.module)
-    # A package's own page of names imports its modules by design, and the root loads everything late.
+    # A package's `__init__` imports its modules by design, and the root loads everything late.
     return {other for other in found if other in names and other not in {name, "atmost"}}
 
 
 def main(arguments: list[str]) -> int:
-    """Prints everything; exits with 1 where there is a circle of imports."""
+    """Prints everything; exits with 1 if there is a circle of imports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--show", metavar="NAME", help="print the calls of the walks whose name has this in it")
+    parser.add_argument("--show", metavar="NAME", help="print the calls of the walks whose name contains this")
     parser.add_argument("--tree", action="store_true", help="only the figures of the tree and its circles")
     options = parser.parse_args(arguments)
     figures = tree()
