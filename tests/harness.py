@@ -13,6 +13,7 @@ What it calls runs inside that line, as a signal handler does, and is not traced
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -26,6 +27,9 @@ import atmost
 
 _LIFE = 10
 """A forked child that hangs is ended after so many seconds."""
+_HUNG = 20.0
+"""Seconds until a child that C forked is taken for hung."""
+_MOST_HUNG = 3
 SOURCES = Path(atmost.__file__).parent
 
 
@@ -138,9 +142,13 @@ def forked(child: Callable[[], object], *, past_the_hook: bool = False) -> "Fork
 class Forked:
     """A fork at a line, and what its child has to say in the end."""
 
+    hung = 0
+    """Children of C forks that never came to their first line, in this process."""
+
     def __init__(self, child: Callable[[], object], *, past_the_hook: bool) -> None:
         """Args: child: what a child tells when its work is over. past_the_hook: whether C code forks."""
         self._tell = child
+        self._past_the_hook = past_the_hook
         self._fork: Callable[[], int] = ctypes.PyDLL(None).fork if past_the_hook else os.fork
         self._reading, self._writing = os.pipe()
         self.pid: int | None = None
@@ -166,6 +174,14 @@ class Forked:
             finally:
                 os._exit(status)
         os.close(self._writing)
+        if self.pid and self._past_the_hook and not select.select([self._reading], [], [], _HUNG)[0]:
+            # CPython does not go on in a child that C forked while another thread waited for the interpreter's lock.
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self._reading)
+            Forked.hung += 1
+            assert Forked.hung <= _MOST_HUNG, "more children hang than a thread that waits now and then explains"
+            return None
         with os.fdopen(self._reading, "rb") as pipe:
             told = pipe.read()
         if self.pid is None:
