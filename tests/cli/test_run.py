@@ -72,6 +72,20 @@ def test_a_command_that_succeeds(run, watching):
     assert watching.reader.sources()[0].closed
 
 
+def test_lines_of_two_outputs_are_not_joined(run, watching):
+    """A line that comes in pieces is whole in the tail, whatever the other output says in the middle of it."""
+    code = (
+        "import os, time\n"
+        "for number, piece in ((1, b'one '), (2, b'other\\n'), (1, b'line\\n'), (2, b'unfinished')):\n"
+        "    os.write(number, piece)\n"
+        "    time.sleep(0.1)"
+    )
+    done = run("run", "--url", watching.url, "--name", "job", "--tail", "5", "--", sys.executable, "-c", code)
+    assert done.status == 0
+    watching.until(lambda: len(watching.records) == 2)
+    assert sorted(watching.records[1].fields["tail"].splitlines()) == ["one line", "other", "unfinished"]
+
+
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [

@@ -229,7 +229,7 @@ class _Output:
                 return
             if not chunk:
                 return
-            self._tail.feed(chunk)
+            self._tail.feed(chunk, self._source)
             while chunk and passing:
                 try:
                     chunk = chunk[os.write(self._target, chunk) :]
@@ -240,26 +240,32 @@ class _Output:
 
 
 class _Tail:
-    """The last lines, and at most so many bytes of them."""
+    """The last lines of both outputs, whole, and at most so many bytes of them."""
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
         self._lock = threading.Lock()
         self._kept: deque[bytes] = deque()
         self._size = 0
+        self._open: dict[int, bytes] = {}
+        """The beginning of a line of each output, which a chunk of the other must not go on with."""
 
-    def feed(self, chunk: bytes) -> None:
-        """Takes what comes next."""
+    def feed(self, chunk: bytes, source: int) -> None:
+        """Takes what comes next from one of the outputs."""
         with self._lock:
-            self._kept.append(chunk)
-            self._size += len(chunk)
-            while self._size - len(self._kept[0]) >= _TAIL_BYTES:
+            text = self._open.get(source, b"") + chunk
+            end = text.rfind(b"\n") + 1
+            self._open[source] = text[end:][-_TAIL_BYTES:]
+            if end:
+                self._kept.append(text[:end])
+                self._size += end
+            while self._kept and self._size - len(self._kept[0]) >= _TAIL_BYTES:
                 self._size -= len(self._kept.popleft())
 
     def text(self) -> str:
         """The last lines as text."""
         with self._lock:
-            content = b"".join(self._kept)[-_TAIL_BYTES:]
+            content = b"".join([*self._kept, *(rest + b"\n" for rest in self._open.values() if rest)])[-_TAIL_BYTES:]
         lines = content.decode(errors="replace").splitlines()
         return "\n".join(lines[-self._lines :]) if self._lines else ""
 
