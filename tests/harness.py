@@ -29,7 +29,6 @@ _LIFE = 10
 """A forked child that hangs is ended after so many seconds."""
 _HUNG = 20.0
 """Seconds until a child that C forked is taken for hung."""
-_MOST_HUNG = 3
 SOURCES = Path(atmost.__file__).parent
 
 
@@ -142,9 +141,6 @@ def forked(child: Callable[[], object], *, past_the_hook: bool = False) -> "Fork
 class Forked:
     """A fork at a line, and what its child has to say in the end."""
 
-    hung = 0
-    """Children of C forks that never came to their first line, in this process."""
-
     def __init__(self, child: Callable[[], object], *, past_the_hook: bool) -> None:
         """Args: child: what a child tells when its work is over. past_the_hook: whether C code forks."""
         self._tell = child
@@ -179,9 +175,7 @@ class Forked:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             os.close(self._reading)
-            Forked.hung += 1
-            assert Forked.hung <= _MOST_HUNG, "more children hang than a thread that waits now and then explains"
-            return None
+            raise AssertionError(f"the child hung for {_HUNG:g} s after a fork by C")
         with os.fdopen(self._reading, "rb") as pipe:
             told = pipe.read()
         if self.pid is None:
