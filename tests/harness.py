@@ -10,7 +10,6 @@ What it calls runs inside that line, as a signal handler does, and is not traced
 `Interruption` knows nothing of senders or receivers; what must hold afterwards is the test's.
 """
 
-import ctypes
 import json
 import os
 import select
@@ -24,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 import atmost
+from tests.cfork import c_fork
 
 _LIFE = 10
 """A forked child that hangs is ended after so many seconds."""
@@ -145,7 +145,7 @@ class Forked:
         """Args: child: what a child tells when its work is over. past_the_hook: whether C code forks."""
         self._tell = child
         self._past_the_hook = past_the_hook
-        self._fork: Callable[[], int] = ctypes.PyDLL(None).fork if past_the_hook else os.fork
+        self._fork: Callable[[], int] = c_fork if past_the_hook else os.fork
         self._reading, self._writing = os.pipe()
         self.pid: int | None = None
         """The child's; 0 in the child; None before the fork."""

@@ -21,6 +21,10 @@ from atmost.transport.base import wall_clock
 BOUND = 30.0
 """Seconds after which a test gives up waiting; far longer than anything takes."""
 
+_PATHS = (str(Path(atmost.__file__).parents[1]), str(Path(__file__).parents[1]))
+"""Where a program that a test starts finds this package, and the helpers of the tests."""
+_QUIET = 0.2
+"""Seconds without a datagram after which none is on its way."""
 T = TypeVar("T")
 
 
@@ -46,7 +50,7 @@ def environment(**changes: str) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "COVERAGE_"))}
     kept["ATMOST_COLLECT_STATE_DIR"] = "off"  # what one test's collector knew is nothing to the next one's
-    return kept | {"PYTHONPATH": str(Path(atmost.__file__).parents[1]), "PYTHONWARNINGS": "default"} | changes
+    return kept | {"PYTHONPATH": os.pathsep.join(_PATHS), "PYTHONWARNINGS": "default"} | changes
 
 
 def run(code: str, *arguments: object, **changes: str) -> str:
@@ -186,8 +190,11 @@ def url_of(sock: socket.socket) -> str:
 
 
 def waiting(sock: socket.socket) -> list[bytes]:
-    """Return what has arrived at a plain socket."""
+    """Return what has arrived at a plain socket, once nothing more does.
+
+    On a busy machine the kernel takes a datagram through the loopback interface some time after the system call that sent it.
+    """
     datagrams = []
-    while select.select([sock], [], [], 0)[0]:
+    while select.select([sock], [], [], _QUIET)[0]:
         datagrams.append(sock.recv(1 << 16))
     return datagrams

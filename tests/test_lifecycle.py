@@ -1,7 +1,6 @@
 """What living objects do when their process forks and ends: one registry, one order, one deadline."""
 
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -14,6 +13,7 @@ import pytest
 import atmost
 from atmost import lifecycle
 from atmost.lifecycle import HERE, Floor, close_all, living, notice_fork, register, run_async, unregister
+from tests.cfork import c_fork
 from tests.real import run
 
 
@@ -154,13 +154,12 @@ def test_a_child_forked_past_the_hook_is_noticed(journal: list[Any]) -> None:
     """C code forked: the first who looks renews everything, once; a grandchild begins anew as well."""
     keep = Speaker(journal, "use")
     reading, writing = os.pipe()
-    fork = ctypes.PyDLL(None).fork
-    child = fork()
+    child = c_fork()
     if not child:
         before = HERE[0]
         notice_fork()
         notice_fork()
-        grandchild = fork()
+        grandchild = c_fork()
         if grandchild:
             os.waitpid(grandchild, 0)
         else:

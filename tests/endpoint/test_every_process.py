@@ -15,9 +15,10 @@ from atmost.metrics import MetricsReader
 from tests.real import BOUND, run, until
 
 PROGRAM = """
-import ctypes, logging, multiprocessing, os, sys
+import logging, multiprocessing, os, sys
 from concurrent.futures import ProcessPoolExecutor
 import atmost
+from tests.cfork import c_fork
 
 JOBS = 12
 
@@ -66,7 +67,7 @@ if __name__ == "__main__":
             pool.close()
             pool.join()
     elif kind == "c":
-        child = ctypes.PyDLL(None).fork()
+        child = c_fork()
         if not child:
             all_of_them()
             sys.exit(0)

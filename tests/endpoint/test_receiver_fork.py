@@ -81,10 +81,11 @@ def test_what_the_parent_has_queued_is_handled_by_the_parent_only() -> None:
 
 
 PAST_THE_HOOK = """
-import ctypes, os, sys
+import os, sys
 import atmost
+from tests.cfork import c_fork
 receiver = atmost.Receiver(sys.argv[1], clock_guard=0)
-if not (child := ctypes.PyDLL(None).fork()):
+if not (child := c_fork()):
     os._exit(0 if receiver.receive() is None and receiver.closed else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert not receiver.closed
@@ -93,8 +94,9 @@ receiver.close()
 
 
 HANDLER_FORKS = """
-import ctypes, json, os, sys
+import json, os, sys
 import atmost
+from tests.cfork import c_fork
 way = sys.argv[1]
 reader, writer = os.pipe()
 receiver = atmost.Receiver("memory://fork-past")
@@ -102,13 +104,12 @@ sender = atmost.Sender("memory://fork-past")
 for number in range(300):
     sender.send("a", number)
 sender.flush()
-fork = ctypes.PyDLL(None).fork
 parent = os.getpid()
 children = []
 def handle(message):
     os.write(writer, b"%d\\n" % message.payload)
     if message.payload in (0, 5, 299):
-        children.append(fork())
+        children.append(c_fork())
         if not children[-1]:
             children.clear()
     if message.payload == 299 and os.getpid() == parent:

@@ -253,13 +253,12 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
     """Forked with or past the hook: the child neither beats nor says goodbye for its parent, and can begin its own life."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         run(
-            "import ctypes, os, sys, time\n"
+            "import os, sys, time\n"
             "import atmost\n"
+            "from tests.cfork import c_fork\n"
             "sender = atmost.Sender(sys.argv[1], name='forking')\n"
-            # No thread may wait for CPython's global lock when C code forks: the child would wait for it for ever.
             "with atmost.Heartbeat(sender, 'parent', 0.02 if sys.argv[2] == 'True' else 60) as parent:\n"
-            "    time.sleep(0.4)\n"  # until every thread sleeps
-            "    child = os.fork() if sys.argv[2] == 'True' else ctypes.PyDLL(None).fork()\n"
+            "    child = os.fork() if sys.argv[2] == 'True' else c_fork()\n"
             "    if not child:\n"
             "        assert sys.argv[2] == 'False' or not parent.running\n"
             "        time.sleep(0.1)\n"

@@ -1,7 +1,6 @@
 """Addresses that the processes of a host share: each receives at one of them, and an invalidator reaches all."""
 
 import concurrent.futures
-import ctypes
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from atmost import AddressInUse, HintedCache, Invalidator, OptionError, Sender
 from atmost.hints.members import MemberSenders, addresses_of
 from atmost.metrics import Metrics
+from tests.cfork import c_fork
 from tests.real import until
 from tests.services import SCRIPTS, fetch, free_port, observing, serving, settles
 
@@ -77,7 +77,7 @@ def test_a_forked_child_joins_at_an_address_of_its_own(how):
     hints = Invalidator(shared, interval=0.05)
     until(lambda: cache.invalidators == 1)
     cache.get_or_load("a", lambda: "parent")
-    child = os.fork() if how == "fork" else ctypes.PyDLL(None).fork()
+    child = os.fork() if how == "fork" else c_fork()
     if not child:
         try:
             right = cache.get_or_load("b", lambda: "child") == "child" and cache.get("a") is None

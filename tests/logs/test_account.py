@@ -348,12 +348,12 @@ def test_a_child_forked_past_the_hook_counts_for_itself():
     """C code forks: the child's records are a life of their own, marks and end included, and nothing of the parent's waits there."""
     with Receiver("udp://127.0.0.1:0") as receiver:
         run(
-            "import ctypes, logging, os, sys, time, atmost\n"
+            "import logging, os, sys, atmost\n"
+            "from tests.cfork import c_fork\n"
             "log = logging.getLogger()\n"
             "log.addHandler(atmost.LogHandler(sys.argv[1], drop='oldest'))\n"
             "log.error('parent')\n"
-            "time.sleep(0.4)\n"  # no thread may wait for CPython's global lock when C code forks: the child would for ever
-            "child = ctypes.PyDLL(None).fork()\n"
+            "child = c_fork()\n"
             "for number in range(300):\n"
             "    log.error('child' if not child else 'parent')\n"
             "if child:\n"

@@ -261,13 +261,9 @@ def test_forked_child_counts_from_zero_in_a_life_of_its_own():
 
 
 FORKED_BY_C = """
-import ctypes, fractions, os, sys, threading, time
-from pathlib import Path
+import fractions, os, sys, time
 import atmost
-
-def switches():
-    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(threading.get_native_id())]
-    return {task.name: (task / "status").read_text().partition("ctxt_switches:")[2] for task in tasks}
+from tests.cfork import c_fork
 
 url, when, first = sys.argv[1:]
 sender = atmost.Sender(url, name="web-1")
@@ -279,11 +275,7 @@ histogram.observe(1.0)
 parent, child = counter.labels("parent"), counter.labels("child")
 if when == "told":
     metrics.flush()
-# A thread that waits for the interpreter's lock at a fork that CPython does not see stops the child, whatever runs in it.
-before = None
-while before != (before := switches()):
-    time.sleep(0.02)
-pid = ctypes.PyDLL(None).fork()
+pid = c_fork()
 if pid == 0:
     steps = {
         "inc": child.inc,

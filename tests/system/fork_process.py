@@ -5,7 +5,6 @@ Run as `python -m tests.system.fork_process WAY URL`. Says for each life its ses
 
 from __future__ import annotations
 
-import ctypes
 import json
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from atmost.endpoint.sender import Sender
+from tests.cfork import c_fork
 
 CHILDREN: Final = 8
 MESSAGES: Final = 200
@@ -145,7 +145,7 @@ def past_the_hook(url: str) -> None:
     life.send(MESSAGES)
     inherited = len(life.sender._core.open)
     assert inherited > MESSAGES // 2
-    with Forked(ctypes.PyDLL(None).fork) as forked:
+    with Forked(c_fork) as forked:
         if forked.child:
             Life(life.sender, "d").send(MESSAGES)  # into the parent's datagram, which has room for them
             life.sender.flush()

@@ -148,7 +148,7 @@ def test_tls(certificates, rule, option):
     """Both ends, in both directions and with more data than one record; a stranger's certificate is not trusted."""
     files = f'cert_file: "{certificates}/cert.pem", key_file: "{certificates}/key.pem", {rule}'
     with running([NatsServer(certificates, settings=f"tls {{ {files} }}\n", quiet=bool(rule))]) as [server]:
-        url = server.url(options=f"{option}&ca={certificates}/ca.pem&lease=0.45")
+        url = server.url(options=f"{option}&ca={certificates}/ca.pem&lease=3")
         with (
             atmost.Receiver(url, future_bound=0.05, clock_guard=0.05) as receiver,
             atmost.Sender(url, linger=0.01) as sender,
