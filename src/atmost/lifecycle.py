@@ -60,9 +60,9 @@ class Floor(IntEnum):
     """Where an object stands: renewed from the bottom up, ended from the top down."""
 
     TRANSPORT = 0
-    """Outlets and inlets."""
+    """Outlets, inlets, and other sockets that a process keeps for itself."""
     ENDPOINT = 1
-    """Senders and receivers."""
+    """Senders, receivers and workers."""
     USE = 2
     """Objects that send over a sender (metrics, log handlers, heartbeats, invalidators) or listen to a receiver."""
 

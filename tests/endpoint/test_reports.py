@@ -11,6 +11,8 @@ from atmost import Ledger
 from atmost.core.accounts import SessionLedger
 from atmost.core.events import Tail
 from atmost.endpoint.worker import Ask, KeeperEnd, Said, WorkerEnd
+from atmost.lifecycle import notice_fork
+from tests.cfork import c_fork
 from tests.real import until
 
 
@@ -135,3 +137,19 @@ def test_a_forked_process_does_not_keep_the_connection(ends):
     assert worker.asked() is None
     os.close(writer)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.needs("linux")
+def test_a_child_forked_by_c_code_keeps_neither_end_open(ends):
+    """It closes both as soon as it notices the fork, so that each side sees when the other is gone (H2)."""
+    _, _, theirs = ends
+    if child := c_fork():
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert theirs.fileno() >= 0
+    else:
+        status = 1
+        try:
+            notice_fork()
+            status = 0 if theirs.fileno() < 0 else 2
+        finally:
+            os._exit(status)

@@ -13,7 +13,6 @@ import errno
 import os
 import socket
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, NamedTuple
@@ -23,6 +22,7 @@ import msgspec
 from atmost.collector.options import CollectorOptions, Place, parse_place
 from atmost.collector.state.state import CollectorState
 from atmost.errors import AddressError, BindError, MissingExtra
+from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 
 try:
     import h11
@@ -58,8 +58,6 @@ _BACKLOG: Final = 128
 _SEND_BUFFER: Final = 1 << 18
 """Kernel buffer for each connection's answers (bytes)."""
 _START: Final = 10.0
-
-_servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
 
 
 def make_http(
@@ -173,7 +171,9 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="atmost-http", daemon=True)
         self._started = threading.Event()
         self.failed: BaseException | None = None
-        _servers.add(self)
+        if not HERE[0]:
+            notice_fork()
+        register(self, Floor.TRANSPORT)
 
     def start(self) -> None:
         """Starts to answer.
@@ -216,11 +216,13 @@ class HttpServer:
         if self._thread.ident is not None:
             self._thread.join(_GRACE * 3)
         self._sock.close()
-        _servers.discard(self)
+        unregister(self)
 
-    def abandon(self) -> None:
-        """Closes a forked child's copies of the sockets, so that a connection ends when this process closes it."""
-        for connection in list(self._server.server_state.connections):
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002
+        """Closes a forked child's copies of the sockets, so that a connection ends when the collector closes it."""
+        connections = self._server.server_state.connections
+        while connections:  # each only once, also where an interrupted renewal is taken up again
+            connection = connections.pop()
             sock = connection.transport.get_extra_info("socket") if connection.transport is not None else None
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.fileno())
@@ -376,12 +378,3 @@ class Sweeper:
                 transport.abort()
             else:
                 self._seen[id(connection)] = _Seen(since, id(cycle), unsent)
-
-
-def _abandon_after_fork() -> None:
-    for server in list(_servers):
-        server.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)

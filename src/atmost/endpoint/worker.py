@@ -19,7 +19,6 @@ import struct
 import sys
 import threading
 import traceback
-import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -30,7 +29,7 @@ import msgspec
 from atmost.core.accounts import Ledger
 from atmost.endpoint.intake import Intake, IntakeOptions
 from atmost.endpoint.serving import Handler, Serving
-from atmost.lifecycle import close_all
+from atmost.lifecycle import Floor, close_all, register
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.steering import SharedPort
 
@@ -40,8 +39,6 @@ ENDING_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 _ORPHAN_PATIENCE: Final = 5.0
 """How long a handler may go on when the keeper is gone, seconds."""
 
-
-_ends: weakref.WeakSet[KeeperEnd | WorkerEnd] = weakref.WeakSet()
 
 _HEAD: Final = struct.Struct(">IB")
 _READ: Final = 1 << 18
@@ -132,7 +129,7 @@ class WorkerEnd:
         sock.setblocking(True)
         self._sock = sock
         self._lock = threading.Lock()
-        _ends.add(self)
+        register(self, Floor.TRANSPORT)
 
     def asked(self) -> Ask | None:
         """Waits for the next question; None when the keeper is gone."""
@@ -148,8 +145,8 @@ class WorkerEnd:
         with self._lock, contextlib.suppress(OSError):
             self._sock.sendall(_HEAD.pack(len(body), what) + body)
 
-    def close(self) -> None:
-        """Lets go of the socket; the keeper sees that this worker is gone."""
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002
+        """Closes a forked child's copy of the socket, so that the keeper sees when this worker is gone."""
         self._lock = threading.Lock()  # a thread of the process that forked this one may hold the old one
         self._sock.close()
 
@@ -163,7 +160,7 @@ class KeeperEnd:
         self._sock = sock
         self._buffer = bytearray()
         self.ended = False
-        _ends.add(self)
+        register(self, Floor.TRANSPORT)
 
     def fileno(self) -> int:
         """What to watch for reading."""
@@ -197,6 +194,10 @@ class KeeperEnd:
         """Lets go of the socket; the worker sees that its keeper is gone."""
         self._sock.close()
         self.ended = True
+
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002
+        """Closes a forked child's copy of the socket, so that the worker sees when its keeper is gone."""
+        self.close()
 
     def _read(self) -> None:
         while not self.ended:
@@ -246,12 +247,3 @@ def _leave() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-
-
-def _close_after_fork() -> None:
-    for end in list(_ends):
-        end.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_after_fork)

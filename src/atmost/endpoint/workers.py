@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +33,7 @@ from atmost.endpoint.intake import Intake, options_of
 from atmost.endpoint.serving import Handler
 from atmost.endpoint.worker import ENDING_SIGNALS, Ask, Job, KeeperEnd, Said, work
 from atmost.errors import BindError, OptionError
+from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 from atmost.transport.base import Address
 from atmost.transport.steering import SharedPort, can_share, share_udp
 from atmost.transport.url import DEFAULT_URL, parse_url
@@ -50,8 +50,6 @@ _SAME_AGAIN: Final = 1.0
 """The shortest time from one start of a worker to the next in its place, seconds."""
 _LOOK: Final = 0.01
 """How soon to check again whether a worker that closed its end has ended, seconds."""
-
-_groups: weakref.WeakSet[Workers] = weakref.WeakSet()
 
 
 class Workers:
@@ -99,8 +97,10 @@ class Workers:
         self._report_at = time.monotonic() + _REPORT_EVERY
         self._ends: Episodes[str] = Episodes()
         self.closed = False
+        if not HERE[0]:
+            notice_fork()
         self._port = share_udp(address, workers)
-        _groups.add(self)
+        register(self, Floor.ENDPOINT)
         try:
             self._start()
         except BaseException:
@@ -165,10 +165,10 @@ class Workers:
             self._past = merge_ledgers([self._past, *map(_last_account, self._children.values())])
             self._children.clear()
             self._port.close()
-            _groups.discard(self)
+            unregister(self)
 
-    def abandon(self) -> None:
-        """Lets go in a forked process, because the workers are not its own."""
+    def renew(self, *, seen: bool) -> None:  # noqa: ARG002
+        """Closed in a forked child, because the workers are not its own."""
         self.closed = True
         self._children.clear()
 
@@ -385,12 +385,3 @@ def _shareable(url: str | None, workers: int) -> Address:
 
 def _last_account(child: Child) -> Ledger:
     return child.ledger if child.closed else retire(child.ledger, killed=True)
-
-
-def _abandon_after_fork() -> None:
-    for group in list(_groups):
-        group.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)
