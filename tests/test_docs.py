@@ -194,6 +194,7 @@ def test_lowered_future_bound_is_a_step_back_of_the_clock(future_bound: float, a
     assert bool(take(second, data, START + 3 * SECOND)) is again
 
 
+@pytest.mark.slow
 def test_efloor_after_making_room_is_safe_too(monkeypatch: pytest.MonkeyPatch):
     """Taking efloor before making room serves delivery: the other order accepts less, and nothing twice."""
     usual = explore(correct())

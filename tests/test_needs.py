@@ -20,6 +20,7 @@ def run(tmp_path):
     def run(need: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_it.py").write_text(example.format(need), encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "PYTEST_"))}
+        kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to load all that is installed takes longer than the test
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
         return subprocess.run(
             command,
@@ -34,7 +35,7 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")])
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")])
 def test_a_need_that_is_not_met_is_listed_with_its_remedy(run, options):
     """The end of the run says what was missing, how to get it and which tests it cost; with several processes too."""
     done = run("chromium", *options)

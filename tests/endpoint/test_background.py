@@ -20,7 +20,7 @@ class Clockwork:
     def __init__(self, again: float | None = None) -> None:
         self.again = again
         self.turns = 0
-        self.background = Background(self, Clockwork._tick, "atmost-test")
+        self.background = Background(self, type(self)._tick, "atmost-test")
 
     def _tick(self) -> float | None:
         self.turns += 1
@@ -85,12 +85,12 @@ def test_a_wake_up_during_a_turn_is_not_lost() -> None:
     class Slow(Clockwork):
         def _tick(self) -> float | None:
             begun.set()
-            go_on.wait(BOUND)
+            assert go_on.wait(BOUND)
             return super()._tick()
 
     slow = Slow()
     slow.background.wake_at(time.monotonic())
-    begun.wait(BOUND)
+    assert begun.wait(BOUND)
     slow.background.wake_at(time.monotonic())
     go_on.set()
     until(lambda: slow.turns >= 2)

@@ -226,11 +226,11 @@ def test_a_forked_child_has_an_empty_cache():
     def hold():
         with scene.cache.atomic():
             held.set()
-            done.wait(30)
+            assert done.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(30)
+    assert held.wait(30)
     child = os.fork()
     if not child:
         scene.fill("b")

@@ -109,12 +109,12 @@ def test_who_asks_after_a_hint_gets_a_load_after_it(what):
     scene.told(voice.mark())
     old, new, results = Load("old"), Load("new"), []
     first = asking(scene.cache, old, results, tags=("t",))
-    old.started.wait(30)
+    assert old.started.wait(30)
     second = asking(scene.cache, old, results, tags=("t",))
     until(lambda: scene.cache.stats().joined == 1)
     scene.told({"key": voice.key, "prefix": voice.prefix, "tag": voice.tag}[what]("t" if what == "tag" else "a"))
     third = asking(scene.cache, new, results, tags=("t",))
-    new.started.wait(30)
+    assert new.started.wait(30)
     new.go.set()
     third.join()
     assert results == ["new"]
@@ -132,7 +132,7 @@ def test_a_load_older_than_the_bound_is_not_joined():
     scene.told(Voice(scene).mark())
     old, results = Load("old"), []
     first = asking(scene.cache, old, results)
-    old.started.wait(30)
+    assert old.started.wait(30)
     scene.now += 5.1
     assert scene.cache.get_or_load("a", lambda: "new") == "new"
     old.go.set()
@@ -184,7 +184,7 @@ def test_soft_one_loads_and_the_others_are_served_the_old_one():
     marks(scene, voice, 2)
     load, results = Load("new"), []
     first = asking(scene.cache, load, results)
-    load.started.wait(30)
+    assert load.started.wait(30)
     assert scene.cache.get_or_load("a", load) == "old"
     load.go.set()
     first.join()

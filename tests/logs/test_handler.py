@@ -258,12 +258,12 @@ def test_it_waits_for_nobody():
     def hold():
         handler.acquire()
         taken.set()
-        over.wait(30)
+        assert over.wait(30)
         handler.release()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    taken.wait(30)
+    assert taken.wait(30)
     logger.info("x")
     assert len(sender.take()) == 1
     over.set()

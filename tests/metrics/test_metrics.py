@@ -395,7 +395,7 @@ def test_slow_callback_keeps_nobody_waiting():
 
     def hang():
         entered.set()
-        leave.wait(30)
+        assert leave.wait(30)
         return 1
 
     metrics.gauge("g", callback=hang)
@@ -403,7 +403,7 @@ def test_slow_callback_keeps_nobody_waiting():
     taker = threading.Thread(target=metrics.flush)
     taker.start()
     try:
-        entered.wait(30)
+        assert entered.wait(30)
         began = time.monotonic()
         counter.labels("y").inc()
         histogram.observe(7.0)
