@@ -7,10 +7,11 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from atmost.collector.prometheus.names import label_names, metric_name
 from atmost.collector.state.records import Gap
 from atmost.core.accounts import Ledger, SessionLedger
-from atmost.core.events import ClockTrouble, SessionClosed, Tail
+from atmost.core.events import ClockTrouble, RefusalReason, SessionClosed, Tail
 from atmost.metrics import instruments
 from tests.collector.scene import T0, Asked, feed_statsd, message, session
 from tests.collector.state.test_series import Registry
+from tests.real import forge
 
 OPEN = "application/openmetrics-text; version=1.0.0"
 
@@ -167,6 +168,22 @@ def test_metrics_that_contradict_are_counted_and_name_both_senders():
     [sample] = asked.json("/api/v1/rejected")["rejected"]
     assert (sample["reason"], sample["peer"]) == ("conflict", "job\\x1b")
     assert "shop says counter with labels (kind)" in sample["sample"]
+
+
+def test_refused_senders_are_counted_by_reason():
+    """Hosts, not datagrams; until an hour after their last refusal."""
+    asked = Asked()
+    for host, reason in ("10.0.0.1", RefusalReason.UNKNOWN_KEY), ("10.0.0.2", RefusalReason.UNKNOWN_KEY):
+        for _ in range(3):
+            asked.state.refused.feed(forge(), reason, "udp://127.0.0.1:7140", (host, f"{host}:9"), T0, keyed=True)
+    asked.state.refused.feed(b"x", RefusalReason.MALFORMED, "udp://127.0.0.1:7140", ("", ""), T0, keyed=True)
+    found = scrape(asked, OPEN)
+    assert found["atmost_refused_senders", (("reason", "unknown_key"),)] == 2.0
+    assert found["atmost_refused_senders", (("reason", "malformed"),)] == 1.0
+    asked.t = T0 + 3700
+    assert ("atmost_refused_senders", (("reason", "malformed"),)) not in scrape(
+        asked
+    )  # in the other format, which is rendered anew
 
 
 @pytest.mark.parametrize("accept", ["", OPEN])

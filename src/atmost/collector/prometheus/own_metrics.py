@@ -96,6 +96,7 @@ class OwnMetrics:
             ledgers, rows = list(state.senders.ledgers.values()), state.senders.rows()
             delivered, lost, late = totals.delivered, totals.lost, totals.late
             dropped, silent = dict(totals.dropped), totals.silent(rows)
+            never_accepted = Counter(row.reason for row in state.refused.rows(self._views.now()))
             pending = dict.fromkeys(delivered, 0)
             for row in rows:
                 pending[totals.label(row.account.name)] += row.account.pending
@@ -127,6 +128,12 @@ class OwnMetrics:
         )
         yield _gauge("atmost_sessions", "Sessions of senders, by what is known of their end", ("tail",), tails)
         yield _counter("atmost_datagrams_refused", "Datagrams refused, by reason", ("reason",), refused)
+        yield _gauge(
+            "atmost_refused_senders",
+            "Hosts whose senders were never accepted, and were refused in the last hour, by reason",
+            ("reason",),
+            never_accepted,
+        )
         yield _counter("atmost_clock_troubles", "Occurrences of trouble with a clock, by kind", ("kind",), troubles)
 
     def _of_listeners(self, listeners: list[shapes.Listener]) -> Iterator[Own]:
