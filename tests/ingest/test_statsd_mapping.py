@@ -1,11 +1,15 @@
 """Mapping rules of statsd_exporter: read as they are, followed exactly, and refused by name where they cannot be."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.ingest import statsd
 from atmost.ingest.statsd import read_mapping
+from atmost.ingest.statsd.patterns import Pattern, PatternSet
 
 RULES = """
 mappings:
@@ -112,11 +116,72 @@ def test_the_order_of_rules_holds(disabled, name):
     assert became(ORDER.format(disabled=disabled), "a.b.c:1|c")[0] == name
 
 
-def test_a_last_rule_may_drop_the_rest():
-    """The usual one, written as a regular expression, of which no other is supported."""
+def test_a_last_rule_may_drop_the_rest(monkeypatch):
+    """The usual one, written as a regular expression; it needs no engine, and drops only the types that it is for."""
+    monkeypatch.setitem(sys.modules, "re2", None)
     rules = "mappings:\n- {match: 'kept.*', name: kept}\n- {match: '.', match_type: regex, action: drop, name: dropped}"
     assert became(rules, "kept.a:1|c")[0] == "kept"
     assert became(rules, "any.thing:1|c") is None
+    rules = "mappings: [{match: '.+', match_type: regex, match_metric_type: timer, action: drop}]"
+    assert became(rules, "any.thing:1|ms") is None
+    assert became(rules, "any.thing:1|c") == ("any.thing", {}, (1.0,))
+
+
+REGEXES = r"""
+mappings:
+- {match: 'test\.(\w+)\.(\w+)\.counter', match_type: regex, name: '${2}_total', labels: {provider: '$1'}}
+- {match: '^(?P<app>[^.]+)\.(?:job-)?(\d+)?$', match_type: regex, match_metric_type: gauge, name: 'jobs', labels: {app: $app, job: '$2', dollar: '$$'}}
+- {match: '^secret\.', match_type: regex, action: drop}
+- {match: '^only(x)?$', match_type: regex, name: '$1'}
+- {match: 'globbed.*', name: 'by_glob_$1'}
+- {match: '^(.*)\.last$', match_type: regex, name: '${1}_last'}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("test.web.login.counter:1|c", ("login_total", {"provider": "web"})),
+        ("a.test.web.login.counter.b:1|c", ("login_total", {"provider": "web"})),
+        ("shop.job-12:1|g", ("jobs", {"app": "shop", "job": "12", "dollar": "$"})),
+        ("shop.job-:1|g", ("jobs", {"app": "shop", "job": "", "dollar": "$"})),
+        ("shop.job-12:1|c", ("shop.job-12", {})),
+        ("secret.token.last:1|c", None),
+        ("onlyx:1|c", ("x", {})),
+        ("only:1|c", None),
+        ("globbed.last:1|c", ("by_glob_last", {})),
+        ("größe.last:1|c", ("größe_last", {})),
+        ("other:1|c", ("other", {})),
+    ],
+)
+def test_regular_expressions_are_followed(line, result):
+    """Where no glob matches, the first that is found anywhere in a name; groups by number and name, as Go expands them."""
+    found = became(REGEXES, line)
+    assert (found and found[:2]) == result
+
+
+def test_a_pattern_that_would_backtrack_does_not():
+    """The name is a stranger's: Python's own engine would try 2^100 ways here."""
+    rules = "mappings: [{match: '^((a|a)*)*$', match_type: regex, name: 'all'}]"
+    assert became(rules, f"{'a' * 100}b:1|c")[0].endswith("ab")
+    assert became(rules, f"{'a' * 100}:1|c")[0] == "all"
+
+
+def test_a_set_without_memory_hides_no_match():
+    """Where the automaton of all patterns cannot answer, each is tried."""
+    few = PatternSet([Pattern("a"), Pattern("b"), Pattern("ab")])
+    assert list(few.matching("b")) == [1]
+    assert list(few.matching("xaby")) == [0, 1, 2]
+    assert list(few.matching("x")) == []
+    few._set = SimpleNamespace(Match=lambda _: [])
+    assert list(few.matching("x")) == [0, 1, 2]
+
+
+def test_regular_expressions_need_their_engine(monkeypatch):
+    """Without it the message says what to install, and how to do without."""
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(ValueError, match=r"mappings\[0\].match_type.*pip install 'atmost\[regex\]'; or write globs"):
+        read_mapping("mappings: [{match: 'a.(b)', name: b, match_type: regex}]")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +195,23 @@ def test_a_last_rule_may_drop_the_rest():
         ("defaults: {ttl: 5m}", "unknown field `ttl`.*defaults"),
         ("defaults: {summary_options: {}}", "unknown field `summary_options`"),
         ("other: 1", "unknown field `other`"),
+        ("mappings: [{match: 'a(b', name: b, match_type: regex}]", r"mappings\[0\].match: 'a\(b' is not.*missing \)"),
         (
-            "mappings: [{match: 'a.(b)', name: b, match_type: regex}]",
-            r"mappings\[0\].match_type: 'a.\(b\)' is a regular",
+            "mappings: [{match: '(?<=a)b', name: b, match_type: regex}]",
+            r"not a regular expression of RE2.*invalid perl",
         ),
-        ("defaults: {match_type: regex}\nmappings: [{match: 'a.*', name: b}]", r"mappings\[0\].match_type"),
+        (
+            "mappings: [{match: 'a', name: b, match_type: regex, labels: {c: $1}}]",
+            r"\$1 stands for nothing.*'a' has no",
+        ),
+        ("mappings: [{match: '(a)', name: b_$1x, match_type: regex}]", r"\$1x stands for nothing"),
+        ("mappings: [{match: '(a)', name: '${n}', match_type: regex}]", r"\$\{n\} stands for nothing"),
+        (f"mappings: [{{match: {'a' * 1001}, name: b, match_type: regex}}]", "1,001 characters: at most 1,000"),
+        ("defaults: {match_type: regex}\nmappings: [{match: '*', name: b}]", r"mappings\[0\].match: '\*' is not a reg"),
+        (
+            f"mappings: [{', '.join(['{match: a, name: b, match_type: regex}'] * 1001)}]",
+            "1,001 rules with regular expr",
+        ),
         ("mappings: [{match: 'a', name: b}, {match: 'a.b*', name: b}]", r"mappings\[1\].match: 'a.b\*' is not a glob"),
         ("mappings: [{match: 'a.*'}]", r"mappings\[0\].name: it is missing"),
         ("mappings: [{match: 'a.*', name: 'b_$2'}]", r"\$2 stands for nothing.*1 stars"),

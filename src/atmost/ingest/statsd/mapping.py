@@ -2,11 +2,12 @@
 
 Source: the mapping configuration of prometheus/statsd_exporter. What is kept of it: globs, `$1` in names and labels, the
 order of rules (the first that matches holds, or with `glob_disable_ordering` the most literal one), `match_metric_type`,
-`action`, `help`, `scale` and `honor_labels`. What has no counterpart here, as `ttl`, quantiles and buckets of its own, is
-refused by name, because a rule that is half followed shows wrong numbers. Regular expressions are refused too, but for the
-usual last rule that drops all the rest: a stranger chooses the names, and a pattern that backtracks would hold the collector.
+`action`, `help`, `scale`, `honor_labels`, and regular expressions, which are tried in order where no glob matches. What has
+no counterpart here, as `ttl`, quantiles and buckets of its own, is refused by name, because a rule that is half followed
+shows wrong numbers.
 
 Globs are matched in a tree of their parts, so that a name costs as many steps as it has parts, and not as there are rules.
+Regular expressions need the extra `regex`, but for the usual last rule that drops all the rest.
 Pure; not thread-safe, for the last names are remembered.
 """
 
@@ -20,6 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from atmost.errors import MissingExtra
+from atmost.ingest.statsd.patterns import MAX_PATTERNS, Pattern, PatternSet
 from atmost.ingest.statsd.values import StatsdKind, StatsdMetric
 
 MAX_RULES: Final = 10_000
@@ -30,7 +32,7 @@ _GLOB: Final = re.compile(rf"{_PART}(?:\.{_PART})*")
 _PLACE: Final = re.compile(r"\$\{?([0-9]{1,4})\}?")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ALL: Final = frozenset({".", ".*", ".+", "^.*$", "^.+$"})
-"""Regular expressions that match every name."""
+"""Regular expressions that match every name; a rule that drops by one needs no engine."""
 _TYPES: Final = {
     StatsdKind.COUNTER: "counter",
     StatsdKind.GAUGE: "gauge",
@@ -95,26 +97,32 @@ class _Match:
 class StatsdMapping:
     """The rules of a file."""
 
-    def __init__(self, rules: list[_Rule], *, ordered: bool) -> None:
-        """Args: rules: checked, in order. ordered: whether the first that matches holds, else the most literal one."""
-        self._rules = rules
+    def __init__(self, globs: dict[int, _Rule], regexes: list[tuple[_Rule, Pattern | None]], *, ordered: bool) -> None:
+        """Takes checked rules.
+
+        Args:
+            globs: by their place in the file.
+            regexes: in order, each with its pattern; None where it matches every name.
+            ordered: whether the first glob that matches holds, else the most literal one.
+        """
+        self._rules = globs
         self._ordered = ordered
         self._tree = _Node()
-        self._last = next((index for index, rule in enumerate(rules) if rule.match in _ALL), None)
-        for index, rule in enumerate(rules):
-            if rule.match in _ALL:
-                continue
+        for index, rule in globs.items():
             node = self._tree
             for part in rule.match.split("."):
                 node = node.parts.setdefault(part, _Node())
-            wanted = "observer" if rule.match_metric_type == "timer" else rule.match_metric_type
-            node.rules.setdefault(wanted, index)
+            node.rules.setdefault(_wanted(rule), index)
+        self._regexes = regexes
+        patterns = [pattern for _, pattern in regexes if pattern is not None]
+        self._patterns = PatternSet(patterns) if patterns else None
         self._known: dict[tuple[str, str], _Match | None] = {}
 
     def apply(self, metric: StatsdMetric) -> StatsdMetric | None:
         """The metric under its new name with its labels, as it is where no rule matches, or None where one drops it.
 
-        A value that a rule's scale makes infinite is dropped too: it would spoil every total.
+        A value that a rule's scale makes infinite is dropped too, because it would spoil every total; and so is a metric
+        whose new name is empty, because the groups in it matched nothing.
         """
         key = (metric.name, _TYPES[metric.kind])
         if key in self._known:
@@ -125,7 +133,7 @@ class StatsdMapping:
             match = self._known[key] = self._find(*key)
         if match is None:
             return metric
-        if match.rule.action == "drop":
+        if match.rule.action == "drop" or not match.name:
             return None
         tags = dict(metric.tags)
         labels = match.labels | tags if match.rule.honor_labels else tags | match.labels
@@ -148,7 +156,23 @@ class StatsdMapping:
             rule = self._rules[index]
             labels = {label: _filled(str(text), captured) for label, text in rule.labels.items()}
             return _Match(rule, _filled(rule.name, captured), labels)
-        return None if self._last is None else _Match(self._rules[self._last], name, {})
+        return self._find_regex(name, kind)
+
+    def _find_regex(self, name: str, kind: str) -> _Match | None:
+        """The first rule of this metric's type whose regular expression matches."""
+        fitting = set() if self._patterns is None else set(self._patterns.matching(name))
+        place = -1
+        for rule, pattern in self._regexes:
+            place += pattern is not None
+            if _wanted(rule) not in {kind, ""} or (pattern is not None and place not in fitting):
+                continue
+            if pattern is None or rule.action == "drop":
+                return _Match(rule, name, {})
+            fill = pattern.fill(name)
+            if fill is not None:
+                labels = {label: fill(str(text)) for label, text in rule.labels.items()}
+                return _Match(rule, fill(rule.name), labels)
+        return None
 
     def _search(
         self, node: _Node, parts: list[str], at: int, kind: str, captured: list[str]
@@ -189,31 +213,67 @@ def read_mapping(text: str | bytes) -> StatsdMapping:
         raise ValueError(str(error)) from None
     if len(file.mappings) > MAX_RULES:
         raise ValueError(f"{len(file.mappings):,} rules: at most {MAX_RULES:,}")
+    globs: dict[int, _Rule] = {}
+    regexes: list[tuple[_Rule, Pattern | None]] = []
     for number, rule in enumerate(file.mappings):
-        problem = _problem(rule, file.defaults)
-        if problem is not None:
-            raise ValueError(f"mappings[{number}].{problem}")
-    return StatsdMapping(file.mappings, ordered=not file.defaults.glob_disable_ordering)
+        is_regex = (rule.match_type or file.defaults.match_type) == "regex"
+        try:
+            _check(rule)
+            if is_regex:
+                regexes.append((rule, _pattern_of(rule)))
+            else:
+                _check_glob(rule)
+                globs[number] = rule
+        except ValueError as problem:
+            raise ValueError(f"mappings[{number}].{problem}") from None
+    if len(regexes) > MAX_PATTERNS:
+        raise ValueError(f"{len(regexes):,} rules with regular expressions: at most {MAX_PATTERNS:,}")
+    return StatsdMapping(globs, regexes, ordered=not file.defaults.glob_disable_ordering)
 
 
-def _problem(rule: _Rule, defaults: _Defaults) -> str | None:
-    """What is wrong with a rule, or None."""
-    regex = (rule.match_type or defaults.match_type) == "regex"
-    if regex and not (rule.match in _ALL and rule.action == "drop"):
-        return f"match_type: {rule.match!r} is a regular expression; write globs, or '.' with 'action: drop' for all the rest"
-    if not regex and not _GLOB.fullmatch(rule.match):
-        return f"match: {rule.match!r} is not a glob of parts between dots, each a word or '*'"
+def _wanted(rule: _Rule) -> str:
+    """The type of metric that a rule is for; empty for every type."""
+    return "observer" if rule.match_metric_type == "timer" else rule.match_metric_type
+
+
+def _check(rule: _Rule) -> None:
+    """What must hold of every rule.
+
+    Raises:
+        ValueError: it does not.
+    """
     if rule.action != "drop" and not rule.name:
-        return "name: it is missing"
+        raise ValueError("name: it is missing")
     for label in rule.labels:
         if not _LABEL.fullmatch(label):
-            return f"labels: {label!r} is not a label's name"
+            raise ValueError(f"labels: {label!r} is not a label's name")
+
+
+def _check_glob(rule: _Rule) -> None:
+    if not _GLOB.fullmatch(rule.match):
+        raise ValueError(f"match: {rule.match!r} is not a glob of parts between dots, each a word or '*'")
     stars = rule.match.split(".").count("*")
     for text in (rule.name, *map(str, rule.labels.values())):
         for place in _PLACE.findall(text):
             if not 1 <= int(place) <= stars:
-                return f"name: ${place} stands for nothing, because {rule.match!r} has {stars} stars"
-    return None
+                raise ValueError(f"name: ${place} stands for nothing, because {rule.match!r} has {stars} stars")
+
+
+def _pattern_of(rule: _Rule) -> Pattern | None:
+    """A rule's regular expression; None where it drops whatever comes."""
+    if rule.match in _ALL and rule.action == "drop":
+        return None
+    try:
+        pattern = Pattern(rule.match)
+    except ValueError as error:
+        raise ValueError(f"match: {rule.match[:60]!r} is not a regular expression of RE2: {error}") from None
+    except MissingExtra as error:
+        hint = "or write globs, or '.' with 'action: drop' for all the rest"
+        raise ValueError(f"match_type: {rule.match[:60]!r}: {error}; {hint}") from None
+    for text in (rule.name, *map(str, rule.labels.values())):
+        if (reference := pattern.unknown_group(text)) is not None:
+            raise ValueError(f"name: {reference} stands for nothing, because {rule.match[:60]!r} has no such group")
+    return pattern
 
 
 def _filled(text: str, captured: list[str]) -> str:
