@@ -21,7 +21,7 @@ from atmost.metrics import wire
 from atmost.metrics.buckets import Buckets, joined
 
 PAGE: Final = 120
-"""Slots of one page, 16 bytes each, and 4 more of a gauge."""
+"""Slots of one page: 12 bytes each, and 4 more where something was lost, and of a gauge; an array's head is 80 bytes."""
 _MOST: Final = 0xFFFF_FFFF
 """What a slot can count; a forged number beyond it is as good as this one."""
 
@@ -55,15 +55,18 @@ class _Page:
 
     def __init__(self) -> None:
         self.received = array("I", bytes(4 * PAGE))
-        self.lost = array("I", bytes(4 * PAGE))
+        self.lost: array[int] | None = None
+        """Made when something is: foreign protocols never know."""
         self.sum = array("d", bytes(8 * PAGE))
         self.ages: array[float] | None = None
         """Of a gauge: seconds from when it was set to the slot's start."""
 
     def clear(self, at: int) -> None:
         """Nothing is known of this slot."""
-        self.received[at] = self.lost[at] = 0
+        self.received[at] = 0
         self.sum[at] = 0.0
+        if self.lost is not None:
+            self.lost[at] = 0
 
 
 class Ring:
@@ -115,6 +118,8 @@ class Ring:
         found = self._find(when)
         if found is not None:
             page, at = found
+            if page.lost is None:
+                page.lost = array("I", bytes(4 * PAGE))
             page.lost[at] = min(page.lost[at] + count, _MOST)
         if self.coarse is not None:
             self.coarse.lose(when, count)
@@ -144,7 +149,8 @@ class Ring:
             if page is not None:
                 at, begin = position % PAGE, number * self.width
                 set_at = begin if page.ages is None else begin - page.ages[at]
-                rows.append((begin, page.received[at], page.lost[at], page.sum[at], set_at))
+                lost = 0 if page.lost is None else page.lost[at]
+                rows.append((begin, page.received[at], lost, page.sum[at], set_at))
         return rows
 
     def _slots(self, start: float, end: float) -> range:

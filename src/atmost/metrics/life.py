@@ -6,6 +6,10 @@ Theory of operation.
 did not change during the last `HOLD` snapshots, and what was known before holds for them. All else that was numbered is
 lost, and is called so when `grace` has passed.
 
+A snapshot takes memory only once a part of it came: the numbers in between are kept as spans, one for each step forward. Missing ones in a
+row become one *run* of the life when there are more than a few, and are subtracted when somebody asks. So a number far ahead, which a
+stranger may send for nothing, costs neither memory nor time in proportion to the leap, nor to the series of the life.
+
 *The end.* A life that sent its last snapshot ended completely once every part of that came, and its totals are exact.
 One whose session said goodbye without it, or that is silent, has an unknown tail: what it counted since its latest snapshot may be missing.
 Either can be taken back: a further snapshot shows that the life went on, in another session or after a last snapshot that was not the last.
@@ -15,9 +19,12 @@ Either can be taken back: a further snapshot shows that the life went on, in ano
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from atmost.core.events import Loss, Message, Session
@@ -26,13 +33,20 @@ from atmost.metrics.buckets import Buckets
 from atmost.metrics.history import Ring, Series
 
 MAX_JUMP: Final = 2048
-"""Snapshots between two that came which are looked at one by one; of more only the number is counted."""
+"""Snapshots between two that came of which it is known when they were due; of more only the number is counted."""
 _MAX_MISSING: Final = 256
-_MARKS: Final = 256
+_SHORT: Final = 8
+"""Missing snapshots in a row that are booked in the slots of every series; longer runs are kept by the life. At least `HOLD`, because within
+these a series may be known although nothing came."""
+_FEW: Final = 64
+_MAX_RUNS: Final = 32
+"""Runs kept by one life; beyond it the oldest two are joined."""
+_MARKS: Final = 512
 _BURST: Final = 0.05
 """Seconds within which plain readings of one name say nothing about a rhythm: they waited together somewhere."""
 _MARK_EVERY: Final = 0.25
 """Seconds between two remembered datagram numbers, which tell when a lost one was sent."""
+_FIRST: Final = attrgetter("first")
 _HARMLESS: Final = frozenset({"bad_value"})
 """What a registry may refuse while its series stay complete."""
 
@@ -78,15 +92,13 @@ class MissingSnapshot(NamedTuple):
 
 
 class _Snapshot:
-    """One that is not settled yet."""
+    """One that is not settled yet, of which a part came."""
 
-    __slots__ = ("at", "came", "parts", "since")
+    __slots__ = ("at", "came", "parts")
 
-    def __init__(self, at: float, since: float) -> None:
+    def __init__(self, at: float) -> None:
         self.at = at
         """When it was, or would have been, received."""
-        self.since = since
-        """When it was first known to exist."""
         self.parts = 0
         self.came: set[int] = set()
 
@@ -94,6 +106,71 @@ class _Snapshot:
     def is_whole(self) -> bool:
         """Whether every part came."""
         return bool(self.parts) and len(self.came) == self.parts
+
+
+class _Span:
+    """The snapshots of one step forward: the last of them came, and those before it may yet."""
+
+    __slots__ = ("at", "first", "last", "since", "step")
+
+    def __init__(self, first: int, last: int, at: float, step: float, since: float) -> None:
+        self.first, self.last = first, last
+        self.at, self.step = at, step
+        """When the one before the first was received, and seconds from each to the next."""
+        self.since = since
+        """When these were first known to exist."""
+
+    def when(self, number: int) -> float:
+        """When a snapshot was, or would have been, received."""
+        return self.at + (number - self.first + 1) * self.step
+
+
+class _Run:
+    """Many snapshots in a row of which nothing came, spread evenly over their time."""
+
+    __slots__ = ("count", "ended", "first", "last", "start")
+
+    def __init__(self, first: int, last: int, start: float, ended: float) -> None:
+        self.first, self.last = first, last
+        self.count = last - first + 1
+        self.start, self.ended = start, ended
+        """When the first and the last would have been received."""
+
+    def join(self, later: _Run) -> None:
+        """Takes in the next one."""
+        self.last, self.ended = later.last, later.ended
+        self.count += later.count
+
+    def before(self, when: float, born: int) -> int:
+        """How many of them were due before this moment, without those that a series born later could not be in."""
+        if self.last < born or when <= self.start:
+            return 0
+        steps = self.last - self.first
+        step = (self.ended - self.start) / steps
+        passed = steps + 1 if when > self.ended else math.ceil((when - self.start) / step)
+        unborn = max(0, born - self.first)
+        return max(0, min(passed, steps + 1) - unborn) * self.count // (steps + 1)
+
+
+class _Missing:
+    """The last snapshots and parts that were lost, as numbers, because a life may be a stranger's."""
+
+    __slots__ = ("_parts", "_snapshots")
+
+    def __init__(self) -> None:
+        self._snapshots = array("Q")
+        self._parts = array("i")
+
+    def add(self, snapshots: Sequence[int], parts: Sequence[int | None]) -> None:
+        """Adds some; beyond the bound the oldest go."""
+        self._snapshots.extend(snapshots)
+        self._parts.extend(-1 if part is None else part for part in parts)
+        if len(self._parts) > _MAX_MISSING:
+            self._snapshots, self._parts = self._snapshots[-_MAX_MISSING:], self._parts[-_MAX_MISSING:]
+
+    def __iter__(self) -> Iterator[MissingSnapshot]:
+        for number, part in zip(self._snapshots, self._parts, strict=True):
+            yield MissingSnapshot(number, None if part < 0 else part)
 
 
 class Life:
@@ -130,6 +207,9 @@ class Life:
         self.returning: dict[SeriesKey, Counted] = {}
         """Of a life that was folded: what the totals have of series that are not here again yet."""
         self._waiting: dict[int, _Snapshot] = {}
+        self._spans: list[_Span] = []
+        """All that is not settled yet, whether it came or not."""
+        self._runs: list[_Run] = []
         self._complete = 0
         self.lost_snapshots = 0
         """Snapshots of which no part came."""
@@ -137,7 +217,7 @@ class Life:
         """Of snapshots of which some part came."""
         self.parts_late = 0
         """Came after they had been called lost."""
-        self.missing: deque[MissingSnapshot] = deque(maxlen=_MAX_MISSING)
+        self.missing = _Missing()
         """The last that were called lost."""
 
     @property
@@ -148,7 +228,7 @@ class Life:
     @property
     def pending(self) -> int:
         """Snapshots missing in whole or part, and still within the grace."""
-        return sum(not snapshot.is_whole for snapshot in self._waiting.values())
+        return self.latest - self.settled - sum(snapshot.is_whole for snapshot in self._waiting.values())
 
     @property
     def closed(self) -> bool:
@@ -191,7 +271,9 @@ class Life:
         if number > self.latest:
             self.session, self.said_goodbye = session, False
             self._reach(number, now)
-        snapshot = self._waiting[number]
+        snapshot = self._waiting.get(number)
+        if snapshot is None:
+            snapshot = self._waiting[number] = _Snapshot(self._when(number))
         if part.part in snapshot.came or snapshot.parts not in (0, part.parts):
             return False
         snapshot.parts = part.parts
@@ -205,10 +287,10 @@ class Life:
         bit = number - self.settled - 1
         if bit < 0 or series.known >> bit & 1:
             if amount and bit >= 0:  # a further piece of the same snapshot
-                series.ring.add(self._waiting[number].at, amount)
+                series.ring.add(self._when(number), amount)
             return
         series.known |= 1 << bit
-        series.ring.receive(self._waiting[number].at, amount, series.set_at if series.gauge else None)
+        series.ring.receive(self._when(number), amount, series.set_at if series.gauge else None)
 
     def conclude(self, number: int, now: float) -> None:
         """Draws the conclusion from a snapshot of which every part came, once it has."""
@@ -225,15 +307,29 @@ class Life:
 
     def settle(self, now: float) -> None:
         """Calls lost what is missing for longer than the grace."""
-        while self.settled < self.latest:
-            snapshot = self._waiting[self.settled + 1]
-            if now - snapshot.since < self._grace:
-                return
-            self._settle_one(snapshot)
+        while self._spans and now - self._spans[0].since >= self._grace:
+            self._settle_next()
 
     def next_deadline(self) -> float | None:
         """When something missing will be lost; None while nothing is."""
-        return self._waiting[self.settled + 1].since + self._grace if self.settled < self.latest else None
+        return self._spans[0].since + self._grace if self._spans else None
+
+    def lost_in_runs(self, series: Series, start: float, end: float, width: float) -> int:
+        """Of a series, the snapshots in long runs that are missing in [start, end), seconds, as far back as its slots of this width reach."""
+        if not self._runs:
+            return 0
+        ring = series.ring.for_width(width)
+        start = max(start, (ring.newest - ring.size + 1) * ring.width)
+        born = series.born
+        return sum(run.before(end, born) - run.before(start, born) for run in self._runs) if start < end else 0
+
+    def rows_of_runs(self, series: Series, first: int, last: int, width: float) -> Iterator[tuple[int, int]]:
+        """The same by slots of this width, without those in which nothing is missing: number of the slot, and snapshots."""
+        spans = [(int(run.start // width), int(run.ended // width)) for run in self._runs]
+        for slot in sorted({n for low, high in spans for n in range(max(low, first), min(high, last) + 1)}):
+            lost = self.lost_in_runs(series, slot * width, (slot + 1) * width, width)
+            if lost:
+                yield slot, lost
 
     def overdue(self, now: float) -> int:
         """Snapshots that should have come since the latest: unknown, not lost."""
@@ -251,38 +347,105 @@ class Life:
         """Everything up to this snapshot is known to exist."""
         if number - self.latest > MAX_JUMP:
             self._skip_to(number - MAX_JUMP)
-        before, step = self.latest, (now - self.latest_at) / (number - self.latest)
-        for each in range(before + 1, number + 1):
-            self._waiting[each] = _Snapshot(self.latest_at + (each - before) * step, now)
+        step = (now - self.latest_at) / (number - self.latest)
+        self._spans.append(_Span(self.latest + 1, number, self.latest_at, step, now))
         self.latest, self.latest_at = number, now
         while self.latest - self.settled > 2 * MAX_JUMP:
-            self._settle_one(self._waiting[self.settled + 1])
+            self._settle_next()
 
     def _skip_to(self, number: int) -> None:
         """Counts all up to this snapshot as lost at once: too many to look at."""
-        while self.settled < self.latest:
-            self._settle_one(self._waiting[self.settled + 1])
+        while self._spans:
+            self._settle_next()
         self.lost_snapshots += number - self.latest
         self.latest_at += (number - self.latest) * self.interval
         self.latest = self.settled = number
 
-    def _settle_one(self, snapshot: _Snapshot) -> None:
-        number = self.settled + 1
-        del self._waiting[number]
+    def _when(self, number: int) -> float:
+        """When an unsettled snapshot was, or would have been, received."""
+        known = self._waiting.get(number)
+        return (
+            self._spans[bisect_right(self._spans, number, key=_FIRST) - 1].when(number) if known is None else known.at
+        )
+
+    def _settle_next(self) -> None:
+        """Settles the next snapshot that came, or all that are missing before it."""
+        span, number = self._spans[0], self.settled + 1
+        snapshot = self._waiting.pop(number, None)
+        if snapshot is None:
+            last = number
+            if len(self._waiting) < _FEW:
+                last = min(came for came in self._waiting if came > number) - 1
+            else:
+                while last + 1 not in self._waiting:
+                    last += 1
+            self._lose(span, number, last)
+        else:
+            self._settle_one(number, snapshot)
+        if self.settled == span.last:
+            self._spans.pop(0)
+
+    def _settle_one(self, number: int, snapshot: _Snapshot) -> None:
         self.settled = number
-        if not snapshot.parts:
-            self.lost_snapshots += 1
-            self.missing.append(MissingSnapshot(number, None))
-        elif snapshot.is_whole:
+        if snapshot.is_whole:
             self._complete += 1
         else:
-            absent = set(range(min(snapshot.parts, _MAX_MISSING))) - snapshot.came
+            absent = sorted(set(range(min(snapshot.parts, _MAX_MISSING))) - snapshot.came)
             self.parts_lost += snapshot.parts - len(snapshot.came)
-            self.missing.extend(MissingSnapshot(number, part) for part in sorted(absent))
+            self.missing.add([number] * len(absent), absent)
+        self._lose_slots(number, snapshot.at)
+
+    def _lose(self, span: _Span, first: int, last: int) -> None:
+        """Snapshots of which no part came."""
+        self.lost_snapshots += last - first + 1
+        told = range(max(first, last - _MAX_MISSING + 1), last + 1)
+        self.missing.add(told, [None] * len(told))
+        if last - first < _SHORT:
+            for number in range(first, last + 1):
+                self._lose_slots(number, span.when(number))
+        else:
+            self._runs.append(_Run(first, last, span.when(first), span.when(last)))
+            if len(self._runs) > _MAX_RUNS:
+                self._runs[0].join(self._runs.pop(1))
+            for series in self.series.values():
+                series.known >>= last - first + 1
+        self.settled = last
+
+    def _lose_slots(self, number: int, at: float) -> None:
+        """Books a settled snapshot as lost in the series that are not known in it."""
         for series in self.series.values():
             if not series.known & 1 and series.born <= number:
-                series.ring.lose(snapshot.at)
+                series.ring.lose(at)
             series.known >>= 1
+
+
+class _Marks:
+    """The numbers of some datagrams, and when they came, oldest first: 16 bytes each, because a session may be a stranger's."""
+
+    __slots__ = ("_numbers", "_times")
+
+    def __init__(self) -> None:
+        self._numbers = array("Q")
+        self._times = array("d")
+
+    def note(self, number: int, now: float) -> None:
+        """Adds one, unless the last is hardly older; beyond the bound the oldest half goes."""
+        if self._times and now - self._times[-1] < _MARK_EVERY:
+            return
+        if len(self._times) >= _MARKS:
+            del self._times[: _MARKS // 2], self._numbers[: _MARKS // 2]
+        self._numbers.append(number)
+        self._times.append(now)
+
+    def before(self, number: int) -> tuple[int, float] | None:
+        """The last one with a smaller number."""
+        return next(
+            ((n, t) for n, t in zip(reversed(self._numbers), reversed(self._times), strict=True) if n < number), None
+        )
+
+    def after(self, number: int) -> tuple[int, float] | None:
+        """The first one with a greater number."""
+        return next(((n, t) for n, t in zip(self._numbers, self._times, strict=True) if n > number), None)
 
 
 class PlainSession:
@@ -299,7 +462,7 @@ class PlainSession:
         self.closed = False
         self._paced: dict[str, float] = {}
         """When each reading last told something about the rhythm."""
-        self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
+        self._marks = _Marks()
 
     @property
     def sender(self) -> str:
@@ -309,8 +472,7 @@ class PlainSession:
     def hear(self, message: Message, now: float) -> None:
         """Books any message of the session."""
         self.all.receive(now, 1)
-        if not self._marks or now - self._marks[-1][1] >= _MARK_EVERY:
-            self._marks.append((message.arrival.sequence, now))
+        self._marks.note(message.arrival.sequence, now)
 
     def receive(self, name: str, value: float, now: float, make_ring: Callable[[], Ring]) -> Series:
         """Takes a reading."""
@@ -329,10 +491,9 @@ class PlainSession:
 
     def lose(self, loss: Loss, now: float) -> None:
         """Books a gap at the time it was sent, as far as the datagrams around it tell."""
-        before = [mark for mark in self._marks if mark[0] < loss.first_sequence]
-        after = [mark for mark in self._marks if mark[0] > loss.last_sequence]
-        left = before[-1] if before else (after[0] if after else (loss.first_sequence - 1, now))
-        right = after[0] if after else (loss.last_sequence + 1, now)
+        before, after = self._marks.before(loss.first_sequence), self._marks.after(loss.last_sequence)
+        left = before or after or (loss.first_sequence - 1, now)
+        right = after or (loss.last_sequence + 1, now)
         pace = (right[1] - left[1]) / (right[0] - left[0]) if right[0] > left[0] else 0.0
         datagrams = loss.last_sequence - loss.first_sequence + 1
         steps = min(loss.count, 64)

@@ -63,6 +63,9 @@ class Found(NamedTuple):
         ring = self.series.ring.for_width(width)
         for row in ring.rows(first * width, (last + 0.5) * width):
             yield round(row[0] / width) - first, row
+        if isinstance(self.owner, Life):
+            for slot, lost in self.owner.rows_of_runs(self.series, first, last, ring.width):
+                yield slot - first, (slot * ring.width, 0, lost, 0.0, slot * ring.width)
         if isinstance(self.owner, PlainSession):
             for start, came, gone, _, _ in self.owner.all.for_width(width).rows(first * width, (last + 0.5) * width):
                 if gone:
@@ -251,7 +254,7 @@ def window(metric: Metric | None, found: Iterable[Found], seconds: float, now: f
     for each in found:
         came, gone, amount = each.series.ring.window(start, end)
         received += came
-        lost += gone + _lost_plain(each, start, end)
+        lost += gone + _lost_besides(each, start, end, width)
         total += amount
         overdue += _overdue(each.owner, now, seconds)
     reasons = _unheard(found, start, now)
@@ -278,7 +281,7 @@ def completeness(found: Iterable[Found], seconds: float, now: float, width: floa
     for each in found:
         came, gone, _ = each.series.ring.window(start, end)
         received += came
-        due += came + gone + _lost_plain(each, start, end) + _overdue(each.owner, now, seconds)
+        due += came + gone + _lost_besides(each, start, end, width) + _overdue(each.owner, now, seconds)
     return received / due if due and not _unheard(found, start, now) else None
 
 
@@ -340,10 +343,10 @@ def _overdue(owner: Life | PlainSession, now: float, seconds: float) -> int:
     return int(silent / owner.interval)
 
 
-def _lost_plain(found: Found, start: float, end: float) -> int:
-    """What a session lost of one plain reading, see `_share`."""
-    if not isinstance(found.owner, PlainSession):
-        return 0
+def _lost_besides(found: Found, start: float, end: float, width: float) -> int:
+    """What was lost of a series besides what its slots say: in long runs of its life; of a plain reading see `_share`."""
+    if isinstance(found.owner, Life):
+        return found.owner.lost_in_runs(found.series, start, -(-end // width) * width, width)
     came, gone, _ = found.owner.all.window(start, end)
     return _share(found.series.ring.window(start, end)[0], came, gone)
 
