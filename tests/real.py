@@ -34,9 +34,9 @@ def alive(kind: type[T]) -> list[T]:
     return [each for each in gc.get_objects() if issubclass(type(each), kind)]
 
 
-def until(condition: Callable[[], T]) -> T:
-    """Return what `condition` says as soon as that is true, and fail when it never is."""
-    deadline = time.monotonic() + BOUND
+def until(condition: Callable[[], T], bound: float = BOUND) -> T:
+    """Return what `condition` says as soon as that is true, and fail when it is not within so many seconds."""
+    deadline = time.monotonic() + bound
     while not (answer := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.001)

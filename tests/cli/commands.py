@@ -1,5 +1,6 @@
 """Commands as a user runs them: processes of their own, whose output is read as it comes."""
 
+import http.client
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from tests.real import BOUND, environment
 
-__all__ = ["Ended", "Running", "Start", "commands", "run", "start"]
+__all__ = ["Ended", "Running", "Start", "ask", "commands", "run", "start"]
 
 
 class Ended(NamedTuple):
@@ -179,3 +180,14 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Ended(int(ended.value.code or 0), *capsys.readouterr())
 
     return whole
+
+
+def ask(page: str, path: str) -> tuple[int, bytes]:
+    """Return status and body of what a page answers."""
+    connection = http.client.HTTPConnection(page.removeprefix("http://").rstrip("/"), timeout=BOUND)
+    try:
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

@@ -1,15 +1,15 @@
 """`atmost collect` over NATS: a real server, senders of ours, shards divided between two collectors, and one that is taken over."""
 
-import http.client
 import json
 import signal
 
 import pytest
 
 import atmost
+from tests.cli.commands import ask
 from tests.cli.test_collect import ALONE
 from tests.nats_server import NatsServer, running
-from tests.real import BOUND, until
+from tests.real import until
 
 pytestmark = pytest.mark.needs("nats-server")
 
@@ -88,14 +88,3 @@ def test_one_that_stood_still_learns_that_its_shards_are_gone(start, server):
         sender.send("orders.viewed", 1)
     until(lambda: delivered(second) == 1)
     assert delivered(first) == 0
-
-
-def ask(page, path):
-    """Status and body of an answer."""
-    connection = http.client.HTTPConnection(page.removeprefix("http://").rstrip("/"), timeout=BOUND)
-    try:
-        connection.request("GET", f"/{path}")
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()

@@ -9,7 +9,10 @@ import pytest
 
 from atmost import MergedLedger, Sender
 from atmost.cli.output import account_lines
+from tests.cli.commands import ask
 from tests.cli.test_collect import ALONE
+from tests.endpoint.crew import is_gone
+from tests.real import BOUND, until
 
 
 def collecting(start, *options):
@@ -97,3 +100,23 @@ def test_workers_need_udp(commands):
     ended = commands("collect", "--bind", "unix:///tmp/nowhere.sock", *ALONE, "--workers", 2)
     assert ended.status == 2
     assert "only a UDP port can be shared" in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.needs("linux")
+def test_a_worker_that_hangs_makes_it_unready_and_is_replaced(start):
+    """After 5 s it is not ready, after 30 the worker is killed and another takes over; then it is ready again."""
+    running = start("collect", "--json", "--bind", "udp://127.0.0.1:0", *ALONE[:-1], "127.0.0.1:0", "--workers", 2)
+    [line] = running.prints(1)
+    [page] = [each["url"] for each in json.loads(line)["addresses"] if each["kind"] == "http"]
+    until(lambda: ask(page, "readyz")[0] == 200)
+    hung = psutil.Process(running.pid).children()[0].pid
+    os.kill(hung, signal.SIGSTOP)
+    until(lambda: ask(page, "readyz")[0] == 503)
+    assert running.says("does not answer")
+    until(lambda: is_gone(hung), 2 * BOUND)
+    assert running.says("has not answered for 30 s and is killed")
+    until(lambda: ask(page, "readyz")[0] == 200)
+    [url] = [each["url"] for each in json.loads(line)["addresses"] if each["kind"] == "atmost"]
+    send(url)
+    running.until(lambda: json.loads(running.out[-1])["delivered"] == 80)

@@ -13,7 +13,7 @@ import psutil
 
 from atmost import MergedLedger, Message, Workers
 from atmost.transport.base import wall_clock
-from tests.real import forge, until
+from tests.real import BOUND, forge, until
 
 START = {"future_bound": 0.01, "clock_guard": 0.02}
 """A short start: no clock is set back here."""
@@ -58,14 +58,14 @@ def crew(
                 os.kill(pid, signal.SIGCONT)
 
 
-def watch(group: Workers, condition: Callable[[], Any]) -> Any:
+def watch(group: Workers, condition: Callable[[], Any], bound: float = BOUND) -> Any:
     """Supervise until a condition is true, and return what it says."""
 
     def look() -> Any:
         group.supervise()
         return condition()
 
-    return until(look)
+    return until(look, bound)
 
 
 def settled(group: Workers, datagrams: int) -> MergedLedger:

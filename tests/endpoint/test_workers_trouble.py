@@ -9,7 +9,7 @@ import time
 import pytest
 
 from atmost.endpoint import workers
-from tests.endpoint.crew import Hand, crew, settled, transmit, transmit_at_once, watch
+from tests.endpoint.crew import Hand, crew, is_gone, settled, transmit, transmit_at_once, watch
 from tests.real import BOUND, until
 
 pytestmark = pytest.mark.needs("linux")
@@ -235,3 +235,37 @@ def test_a_program_that_lets_the_system_collect_its_children(journal):
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert group.ledger().killed == 1
+
+
+def test_a_worker_that_does_not_answer_makes_the_group_unready(journal, monkeypatch, caplog):
+    """One that is stopped is not dead: it goes on where it was, and the group is ready again."""
+    monkeypatch.setattr(workers, "_SILENT", 0.05)
+    with crew(journal.handle) as group:
+        before = group.pids
+        os.kill(before[0], signal.SIGSTOP)
+        watch(group, lambda: not group.ready)
+        watch(group, lambda: f"(pid {before[0]}) does not answer" in caplog.text)
+        os.kill(before[0], signal.SIGCONT)
+        watch(group, lambda: group.ready)
+        assert group.pids == before
+
+
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(workers._HANGS, marks=pytest.mark.slow)])
+def test_h2_a_worker_that_hangs_is_replaced(journal, monkeypatch, caplog, seconds):
+    """H2, R10: it is killed, and the next incarnation in its place begins when it is gone; nothing is processed twice."""
+    monkeypatch.setattr(workers, "_HANGS", seconds)
+    with crew(journal.handle) as group:
+        hands = [Hand(0), Hand(1)]
+        transmit(group.url, [hand.next() for hand in hands])
+        settled(group, 2)
+        hung = group.pids[0]
+        os.kill(hung, signal.SIGSTOP)
+        transmit(group.url, [hand.next() for hand in hands])
+        watch(group, lambda: is_gone(hung), bound=seconds + BOUND)
+        watch(group, lambda: group.pids.get(0) not in {None, hung} and group.ready)
+        assert f"worker 0 (pid {hung}) has not answered for {seconds:.0f} s and is killed" in caplog.text
+        transmit(group.url, [*hands[0].tape, *hands[1].tape, *(hand.next() for hand in hands)])
+        watch(group, lambda: {"0.2", "1.2"} <= set(journal.times()))
+    assert group.ledger().killed >= 1
+    assert set(journal.times().values()) == {1}
+    assert {"0.0", "1.0"} <= set(journal.times())

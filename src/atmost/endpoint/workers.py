@@ -4,6 +4,9 @@ The process that makes them keeps the sockets and never reads one: a worker that
 incarnation on it, and no other worker's share changes. The next incarnation is made only when the system has confirmed that the one before
 is gone, and reads its clock after that (H2, R10).
 
+A worker that hangs is treated as one that died, but later: it answers from a thread of its own, however slow its handler is, so one that does not
+answer cannot run at all (it is stopped, or code in C holds the interpreter). After 5 s the group is not ready, after 30 s it is killed.
+
 Workers are forked, because a handler may be any function, closures included, and need not be pickled. A fork copies one thread but the
 locks of all, so make Workers before you start other threads. Workers starts none: everything happens in `supervise`.
 
@@ -48,6 +51,10 @@ _ANSWER_WITHIN: Final = 1.0
 """The longest wait for fresh reports in `ledger`, seconds; a stopped worker counts as it last reported."""
 _SAME_AGAIN: Final = 1.0
 """The shortest time from one start of a worker to the next in its place, seconds."""
+_SILENT: Final = 5.0
+"""How long a worker may leave a question unanswered while the group counts as ready, seconds."""
+_HANGS: Final = 30.0
+"""How long until it is killed and replaced, seconds."""
 _LOOK: Final = 0.01
 """How soon to check again whether a worker that closed its end has ended, seconds."""
 
@@ -94,7 +101,7 @@ class Workers:
         self._past = MergedLedger()
         """The account of workers that are gone, or that have closed."""
         self._replaced = 0
-        self._report_at = time.monotonic() + _REPORT_EVERY
+        self._report_at = self._tended = time.monotonic() + _REPORT_EVERY
         self._ends: Episodes[str] = Episodes()
         self.closed = False
         if not HERE[0]:
@@ -119,11 +126,12 @@ class Workers:
 
     @property
     def ready(self) -> bool:
-        """Whether every worker runs and accepts what is sent from now on; the state as of the last `supervise`."""
-        return len(self._children) == self._job.count and all(child.ready for child in self._children.values())
+        """Whether every worker runs, answers, and accepts what is sent from now on; the state as of the last `supervise`."""
+        children = self._children.values()
+        return len(children) == self._job.count and all(child.ready and child.silent < _SILENT for child in children)
 
     def supervise(self, timeout: float = 0.0, ended: Callable[[], bool] = lambda: False) -> None:
-        """Takes reports and replaces workers that ended; call it at least once a second.
+        """Takes reports, replaces workers that ended, and ends those that hang; call it at least once a second.
 
         Args:
             timeout: seconds to do so; 0 looks once.
@@ -221,14 +229,32 @@ class Workers:
             self._report_at = now + _REPORT_EVERY
             for child in self._children.values():
                 child.ask_report()
+        passed = max(0.0, min(now - self._tended, _REPORT_EVERY))  # while nobody supervised, nobody listened either
+        self._tended = now
         for child in list(self._children.values()):
             child.listen()
             if child.gone():
                 self._lose(child, now)
+            elif child.waiting:
+                self._endure(child, passed, now)
         for shard in [shard for shard, at in self._vacant.items() if now >= at]:
             self._fill(shard, now)
         for how, count in self._ends.due(now):
             logger.warning("%s: %d more workers %s", self.url, count, how)
+
+    def _endure(self, child: Child, passed: float, now: float) -> None:
+        """Notes that a worker still does not answer, and ends it when that has lasted too long."""
+        before, child.silent = child.silent, child.silent + passed
+        if before < _HANGS <= child.silent:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+            said = f"has not answered for {_HANGS:.0f} s and is killed"
+        elif before < _SILENT <= child.silent:
+            said = "does not answer"
+        else:
+            return
+        if self._ends.note(said, now):
+            logger.warning("%s: worker %d (pid %d) %s", self.url, child.shard, child.pid, said)
 
     def _lose(self, child: Child, now: float) -> None:
         """Books a worker that ended by itself, and makes its place vacant."""
@@ -287,6 +313,8 @@ class Child:
         """Its account as it was last known."""
         self.how: str | None = None
         """How it ended, for people."""
+        self.silent = 0.0
+        """How long it has left a question unanswered, seconds in which somebody listened."""
         self._asked = 0
 
     def ask_report(self) -> None:
@@ -301,6 +329,7 @@ class Child:
     def listen(self) -> None:
         """Takes in what it has said."""
         for said, ledger in self.end.records():
+            self.silent = 0.0
             if said is Said.REPORT:
                 self._asked -= 1
             else:
