@@ -17,6 +17,7 @@ import logging
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -146,7 +147,8 @@ def statsd_walk(collector: CollectorState) -> Walk:
     reader, stats = StatsdReader(collector, Place("127.0.0.1", 8125)), ListenerStats("statsd", url)
 
     def read() -> None:
-        reader.decode(b"hits:1|c|#env:prod", ("127.0.0.1", 1), stats, time.time())()
+        reader.feed(deque([(b"hits:1|c|#env:prod", ("127.0.0.1", 1))]), stats, time.time(), None)
+        collector.statsd.book_all()
 
     read()
     return walk("StatsD line to state", read)

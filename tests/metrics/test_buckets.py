@@ -2,6 +2,7 @@
 
 import math
 import random
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from atmost.metrics.buckets import (
     PrometheusHistogram,
     PrometheusSide,
     bucket_of,
+    count_values,
     default_bounds,
     upper_bound,
     value_of,
@@ -184,6 +186,25 @@ def test_number_of_buckets_is_bounded_and_nothing_is_lost():
     base = 2 ** (2**-buckets.scale)
     for share in (0.0, 0.3, 0.8, 1.0):
         assert close(buckets.quantile(share), exact(values, share), (base - 1) / (base + 1))
+
+
+@given(
+    st.lists(st.floats(0, 1e300), max_size=30),
+    st.lists(st.lists(st.one_of(st.floats(0, 1e300), st.sampled_from([0.0, 1.0, 2.0, 5e-324, 1e300])), max_size=30)),
+    st.integers(1, 1000),
+    st.integers(1, 40),
+)
+def test_counting_together_is_counting_one_by_one(before, batches, count, most):
+    """In several histograms at once, also where they are of different scales, and where the bound lowers them."""
+    with mock.patch.object(Buckets.bound, "__defaults__", (most,)):
+        together, apart = [Buckets(), filled(before)], [Buckets(), filled(before)]
+        for values in batches:
+            count_values(together, values, count)
+            for each in apart:
+                for value in values:
+                    each.count_value(value, count)
+                    each.bound()
+    assert all(same(*pair) for pair in zip(together, apart, strict=True))
 
 
 def test_the_least_scale_holds_every_float_in_a_few_buckets():

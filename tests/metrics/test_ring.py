@@ -33,6 +33,19 @@ def test_a_ring_holds_what_a_dictionary_of_slots_would(bookings, size):
     assert {start: tuple(row) for start, *row, _ in ring.rows(0, 2000) if any(row)} == known
 
 
+@given(st.lists(st.tuples(st.integers(0, 90), st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5)), max_size=20))
+def test_booking_together_is_booking_one_by_one(turns):
+    """In both resolutions, to the last bit."""
+    together, apart = Ring(1.0, 60, Ring(10.0, 5)), Ring(1.0, 60, Ring(10.0, 5))
+    for when, amounts in turns:
+        together.receive_all(when + 0.5, amounts)
+        for amount in amounts:
+            apart.receive(when + 0.5, amount)
+    for width in (1.0, 10.0):
+        known = [[row for row in ring.for_width(width).rows(0, 100) if row[1]] for ring in (together, apart)]
+        assert known[0] == known[1]
+
+
 def test_the_coarse_ring_books_the_same_and_reaches_further_back():
     """What the fine one has forgotten is there in longer slots, sums and counts alike."""
     ring = Ring(1.0, 60, Ring(10.0, 100))

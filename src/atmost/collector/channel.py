@@ -85,6 +85,8 @@ class Forwarder:
 class WorkerChannel:
     """The state's end."""
 
+    patient = False
+
     def __init__(self, state: CollectorState, max_sessions: int) -> None:
         """Args: state: what messages go to. max_sessions: how many are remembered between messages."""
         self._state = state

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from atmost.collector.channel import SUBJECTS, WorkerChannel
 from atmost.collector.options import OFF, CollectorOptions, Place, parse_place
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
+from atmost.collector.state.statsd_lines import joins, split_lines
 from atmost.core.events import Event, RefusalReason
 from atmost.endpoint.checking import ReceiverArguments
 from atmost.endpoint.intake import Intake, options_of
@@ -47,7 +48,12 @@ _REFUSALS_A_TURN: Final = 64
 _READ: Final = 66_560
 _GAUGES: Final = {str(each): each for each in StatsdGauges}
 _HOSTS: Final = {str(each): each for each in SyslogHost}
+_TOGETHER: Final = 16_384
+"""Bytes of StatsD's datagrams that are taken together; the clock is read in between."""
 Apply = Callable[[], None]
+Between = Callable[[], None]
+Waiting = deque[tuple[bytes, Any]]
+"""Datagrams with their senders' addresses."""
 Tap = Callable[[Event], object]
 """Called with every event of our receivers, in the receiving thread; must neither raise nor block."""
 
@@ -57,6 +63,9 @@ logger = logging.getLogger("atmost.collector")
 
 class Listening(Protocol):
     """Something to read from."""
+
+    patient: bool
+    """Whether what arrives may wait some milliseconds, because the kernel's buffer has room for it."""
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
@@ -97,6 +106,8 @@ class OurListener:
         self._refused: list[tuple[bytes, RefusalReason, tuple[str, str]]] = []
         """Datagrams of unknown senders refused in this turn."""
         self._socket = intake.inlet if isinstance(intake.inlet, SocketInlet) else None
+        self.patient = self._socket is not None and _is_roomy(self._socket)
+        self._ready = False
         if self._socket is not None:
             self._socket.remember_peers()
 
@@ -136,7 +147,11 @@ class OurListener:
 
     def next_wait(self) -> float | None:
         """Seconds until the core's next deadline, or the end of the boot wait."""
-        return self.intake.next_wait(self.intake.boot_wait() or None)
+        boot_wait = None
+        if not self._ready:
+            boot_wait = self.intake.boot_wait() or None
+            self._ready = boot_wait is None
+        return self.intake.next_wait(boot_wait)
 
     def look(self) -> None:
         """Does nothing: the ledger has all counts."""
@@ -161,12 +176,13 @@ class ForeignListener:
             read: decodes its datagrams; not shared with other listeners.
         """
         self._inlet = inlet
-        self._unread: deque[tuple[bytes, Any]] = deque()
+        self._unread: Waiting = deque()
         self._was_full = False
         self._is_short = inlet.url.startswith("unix:")
         self._queue = _unix_queue() if inlet.url.startswith("unix:") else None
         self._sock = socket.socket(fileno=os.dup(inlet.fileno()))  # the same socket, read with the sender's address
         self._sock.setblocking(False)
+        self.patient = _is_roomy(inlet)
         self.stats = ListenerStats(kind, inlet.url, inlet.warning)
         self._read = read
         self.url = inlet.url
@@ -181,30 +197,14 @@ class ForeignListener:
         It reads a batch and decodes it for at most the time of a turn; the next turn decodes the rest before it reads more.
         A Unix socket has a short queue and its writers do not wait, so its queue is emptied again between all other steps.
         """
-        stats, read, unread, is_short = self.stats, self._read, self._unread, self._is_short
+        unread = self._unread
         if not unread:
             self._read_batch()
         full = len(unread) == _DATAGRAMS_A_TURN
-        decoded: list[Apply] = []
-        until = time.monotonic() + _TURN
-        while unread:
-            datagram, address = unread.popleft()
-            decoded.append(read.decode(datagram, address, stats, now))
-            if is_short:
-                self._read_batch()
-            if time.monotonic() >= until:
-                break
-        due = read.tick(stats, now)
-        if due is not None:
-            decoded.append(due)
-        if decoded:
-            with read.state.lock:
-                for apply in decoded:
-                    apply()
-                    if is_short:
-                        self._read_batch()
-            if self._was_full:
-                self._warn_of_queue()
+        between = self._read_batch if self._is_short else None
+        self._read.feed(unread, self.stats, now, between)
+        if self._was_full:
+            self._warn_of_queue()
         return full or bool(unread)
 
     def _read_batch(self) -> None:
@@ -252,17 +252,57 @@ class ForeignListener:
 
 
 class Reader(Protocol):
-    """Decodes the datagrams of one listener."""
+    """Reads the datagrams of one listener."""
 
     state: CollectorState
 
-    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
-        """Decodes a datagram without the lock; returns a function that is called under the lock."""
+    def feed(self, waiting: Waiting, stats: ListenerStats, now: float, between: Between | None) -> None:
+        """Takes datagrams out of a queue, decodes them, and feeds the results to the state under its lock.
+
+        Works for the time of a turn, and leaves the rest in the queue. Takes the lock itself.
+
+        Args:
+            waiting: the datagrams.
+            stats: the account of the listener.
+            now: seconds since 1970.
+            between: called again and again while it works; may add to the queue.
+        """
         ...
 
-    def tick(self, stats: ListenerStats, now: float) -> Apply | None:
+
+class DecodingReader:
+    """A reader that decodes datagrams one by one, without the lock."""
+
+    state: CollectorState
+
+    def feed(self, waiting: Waiting, stats: ListenerStats, now: float, between: Between | None) -> None:
+        """As `Reader` has it."""
+        decoded: list[Apply] = []
+        until = time.monotonic() + _TURN
+        while waiting:
+            datagram, address = waiting.popleft()
+            decoded.append(self.decode(datagram, address, stats, now))
+            if between is not None:
+                between()
+            if time.monotonic() >= until:
+                break
+        due = self.tick(stats, now)
+        if due is not None:
+            decoded.append(due)
+        if decoded:
+            with self.state.lock:
+                for apply in decoded:
+                    apply()
+                    if between is not None:
+                        between()
+
+    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
+        """Decodes a datagram without the lock; returns a function that is called under the lock."""
+        raise NotImplementedError
+
+    def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
         """Does what is due without a datagram; the result as in `decode`."""
-        ...
+        return None
 
 
 def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
@@ -284,6 +324,11 @@ def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
     return ForeignListener(kind, inlet, read)
 
 
+def _is_roomy(inlet: SocketInlet) -> bool:
+    """Whether a socket has the buffer that was asked for; a Unix socket's queue holds few datagrams in any case."""
+    return inlet.warning is None and not inlet.url.startswith("unix:")
+
+
 def _unix_queue() -> int | None:
     """How many datagrams a Unix socket's queue holds; None where the system does not report it."""
     try:
@@ -302,24 +347,73 @@ def peer_text(address: Any) -> tuple[str, str]:
 
 
 class StatsdReader:
-    """StatsD and DogStatsD."""
+    """StatsD and DogStatsD: known lines by their bytes (`StatsdLines`), the others by the parser."""
 
     def __init__(self, state: CollectorState, place: Place) -> None:
         """Args: state: takes the values. place: its address, with the options of this listener."""
         self.state = state
         self._gauges = dict(place.options).get("statsd_gauges")
 
-    def decode(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> Apply:
-        """Reads the lines."""
+    def feed(self, waiting: Waiting, stats: ListenerStats, now: float, between: Between | None) -> None:
+        """As `Reader` has it; datagrams are taken together, up to `_TOGETHER` bytes."""
+        until = time.monotonic() + _TURN
+        while waiting:
+            together: list[tuple[bytes, Any]] = []
+            size = 0
+            while waiting and size < _TOGETHER:
+                datagram, address = waiting.popleft()
+                if not joins(datagram):
+                    self._feed_together(together, stats, now)
+                    together = []
+                    self._parse(datagram, address, stats, now)
+                    break
+                together.append((datagram, address))
+                size += len(datagram)
+            self._feed_together(together, stats, now)
+            if between is not None:
+                between()
+            if time.monotonic() >= until:
+                break
+
+    def _feed_together(self, together: list[tuple[bytes, Any]], stats: ListenerStats, now: float) -> None:
+        if not together:
+            return
+        state, known = self.state, self.state.statsd_lines
+        lines = split_lines([datagram for datagram, _ in together])
+        ends: Iterator[tuple[int, Any]] = iter(())
+        end, place = 0, -1
+        while True:
+            with state.lock:
+                place = known.take(lines, place + 1, state.mapping, stats, now)
+            if place >= len(lines):
+                return
+            # The lines of this datagram up to the next that is known are the parser's.
+            if not end:
+                ends = _ends(together)
+            while end <= place:
+                end, address = next(ends)
+            stop = known.unknown(lines, place, end)
+            read = lines[place:stop]
+            self._parse("\n".join(("", *read)).encode("latin-1"), address, stats, now)
+            with state.lock:
+                known.learn(read)
+            place = stop - 1
+
+    def _parse(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> None:
         gauges = _GAUGES[self._gauges or self.state.options.statsd_gauges]
         found = statsd.parse(datagram, gauges=gauges)
         if self.state.mapping is not None:
             _map(found, self.state.mapping)
-        return lambda: self.state.feed_statsd(found, stats, *peer_text(address), now)
+        with self.state.lock:
+            self.state.feed_statsd(found, stats, *peer_text(address), now)
 
-    def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
-        """Returns None: every line is complete in itself."""
-        return None
+
+def _ends(together: list[tuple[bytes, Any]]) -> Iterator[tuple[int, Any]]:
+    """For each datagram the place behind its last line, and its sender's address."""
+    end = 0
+    for datagram, address in together:
+        end += datagram.count(b"\n") + 1
+        yield end, address
 
 
 def _map(found: statsd.StatsdDatagram, mapping: statsd.StatsdMapping) -> None:
@@ -330,7 +424,7 @@ def _map(found: statsd.StatsdDatagram, mapping: statsd.StatsdMapping) -> None:
         found.notes[StatsdNote.DROPPED_BY_RULE] = dropped
 
 
-class SyslogReader:
+class SyslogReader(DecodingReader):
     """Syslog of both RFCs."""
 
     def __init__(self, state: CollectorState, place: Place) -> None:
@@ -355,12 +449,8 @@ class SyslogReader:
 
         return apply
 
-    def tick(self, _stats: ListenerStats, _now: float) -> Apply | None:
-        """Returns None: every line is complete in itself."""
-        return None
 
-
-class GelfInput:
+class GelfInput(DecodingReader):
     """GELF, whole or in chunks."""
 
     def __init__(self, state: CollectorState, _place: Place) -> None:

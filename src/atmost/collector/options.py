@@ -38,6 +38,10 @@ COARSE_SLOT: Final = 10.0
 COARSE_SLOTS: Final = 2160
 """Six hours."""
 _SERIES_BYTES: Final = (FINE_SLOTS + COARSE_SLOTS) * 18 + 4096
+_SPELLINGS_BYTES: Final = 1536
+"""What is remembered of the lines that write a series of StatsD."""
+_LINES_BYTES: Final = 4 * MEBIBYTE
+"""Whole lines of StatsD, numbers, and values not booked yet."""
 _HISTOGRAM_BYTES: Final = 1 << 20
 _READERS_BYTES: Final = 48 * MEBIBYTE
 """Unsent answers, encoded records shared by readers, and messages waiting for taps."""
@@ -218,6 +222,8 @@ class CollectorOptions:
         return (
             _BASE_BYTES
             + (self.max_series + self.max_statsd_series) * _SERIES_BYTES
+            + self.max_statsd_series * _SPELLINGS_BYTES
+            + _LINES_BYTES
             + 2 * self.max_histograms * _HISTOGRAM_BYTES
             + self.max_senders * _SENDER_BYTES * (1 + self.receivers(len(self.bind)))
             + (self.max_exported_senders + 1) * _FLOW_SERIES * _SERIES_BYTES

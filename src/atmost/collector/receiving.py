@@ -23,6 +23,10 @@ TICK: Final = 0.25
 """Seconds between two ticks of the state."""
 LOOK: Final = 1.0
 """Seconds between two readings of the ledgers."""
+_GATHER: Final = 0.004
+"""How long datagrams gather before they are taken (seconds)."""
+_DENSE: Final = 0.02
+"""Datagrams that come within this time of others are in quick succession (seconds)."""
 _DRAIN: Final = 1.0
 """Time to take in what had arrived before the stop (seconds)."""
 _COMPLAIN: Final = 10.0
@@ -102,14 +106,18 @@ class Receiving:
         return [each for each in self._listening if isinstance(each, OurListener)]
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._waker.reader, selectors.EVENT_READ, None)
+        with selectors.DefaultSelector() as selector, selectors.DefaultSelector() as urgent:
+            for one in (selector, urgent):
+                one.register(self._waker.reader, selectors.EVENT_READ, None)
             for each in self._listening:
                 selector.register(each.fileno(), selectors.EVENT_READ, each)
-            self._loop(selector)
+                if not each.patient:
+                    urgent.register(each.fileno(), selectors.EVENT_READ, each)
+            self._loop(selector, urgent)
 
-    def _loop(self, selector: selectors.BaseSelector) -> None:
+    def _loop(self, selector: selectors.BaseSelector, urgent: selectors.BaseSelector) -> None:
         tick_at = look_at = time.monotonic()
+        woken_at = float("-inf")
         again: set[Listening] = set()
         while True:
             mono = self.beat = time.monotonic()
@@ -127,22 +135,28 @@ class Receiving:
                 due = set(self._listening)
             else:
                 due = set(again)
-            timeout = 0.0 if again else self._timeout(min(tick_at, look_at))
-            for key, _ in selector.select(timeout):
+            waits = [(wait, each) for each in self._listening if (wait := each.next_wait()) is not None]
+            timeout = 0.0 if again else self._timeout(mono, min(tick_at, look_at), waits)
+            ready = selector.select(timeout)
+            for key, _ in ready:
                 if key.data is None:
                     self._waker.clear()
                 else:
                     due.add(key.data)
-            due.update(each for each in self._listening if each.next_wait() == 0.0)
+            late = time.monotonic() - mono
+            due.update(each for wait, each in waits if wait <= late)
             again = {each for each in due if self._turn(each)}
+            # While datagrams come in quick succession, they gather in the kernel's buffers for a moment, and are taken together:
+            # waking up costs as much as taking many of them. Where the buffers are small nothing waits.
+            if ready and not again and not self._stop:
+                if mono + late - woken_at < _DENSE:
+                    urgent.select(_GATHER)
+                woken_at = mono + late
 
-    def _timeout(self, at: float) -> float:
-        waits = [wait for each in self._listening if (wait := each.next_wait()) is not None]
+    def _timeout(self, mono: float, at: float, waits: list[tuple[float, Listening]]) -> float:
         deadline = self._state.next_deadline()
-        mono = time.monotonic()
-        if deadline is not None:
-            waits.append(max(deadline - mono, 0.01))
-        return max(0.0, min([at - mono, *waits]))
+        least = at if deadline is None else min(at, max(deadline, mono + 0.01))
+        return max(0.0, min([least - mono, *(wait for wait, _ in waits)]))
 
     def _turn(self, each: Listening) -> bool:
         try:

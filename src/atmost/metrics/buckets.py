@@ -12,6 +12,7 @@ scale 5. Memory is bounded: beyond `MAX_BUCKETS` the scale is lowered until they
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -285,6 +286,28 @@ class Buckets:
             return self.zero + sum(self.negative.values())
         last = bucket_of(-bound, self.scale)
         return sum(count for bucket, count in self.negative.items() if bucket >= last)
+
+
+def count_values(into: Iterable[Buckets], values: Sequence[float], count: int) -> None:
+    """Counts values of at least 0, each so often, in several histograms, and keeps to the bound: the same as one by one.
+
+    The scale depends only on which buckets are in use, and joining them is exact.
+    """
+    ceil, log2 = math.ceil, math.log2
+    found: Mapping[int, int] = {}
+    scale: int | None = None
+    positive = values if all(values) else [value for value in values if value]
+    zeros = len(values) - len(positive)
+    for each in into:
+        assert not each.zero_threshold
+        if each.scale != scale:
+            scale, factor = each.scale, 2.0**each.scale  # as `bucket_of`: a product with a power of two is exact
+            found = Counter([ceil(log2(value) * factor) - 1 for value in positive])
+        each.zero += zeros * count
+        side = each.positive
+        for bucket, times in found.items():
+            side[bucket] = side.get(bucket, 0) + times * count
+        each.bound()
 
 
 def joined(side: Mapping[int, int], shift: int) -> dict[int, int]:

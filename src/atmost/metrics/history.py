@@ -14,7 +14,9 @@ about 95 bytes, packed 4 to 12.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
 from typing import Final, NamedTuple
 
 from atmost.metrics import wire
@@ -103,6 +105,16 @@ class Ring:
                 page.ages[at] = when // self.width * self.width - set_at
         if self.coarse is not None:
             self.coarse.receive(when, amount, set_at)
+
+    def receive_all(self, when: float, amounts: Sequence[float]) -> None:
+        """Books several snapshots at once: the same as `receive` with each amount, in this order."""
+        found = self._find(when)
+        if found is not None:
+            page, at = found
+            page.received[at] = min(page.received[at] + len(amounts), _MOST)
+            page.sum[at] = reduce(add, amounts, page.sum[at])
+        if self.coarse is not None:
+            self.coarse.receive_all(when, amounts)
 
     def add(self, when: float, amount: float) -> None:
         """Adds to a slot without booking a snapshot."""

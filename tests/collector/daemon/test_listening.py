@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from atmost.collector.listening import READERS, ForeignListener, bind_foreign
+from atmost.collector.listening import READERS, DecodingReader, ForeignListener, bind_foreign
 from atmost.collector.options import CollectorOptions, Place
 from atmost.collector.state.state import CollectorState
 from tests.collector.daemon.scene import collecting
 from tests.real import BOUND, until
 
 
-class Slow:
+class Slow(DecodingReader):
     """Takes longer than a turn for two datagrams, as a stranger's worst do."""
 
     def __init__(self):
@@ -24,10 +24,6 @@ class Slow:
         time.sleep(0.006)
         self.decoded.append(datagram)
         return lambda: self.applied.append(datagram)
-
-    def tick(self, _stats, _now):
-        """Nothing is due."""
-        return
 
 
 def test_a_turn_is_bounded_by_time(tmp_path):
@@ -91,3 +87,31 @@ def test_every_protocol_has_a_reader_for_each_of_its_places():
     state = CollectorState(CollectorOptions(), 0.0, 0.0)
     for make in READERS.values():
         assert make(state, Place()) is not make(state, Place())
+
+
+def test_only_a_roomy_socket_is_patient(tmp_path, monkeypatch):
+    """Datagrams gather in the kernel's buffer where it has the size that was asked for; a Unix socket's queue is too short."""
+    read = Slow()
+    for warning, place, patient in (
+        (None, Place("127.0.0.1"), True),
+        ("the kernel granted less", Place("127.0.0.1"), False),
+        (None, Place(path=str(tmp_path / "s.sock")), False),
+    ):
+        monkeypatch.setattr("atmost.transport.sockets.ask_receive_buffer", lambda _, warning=warning: warning)
+        listener = bind_foreign("statsd", place, read)
+        try:
+            assert listener.patient is patient
+        finally:
+            listener.close()
+
+
+def test_datagrams_that_gather_are_all_taken():
+    """In quick succession over UDP, between datagrams of a Unix socket, and at the end."""
+    with collecting(statsd=("127.0.0.1:0",), syslog=("127.0.0.1:0",)) as collector:
+        for number in range(300):
+            collector.send("statsd", b"a:%d|c" % number)
+            collector.send("syslog", b"<13>line %d" % number)
+        state = collector.daemon.state
+        until(lambda: [each.accepted for each in state.listeners] == [300, 300])
+        with state.lock:
+            assert state.statsd.series["a", "counter", ()].value == sum(range(300))

@@ -24,6 +24,7 @@ from atmost.collector.state.rejected import RejectedSamples, Sample
 from atmost.collector.state.sender_totals import SenderTotals
 from atmost.collector.state.senders import SenderTable
 from atmost.collector.state.statsd import StatsdState
+from atmost.collector.state.statsd_lines import StatsdLines
 from atmost.collector.state.subjects import MAX_SUBJECTS, SubjectTable
 from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import ClockAlarm, Event, Message
@@ -95,6 +96,7 @@ class CollectorState:
             fine=(1.0, FINE_SLOTS),
             coarse=(COARSE_SLOT, COARSE_SLOTS),
         )
+        self.statsd_lines = StatsdLines(self.statsd)
         self.logs = LogTail(
             max_records=options.max_log_records,
             max_bytes=options.max_log_bytes,

@@ -2,16 +2,22 @@
 
 The protocol has no sequence numbers, so its loss is unknown, and every answer says so.
 Pure; not thread-safe. Series, histograms and members of sets are bounded; values refused by a limit are counted.
+
+Values of lines whose series is known already are gathered (`Spelling`) and booked together: by the quarter of a second, before the
+time enters another slot, and before anything else reads or writes their series. So nobody can tell it from booking each at once, but that
+`updated` may be so much later.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import reduce
+from operator import add
 from typing import Final
 
 from atmost.collector.options import MEMBERS_IN_ALL
 from atmost.ingest.statsd import StatsdKind, StatsdMetric
-from atmost.metrics.buckets import Buckets
+from atmost.metrics.buckets import Buckets, count_values
 from atmost.metrics.history import RECENT, Recent, Ring
 
 SCALE: Final = 1000
@@ -22,6 +28,8 @@ _MAX_TAGS_TEXT: Final = 1024
 
 _LOOK_EVERY: Final = 10.0
 """Least time between two searches for idle series (seconds)."""
+_GATHERED: Final = 0.25
+"""Longest that values wait to be booked while others come (seconds)."""
 _MILLI: Final = 1e-3
 _SECONDS: Final = "seconds"
 
@@ -50,11 +58,13 @@ class StatsdSeries:
         "mapped",
         "members",
         "name",
+        "open",
         "period",
         "recent",
         "ring",
         "sender",
         "source",
+        "spellings",
         "sum",
         "unit",
         "updated",
@@ -82,6 +92,21 @@ class StatsdSeries:
         """Hashes of the members, so that each takes the same memory."""
         self.period = -1
         """The number of the ten-second period that the members belong to."""
+        self.open: Spelling | None = None
+        """Where values are gathered that are not booked yet."""
+        self.spellings: list[Spelling] = []
+
+
+class Spelling(list[float]):
+    """One way in which a series is written, and the values that came with it, in order, and are not booked yet."""
+
+    __slots__ = ("counts", "rate", "scale", "series")
+
+    def __init__(self, series: StatsdSeries, rate: float, scale: float) -> None:
+        """Args: series: whose values they are. rate: of each value. scale: what each is multiplied by."""
+        super().__init__()
+        self.series, self.rate, self.scale = series, rate, scale
+        self.counts = series.kind == "counter"
 
 
 class StatsdState:
@@ -116,9 +141,23 @@ class StatsdState:
         self._fine, self._coarse = fine, coarse
         self._kept_for = max(width * slots for width, slots in (fine, coarse))
         self._looked = float("-inf")
-        self.series: dict[Key, StatsdSeries] = {}
+        self._series: dict[Key, StatsdSeries] = {}
+        self._gathering: list[Spelling] = []
+        self._gathered_at = 0.0
+        """The time of the values gathered last."""
+        self._book_at = 0.0
+        self._until = 0.0
+        """End of the slot that the gathered values belong to."""
+        self.forgotten = 0
+        """Series that made room for others."""
         self.histograms = 0
         self.counts: Counter[str] = Counter()
+
+    @property
+    def series(self) -> dict[Key, StatsdSeries]:
+        """Every series, with all that came."""
+        self.book_all()
+        return self._series
 
     @property
     def largest_set(self) -> int:
@@ -126,7 +165,8 @@ class StatsdState:
         return max((len(each.members) for each in self._sets), default=0)
 
     def tick(self, now: float) -> None:
-        """Drops the members of sets whose ten seconds are over; the counts stay."""
+        """Books what is gathered, and drops the members of sets whose ten seconds are over; the counts stay."""
+        self.book_all()
         period = int(now // RECENT)
         for series in [each for each in self._sets if each.period < period]:
             self._empty(series)
@@ -141,6 +181,8 @@ class StatsdState:
         series = self._find(metric, now)
         if series is None:
             return False
+        if series.open is not None:
+            self._book(series.open)
         if metric.timestamp is not None:
             self.counts["client_time"] += 1
         series.updated = now
@@ -160,13 +202,77 @@ class StatsdState:
             self._join(series, metric, now)
         return True
 
+    def find(self, metric: StatsdMetric) -> StatsdSeries | None:
+        """The series of a measurement, where there is one."""
+        return self._series.get(_key(metric))
+
+    def scale(self, metric: StatsdMetric, series: StatsdSeries) -> float:
+        """What each value of a measurement is multiplied by in its series."""
+        return _MILLI if metric.kind is StatsdKind.TIMER and series.unit == _SECONDS else 1.0
+
+    def gather(self, now: float) -> None:
+        """From now on values are gathered of this time; books those before it where they must not wait any longer."""
+        if now != self._gathered_at:
+            if self._gathering and not (self._gathered_at <= now < self._until and now < self._book_at):
+                self.book_all()
+            self._gathered_at = now
+
+    def open(self, spelling: Spelling) -> None:
+        """Says that values will be gathered at a spelling that has none; those of another one of its series are booked."""
+        other = spelling.series.open
+        if other is not None:
+            self._book(other)
+        spelling.series.open = spelling
+        if not self._gathering:
+            now, width = self._gathered_at, self._fine[0]
+            self._book_at, self._until = now + _GATHERED, (now // width + 1) * width
+        self._gathering.append(spelling)
+
+    def book_all(self) -> None:
+        """Books all that is gathered."""
+        gathering, self._gathering = self._gathering, []
+        for spelling in gathering:
+            if spelling:
+                self._book(spelling)
+
+    def _book(self, spelling: Spelling) -> None:
+        """Books what is gathered at a spelling: the same as `feed` with each value."""
+        series, rate, now = spelling.series, spelling.rate, self._gathered_at
+        values = spelling[:]
+        spelling.clear()
+        series.open, series.updated = None, now
+        if series.kind == "counter":
+            if rate != 1.0:
+                values = [value / rate for value in values]
+            series.value = reduce(add, values, series.value)
+        elif series.kind == "gauge":
+            series.value = values[-1]
+        else:
+            values = self._observe_all(series, values, rate, spelling.scale)
+        series.ring.receive_all(now, values)
+
+    def _observe_all(self, series: StatsdSeries, values: list[float], rate: float, scale: float) -> list[float]:
+        """Counts observations; returns what they add to the slot."""
+        assert series.buckets is not None
+        assert series.recent is not None
+        weight = 1 / rate
+        scaled = round(min(weight * SCALE, _MOST))
+        if scale != 1.0:
+            values = [value * scale for value in values]
+        weights = [weight] * len(values)
+        series.value = reduce(add, weights, series.value)
+        series.sum = reduce(add, values if weight == 1.0 else [value * weight for value in values], series.sum)
+        live = series.recent.at(self._gathered_at)
+        count_values((series.buckets, live), values, scaled)
+        return weights
+
     def _observe(self, series: StatsdSeries, metric: StatsdMetric, now: float) -> None:
         assert series.buckets is not None
         assert series.recent is not None
         weight = metric.weight
         scaled = round(min(weight * SCALE, _MOST))  # the smallest rates make it infinite
         live = series.recent.at(now)
-        scale = _MILLI if metric.kind is StatsdKind.TIMER and series.unit == _SECONDS else 1.0
+        scale = self.scale(metric, series)
         for text in metric.values:
             value = float(text) * scale
             series.value += weight
@@ -200,15 +306,14 @@ class StatsdState:
         self._sets.discard(series)
 
     def _find(self, metric: StatsdMetric, now: float) -> StatsdSeries | None:
-        kind = KINDS[metric.kind]
-        labels = metric.tags if len(metric.tags) < 2 else tuple(sorted(set(metric.tags)))
-        key = (metric.name, kind, labels)
-        found = self.series.get(key)
+        key = _key(metric)
+        found = self._series.get(key)
         if found is not None:
             return found
-        if len(self.series) >= self._max_series or (kind == "histogram" and self.histograms >= self._max_histograms):
+        _, kind, labels = key
+        if len(self._series) >= self._max_series or (kind == "histogram" and self.histograms >= self._max_histograms):
             self._forget_idle(now)
-        if len(self.series) >= self._max_series:
+        if len(self._series) >= self._max_series:
             self.counts["series_limit"] += 1
             return None
         if sum(len(name) + len(value) for name, value in labels) > _MAX_TAGS_TEXT:
@@ -221,7 +326,7 @@ class StatsdState:
             self.histograms += 1
         unit = self._timer_unit if metric.kind is StatsdKind.TIMER else ""
         ring = Ring(*self._fine, Ring(*self._coarse))
-        found = self.series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
+        found = self._series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
         found.mapped, found.help = metric.mapped, metric.help
         return found
 
@@ -230,10 +335,17 @@ class StatsdState:
         if now < self._looked + _LOOK_EVERY:
             return
         self._looked = now
-        for key in [key for key, each in self.series.items() if now - each.updated > self._kept_for]:
-            gone = self.series.pop(key)
+        self.book_all()
+        for key in [key for key, each in self._series.items() if now - each.updated > self._kept_for]:
+            gone = self._series.pop(key)
+            self.forgotten += 1
             self.histograms -= gone.buckets is not None
             self._empty(gone)
+
+
+def _key(metric: StatsdMetric) -> Key:
+    labels = metric.tags if len(metric.tags) < 2 else tuple(sorted(set(metric.tags)))
+    return (metric.name, KINDS[metric.kind], labels)
 
 
 def _count(into: Buckets, value: float, scaled: int) -> None:
