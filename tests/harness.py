@@ -14,6 +14,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -157,6 +158,18 @@ class Forked:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_LIFE)
 
+    @contextmanager
+    def keeping(self, *expected: type[BaseException]) -> Iterator[None]:
+        """Keep a child from leaving the block by an exception, into the tests; some may be expected of it."""
+        try:
+            yield
+        except BaseException as error:
+            if self.pid != 0:
+                raise
+            if not isinstance(error, expected):
+                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                os._exit(1)
+
     def finish(self) -> Any:
         """End a child with what it has to say; return that in the parent, None where there was no fork."""
         if self.pid == 0:
@@ -183,3 +196,17 @@ class Forked:
         _, status = os.waitpid(self.pid, 0)
         assert status == 0, f"the child ended with {status}"
         return json.loads(told)
+
+
+def alone(test: str) -> bool:
+    """Whether this is a process without the threads of other tests; else the test is run in one, and must pass there.
+
+    CPython does not go on in a child that C forked while another thread waited for the interpreter's lock.
+    """
+    if "ATMOST_ALONE" in os.environ:
+        return True
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, env={**os.environ, "ATMOST_ALONE": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    return False

@@ -27,15 +27,22 @@ class At:
     """Calls `action` at the `number`-th place of what runs under it; with a number that is never reached it counts them."""
 
     def __init__(
-        self, number: int, action: Callable[[], object] = lambda: None, *, files: str = HOME, places: str = "signals"
+        self,
+        number: int,
+        action: Callable[[], object] = lambda: None,
+        *,
+        files: str = HOME,
+        places: str = "signals",
+        within: str = "",
     ) -> None:
-        """Args: number: from 1. action: may raise. files: paths that begin so are watched. places: which."""
+        """Args: number: from 1. action: may raise. files: paths that begin so are watched. places: which. within: functions whose names end so."""
         self.seen = 0
         self.where = ""
         self._number = number
         self._action = action
         self._files = files
         self._lines = places == "lines"
+        self._within = within
         self._last: dict[int, int] = {}
         self._before: Any = None
 
@@ -53,7 +60,7 @@ class At:
         return bool(self.where)
 
     def _call(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        if not frame.f_code.co_filename.startswith(self._files):
+        if not frame.f_code.co_filename.startswith(self._files) or not frame.f_code.co_qualname.endswith(self._within):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = not self._lines, self._lines
         self._last.pop(id(frame), None)

@@ -161,6 +161,36 @@ def test_a_child_forked_past_the_hook_lets_go_at_its_next_look() -> None:
     run(PAST_THE_HOOK, "udp://127.0.0.1:0")
 
 
+CHILD_CLOSES = """
+import os, sys
+import atmost
+from tests.cfork import c_fork
+url, what = sys.argv[1:]
+receiver = atmost.Receiver(url, clock_guard=0)
+if not (child := c_fork()):
+    if what == "ledger":
+        receiver.ledger()
+    else:
+        receiver.close()
+    os._exit(0 if receiver.closed else 1)
+assert os.waitpid(child, 0)[1] == 0
+with atmost.Sender(url) as sender:
+    sender.send("a", "to the parent")
+    assert receiver.receive(30).payload == "to the parent"
+try:
+    atmost.Receiver(url)
+except atmost.AddressInUse:
+    receiver.close()
+"""
+
+
+@pytest.mark.parametrize("what", ["ledger", "close"])
+def test_h2_a_child_forked_past_the_hook_cannot_take_the_path_away(what: str, tmp_path: Path) -> None:
+    """Whichever method it calls first: the socket and its lock are the parent's, and stay."""
+    run(CHILD_CLOSES, f"unix://{tmp_path}/a.sock", what)
+    assert list(tmp_path.iterdir()) == []
+
+
 CHILD_RECEIVES = """
 import os, sys
 import atmost
@@ -182,25 +212,31 @@ def test_a_child_may_receive_at_an_address_of_its_own() -> None:
 ASYNC = """
 import asyncio, os, sys
 import atmost
+from tests.cfork import c_fork
 async def main():
     receiver = atmost.AsyncReceiver(sys.argv[1], clock_guard=0)
     await receiver.ready()
-    if not (child := os.fork()):
-        assert receiver.closed
+    past_the_hook = sys.argv[2] == "past the hook"
+    if not (child := c_fork() if past_the_hook else os.fork()):
+        assert past_the_hook or receiver.closed
         receiver.close()
-        os._exit(0)
+        os._exit(0 if receiver.closed else 1)
     os.waitpid(child, 0)
+    receiving = asyncio.create_task(receiver.receive())
+    for _ in range(100):  # until it has looked, and waits for the loop
+        await asyncio.sleep(0)
     print(receiver.url, flush=True)
-    print((await receiver.receive(30)).payload, flush=True)
+    print((await receiving).payload, flush=True)
     receiver.close()
 asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("how", ["by Python", "past the hook"])
 @pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix://{folder}/a.sock"])
-def test_a_loop_goes_on_watching_after_a_fork(url: str, tmp_path: Path) -> None:
+def test_a_loop_goes_on_watching_after_a_fork(url: str, how: str, tmp_path: Path) -> None:
     """Parent and child share what the loop watches with: the child must not take the parent's socket off it."""
-    with program(ASYNC, url.format(folder=tmp_path)) as other:
+    with program(ASYNC, url.format(folder=tmp_path), how) as other:
         with Sender(other.line()) as sender:
             sender.send("a", "still heard")
             assert other.line() == "still heard"

@@ -1,133 +1,43 @@
-"""Rows of signals: a receiver is interrupted at every place where a signal can come in, and at every line."""
+"""Rows of signals: a receiver is interrupted at every place where a signal can come in, and at every line.
+
+By an exception, by a nested call of each public method, by a fork and by a close: nothing is processed twice, the account balances,
+and the receiver works or says that it is closed (R9, H2, H3).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import gc
+import os
+import sys
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Any
 
 import pytest
 
-from atmost import Message, Receiver
-from atmost.core.accounts import Ledger
-from tests.endpoint.tape import Hand
+from tests.endpoint.listening import AWAITED, SCENES, WAYS, Scene, check, works
+from tests.harness import Forked, alone
 from tests.interrupting import At, Interruption, places_of
-from tests.real import until
 
-ADDRESSES = (f"memory://interrupted-{number}" for number in count())
-OPTIONS: dict[str, Any] = {"max_sessions": 2, "max_queue": 12, "grace": 0.0, "window": 8}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
+"""An exception may come in between the call of a coroutine function and its await, and between the making of a socket and its first name."""
 
-
-SCENES: list[Scene] = []
-
-
-class Scene:
-    """A receiver with something of everything waiting: sessions, one of them evicted, a gap, late ones, a copy, a full queue, a goodbye."""
-
-    def __init__(self) -> None:
-        self.got: list[Any] = []
-        self.caught = 0
-        url = next(ADDRESSES)
-        self.receiver = Receiver(url, **OPTIONS)
-        SCENES.append(self)
-        one, other, third = Hand(url, 1), Hand(url, 2), Hand(url, 3)
-        one.beacon()
-        one.data("a0", "a1")
-        copy = one.data("a2")
-        one.pass_on(copy)
-        late = one.make("a3", "a4")
-        one.data("a5")
-        other.data("b0", "b1", "b2")
-        other.data("b3")
-        one.pass_on(late)
-        one.make("lost")
-        one.data("a7")
-        one.pass_on(b"garbage")
-        third.data("c0", "c1", "c2", "c3", "c4")
-        one.data("a8")
-        one.goodbye()
-        self.one = one
-
-    def consume(self, take: Callable[[Receiver, list[Any]], None]) -> None:
-        """Until nothing more is at hand; an interruption is caught, as a program would, and it goes on."""
-        for _ in range(3):
-            try:
-                take(self.receiver, self.got)
-            except Interruption:
-                self.caught += 1
-
-    def settled(self) -> Ledger:
-        """The account when everything missing is lost."""
-        until(lambda: not self.receiver.ledger().pending)
-        return self.receiver.ledger()
-
-    def close(self) -> None:
-        self.receiver.close()
-
-
-def by_receive(receiver: Receiver, got: list[Any]) -> None:
-    """Message by message."""
-    while (message := receiver.receive(0)) is not None:
-        got.append(message.payload)
-
-
-def by_events(receiver: Receiver, got: list[Any]) -> None:
-    """Event by event."""
-    while (event := receiver.next_event(0)) is not None:
-        if isinstance(event, Message):
-            got.append(event.payload)
-
-
-def by_run(receiver: Receiver, got: list[Any]) -> None:
-    """As `run` does, which would wait for more."""
-    intake = receiver._intake
-    while intake.next_batch() or intake.pump() or intake.next_batch():
-        intake.handle_current(lambda message: got.append(message.payload), lambda _subject: True)
-
-
-WAYS = {"receive": by_receive, "events": by_events, "run": by_run}
-
-
-def check(scene: Scene, where: str, *, in_hand: int = 0, elsewhere: int = 0) -> None:
-    """Nothing twice; the account balances, and says of every message what became of it."""
-    assert max(Counter(scene.got).values(), default=1) == 1, where
-    ledger = scene.settled()
-    assert ledger.balanced(), where
-    assert (ledger.pending, ledger.queued) == (0, 0), (where, ledger)
-    handed = len(scene.got) + elsewhere
-    assert 0 <= ledger.delivered - handed <= in_hand, (where, ledger.delivered, scene.got)
-    assert 0 <= ledger.handler_errors <= in_hand
-
-
-def works(scene: Scene, where: str) -> None:
-    """What comes afterwards is received."""
-    Hand(scene.receiver.url, 99).data("afterwards")
-    assert [message.payload for message in iter(lambda: scene.receiver.receive(0), None)] == ["afterwards"], where
+Take = Callable[[Scene], None]
+Action = Callable[[Scene], object]
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Every scene is closed at the end of its test, also after a failure."""
+def closed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every scene is closed at the end of its test, also after a failure; a tracer of a coverage run is given back."""
+    before = sys.gettrace()
     yield
+    sys.settrace(before)
     while SCENES:
         SCENES.pop().close()
-
-
-def walk(way: str, number: int, action: Callable[[Scene], object], places: str) -> tuple[Scene, At]:
-    """One scene, interrupted at one place."""
-    scene = Scene()
-    with At(number, lambda: action(scene), places=places) as at:
-        scene.consume(WAYS[way])
-    return scene, at
-
-
-def total(way: str, places: str) -> int:
-    """How many places a way has."""
-    scene = Scene()
-    count = places_of(lambda: scene.consume(WAYS[way]), places=places)
-    scene.close()
-    return count
+    if "await" in request.node.name and EXCEPTION in request.node.name:
+        gc.collect()  # what an exception has left, while its warning is expected
 
 
 def raises(_scene: Scene) -> None:
@@ -141,37 +51,191 @@ def drains(scene: Scene) -> None:
         scene.got.append(message.payload)
 
 
-def interrupted(way: str, action: Callable[[Scene], object], places: str, step: int, first: int = 1) -> int:
-    """Every `step`-th place; how many they were."""
-    tried = 0
-    for number in range(first, total(way, places) + 1, step):
-        scene, at = walk(way, number, action, places)
+def looks(scene: Scene) -> None:
+    """What a handler on a signal may show."""
+    ledger = scene.receiver.ledger()
+    assert len(scene.got) <= ledger.delivered + 1
+    assert repr(scene.receiver).startswith("<")
+
+
+def closes(scene: Scene) -> None:
+    """What the usual handler of SIGTERM does."""
+    scene.receiver.close()
+
+
+EXCEPTION, CLOSE = "an exception", "a close"
+EVERYWHERE: dict[str, Action] = {EXCEPTION: raises, CLOSE: closes, "ledger": looks}
+NESTED: dict[str, Action] = {"a drain": drains} | {name: take for name, take in WAYS.items() if name != "receive"}
+"""A signal handler that consumes, in each way that there is."""
+KINDS: list[tuple[str, Take, str, Action]] = [
+    *((way, take, name, action) for way, take in WAYS.items() for name, action in (EVERYWHERE | NESTED).items()),
+    *((f"await {way}", take, name, action) for way, take in AWAITED.items() for name, action in EVERYWHERE.items()),
+]
+
+
+def scene_of(way: str) -> Scene:
+    """A new scene, of the receiver that is consumed in this way."""
+    return Scene(awaited=way.startswith("await"))
+
+
+def total(way: str, take: Take, places: str, within: str = "") -> int:
+    """How many places a way has."""
+    scene = scene_of(way)
+    count = places_of(lambda: scene.consume(take), places=places, within=within)
+    scene.close()
+    return count
+
+
+def interrupted(kind: tuple[str, Take, str, Action], places: str, step: int, first: int = 1) -> int:
+    """Interrupt at every `step`-th place; return how many they were."""
+    way, take, name, action = kind
+    tried, raised = 0, int(name == EXCEPTION)
+    for number in range(first, total(way, take, places) + 1, step):
+        scene = scene_of(way)
+        with At(number, lambda scene=scene: action(scene), places=places) as at:  # type: ignore[misc]
+            scene.consume(take)
         if at.reached:
             tried += 1
-            check(scene, at.where, in_hand=int(action is raises))
-            # In `run` an exception that comes in right after the handler has returned is the handler's.
-            assert scene.caught + scene.receiver.ledger().handler_errors == int(action is raises), at.where
-            assert scene.receiver.ledger().refused.get("malformed", 0) <= 1, at.where
-            works(scene, at.where)
+            where = f"{name} at place {number}, {at.where}"
+            assert scene.receiver.closed == (name == CLOSE), where
+            check(scene, where, in_hand=raised)
+            # In `run` an exception that comes in right before or after the handler is the handler's.
+            assert scene.caught + scene.receiver.ledger().handler_errors == raised, where
+            assert scene.receiver.ledger().refused.get("malformed", 0) <= 1, where
+            works(scene, where)
         scene.close()
+        SCENES.remove(scene)
     return tried
 
 
-ACTIONS = {"an exception": raises, "a drain": drains}
+def ids(kinds: list[Any]) -> list[str]:
+    """How the kinds are called."""
+    return [f"{name}-{way}" for way, _, name, *_ in kinds]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("kind", KINDS, ids=ids(KINDS))
 @pytest.mark.parametrize("places", ["signals", "lines"])
-def test_interrupted_here_and_there_nothing_is_lost_or_repeated(way: str, action: str, places: str) -> None:
+def test_interrupted_here_and_there_nothing_is_lost_or_repeated(
+    kind: tuple[str, Take, str, Action], places: str
+) -> None:
     """A sample of the places; the next test has all."""
-    assert interrupted(way, ACTIONS[action], places, step=23, first=1 + len(way) % 4) > 20
+    assert interrupted(kind, places, step=97, first=1 + len(kind[0]) % 4) > 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("kind", KINDS, ids=ids(KINDS))
 @pytest.mark.parametrize("places", ["signals", "lines"])
-def test_interrupted_anywhere_nothing_is_lost_or_repeated(way: str, action: str, places: str) -> None:
+def test_interrupted_anywhere_nothing_is_lost_or_repeated(
+    kind: tuple[str, Take, str, Action], places: str, record_property: Callable[[str, object], None]
+) -> None:
     """Every place where a signal can come in, and every line."""
-    assert interrupted(way, ACTIONS[action], places, step=1) > 400
+    count = interrupted(kind, places, step=1)
+    record_property("interrupted", count)
+    assert count > 400
+
+
+class Child:
+    """A fork at a place, and what becomes of it in both processes."""
+
+    def __init__(self, scene: Scene, *, past_the_hook: bool) -> None:
+        self._scene = scene
+        self._before = 0
+        self.fork = Forked(self._tell, past_the_hook=past_the_hook)
+
+    def __call__(self) -> None:
+        """Fork."""
+        self._before = len(self._scene.got)
+        self.fork()
+
+    def _tell(self) -> dict[str, Any]:
+        scene = self._scene
+        in_hand = scene.got[self._before :]
+        drains(scene) if scene.loop is None else AWAITED["receive"](scene)
+        told = {"in hand": in_hand, "more": scene.got[self._before + len(in_hand) :]}
+        scene.receiver.close()
+        return told | {"closed": scene.receiver.closed, "queued": scene.receiver.ledger().queued}
+
+
+def forked(way: str, take: Take, places: str, step: int, *, past_the_hook: bool, within: str = "") -> int:
+    """Fork at every `step`-th place; return how many they were.
+
+    What the interrupted call was about to hand out may be in the child's hands too, where only a tracer comes in between,
+    as it is after a fork that comes right after the call; nothing else is.
+    """
+    tried = 0
+    for number in range(1, total(way, take, places, within) + 1, step):
+        scene = scene_of(way)
+        child = Child(scene, past_the_hook=past_the_hook)
+        # asyncio itself does not go on in the child of a running loop: what would wait there ends by a RuntimeError.
+        expected = (RuntimeError,) if scene.loop is not None else ()
+        with child.fork.keeping(*expected), At(number, child, places=places, within=within) as at:
+            scene.consume(take)
+        told = child.fork.finish()
+        if at.reached:
+            tried += 1
+            where = f"forked at place {number}, {at.where}: {told}"
+            assert len(told["in hand"]) <= int(places == "lines"), where
+            assert (told["more"], told["closed"], told["queued"]) == ([], True, 0), where
+            assert not scene.receiver.closed
+            check(scene, where)
+            works(scene, where)
+        scene.close()
+        SCENES.remove(scene)
+    return tried
+
+
+FORKED = [(way, take) for way, take in WAYS.items()] + [(f"await {way}", take) for way, take in AWAITED.items()]
+
+
+can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
+@can_fork
+@pytest.mark.parametrize(("way", "take"), FORKED, ids=[way for way, _ in FORKED])
+@pytest.mark.parametrize("places", ["signals", "lines"])
+def test_h2_forked_here_and_there_the_child_processes_nothing(way: str, take: Take, places: str) -> None:
+    """A sample of the places; the next tests have all."""
+    assert forked(way, take, places, 211, past_the_hook=False) > 2
+
+
+STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["run"], "AsyncReceiver.run")]
+"""Where handlers are started."""
+
+
+@can_fork
+@pytest.mark.parametrize("past_the_hook", [False, True], ids=["by Python", "by C"])
+def test_h2_forked_around_the_start_of_a_handler_it_is_started_in_one_process(
+    past_the_hook: bool, request: pytest.FixtureRequest
+) -> None:
+    """At every place there, where a signal handler may fork."""
+    if not past_the_hook or alone(request.node.nodeid):
+        for way, take, within in STARTS:
+            assert forked(way, take, "signals", 1, past_the_hook=past_the_hook, within=within) > 20
+
+
+@can_fork
+def test_h2_forked_by_c_here_and_there_the_child_processes_nothing(request: pytest.FixtureRequest) -> None:
+    """A sample of the places where a signal handler may call C code that forks."""
+    if alone(request.node.nodeid):
+        for way, take in FORKED:
+            assert forked(way, take, "signals", 211, past_the_hook=True) > 2
+
+
+@pytest.mark.slow
+@can_fork
+@pytest.mark.parametrize(("way", "take"), FORKED, ids=[way for way, _ in FORKED])
+@pytest.mark.parametrize("places", ["signals", "lines"])
+@pytest.mark.parametrize("past_the_hook", [False, True], ids=["by Python", "by C"])
+def test_h2_forked_anywhere_the_child_processes_nothing(
+    way: str,
+    take: Take,
+    places: str,
+    past_the_hook: bool,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Every place where a signal can come in, and every line."""
+    if not past_the_hook or alone(request.node.nodeid):
+        count = forked(way, take, places, 1, past_the_hook=past_the_hook)
+        record_property("interrupted", count)
+        assert count > 400

@@ -1,7 +1,6 @@
 """A sender interrupted at every line: nothing twice, the account balances, and it works or says that it is closed (R6, R8, R9)."""
 
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from atmost.endpoint import sender as module
 from atmost.endpoint.checking import find_keys
 from atmost.transport.base import FORKED
 from tests.endpoint.tape import Tape
-from tests.harness import Forked, Interrupted, Interruption, every_line, raises, sampled
+from tests.harness import Forked, Interrupted, Interruption, alone, every_line, raises, sampled
 
 FILES = (
     "endpoint/sender.py",
@@ -225,22 +224,6 @@ def play_fork(work: str, *, past_the_hook: bool) -> Callable[[int], str | None]:
         return interruption.where
 
     return scene
-
-
-def alone(test: str) -> bool:
-    """Whether this is a process without the threads of other tests; else the test is run in one, and must pass there.
-
-    CPython does not go on in a child that C forked while another thread waited for the interpreter's lock.
-    """
-    if "ATMOST_ALONE" in os.environ:
-        return True
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test]
-    done = subprocess.run(
-        command, env={**os.environ, "ATMOST_ALONE": "1"}, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
-    return False
 
 
 @pytest.mark.parametrize("past_the_hook", [False, True])

@@ -280,20 +280,21 @@ class Intake:
 
     def handle_current(self, handler: Callable[[Message], object], matches: Callable[[str], bool]) -> None:
         """Starts the handler with each message of `current` whose subject matches, in this process and no other (H2)."""
+        here = HERE[0]
         for event in self.current:
             if event.__class__ is Message and matches(event.subject):
-                # C code may have forked past the hook, in a handler or just now: the messages are the parent's.
+                try:
+                    # Whoever has forked meanwhile, in a handler or a signal handler, past the hook or not: the messages are the parent's.
+                    # No signal handler comes in between this look and the start of the handler.
+                    if HERE[0] == here and here:
+                        handler(event)
+                        continue
+                except Exception:  # noqa: BLE001  the handler's own affair: counted, never redelivered (R14)
+                    self.handler_failed(event)
+                    continue
                 if not HERE[0]:
                     notice_fork()
-                    return
-                self.handle(handler, event)
-
-    def handle(self, handler: Callable[[Message], object], message: Message) -> None:
-        """Starts the handler once; what it raises is counted, reported now and then, and never redelivered (R14)."""
-        try:
-            handler(message)
-        except Exception:  # noqa: BLE001  the handler's own affair
-            self.handler_failed(message)
+                return
 
     def handler_failed(self, message: Message) -> None:
         """Counts a handler that raised or was cancelled; call it while handling the exception."""
@@ -305,6 +306,8 @@ class Intake:
 
     def ledger(self) -> Ledger:
         """The account at this moment; a signal handler that has interrupted a turn may find its datagram not booked yet."""
+        if not HERE[0]:
+            notice_fork()
         with self._lock:
             if not self._is_nested():
                 try:
@@ -323,6 +326,8 @@ class Intake:
 
         Called in the middle of a turn of the same thread, it leaves this to the end of that turn.
         """
+        if not HERE[0]:
+            notice_fork()  # else a child that C code forked would take the address from its parent
         if self._over:
             return
         self._ending = True

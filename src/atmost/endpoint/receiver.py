@@ -86,11 +86,11 @@ class Receiver:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if not HERE[0]:
-                notice_fork()
             for event in self._intake.current:
                 if event.__class__ is Message:
-                    return event
+                    if HERE[0]:
+                        return event
+                    notice_fork()
             if not self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 
@@ -100,10 +100,10 @@ class Receiver:
         intake.wants_events = True
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if not HERE[0]:
-                notice_fork()
             for event in intake.current:
-                return event
+                if HERE[0]:
+                    return event
+                notice_fork()
             if not self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 

@@ -69,11 +69,11 @@ class AsyncReceiver:
         """The next message, or None when `timeout` seconds are over or the receiver is closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if not HERE[0]:
-                notice_fork()
             for event in self._intake.current:
                 if event.__class__ is Message:
-                    return event
+                    if HERE[0]:
+                        return event
+                    notice_fork()
             if not await self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 
@@ -83,10 +83,10 @@ class AsyncReceiver:
         intake.wants_events = True
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if not HERE[0]:
-                notice_fork()
             for event in intake.current:
-                return event
+                if HERE[0]:
+                    return event
+                notice_fork()
             if not await self._advance(None if deadline is None else deadline - time.monotonic()):
                 return None
 
@@ -114,16 +114,20 @@ class AsyncReceiver:
         check_handler(handler, awaited=True)
         matches, intake = matcher(subjects), self._intake
         while await self._advance(None):
+            here = HERE[0]
             for event in intake.current:
                 if not isinstance(event, Message) or not matches(event.subject):
                     continue
-                if not HERE[0]:
-                    notice_fork()
-                    break
                 try:
+                    if HERE[0] != here or not here:  # as in `Intake.handle_current`
+                        intake.pump()  # notices a fork
+                        break
                     result = handler(event)
                     if inspect.isawaitable(result):
-                        await result
+                        if HERE[0] == here:
+                            await result
+                        elif inspect.iscoroutine(result):  # not begun, and the parent's to begin
+                            result.close()
                 except asyncio.CancelledError:
                     intake.handler_failed(event)
                     task = asyncio.current_task()
@@ -142,6 +146,8 @@ class AsyncReceiver:
 
     def close(self) -> None:
         """Ends the incarnation; what is queued is discarded and counted, and iterations end."""
+        if not HERE[0]:
+            notice_fork()  # before the loop is touched: its list of sockets is one with the parent's
         self._watch.stop()
         self._intake.close()
         self._readable.set()
@@ -159,10 +165,12 @@ class AsyncReceiver:
         return f"<AsyncReceiver on {self.url}{' (closed)' if self.closed else ''}>"
 
     def _on_readable(self) -> None:
-        self._intake.pump()
-        if self._intake.closed:  # its address was taken from it
-            self._watch.stop()
-        self._readable.set()
+        try:
+            self._intake.pump()
+            if self._intake.closed:  # its address was taken from it
+                self._watch.stop()
+        finally:
+            self._readable.set()  # also when a signal handler has raised: what was read is there to be taken
 
     async def _advance(self, timeout: float | None) -> bool:
         """Makes the next batch current; between two batches the loop has its turn, so that the socket is read."""
