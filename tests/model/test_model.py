@@ -1,6 +1,7 @@
 """The correct rules exhaust their state space without a duplicate; each mutant is caught by a shortest one."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -28,7 +29,14 @@ STEPS_TO_DUPLICATE = {
 }
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
-every_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=BY_NAME)
+every_mutant = pytest.mark.parametrize(
+    "mutant",
+    # The shorter the way to a duplicate, the sooner it is found.
+    [
+        pytest.param(mutant, id=mutant.name, marks=[pytest.mark.slow] if STEPS_TO_DUPLICATE[mutant.name] > 5 else [])
+        for mutant in MUTANTS
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +45,10 @@ def correct_run() -> Exploration:
     return explore(correct())
 
 
-@pytest.fixture(scope="module")
-def counterexamples() -> dict[str, tuple[Step, ...]]:
-    """Each mutant's shortest way to a duplicate; empty for a mutant that got away."""
-    return {mutant.name: explore(mutant.model()).counterexample or () for mutant in MUTANTS}
+@cache
+def counterexample(name: str) -> tuple[Step, ...]:
+    """A mutant's shortest way to a duplicate; empty for a mutant that got away."""
+    return explore(BY_NAME[name].model()).counterexample or ()
 
 
 def verdicts(steps: list[Step], mutant: Mutant | None = None) -> list[Verdict | None]:
@@ -158,9 +166,9 @@ def test_exploration_passes_through(correct_run: Exploration, steps: list[Step],
 
 
 @every_mutant
-def test_mutant_is_caught(mutant: Mutant, counterexamples: dict[str, tuple[Step, ...]]) -> None:
+def test_mutant_is_caught(mutant: Mutant) -> None:
     """Without its rule or hypothesis there is a duplicate, in no fewer and no more steps than known."""
-    steps = counterexamples[mutant.name]
+    steps = counterexample(mutant.name)
     assert len(steps) == STEPS_TO_DUPLICATE[mutant.name]
     *before, last = replay(mutant.model(), steps)
     assert last is not None
@@ -169,9 +177,9 @@ def test_mutant_is_caught(mutant: Mutant, counterexamples: dict[str, tuple[Step,
 
 
 @every_mutant
-def test_correct_model_stops_the_counterexample(mutant: Mutant, counterexamples: dict[str, tuple[Step, ...]]) -> None:
+def test_correct_model_stops_the_counterexample(mutant: Mutant) -> None:
     """The same steps give no duplicate with the rule, and it is the rule in question that prevents it."""
-    steps = counterexamples[mutant.name]
+    steps = counterexample(mutant.name)
     right, wrong = replay(correct(), steps), replay(mutant.model(), steps)
     assert not [outcome for outcome in right if outcome and outcome.violates]
     departure = next(
@@ -199,7 +207,10 @@ def test_efloor_is_needed_without_a_restart(name: str) -> None:
     assert last.violates
 
 
-@pytest.mark.parametrize(("future", "guard"), [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("future", "guard"),
+    [(0, 0), (0, 1), (1, 0), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [(1, 2), (2, 1), (2, 2)])],
+)
 def test_rules_hold_for_other_parameters(future: int, guard: int) -> None:
     """F and G need not be equal nor positive: F = G = 0 is the `memory://` preset."""
     clock = future + guard + 2
@@ -209,6 +220,7 @@ def test_rules_hold_for_other_parameters(future: int, guard: int) -> None:
     assert found.deliveries[Verdict.EVICTING, False]
 
 
+@pytest.mark.slow
 def test_rules_need_no_order_of_stamps() -> None:
     """Nothing at all is assumed of sender clocks: stamps may even decrease within a session."""
     found = explore(correct(Bounds(messages=3, ordered_stamps=False)))
@@ -234,9 +246,10 @@ def test_unfinished_exploration_is_not_complete() -> None:
     assert not found.complete
 
 
-def test_counterexample_reads_as_sentences(counterexamples: dict[str, tuple[Step, ...]]) -> None:
+@pytest.mark.slow
+def test_counterexample_reads_as_sentences() -> None:
     """Each step says what happened and what the receiver made of it; on another model, also what it excludes."""
-    steps = counterexamples["M8"]
+    steps = counterexample("M8")
     assert describe(BY_NAME["M8"].model(), steps) == [
         "1. clock 0: the receiver starts, floor 2",
         "2. session A sends its next datagram, sent_us 3",
@@ -251,6 +264,7 @@ def test_counterexample_reads_as_sentences(counterexamples: dict[str, tuple[Step
     ]
 
 
+@pytest.mark.slow
 def test_report_names_every_mutant(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m tests.model.model CLOCK` prints the result for the correct rules and for each mutant."""
     monkeypatch.setattr("tests.model.model.BOUNDS", replace(BOUNDS, messages=3))

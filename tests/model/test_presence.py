@@ -51,7 +51,7 @@ SETS = {"stops": stops, "echoes": echoes, "clocks": clocks, "cuts": cuts, "slow"
 @pytest.mark.parametrize(
     ("which", "states"),
     [
-        ("stops", 31_714),
+        pytest.param("stops", 31_714, marks=pytest.mark.slow),
         ("cuts", 1_080),
         ("slow", 1_856),
         pytest.param("echoes", 35_660, marks=pytest.mark.slow),
@@ -131,6 +131,7 @@ def test_each_mutant_is_caught(name: str) -> None:
     assert found.seen[trouble] or getattr(found, trouble, None) is not None
 
 
+@pytest.mark.slow
 def test_a_look_before_the_clock_is_caught() -> None:
     """An owner that stands still between the two judges by a clock that its lease has not seen."""
     found = explore_all(replace(plan, look_first=True) for plan in stops())

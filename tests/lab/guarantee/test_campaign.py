@@ -6,7 +6,9 @@ from atmost.lab.guarantee.coverage import GOALS, NOT_REACHABLE, REFUSAL, check_n
 from atmost.lab.guarantee.parameters import Hypotheses
 from atmost.lab.guarantee.running import Campaign, Run, campaign
 
-SEEDS = 300
+SEEDS = 60
+ALL_SEEDS = 300
+"""With so many runs everything has come up that can."""
 
 EVERY_REASON = [
     "malformed",
@@ -30,17 +32,25 @@ def result() -> Campaign:
     return campaign(range(SEEDS))
 
 
+@pytest.fixture(scope="module")
+def long_result() -> Campaign:
+    """A campaign that is long enough for everything to come up."""
+    return campaign(range(ALL_SEEDS))
+
+
 def test_no_promise_is_broken(result: Campaign):
     """R10–R23: no handler started twice, nothing unexpected, every message accounted for, in every run."""
     assert [str(violation) for run in result.broken for violation in run.violations] == []
     assert result.violations == 0
 
 
-def test_everything_is_reached(result: Campaign):
-    """R24: every refusal, crash point and fault came up at least once; what cannot has a reason."""
-    assert result.missing == []
-    assert result.passed
-    assert result.seeds == SEEDS
+@pytest.mark.slow
+def test_everything_is_reached(long_result: Campaign):
+    """R24: every refusal, crash point and fault came up at least once, no promise was broken; what cannot come up has a reason."""
+    assert [str(violation) for run in long_result.broken for violation in run.violations] == []
+    assert long_result.missing == []
+    assert long_result.passed
+    assert long_result.seeds == ALL_SEEDS
     assert all(NOT_REACHABLE.values())
 
 
@@ -79,7 +89,7 @@ def test_a_broken_promise_fails_the_campaign():
 def test_a_campaign_as_json(result: Campaign):
     """Every goal stands in the table, with its count."""
     table = result.as_dict()
-    assert table["passed"]
+    assert table["passed"] == (not result.missing)
     assert {group: tuple(names) for group, names in table["coverage"].items()} == dict(GOALS)
     assert table["coverage"][REFUSAL]["duplicate"] == result.hits[REFUSAL, "duplicate"] > 0
 
