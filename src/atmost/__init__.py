@@ -11,54 +11,59 @@ from typing import TYPE_CHECKING, Any
 # At once, because functions registered with atexit earlier are called later: exit functions of the program may still send.
 import atmost.lifecycle as _lifecycle  # noqa: F401
 
-if TYPE_CHECKING:
-    from atmost.core.accounts import Ledger, MergedLedger, SenderStats, SessionLedger
+if TYPE_CHECKING:  # the same names as in `_HOMES`, for those who read this file without running it
+    from atmost.core.accounts import (
+        Ledger as Ledger,
+        MergedLedger as MergedLedger,
+        SenderStats as SenderStats,
+        SessionLedger as SessionLedger,
+    )
     from atmost.core.events import (
-        ClockAlarm,
-        DatagramRefused,
-        Event,
-        LateArrival,
-        Loss,
-        Message,
-        QueueOverflow,
-        Session,
-        SessionClosed,
-        SessionEvicted,
-        SessionOpened,
+        ClockAlarm as ClockAlarm,
+        DatagramRefused as DatagramRefused,
+        Event as Event,
+        LateArrival as LateArrival,
+        Loss as Loss,
+        Message as Message,
+        QueueOverflow as QueueOverflow,
+        Session as Session,
+        SessionClosed as SessionClosed,
+        SessionEvicted as SessionEvicted,
+        SessionOpened as SessionOpened,
     )
-    from atmost.endpoint.must_deliver import must_deliver
-    from atmost.endpoint.receiver import Receiver
-    from atmost.endpoint.receiver_async import AsyncReceiver
-    from atmost.endpoint.sender import Sender
-    from atmost.endpoint.serve import serve
-    from atmost.endpoint.workers import Workers
+    from atmost.endpoint.must_deliver import must_deliver as must_deliver
+    from atmost.endpoint.receiver import Receiver as Receiver
+    from atmost.endpoint.receiver_async import AsyncReceiver as AsyncReceiver
+    from atmost.endpoint.sender import Sender as Sender
+    from atmost.endpoint.serve import serve as serve
+    from atmost.endpoint.workers import Workers as Workers
     from atmost.errors import (
-        AddressError,
-        AddressInUse,
-        AtMostError,
-        BindError,
-        ConfigError,
-        HintError,
-        HintLoadCycle,
-        InvalidKey,
-        LossNotTolerated,
-        MetricError,
-        MissingExtra,
-        OptionError,
-        PayloadNotEncodable,
-        PayloadTooLarge,
-        SubjectError,
+        AddressError as AddressError,
+        AddressInUse as AddressInUse,
+        AtMostError as AtMostError,
+        BindError as BindError,
+        ConfigError as ConfigError,
+        HintError as HintError,
+        HintLoadCycle as HintLoadCycle,
+        InvalidKey as InvalidKey,
+        LossNotTolerated as LossNotTolerated,
+        MetricError as MetricError,
+        MissingExtra as MissingExtra,
+        OptionError as OptionError,
+        PayloadNotEncodable as PayloadNotEncodable,
+        PayloadTooLarge as PayloadTooLarge,
+        SubjectError as SubjectError,
     )
-    from atmost.heartbeats.heartbeat import Heartbeat
-    from atmost.heartbeats.monitor import HeartbeatMonitor
-    from atmost.hints.cache import HintedCache
-    from atmost.hints.decorator import hinted
-    from atmost.hints.invalidator import Invalidator
-    from atmost.lifecycle import close_all
-    from atmost.logs.handler import LogHandler
-    from atmost.logs.reader import LogReader
-    from atmost.metrics.metrics import Metrics
-    from atmost.metrics.reader import MetricsReader
+    from atmost.heartbeats.heartbeat import Heartbeat as Heartbeat
+    from atmost.heartbeats.monitor import HeartbeatMonitor as HeartbeatMonitor
+    from atmost.hints.cache import HintedCache as HintedCache
+    from atmost.hints.decorator import hinted as hinted
+    from atmost.hints.invalidator import Invalidator as Invalidator
+    from atmost.lifecycle import close_all as close_all
+    from atmost.logs.handler import LogHandler as LogHandler
+    from atmost.logs.reader import LogReader as LogReader
+    from atmost.metrics.metrics import Metrics as Metrics
+    from atmost.metrics.reader import MetricsReader as MetricsReader
 
 __version__ = "0.1.0"
 
@@ -115,58 +120,9 @@ _PACKAGES = frozenset({"durable", "heartbeats", "hints", "logs", "metrics", "tes
 """The public submodules: `atmost.metrics` and the others are also loaded when they are first used."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # the names of `_HOMES`, written out: type checkers read a list, not a program
-    "AddressError",
-    "AddressInUse",
-    "AsyncReceiver",
-    "AtMostError",
-    "BindError",
-    "ClockAlarm",
-    "ConfigError",
-    "DatagramRefused",
-    "Event",
-    "Heartbeat",
-    "HeartbeatMonitor",
-    "HintError",
-    "HintLoadCycle",
-    "HintedCache",
-    "InvalidKey",
-    "Invalidator",
-    "LateArrival",
-    "Ledger",
-    "LogHandler",
-    "LogReader",
-    "Loss",
-    "LossNotTolerated",
-    "MergedLedger",
-    "Message",
-    "MetricError",
-    "Metrics",
-    "MetricsReader",
-    "MissingExtra",
-    "OptionError",
-    "PayloadNotEncodable",
-    "PayloadTooLarge",
-    "QueueOverflow",
-    "Receiver",
-    "Sender",
-    "SenderStats",
-    "Session",
-    "SessionClosed",
-    "SessionEvicted",
-    "SessionLedger",
-    "SessionOpened",
-    "SubjectError",
-    "Workers",
-    "__version__",
-    "close_all",
-    "hinted",
-    "must_deliver",
-    "serve",
-]
-
-
 if not TYPE_CHECKING:  # type checkers would take any name for a public one
+    __all__ = list(_HOME_OF)
+    __all__ += ["__version__"]
 
     def __getattr__(name: str) -> Any:
         """Loads a public name's module (PEP 562)."""
@@ -179,7 +135,6 @@ if not TYPE_CHECKING:  # type checkers would take any name for a public one
         globals()[name] = value
         return value
 
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        """The public names."""
+        return sorted(__all__)
