@@ -33,7 +33,7 @@ class OwnFormatter(logging.Formatter):
         self._json = form == "json"
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Formats a record as one line, of text or of JSON."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         facts = {
             "time": moment,
@@ -98,7 +98,7 @@ def set_up_logging(form: str) -> logging.Handler:
 
 
 def take_down_logging(handler: logging.Handler) -> None:
-    """Undoes `set_up_logging`."""
+    """Removes the handler that `set_up_logging` has added, and closes its output."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.removeHandler(handler)

@@ -42,7 +42,7 @@ class Snapshot:
 
 
 class Source:
-    """One collector."""
+    """The collector that a command asks, over HTTP."""
 
     def __init__(self, url: str = DEFAULT_PAGE, token: str = "") -> None:
         """Connects when it is first asked.

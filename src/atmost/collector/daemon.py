@@ -60,7 +60,7 @@ _KEEP_EVERY: Final = 5.0
 
 
 class CollectorDaemon:
-    """One collector."""
+    """A collector: its channels, its listeners, the state they feed, and the HTTP server that answers from it."""
 
     def __init__(
         self, options: CollectorOptions, environment: Mapping[str, str] | None = None, tap: Tap | None = None
@@ -241,7 +241,6 @@ class CollectorDaemon:
         self._opened.close()
 
     def __enter__(self) -> Self:
-        """Starts it."""
         try:
             self.start()
         except BaseException:
@@ -252,7 +251,6 @@ class CollectorDaemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stops it."""
         self.stop()
 
     def _make_http(self, place: str, token: str) -> HttpServer:

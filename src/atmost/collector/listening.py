@@ -511,7 +511,7 @@ class Opened:
         return ours[0] if ours else self.addresses[0][1] if self.addresses else OFF
 
     def close(self) -> None:
-        """Closes everything."""
+        """Closes every listener, then the workers."""
         for each in self.listening:
             each.close()
         if self.workers is not None:

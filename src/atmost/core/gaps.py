@@ -56,7 +56,6 @@ class Gaps:
         self._gaps: list[Gap] = []
 
     def __len__(self) -> int:
-        """Gaps remembered."""
         return len(self._gaps)
 
     def add(self, gap: Gap) -> None:

@@ -29,7 +29,7 @@ class ClusterError(Exception):
 
 
 class Cluster:
-    """The servers."""
+    """Three NATS servers on free ports of this machine."""
 
     def __init__(self, folder: Path) -> None:
         """Starts them and waits until they know each other.

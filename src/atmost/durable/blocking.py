@@ -86,7 +86,6 @@ class Blocking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:

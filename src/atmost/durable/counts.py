@@ -74,7 +74,7 @@ class Counts:
         self._guard = threading.Lock()
 
     def increment(self, what: Count) -> None:
-        """Counts one."""
+        """Adds one; from any thread."""
         with self._guard:
             self._numbers[what] += 1
 

@@ -169,7 +169,6 @@ class AtLeastOnce:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         await self.close()
 
     def __reduce__(self) -> NoReturn:

@@ -51,7 +51,7 @@ class Publisher:
         self._room = asyncio.Semaphore(options.max_in_flight)
 
     async def publish(self, subject: str, payload: Any, message_id: str | None, deadline: float | None) -> Receipt:
-        """See `AtLeastOnce.publish`."""
+        """Publishes until the stream has confirmed it; what `AtLeastOnce.publish` promises."""
         self._stream.check(subject)
         data = encode_payload(payload)
         attempt = _Attempts(

@@ -219,7 +219,6 @@ class SQLiteStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def _prune_sometimes(self) -> None:

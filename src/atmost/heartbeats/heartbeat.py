@@ -93,7 +93,7 @@ class Heartbeat:
 
     @property
     def name(self) -> str:
-        """Who lives."""
+        """The name under which it beats."""
         return self._name
 
     @property
@@ -152,7 +152,6 @@ class Heartbeat:
             self.stop(timeout=0)
 
     def __enter__(self) -> Self:
-        """Starts."""
         return self.start()
 
     def __exit__(

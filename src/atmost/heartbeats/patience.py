@@ -136,7 +136,7 @@ class Span:
 
     @property
     def lost(self) -> int:
-        """Beats lost."""
+        """Those of them that were lost."""
         return self._lost + self._lost_before
 
     @property

@@ -83,7 +83,6 @@ class HeartbeatVerdict:
     """What ended it, as its sender wrote it; for `conflict`, the other one; for `remembered`, its state before."""
 
     def __str__(self) -> str:
-        """The sentence."""
         kind, count, seconds = self.kind, self.count, self.seconds
         measured = "" if self.loss is None else f", at {self.loss:.3g} measured loss"
         match kind:

@@ -484,7 +484,6 @@ class HintedCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def __reduce__(self) -> NoReturn:

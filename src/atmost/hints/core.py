@@ -227,7 +227,7 @@ class LruShelf:
         self._limit = limit
 
     def put(self, key: str, entry: CacheEntry) -> int | None:
-        """See `Shelf`."""
+        """Keeps an entry as the newest; returns how many others had to go."""
         entries = self._entries
         entries[key] = entry
         entries.move_to_end(key)
@@ -237,11 +237,11 @@ class LruShelf:
         return 1
 
     def remove(self, key: str) -> bool:
-        """See `Shelf`."""
+        """Removes an entry; returns whether it was there."""
         return self._entries.pop(key, None) is not None
 
     def clear(self) -> None:
-        """See `Shelf`."""
+        """Removes all entries."""
         self._entries.clear()
 
     def __len__(self) -> int:
@@ -263,7 +263,7 @@ class StoreShelf:
         self.touch: Callable[[str], object] | None = None
 
     def put(self, key: str, entry: CacheEntry) -> int | None:
-        """See `Shelf`."""
+        """Keeps an entry; returns how many others had to go, or None when the store does not take it."""
         store = self._store
         before = len(store) + (key not in store)
         try:
@@ -275,11 +275,11 @@ class StoreShelf:
         return max(0, before - len(store))
 
     def remove(self, key: str) -> bool:
-        """See `Shelf`."""
+        """Removes an entry; returns whether it was there."""
         return self._store.pop(key, None) is not None
 
     def clear(self) -> None:
-        """See `Shelf`."""
+        """Removes all entries."""
         self._store.clear()
 
     def __len__(self) -> int:
@@ -447,7 +447,7 @@ class CacheCore:
         self._counts["evicted"] += displaced
 
     def bound(self) -> float:
-        """See `HintedCache.staleness_bound`."""
+        """The bound on staleness, in seconds: the shorter of `max_ttl` and what the known invalidators allow."""
         bound = self.lives.bound()
         return self._options.max_ttl if bound is None else min(self._options.max_ttl, bound + self._soft)
 

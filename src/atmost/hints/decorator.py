@@ -31,7 +31,6 @@ class Hinted(Generic[P, R]):
     def __init__(
         self, function: Callable[P, R], cache: HintedCache, key: KeyMaker, ttl: float | None, tags: Tags
     ) -> None:
-        """See `hinted`."""
         self._function, self._cache, self._key = function, cache, key
         self._ttl, self._tags = ttl, tags
         self._calls = 0

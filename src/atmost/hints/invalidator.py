@@ -351,7 +351,6 @@ class Invalidator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
         self.close()
 
     def __reduce__(self) -> NoReturn:

@@ -43,7 +43,7 @@ class OpenTelemetrySide(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenTelemetryHistogram:
-    """An `ExponentialHistogramDataPoint`."""
+    """The fields of OpenTelemetry's `ExponentialHistogramDataPoint`."""
 
     scale: int
     count: int
@@ -117,7 +117,7 @@ class Buckets:
 
     @property
     def count(self) -> int:
-        """Observations."""
+        """How many observations it holds."""
         return self.zero + sum(self.positive.values()) + sum(self.negative.values())
 
     @property

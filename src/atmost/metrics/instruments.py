@@ -165,7 +165,7 @@ class Counter(Instrument):
         self.value: Number = 0
 
     def read(self, now: float) -> Reading | None:  # noqa: ARG002  gauges need the time
-        """The total."""
+        """The total; None when a callback gave none."""
         if self.callback is not None:
             value = self._ask_callback(self.callback)
             if value is None:
@@ -231,7 +231,7 @@ class Gauge(Instrument):
             self.inc(-number)
 
     def reset(self) -> None:
-        """Begins unset."""
+        """Begins without a value, as in a forked child."""
         self.value = None
         self.set_at = 0.0
         """Monotonic, seconds."""
@@ -285,7 +285,7 @@ class Histogram(Instrument):
         return Timer(self.observe, time.perf_counter)
 
     def reset(self) -> None:
-        """Begins empty."""
+        """Begins without observations, as in a forked child."""
         self.positive: dict[int, int] = {}
         """Observations by bucket, numbered as Prometheus does: one above OpenTelemetry's index."""
         self.negative: dict[int, int] = {}
@@ -466,14 +466,12 @@ class Timer:
         self._started: list[float] = []
 
     def __enter__(self) -> Self:
-        """Starts."""
         self._started.append(self._clock())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Observes."""
         self._observe(self._clock() - self._started.pop())
 
     def __call__(self, function: F) -> F:

@@ -288,7 +288,6 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes them."""
         self.close()
 
     async def __aenter__(self) -> Self:

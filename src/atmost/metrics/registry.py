@@ -44,7 +44,7 @@ _ARRAY: Final = struct.Struct(">BH")
 
 @dataclass(slots=True)
 class Declared:
-    """One metric."""
+    """A metric as the program declared it, with its series."""
 
     name: str
     kind: str

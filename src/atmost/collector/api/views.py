@@ -173,7 +173,7 @@ class Views:
         return self.state.logs.cursor
 
     def heartbeats(self, limit: int = 5000) -> shapes.Heartbeats:
-        """The board."""
+        """Which hearts beat, are late or are missing, at most `limit` of them."""
         with self.state.lock:
             now = self.now()
             rows: list[BoardRow] = self.state.heartbeats.rows(now, self.mono())

@@ -26,7 +26,7 @@ _FRESH: Final = 0.5
 
 
 class Exporter:
-    """Renders /metrics."""
+    """Renders what the collector knows as the text that Prometheus scrapes."""
 
     def __init__(self, views: Views, extra: Callable[[], dict[str, int]] = dict) -> None:
         """Args: views: of the state. extra: further counters of the process, by name without prefix and `_total`."""

@@ -40,7 +40,6 @@ class SenderFlow:
     """The series of all senders that have a label."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         self.series: dict[tuple[str, str], StatsdSeries] = {}
         """By figure and sender."""
         self._before: dict[tuple[str, str], int] = {}

@@ -75,7 +75,6 @@ class HeartbeatBoard:
         self._histories: dict[tuple[int, str], _History] = {}
 
     def __len__(self) -> int:
-        """Heartbeats watched."""
         return min(len(self._histories), self._max)
 
     @property

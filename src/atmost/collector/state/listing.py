@@ -21,7 +21,7 @@ COMPLETENESS_OF: Final = 60.0
 
 
 class Series(msgspec.Struct, kw_only=True):
-    """One series."""
+    """A series with its newest value, as the API lists it."""
 
     name: str
     labels: dict[str, str]

@@ -90,7 +90,6 @@ class LogTail:
         self._bytes_of_sender: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        """Entries held."""
         return len(self._entries)
 
     @property

@@ -63,7 +63,6 @@ class RefusedSenders:
     """The rows, and which of them are new."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         self.left_out = 0
         """Datagrams of senders that found no free row."""
         self._rows: dict[tuple[str, str, str], RefusedSender] = {}
@@ -76,7 +75,6 @@ class RefusedSenders:
         """Rows created in this second."""
 
     def __len__(self) -> int:
-        """Rows."""
         return len(self._rows)
 
     def feed(

@@ -22,7 +22,7 @@ _CLOCK_REASONS: Final = (RefusalReason.FUTURE, RefusalReason.BELOW_FLOOR, Refusa
 
 
 class SenderRow(NamedTuple):
-    """One session."""
+    """A session's account, with what only the collector can say about it."""
 
     account: SessionLedger
     rate: float

@@ -47,7 +47,7 @@ Key = tuple[str, str, Tags]
 
 
 class StatsdSeries:
-    """One series."""
+    """A name with its labels, and what its lines add up to."""
 
     __slots__ = (
         "buckets",

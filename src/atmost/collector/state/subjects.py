@@ -98,7 +98,6 @@ class SubjectTable:
     """The subjects of all messages received."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         self.forgotten = 0
         """Subjects forgotten to make room for others."""
         self.taps: list[Tapping] = []
@@ -106,7 +105,6 @@ class SubjectTable:
         self._looked = 0.0
 
     def __len__(self) -> int:
-        """Subjects known."""
         return len(self._rows)
 
     def feed(self, message: Message, now: float) -> None:

@@ -44,7 +44,7 @@ class Check:
         return abs(self.simulated - self.theory) <= self.margin + rounding
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its figures, as the commands print them with `--json`."""
         return asdict(self) | {"inside": self.inside}
 
 

@@ -218,22 +218,22 @@ class ArmReport:
     effects: Effects
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its figures, as the commands print them with `--json`."""
         return asdict(self)
 
     @property
     def transmissions_per_message(self) -> float:
-        """Retries included."""
+        """How often a message was sent on average, retries included."""
         return self.transmissions / self.offered
 
     @property
     def datagrams_per_message(self) -> float:
-        """Both ways."""
+        """Datagrams for each message, in both directions."""
         return self.datagrams / self.offered
 
     @property
     def bytes_per_message(self) -> float:
-        """Both ways."""
+        """Bytes on the wire for each message, in both directions."""
         return self.bytes / self.offered
 
 

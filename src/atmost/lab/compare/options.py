@@ -108,7 +108,7 @@ class CompareOptions:
         return min(self.max_backoff, self.retry_after * 2.0 ** min(attempt, 64))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its figures, as the commands print them with `--json`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _check(self, name: str, low: float, high: float, expected: str) -> None:

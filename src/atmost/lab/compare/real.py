@@ -63,7 +63,6 @@ class RealNetwork:
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -53,7 +53,7 @@ class Comparison:
         return all(check.inside for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its figures, as the commands print them with `--json`."""
         return {
             "options": self.options.as_dict(),
             "real": self.real,

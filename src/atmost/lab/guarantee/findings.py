@@ -56,7 +56,6 @@ class Violation:
     """The number of the step that showed it."""
 
     def __str__(self) -> str:
-        """For people."""
         return f"{self.kind.value.upper()}: {self.text}"
 
 

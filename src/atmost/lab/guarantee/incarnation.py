@@ -101,7 +101,7 @@ class Incarnation:
 
     @property
     def label(self) -> str:
-        """For people."""
+        """How traces and reports name it: its receiver and its number."""
         return f"{self.receiver}.{self.number}"
 
     def arrive(self, arrived: Arrived, buffer: int) -> None:

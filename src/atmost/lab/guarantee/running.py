@@ -245,7 +245,7 @@ class Campaign:
                 self.broken.append(run)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Its figures, as the commands print them with `--json`."""
         return {
             "passed": self.passed,
             "seeds": self.seeds,

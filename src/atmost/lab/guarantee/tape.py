@@ -91,7 +91,6 @@ class Tape:
     """All datagrams in the order in which they were numbered or made up."""
 
     def __init__(self) -> None:
-        """Begins empty."""
         self.entries: dict[str, Entry] = {}
         self.sessions: dict[bytes, dict[int, Entry]] = {}
         """Datagrams of senders, by session and sequence number."""
