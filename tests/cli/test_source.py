@@ -19,24 +19,24 @@ def test_only_new_lines_after_the_first_look(fake):
     """The end of the log first, then what came since; another life of the collector begins anew."""
     source = Source(fake.url)
     fake.log(record("one"), record("two"))
-    assert messages(source.look()) == ["one", "two"]
-    assert messages(source.look()) == []
+    assert messages(source.snapshot()) == ["one", "two"]
+    assert messages(source.snapshot()) == []
     fake.log(record("three"))
-    assert messages(source.look()) == ["three"]
+    assert messages(source.snapshot()) == ["three"]
     fake.stop()
     with pytest.raises(SourceError, match="no collector answers"):
-        source.look()
+        source.snapshot()
     fake.forget()
     fake.log(record("new"))
     fake.start()
-    assert messages(source.look()) == ["new"]
+    assert messages(source.snapshot()) == ["new"]
     source.close()
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(fake):
     """A collector may close what is idle; that is no failure."""
     source = Source(fake.url)
-    source.look()
+    source.snapshot()
     fake.stop()
     fake.start()
     assert source.get("overview")["host"] == "web-3"
@@ -54,7 +54,7 @@ def test_a_path_before_the_interface_is_kept(fake):
     """Behind a proxy that serves the collector under a path."""
     source = Source(f"{fake.url}/collector/")
     with pytest.raises(SourceError, match=r"is no collector|refuses"):
-        source.look()
+        source.snapshot()
     source.close()
     assert fake.paths() == ["/collector/api/v1/overview"]
 
@@ -63,9 +63,9 @@ def test_the_token_is_shown_in_a_header(fake):
     """And nowhere else; without it the message says how to give it."""
     fake.token = "s3cret"
     with pytest.raises(SourceError, match="give it with --token, or in ATMOST_TOKEN"):
-        Source(fake.url).look()
+        Source(fake.url).snapshot()
     source = Source(fake.url, "s3cret")
-    assert source.look().overview["host"] == "web-3"
+    assert source.snapshot().overview["host"] == "web-3"
     source.close()
     assert not any("s3cret" in path or query for path, query, _ in fake.asked if path != "/api/v1/logs")
 
@@ -106,7 +106,7 @@ def test_whatever_else_answers_there(answer, problem):
         source = Source(f"http://127.0.0.1:{listening.getsockname()[1]}")
         try:
             with pytest.raises(SourceError, match=problem):
-                source.look()
+                source.snapshot()
         finally:
             source.close()
             listening.shutdown(socket.SHUT_RDWR)

@@ -66,8 +66,8 @@ class Source:
         self._started: float | None = None
         self._cursor: int | None = None
 
-    def look(self) -> Snapshot:
-        """Everything as it is now, and the log since the last look.
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now, and the log since the last snapshot.
 
         Raises:
             SourceError: no collector answers there, or it does not answer this.
@@ -88,7 +88,7 @@ class Source:
             question: its parameters.
 
         Raises:
-            SourceError: as `look`.
+            SourceError: as `snapshot`.
         """
         return self._answer("GET", name, question)
 
@@ -100,7 +100,7 @@ class Source:
             question: its parameters.
 
         Raises:
-            SourceError: as `look`; also when there is nothing of this name.
+            SourceError: as `snapshot`; also when there is nothing of this name.
         """
         return self._answer("DELETE", name, question)
 
@@ -121,7 +121,7 @@ class Source:
         """The lines of an answer that does not end, as they come; empty ones say that it is still open.
 
         Raises:
-            SourceError: as `look`; also when the collector ends.
+            SourceError: as `snapshot`; also when the collector ends.
         """
         path = f"{self._path}/api/v1/{name}" + (f"?{urlencode(question, doseq=True)}" if question else "")
         try:

@@ -19,7 +19,7 @@ SIZE = (130, 44)
 def watch(fake, drive, size=SIZE):
     """Run the view against the collector, driven by a coroutine function of app and pilot."""
     source = Source(fake.url)
-    app = TopView(source, source.look(), every=0.15)
+    app = TopView(source, source.snapshot(), every=0.15)
 
     async def whole():
         async with app.run_test(size=size) as pilot:

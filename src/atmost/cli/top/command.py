@@ -43,7 +43,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--url") from None
     try:
-        snapshot = source.look()
+        snapshot = source.snapshot()
         if as_json:
             _print_objects(source, snapshot, once=once)
         elif once or not _can_draw():
@@ -80,7 +80,7 @@ def _print_objects(source: Source, snapshot: Snapshot, *, once: bool) -> None:
                     moment.wait(0.05)
             if once or stop.asked:
                 return
-            snapshot = source.look()
+            snapshot = source.snapshot()
 
 
 def _watch(source: Source, snapshot: Snapshot) -> None:

@@ -134,7 +134,7 @@ class TopView(App[None]):
                 self.call_from_thread(self.exit)
                 return
             try:
-                snapshot = self._source.look()
+                snapshot = self._source.snapshot()
             except SourceError as error:
                 if not self._stop.is_set():
                     self.call_from_thread(self._show_trouble, str(error))
