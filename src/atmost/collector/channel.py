@@ -134,7 +134,7 @@ class WorkerChannel:
         """None: nothing is due without input."""
         return None
 
-    def look(self) -> None:
+    def read_drops(self) -> None:
         """Does nothing: the ledger has all counts."""
 
     def ended(self, ledger: Ledger, now: float, mono: float) -> None:

@@ -79,8 +79,8 @@ class Listening(Protocol):
         """Seconds until `turn` is due without input; None if it is not."""
         ...
 
-    def look(self) -> None:
-        """Reads the system's counters; about once a second."""
+    def read_drops(self) -> None:
+        """Reads the kernel's count of drops; about once a second."""
         ...
 
     def abandon(self) -> None:
@@ -153,7 +153,7 @@ class OurListener:
             self._ready = boot_wait is None
         return self.intake.next_wait(boot_wait)
 
-    def look(self) -> None:
+    def read_drops(self) -> None:
         """Does nothing: the ledger has all counts."""
 
     def abandon(self) -> None:
@@ -234,7 +234,7 @@ class ForeignListener:
         """None: the state's tick does what is due without input."""
         return None
 
-    def look(self) -> None:
+    def read_drops(self) -> None:
         """Reads the kernel's count of drops."""
         self.stats.kernel_drops = self._inlet.kernel_drops()
 
@@ -246,7 +246,7 @@ class ForeignListener:
     def close(self) -> None:
         """Releases the address."""
         with contextlib.suppress(OSError):
-            self.look()
+            self.read_drops()
         self._sock.close()
         self._inlet.close()
 

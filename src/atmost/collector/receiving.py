@@ -94,7 +94,7 @@ class Receiving:
     def look(self) -> None:
         """Passes the ledgers to the state."""
         for each in self._listening:
-            each.look()
+            each.read_drops()
         ledgers = self.ledgers()
         with self._state.lock:
             for one in self.taken_over:
