@@ -130,7 +130,7 @@ class CollectorDaemon:
         while not self._receiving.ready:
             time.sleep(0.01)
         self._account_of_workers()
-        self._receiving.look()
+        self._receiving.pass_ledgers()
         if self.http is not None:
             self.http.start()
         for intake in self._opened.intakes:

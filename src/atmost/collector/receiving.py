@@ -91,7 +91,7 @@ class Receiving:
         """Receivers whose address another process has taken over (H2)."""
         return [each for each in self._ours() if each.intake.closed and each.intake.inlet.ended is not None]
 
-    def look(self) -> None:
+    def pass_ledgers(self) -> None:
         """Passes the ledgers to the state."""
         for each in self._listening:
             each.read_drops()
@@ -116,7 +116,7 @@ class Receiving:
             self._loop(selector, urgent)
 
     def _loop(self, selector: selectors.BaseSelector, urgent: selectors.BaseSelector) -> None:
-        tick_at = look_at = time.monotonic()
+        tick_at = ledgers_at = time.monotonic()
         woken_at = float("-inf")
         again: set[Listening] = set()
         while True:
@@ -124,11 +124,11 @@ class Receiving:
             if self._stop and (mono >= self._until or not again):
                 again = {each for each in self._listening if self._turn(each)}
                 if mono >= self._until or not again:
-                    self._guarded(self.look)
+                    self._guarded(self.pass_ledgers)
                     return
-            if mono >= look_at:
-                look_at = mono + LOOK
-                self._guarded(self.look)
+            if mono >= ledgers_at:
+                ledgers_at = mono + LOOK
+                self._guarded(self.pass_ledgers)
             if mono >= tick_at:
                 tick_at = mono + TICK
                 self._guarded(self._tick)
@@ -136,7 +136,7 @@ class Receiving:
             else:
                 due = set(again)
             waits = [(wait, each) for each in self._listening if (wait := each.next_wait()) is not None]
-            timeout = 0.0 if again else self._timeout(mono, min(tick_at, look_at), waits)
+            timeout = 0.0 if again else self._timeout(mono, min(tick_at, ledgers_at), waits)
             ready = selector.select(timeout)
             for key, _ in ready:
                 if key.data is None:
