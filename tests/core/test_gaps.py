@@ -19,7 +19,7 @@ def three():
     """Datagrams 2–4, 6 and 9–10, with 10, 1 and 5 messages."""
     made = Gaps()
     for each in (gap(9, 10, 50, 55, 2.0), gap(2, 4, 20, 30, 0.0), gap(6, 6, 40, 41, 1.0)):
-        made.add(each)
+        made.remember(each)
     return made
 
 
@@ -97,7 +97,7 @@ def joined(*, older_lost, newer_lost):
     """The two gaps 2–4 and 6 in one, the given ones lost before; with the gap that became lost by it."""
     made = Gaps()
     for each, lost in ((gap(2, 4, 20, 30, 5.0), older_lost), (gap(6, 6, 40, 41, 1.0), newer_lost)):
-        made.add(replace(each, lost=lost))
+        made.remember(replace(each, lost=lost))
     made.fill(3, 2)
     early = made.join_oldest()
     (only,) = made._gaps
@@ -136,7 +136,7 @@ def test_the_cap_is_where_it_is_said(cap, count):
         patch.setattr(module, "MAX_GAPS", cap)
         made = Gaps()
         for number in range(count):
-            made.add(gap(2 * number, 2 * number, number, number + 1))
+            made.remember(gap(2 * number, 2 * number, number, number + 1))
             if made.over_limit():
                 assert len(made) == cap + 1
                 if len(made) > 1:
@@ -173,7 +173,7 @@ def test_gaps_agree_with_an_oracle_that_knows_every_datagram(data):
             counts = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=4))
             numbers = [(number + i, prior + sum(counts[:i]), count) for i, count in enumerate(counts)]
             if sum(counts):
-                made.add(gap(number, number + len(counts) - 1, prior, prior + sum(counts), now))
+                made.remember(gap(number, number + len(counts) - 1, prior, prior + sum(counts), now))
                 oracle.add(numbers, now)
             number, prior = number + len(counts) + 1, prior + sum(counts) + data.draw(st.integers(0, 2))
         elif action == "late" and oracle.missing:

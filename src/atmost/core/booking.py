@@ -231,7 +231,7 @@ class Books:
     def _add_gap(self, draft: SessionState, gap: Gap) -> list[Event]:
         if draft.gaps is None:
             draft.gaps = Gaps()
-        draft.gaps.add(gap)
+        draft.gaps.remember(gap)
         if len(draft.gaps) > 1 and (draft.gaps.over_limit() or self.gap_total >= MAX_GAPS_TOTAL):
             early = draft.gaps.join_oldest()
             return [] if early is None else self._lose(draft, [early])

@@ -58,7 +58,7 @@ class Gaps:
     def __len__(self) -> int:
         return len(self._gaps)
 
-    def add(self, gap: Gap) -> None:
+    def remember(self, gap: Gap) -> None:
         """Remembers a gap; it may lie below the others when a late datagram extends the session downwards."""
         if not self._gaps or gap.first > self._gaps[-1].first:
             self._gaps.append(gap)
