@@ -1,7 +1,7 @@
 """Caches under hints in virtual time: writers, a link, readers, and an oracle that knows how stale every read is.
 
 The cache, the numbers and the marks are the real ones; only the clock, the link and the origin are simulated. The same seed
-gives the same run. Used by `benchmarks/loss_hints.py` and by the tests, which also break one rule at a time and must notice.
+gives the same run. Used by `benchmarks/loss_hints.py` and by the tests; `scripts/mutants.py hints` breaks one rule at a time, and they must notice.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Removes the rules from the core one by one and reports which test fails; a rule that no test defends is not held.
+"""Removes the rules from the code one by one and reports which test fails; a rule that no test defends is not held.
 
-`mutants.py` reads `mutants.toml`. For each mutant it copies the source to a temporary folder, changes one place in it and
+`mutants.py` reads `mutants.toml`, the rules of the guarantee, and `mutants_hints.toml`, those of the hints. For each mutant it copies the source to a temporary folder, changes one place in it and
 runs the tests named beside it. It prints rule → mutation → killed by, and exits with 1 if a mutant survives, if its text does
 not occur exactly once, or if its tests fail without it.
-`mutants.py R12 R13` runs the mutants of these rules only.
+`mutants.py R12 R13 hints` runs the mutants of these rules only.
 `mutants.py --tests tests/core/test_machine.py` runs other tests than those named, to see what they would notice.
 `mutants.py --simulator` runs the simulator of the guarantee instead, over the mutants that name the violation it shows.
 """
@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCE: Final = ROOT / "src"
-TABLE: Final = Path(__file__).with_suffix(".toml")
+TABLES: Final = [Path(__file__).with_name(name) for name in ("mutants.toml", "mutants_hints.toml")]
 TIMEOUT: Final = 150
 """Longest time for the tests of one mutant (s); a mutant that runs for ever counts as noticed."""
 MAX_MEMORY: Final = 8 << 30
@@ -58,7 +58,8 @@ class Mutant(NamedTuple):
     """The text to replace; it occurs exactly once."""
     new: str
     tests: Sequence[str] = ()
-    """Tests below tests/core, as `test_window.py::test_r13…`; at least one fails. Empty if only the simulator notices."""
+    """Tests below tests/core, as `test_window.py::test_r13…`, or of another folder of tests, as `hints/test_simulated.py::…`; at least one fails.
+    Empty if only the simulator notices."""
     simulator: str = ""
     """The kind of violation that the simulator finds; empty if it finds none."""
 
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = MAX_MEMORY if most == resource.RLIM_INFINITY else min(MAX_MEMORY, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-    table = [Mutant(**row) for row in tomllib.loads(TABLE.read_text(encoding="utf-8"))["mutant"]]
+    rows = [row for table in TABLES for row in tomllib.loads(table.read_text(encoding="utf-8"))["mutant"]]
+    table = [Mutant(**row) for row in rows]
     chosen = [mutant for mutant in table if not options.rules or mutant.rule in options.rules]
     chosen = [mutant for mutant in chosen if (mutant.simulator if options.simulator else mutant.tests)]
     if options.simulator:
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
             folders = [Path(folder) / str(number) for number in range(len(chosen))]
             outcomes = list(pool.map(_simulate, folders, chosen))
         return _end(outcomes)
-    named = [options.tests or [f"tests/core/{test}" for test in mutant.tests] for mutant in chosen]
+    named = [options.tests or [_path(test) for test in mutant.tests] for mutant in chosen]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         unchanged = _copy(Path(folder) / "unchanged")
         _check_path(unchanged)
@@ -104,6 +106,10 @@ def main(arguments: Sequence[str]) -> int:
     return _end(outcomes)
 
 
+def _path(test: str) -> str:
+    return f"tests/{test}" if "/" in test.partition("::")[0] else f"tests/core/{test}"
+
+
 def _end(outcomes: Sequence[Outcome]) -> int:
     _show(outcomes)
     return 0 if outcomes and all(outcome.killed for outcome in outcomes) else 1
@@ -115,7 +121,7 @@ def _try(folder: Path, mutant: Mutant, tests: Sequence[str]) -> Outcome:
     def judge(source: Path) -> Outcome:
         code, said = _run(source, ["--exitfirst", *tests])
         if code == _TESTS_FAILED and (found := _FAILED.search(said)):
-            return Outcome(mutant, killed=True, by=found[1].removeprefix("tests/core/"))
+            return Outcome(mutant, killed=True, by=found[1].removeprefix("tests/").removeprefix("core/"))
         return Outcome(mutant, killed=False, by="survived" if code == _PASSED else f"pytest ended with {code}:\n{said}")
 
     return _mutated(folder, mutant, judge)

@@ -1,4 +1,4 @@
-"""The table of mutants stays true to the code; `scripts/mutants.py` runs them."""
+"""The tables of mutants stay true to the code; `scripts/mutants.py` runs them."""
 
 import tomllib
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROWS = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text(encoding="utf-8"))["mutant"]
+TABLES = [ROOT / "scripts" / "mutants.toml", ROOT / "scripts" / "mutants_hints.toml"]
+ROWS = [row for table in TABLES for row in tomllib.loads(table.read_text(encoding="utf-8"))["mutant"]]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['rule']} {row['says']}")

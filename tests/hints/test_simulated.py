@@ -1,23 +1,25 @@
-"""Staleness in virtual time: no read is staler than the bound, whatever the link does; and each rule is needed for it."""
+"""Staleness in virtual time: no read is staler than the bound, whatever the link does; and in the worlds that each rule is needed for."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.loss_hints_simulated import run
 from benchmarks.loss_hints_world import World
-from tests.hints import mutants
-from tests.hints.mutants import MUTANTS, SOFT_MUTANTS, broken
 
-ROUGH = World(loss=0.3, burst=3)
 WORLDS = {
-    mutants.prefix_gap_is_of_one_shard: World(loss=0.6, burst=8, wide=0.2),
-    mutants.whole_grace_after_silence: World(loss=0.3, burst=3, outage=0.2, stall=0.05),
-    mutants.marks_dated_by_arrival: World(loss=0.5, stall=0.3, writes=1),
-    mutants.restart_forgives: World(loss=0.3, burst=10, outage=0.1, restart_writer=0.1, one_host=True),
-    mutants.first_mark_passes_for_news: World(loss=0.8, burst=4, stall=0.3, restart_writer=0.2, writes=1),
-    mutants.no_session_rule: World(loss=0.6, burst=10, restart_writer=0.1),
-    mutants.softness_from_the_finding: World(loss=0.6, burst=3, policy="soft"),
+    "loss in runs": (World(loss=0.3, burst=3), 3),
+    "loss in long runs, many prefixes": (World(loss=0.6, burst=8, wide=0.2), 3),
+    "partitions": (World(loss=0.3, burst=3, outage=0.2, stall=0.05), 4),
+    "stalls": (World(loss=0.5, stall=0.3, writes=1), 1),
+    "restarts": (World(loss=0.6, burst=10, restart_writer=0.1), 1),
+    "restarts on one host": (World(loss=0.3, burst=10, outage=0.1, restart_writer=0.1, one_host=True), 2),
+    "restarts and stalls": (World(loss=0.8, burst=4, stall=0.3, restart_writer=0.2, writes=1), 1),
+    "policy soft": (World(loss=0.6, burst=3, policy="soft"), 2),
 }
-"""Where the rare ones show soonest."""
+"""With a seed each; `scripts/mutants_hints.toml` says which rules show there when they are taken out."""
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.01, 0.05, 0.3, 0.6])
@@ -37,14 +39,23 @@ def test_whatever_the_number_of_shards(shards):
     assert run(World(loss=0.3, shards=shards), 25.0, 5).violations == 0
 
 
-@pytest.mark.parametrize("world", WORLDS.values(), ids=[mutant.__name__ for mutant in WORLDS])
-def test_nor_where_it_is_worse(world):
+@pytest.mark.parametrize(("world", "seed"), WORLDS.values(), ids=WORLDS)
+def test_nor_where_it_is_worse(world, seed):
     """Partitions, stalls and restarts all the time."""
-    assert run(world, 40.0, 3).violations == 0
+    report = run(world, 50.0, seed)
+    assert report.violations == 0, f"stale for {report.worst} s"
 
 
-@pytest.mark.parametrize("mutate", [*MUTANTS, *SOFT_MUTANTS], ids=lambda mutate: mutate.__name__)
-def test_without_a_rule_a_read_is_staler(mutate):
-    """The simulation finds it within some seeds."""
-    world = WORLDS.get(mutate, ROUGH)
-    assert any(broken(mutate, lambda seed=seed: run(world, 50.0, seed)).violations for seed in range(1, 41))
+@pytest.mark.slow
+def test_without_a_rule_a_read_is_staler():
+    """Each rule taken out in its turn: one of these worlds shows a read beyond the bound."""
+    done = subprocess.run(
+        [sys.executable, "scripts/mutants.py", "hints"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "19 mutants, 0 not killed"
