@@ -4,6 +4,9 @@ import asyncio
 import gc
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +17,7 @@ import atmost
 from atmost import lifecycle
 from atmost.lifecycle import HERE, Floor, close_all, living, notice_fork, register, run_async, unregister
 from tests.cfork import c_fork
-from tests.real import run
+from tests.real import BOUND, environment, run
 
 
 class Speaker:
@@ -250,3 +253,102 @@ def _ended(child: int) -> int:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     pytest.fail("another thread of this process waited for the interpreter's lock when C forked")
+
+
+UWSGI = """
+import os, sys, threading, types
+server = types.ModuleType("uwsgi")
+server.number, server.parent, said = 0, os.getpid() if sys.argv[2] == "master" else 0, []
+server.worker_id, server.masterpid = lambda: server.number, lambda: server.parent
+server.atexit = lambda: said.append("the program's")
+sys.modules["uwsgi"] = server
+import atmost
+from tests.cfork import c_fork
+
+class Speaker:
+    def renew(self, *, seen):
+        pass
+    def resume(self):
+        said.append(f"resumed as {server.number}")
+    def last_words(self, until):
+        said.append("last words")
+        yield from ()
+
+class Broken(Speaker):
+    def resume(self):
+        raise OSError(9, "broken")
+
+keep = Broken(), Speaker()
+for each in keep:
+    atmost.lifecycle.register(each, atmost.lifecycle.Floor.USE)
+server.post_fork_hook = lambda before=server.post_fork_hook: (before(), said.append("the program's, after a fork"))
+metrics = atmost.Metrics(sys.argv[1], interval=60)
+metrics.counter("loads_total").inc()
+for number in range(3):
+    metrics.sender.send("loading", number)
+heartbeat = atmost.Heartbeat(sys.argv[1], "web").start()
+cache = atmost.HintedCache(max_ttl=300, receiver=sys.argv[3])
+assert cache.get_or_load("a", lambda: 1) == 1
+assert threading.active_count() == 1, threading.enumerate()
+"""
+FORKED = (
+    UWSGI
+    + """
+assert not heartbeat.running
+child = c_fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert said.count("last words") == 2, said      # of both, before the fork
+    assert threading.active_count() == 1, threading.enumerate()
+    os._exit(0)                                     # as the master ends: no Python runs any more
+del said[:]
+server.number = 1
+server.post_fork_hook()
+server.post_fork_hook()
+assert said == ["resumed as 1", *2 * ["the program's, after a fork"]], said
+assert heartbeat.running
+metrics.counter("loads_total").inc()
+assert cache.get_or_load("a", lambda: 1) == 1
+names = {thread.name for thread in threading.enumerate()}
+assert {"atmost-metrics", "atmost-heartbeat", "atmost-hints"} <= names, names
+del said[:]
+server.atexit()
+assert said[0] == "the program's" and said.count("last words") == 2, said
+os._exit(0)
+"""
+)
+ALONE = (
+    UWSGI
+    + """
+server.number = 1                                   # the process itself becomes the worker
+server.post_fork_hook()
+assert heartbeat.running
+names = {thread.name for thread in threading.enumerate()}
+assert {"atmost-metrics", "atmost-heartbeat"} <= names, names
+"""
+)
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize(("program", "how"), [(FORKED, "master"), (ALONE, "alone")], ids=["forked", "alone"])
+def test_uwsgi_loads_without_a_thread(program: str, how: str) -> None:
+    """What is sent meanwhile leaves at once, the process says its last words before it forks, and its worker has the threads."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        free = taken.getsockname()[1]
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0, grace=0) as receiver:
+        done = subprocess.run(
+            [sys.executable, "-c", program, receiver.url, how, f"udp://127.0.0.1:{free}-{free + 7}"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BOUND,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Broken could not begin its work: OSError(9, 'broken')" in done.stderr
+        messages = list(iter(lambda: receiver.receive(0.5), None))
+        tails = [session.tail for session in receiver.ledger().sessions]
+    assert [message.payload for message in messages if message.subject == "loading"] == [0, 1, 2]
+    assert any(message.subject == "heartbeats.web" for message in messages)
+    assert set(tails) == {"closed"}

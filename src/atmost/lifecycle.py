@@ -25,6 +25,11 @@ more than once:
 3. once more when the interpreter is torn down, because exit functions that were registered *before* `import atmost` may still have sent;
 4. by `close_all()`, from programs whose processes end in another way.
 
+*uWSGI* loads the program in a process of its own, from which it forks its workers in C. CPython may never go on in a child that was forked so
+while another thread waited for the interpreter's lock, so no thread of ours runs in the process that loads (`may_start_threads`).
+That process runs no Python later, so it says its last words right before each fork. Its first worker takes over what waits for a thread (`resume`).
+Its workers end past `atexit` where they run green threads; uWSGI's own hook is used besides.
+
 Threads: everything here may be called from any thread and from signal handlers. Nothing here waits for a lock whose holder may itself
 be waiting.
 """
@@ -35,13 +40,15 @@ import atexit
 import heapq
 import mmap
 import os
+import signal
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
+from types import BuiltinFunctionType
 from typing import Any, Final, Protocol, SupportsIndex
 
 from atmost.errors import OptionError
@@ -72,6 +79,7 @@ class Living(Protocol):
 
     An object that sends something at the end also has `last_words`, see `register`.
     One that holds a socket also has `release()`, which closes it when the interpreter is torn down, and sends nothing.
+    One that needs a thread before it is used again also has `resume()`, which is called in a worker of uWSGI when threads may start.
     """
 
     def renew(self, *, seen: bool) -> None:
@@ -136,6 +144,7 @@ def register(living: Living, floor: Floor) -> None:
             _living.pop(key, None)
 
     _living[key] = (floor, weakref.ref(living, forget))
+    _uwsgi.prepare()
 
 
 def unregister(living: object) -> None:
@@ -166,9 +175,10 @@ _told_in = 0
 def notice_fork() -> None:
     """Renews every registered object, once in a child; to be called when `HERE[0]` is 0."""
     global _told_in  # noqa: PLW0603  a process has one interpreter
-    if not HERE[0] and not _forking and _told_in != os.getpid() and _is_single_threaded():
+    if not HERE[0] and not _forking and _told_in != os.getpid() and _is_single_threaded() and not _sleeps_green():
         # A fork in C code does not tell CPython. Untold, it cannot start threads: the interpreter's lock still counts the parent's
-        # threads, and waits for them. The call runs all hooks, ours included.
+        # threads, and waits for them. The call runs all hooks, ours included. Green threads need none of it, and gevent's hook would miss its
+        # other half, which runs before a fork.
         _told_in = os.getpid()
         import ctypes
 
@@ -182,6 +192,11 @@ def _is_single_threaded() -> bool:
         return sys.implementation.name == "cpython" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
     except OSError:
         return False
+
+
+def _sleeps_green() -> bool:
+    """Whether gevent or eventlet has taken the place of `time.sleep`: then threads are green, and a sleep may start a loop."""
+    return not isinstance(time.sleep, BuiltinFunctionType)
 
 
 def _renew_all(*, seen: bool) -> None:
@@ -206,6 +221,7 @@ def _renew_all(*, seen: bool) -> None:
             _forks += 1
             HERE[0] = _forks % 255 + 1
     _renewals.pop(pid, None)
+    _uwsgi.begin_work()
 
 
 def _before_fork() -> None:
@@ -353,6 +369,118 @@ def _close_at_exit() -> None:
     close_all(_EXIT_TIMEOUT)
 
 
+class _Uwsgi:
+    """Follows uWSGI's processes; does nothing anywhere else."""
+
+    def __init__(self) -> None:
+        server = sys.modules.get("uwsgi")  # made by the server itself, before any program
+        self._server: Any = server if hasattr(server, "worker_id") and hasattr(server, "masterpid") else None
+        self._resumed_in = 0
+        self._heard_forks: object = None
+
+    def is_loading(self) -> bool:
+        """Whether this process loads the program, to fork workers from it or to become one later."""
+        server = self._server
+        if server is None or server.worker_id() or getattr(server, "i_am_the_spooler", bool)():
+            return False
+        return server.masterpid() in (0, os.getpid())  # mules and spoolers are no workers either
+
+    def _is_known(self) -> bool:
+        """Whether uWSGI has told this process what it is: Python's hooks may run before."""
+        server = self._server
+        return bool(
+            server.worker_id() or getattr(server, "mule_id", int)() or getattr(server, "i_am_the_spooler", bool)()
+        )
+
+    def is_first_worker(self) -> bool:
+        """Whether this process is the one that takes over what can exist only once."""
+        return self._server is not None and self._server.worker_id() == 1
+
+    def prepare(self) -> None:
+        """Has uWSGI call us after its forks and at its ends; again and again, because programs set the same hooks."""
+        if self._server is None:
+            return
+        _chain(self._server, "post_fork_hook", self.begin_work, first=True)
+        _chain(self._server, "atexit", self._end_work, first=False)
+        if self._heard_forks is None and self.is_loading():
+            self._heard_forks = _before_forks_in_c(self._before_fork)
+
+    def begin_work(self) -> None:
+        """A worker begins its work, after uWSGI's fork or without one."""
+        if self._server is None:
+            return
+        if not HERE[0]:
+            notice_fork()
+        if self._resumed_in == os.getpid() or not self._is_known():
+            return
+        self._resumed_in = os.getpid()
+        self.prepare()
+        for each in living():
+            if hasattr(type(each), "resume"):
+                try:
+                    each.resume()
+                except Exception as error:  # noqa: BLE001  one broken object must not keep the others from their threads
+                    _report(each, error, "could not begin its work")
+
+    def _end_work(self) -> None:
+        # A worker that is recycled while the server stops is told to end once more; uWSGI's signal handler would leave these lines.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            _close_at_exit()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _before_fork(self) -> None:
+        if HERE[0] and self.is_loading():
+            close_all(
+                0.0 if _sleeps_green() else _EXIT_TIMEOUT
+            )  # a loop that began here would be shared by all workers
+
+
+def may_start_threads() -> bool:
+    """Whether a thread may be started in this process: not while uWSGI loads the program in a process from which it forks its workers."""
+    return not _uwsgi.is_loading()
+
+
+def is_first_worker() -> bool:
+    """Whether this process is uWSGI's first worker, which takes over what its loading process could not do."""
+    return _uwsgi.is_first_worker()
+
+
+def _chain(server: Any, name: str, ours: Callable[[], None], *, first: bool) -> None:
+    """Has a hook of uWSGI, which holds one function, call ours beside the one that is there."""
+    before = getattr(server, name, None)
+    if getattr(before, "calls_atmost", False):
+        return
+
+    def hook() -> None:
+        if first:
+            ours()
+        try:
+            if before is not None:
+                before()
+        finally:
+            if not first:
+                ours()
+
+    hook.calls_atmost = True  # type: ignore[attr-defined]
+    setattr(server, name, hook)
+
+
+def _before_forks_in_c(function: Callable[[], None]) -> object:
+    """Has a function called before each fork of this process and its children, also one by C; returns what must be kept for that."""
+    import ctypes
+
+    called = ctypes.CFUNCTYPE(None)(function)
+    libc = ctypes.CDLL(None)
+    try:
+        libc["__register_atfork"](called, None, None, None)  # glibc's way to `pthread_atfork`
+    except AttributeError:
+        with suppress(AttributeError):
+            libc.pthread_atfork(called, None, None)
+    return called
+
+
 class _Teardown(str):
     """Dies when the interpreter is torn down, after all functions of atexit: CPython begins by emptying a few attributes of `sys`.
 
@@ -375,6 +503,8 @@ class _Teardown(str):
 
 _pools: Final = _Pools()
 _pools.prepare()
+_uwsgi: Final = _Uwsgi()
+_uwsgi.prepare()
 atexit.register(_close_at_exit)
 if not hasattr(sys, "ps2"):
     sys.ps2 = _Teardown("... ")

@@ -5,10 +5,12 @@ import shlex
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+import atmost
 from atmost.ingest.statsd import parse
 from tests.real import BOUND, environment, until
 from tests.services import SCRIPTS, fetch, free_port, observing, serving, settles
@@ -61,6 +63,27 @@ def test_web(name, tmp_path):
         settles(observer.routes, {("GET", route, "200"): 20})
         settles(lambda: observer.total("http_request_duration_seconds"), 20)
         settles(observer.is_quiet, wanted=True)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("uwsgi")
+def test_uwsgi(tmp_path):
+    """The command of the page, told where Debian's uWSGI finds Python and this environment."""
+    written(tmp_path)
+    program, *arguments = shlex.split(next(line for line in COMMANDS if line.startswith("uwsgi")))
+    port = free_port()
+    arguments = [part.replace("127.0.0.1:8000", f"127.0.0.1:{port}") for part in arguments]
+    for path in (sysconfig.get_path("purelib"), Path(atmost.__file__).parents[1]):
+        arguments += ["--pythonpath", path]
+    plugin = ["--plugin", "python3"]
+    with (
+        observing() as observer,
+        serving(program, *plugin, *arguments, cwd=tmp_path, port=port, ATMOST_URL=observer.url),
+    ):
+        until(lambda: (tmp_path / "output").read_text().count("spawned uWSGI worker") == 3)
+        for _ in range(20):
+            assert fetch(port, "/anything")[0] == 200
+        settles(observer.routes, {("GET", "/orders", "200"): 20})  # between requests, because threads are enabled
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
+from atmost.lifecycle import may_start_threads
+
 NEVER: Final = float("inf")
 _LONGEST_WAIT: Final = 3600.0
 _AFTER_ERROR: Final = 0.05
@@ -92,6 +94,8 @@ class Background(Generic[Owner]):
     def _start(self) -> bool:
         """Starts the thread; a signal handler may come in between, and then finds the bell of the thread that is being started."""
         if sys.is_finalizing():  # the new thread would never run, and CPython 3.11 would wait for it
+            return False
+        if not may_start_threads():
             return False
         bell = threading.Lock()
         bell.acquire()

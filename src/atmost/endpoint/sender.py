@@ -375,10 +375,10 @@ class Sender:
         try:
             core.armed = True
             now = core.open_since = time.monotonic()
-            if now >= core.immediate_at:
+            due = now + self._linger
+            # Without a thread that comes when the linger is over it leaves at once.
+            if now >= core.immediate_at or (due < core.background.comes_at and not core.background.wake_at(due)):
                 self._hand_over(now, own=None if here else item)
-            elif now + self._linger < core.background.comes_at:
-                core.background.wake_at(now + self._linger)
         except BaseException:
             core.armed = False  # this datagram would wait for ever: the next message arms it again
             raise

@@ -22,7 +22,7 @@ from atmost.endpoint.must_deliver import check_lossy
 from atmost.endpoint.opening import GivenSender, open_sender
 from atmost.heartbeats.beat import MAX_REASON, SUBJECT, Beat, HeartbeatEnding, check_rhythm, subject_of
 from atmost.heartbeats.ending import STOPPED, How, ending_of, how_the_process_ends, watch_the_exit
-from atmost.lifecycle import HERE, Floor, notice_fork, register, run, run_async
+from atmost.lifecycle import HERE, Floor, is_first_worker, may_start_threads, notice_fork, register, run, run_async
 
 if TYPE_CHECKING:  # whoever beats from an event loop has loaded it
     import asyncio
@@ -88,6 +88,7 @@ class Heartbeat:
         self._errors = 0
         self._rhythm: Rhythm[Heartbeat] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._waits = False
         self._begin_life()
         register(self, Floor.USE)
 
@@ -109,7 +110,12 @@ class Heartbeat:
         """Beats now, and then once an interval from a thread of its own; does nothing when it beats already.
 
         It is held until `stop`, or until its sender is closed. After `stop` it begins a new life.
+        While uWSGI loads the program no thread may run: it beats from uWSGI's first worker then.
         """
+        if not may_start_threads():
+            self._waits = True
+            _running.add(self)
+            return self
         if self._begin():
             self._beat()
             self._rhythm = Rhythm(self, Heartbeat._beat, self._interval, "atmost-heartbeat")
@@ -187,14 +193,25 @@ class Heartbeat:
     def renew(self, *, seen: bool) -> None:
         """The child's first step: silence, because the name is its parent's; see `lifecycle.Living`."""
         del seen
-        _running.discard(self)
+        if not self._waits:
+            _running.discard(self)
         self._rhythm = None
         self._task = None
         self._begin_life()
 
+    def resume(self) -> None:
+        """Beats in uWSGI's first worker if it was started while the program was loaded, for `atmost.lifecycle`."""
+        waited, self._waits = self._waits, False
+        if waited and is_first_worker():
+            self.start()
+        elif waited:
+            _running.discard(self)
+
     def last_words(self, until: float) -> Iterator[float]:
         """Says goodbye with the process, as stopped or failed; see `lifecycle.register`."""
-        return self._closing(how_the_process_ends() if self._running else STOPPED, max(0.0, until - time.monotonic()))
+        if not self._running:
+            return iter(())
+        return self._closing(how_the_process_ends(), max(0.0, until - time.monotonic()))
 
     def __reduce__(self) -> NoReturn:
         """A copy would beat in the same name."""
@@ -231,6 +248,7 @@ class Heartbeat:
             notice_fork()
         with self._guard:
             ends, self._running = self._running, False
+        self._waits = False
         _running.discard(self)
         rhythm, self._rhythm = self._rhythm, None
         if rhythm is not None:

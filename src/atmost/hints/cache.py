@@ -29,7 +29,7 @@ from atmost.hints.knowledge import Doubt, MissReason
 from atmost.hints.loads import Load
 from atmost.hints.members import Feeder, addresses_of, first_free
 from atmost.hints.wire import SHARDS, SUBJECT, HintKind, check_text, shard_of, subjects
-from atmost.lifecycle import HERE, Floor, notice_fork, register
+from atmost.lifecycle import HERE, Floor, may_start_threads, notice_fork, register
 
 T = TypeVar("T")
 Tags = Iterable[str] | Callable[[Any], Iterable[str]]
@@ -181,11 +181,16 @@ class HintedCache:
         self._must_join = False
         self._feeder: Feeder | None = None
         self._begin()
+        self._waiting: Receiver | None = None
         if isinstance(receiver, Collection):
             self._addresses = addresses_of(receiver, "receiver")
-            self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
+            self._must_join = not may_start_threads()
+            if not self._must_join:
+                self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
         elif receiver is not None:
-            self._feeder = Feeder(self.feed, check_receiver(receiver), owned=False)
+            self._waiting = check_receiver(receiver)
+            if may_start_threads():
+                self.resume()
         register(self, Floor.USE)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -515,12 +520,19 @@ class HintedCache:
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002
         """A forked child's first step: an empty cache and a lock that nobody holds; it joins when it first loads."""
         self._feeder = None
+        self._waiting = None
         self._must_join = bool(self._addresses)
         self._begin()
 
+    def resume(self) -> None:
+        """Reads the receiver that was given while no thread could be started, for `atmost.lifecycle`."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._feeder = Feeder(self.feed, waiting, owned=False)
+
     def _join(self) -> None:
         """Receives at an address of its own, in a forked child, before its first load."""
-        if not self._must_join:
+        if not self._must_join or not may_start_threads():
             return
         with self._lock:
             if not self._must_join:

@@ -273,6 +273,10 @@ class Metrics:
         """Begins another life at zero in a forked child, for `atmost.lifecycle`."""
         self._registry.renew(_life(), time.monotonic())
         self._rhythm = Rhythm(self, Metrics._tick, self._interval, "atmost-metrics")
+        self.resume()
+
+    def resume(self) -> None:
+        """Sends snapshots from now on where no thread could be started before, for `atmost.lifecycle`."""
         if not self._closed and not self._registry.is_empty:
             self._rhythm.start()
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.lifecycle import HERE, Floor, register, unregister
+from atmost.lifecycle import HERE, Floor, may_start_threads, register, unregister
 from atmost.transport.base import (
     ANY_PROCESS,
     FORKED,
@@ -305,7 +305,10 @@ class _Lookup:
         self.done = False
 
     def start(self, patience: float) -> None:
-        """Starts the lookup in a thread, and waits for it at most `patience` seconds."""
+        """Starts the lookup in a thread, and waits for it at most `patience` seconds; where no thread may run it looks the name up here."""
+        if not may_start_threads():
+            self.run()
+            return
         thread = threading.Thread(target=self.run, name="atmost-lookup", daemon=True)
         if sys.is_finalizing():  # CPython 3.11 would wait for ever, because new threads can no longer run
             self.name, self.problem, self.done = "EAGAIN", "the interpreter is ending", True

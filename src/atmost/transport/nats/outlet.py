@@ -18,7 +18,7 @@ from atmost.core.limits import EPISODE, MAX_DATAGRAM
 from atmost.core.names import legible
 from atmost.core.sending import NOT_NOW
 from atmost.core.shards import SHARD_OFFSET
-from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
+from atmost.lifecycle import HERE, Floor, may_start_threads, notice_fork, register, unregister
 from atmost.transport.base import ANY_PROCESS, FORKED, LOCAL_DATAGRAM, NETWORK, Address, wall_clock
 from atmost.transport.nats.dial import check_credentials
 from atmost.transport.nats.link import DENIED, NOT_CONNECTED, Link
@@ -71,7 +71,7 @@ class NatsOutlet:
         first_at = self._first_at
         if first_at is None:
             first_at = time.monotonic()
-            if not link.start():  # no thread can be started now: tried again with the next datagram
+            if not (may_start_threads() and link.start()):  # tried again with the next datagram
                 return NOT_CONNECTED
             self._first_at = first_at
         losses = link.losses  # read first: a connection that is lost meanwhile takes the waiting message with it
