@@ -40,6 +40,19 @@ _NOTHING_FOLDED: Final = dict.fromkeys(
 class Books:
     """The account of one receiver: gaps that wait to be settled, and what forgotten sessions leave behind."""
 
+    __slots__ = (
+        "_due",
+        "_grace",
+        "_refused",
+        "accepted",
+        "clock_troubles",
+        "datagrams_in",
+        "evicted",
+        "folded",
+        "gap_total",
+        "handler_errors",
+    )
+
     def __init__(self, grace: float) -> None:
         """Args: grace: seconds from noticing a gap to calling it lost, at the earliest."""
         self._grace = grace

@@ -110,6 +110,32 @@ class ReceiverCore:
     Marked before delivered (R11.9): the statement that marks a number is the one that makes its messages available.
     """
 
+    __slots__ = (
+        "_alarms",
+        "_books",
+        "_claim",
+        "_clock_seconds",
+        "_future_us",
+        "_jump",
+        "_keys",
+        "_mask",
+        "_max_age_us",
+        "_overflows",
+        "_proved",
+        "_raise_to",
+        "_refusals",
+        "_shards",
+        "_suspects",
+        "_table",
+        "_unfinished",
+        "_usual_lag_us",
+        "_wall_us",
+        "in_hand",
+        "on_refused",
+        "options",
+        "read_again",
+    )
+
     def __init__(
         self,
         options: ReceiverOptions,

@@ -34,6 +34,8 @@ Owner = TypeVar("Owner")
 class Background(Generic[Owner]):
     """Takes the owner's turn whenever it is due."""
 
+    __slots__ = ("__weakref__", "_bell", "_name", "_owner", "_stopped", "_thread", "_turn_of", "comes_at")
+
     def __init__(self, owner: Owner, turn: Callable[[Owner], float | None], name: str) -> None:
         """Prepares it.
 

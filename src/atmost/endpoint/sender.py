@@ -73,6 +73,8 @@ _TURN_PATIENCE: Final = 0.2
 class _Life(SenderCore):
     """A sender in one process: replaced whole in a forked child."""
 
+    __slots__ = ("armed", "background", "ended", "left", "outlet", "pid", "ticked_at", "tickets", "wanted_key")
+
     def __init__(self, sender: Sender, outlet: Outlet, options: SenderOptions, key: tuple[int, SealFactory]) -> None:
         """Begins empty; no thread is started before the first message."""
         pid = os.getpid()
@@ -108,6 +110,8 @@ class Sender:
 
     Thread-safe and re-entrant; cannot be copied or pickled; a forked child's sender begins a session of its own.
     """
+
+    __slots__ = ("__dict__", "__weakref__", "_core", "_linger", "_subjects")
 
     def __init__(
         self,
@@ -269,7 +273,7 @@ class Sender:
 
     def __del__(self) -> None:
         # A finalizer must not wait, so one goodbye.
-        if "_core" in self.__dict__ and not self._core.ended and not sys.is_finalizing():
+        if hasattr(self, "_core") and not self._core.ended and not sys.is_finalizing():
             run(self._closing(0.0, patience=0.0))
 
     def __reduce__(self) -> NoReturn:
