@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ STAMP = VENV / "set-up.stamp"
 LOG = VENV / "set-up.log"
 PROJECT = ROOT / "pyproject.toml"
 LOCK = ROOT / "requirements.lock"
+HOOK = ROOT / "hatch_build.py"
+NATIVE = ROOT / "native"
 LOCKER = "uv==0.13.9"
 OLDEST = (3, 11)
 
@@ -100,7 +103,10 @@ def _check_python() -> None:
 def _wanted() -> list[str]:
     """Two hashes: of what `.venv` is built from (a moved checkout counts, since scripts in it name its path), and of the project."""
     build = [LOCK.read_bytes(), str(VENV).encode(), repr(sys.version_info[:2]).encode()]
-    return [hashlib.sha256(b"\0".join(build)).hexdigest(), hashlib.sha256(PROJECT.read_bytes()).hexdigest()]
+    # What the editable install reads: the project, and the compiled hot path, which it builds where a compiler is there.
+    project = [PROJECT.read_bytes(), HOOK.read_bytes(), *(path.read_bytes() for path in sorted(NATIVE.iterdir()))]
+    project.append(os.environ.get("ATMOST_BUILD", "auto").encode())
+    return [hashlib.sha256(b"\0".join(each)).hexdigest() for each in (build, project)]
 
 
 def _stamp() -> list[str]:

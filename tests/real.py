@@ -49,6 +49,8 @@ def environment(**changes: str) -> dict[str, str]:
     It is not measured for coverage either: what it writes to stderr, and what becomes of it in a fork, is the test's.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATMOST_", "COVERAGE_"))}
+    if "ATMOST_PURE" in os.environ:  # which code does the work is chosen for the whole run
+        kept["ATMOST_PURE"] = os.environ["ATMOST_PURE"]
     kept["ATMOST_COLLECT_STATE_DIR"] = "off"  # what one test's collector knew is nothing to the next one's
     return kept | {"PYTHONPATH": os.pathsep.join(_PATHS), "PYTHONWARNINGS": "default"} | changes
 

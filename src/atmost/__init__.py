@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import atmost.lifecycle as _lifecycle  # noqa: F401
 
 if TYPE_CHECKING:  # the same names as in `_HOMES`, for those who read this file without running it
+    from atmost.compiled import is_compiled as is_compiled
     from atmost.core.accounts import (
         Ledger as Ledger,
         MergedLedger as MergedLedger,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the same names as in `_HOMES`, for those who read this file
 __version__ = "0.1.0"
 
 _HOMES = {
+    "atmost.compiled": ("is_compiled",),
     "atmost.core.events": (
         "ClockAlarm",
         "DatagramRefused",

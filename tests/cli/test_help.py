@@ -5,7 +5,7 @@ import sys
 import click
 import pytest
 
-from atmost import __version__
+from atmost import __version__, is_compiled
 from atmost.cli import _COMMANDS, commands
 
 LOADED = """
@@ -87,8 +87,9 @@ def test_without_a_command_there_is_help_and_the_status_of_misuse(run):
 
 
 def test_the_version_is_told(commands):
-    """With the name of what it is the version of."""
-    assert commands("--version").out == f"atmost, version {__version__}\n"
+    """With the name of what it is the version of, and whether its hot path is compiled."""
+    build = "compiled" if is_compiled() else "pure"
+    assert commands("--version").out == f"atmost, version {__version__} ({build})\n"
 
 
 def test_help_loads_no_event_loop_and_no_extra(run):

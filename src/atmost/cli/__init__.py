@@ -16,6 +16,7 @@ from typing import Final
 import click
 
 from atmost import __version__
+from atmost.compiled import is_compiled
 from atmost.errors import AddressInUse, AtMostError, BindError, MissingExtra
 
 _COMMANDS: Final = {
@@ -31,6 +32,7 @@ _COMMANDS: Final = {
     "send": "atmost.cli.send:send",
     "top": "atmost.cli.top.command:top",
 }
+_BUILD: Final = "compiled" if is_compiled() else "pure"
 _FAILED: Final = 1
 _MISUSED: Final = 2
 _INTERRUPTED: Final = 130
@@ -51,7 +53,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="atmost")
+@click.version_option(__version__, prog_name="atmost", message=f"%(prog)s, version %(version)s ({_BUILD})")
 def commands() -> None:
     """Fire-and-forget messaging that never blocks, never repeats, and counts what it loses.
 

@@ -136,7 +136,8 @@ encode_message: Final[Callable[[tuple[str, Any]], bytes]] = _encode_any
 
 The encoder itself, not a function around it: a call in Python would add a tenth to the cost of `send()`.
 """
-_decode_messages: Final = msgspec.msgpack.Decoder(list[Message]).decode
+decode_messages: Final = msgspec.msgpack.Decoder(list[Message]).decode
+"""The messages in a body; raises one of `DECODING_ERRORS`, and must not be given what `has_many_array_keys`."""
 _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
 
 
@@ -167,7 +168,7 @@ def unpack_messages(body: bytes, count: int) -> list[Message] | None:
     if (0xDE in body or 0xDF in body) and has_many_array_keys(body, count):
         return None
     try:
-        return _decode_messages(body)
+        return decode_messages(body)
     except DECODING_ERRORS:
         return None
 

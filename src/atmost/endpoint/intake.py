@@ -18,13 +18,18 @@ from itertools import islice
 from operator import length_hint
 from typing import Final
 
-from atmost.core.accounts import Ledger
-from atmost.core.events import Event, Message, RefusalReason, SessionEvicted
+from atmost.compiled import native
+from atmost.core.accounts import Ledger, SessionAccount
+from atmost.core.booking import Books
+from atmost.core.datagram import DECODING_ERRORS, decode_messages
+from atmost.core.events import Arrival, Event, Message, RefusalReason, SessionEvicted
 from atmost.core.keys import keyring
 from atmost.core.limits import EPISODE, GRACE, MAX_QUEUE, MAX_SESSIONS, QUEUED_BYTES, WINDOW
 from atmost.core.receiving import ReceiverCore, ReceiverOptions
-from atmost.core.seal import no_keys
+from atmost.core.seal import ChecksumSeal, no_keys
+from atmost.core.sessions import NO_GAP, SessionState, SessionTable
 from atmost.core.shards import Shards
+from atmost.core.window import ReplayWindow
 from atmost.endpoint.checking import KeyText, ReceiverArguments, check_audience, find_keys
 from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.errors import OptionError
@@ -564,3 +569,23 @@ def _weight(messages: Sequence[Event], room: int) -> int:
             values += value
             values += value.values()
     return max(len(messages), -(-total // QUEUED_BYTES))
+
+
+if native is not None:
+    native.bind_receiving(
+        {
+            "ReceiverCore": ReceiverCore,
+            "SessionTable": SessionTable,
+            "SessionState": SessionState,
+            "ReplayWindow": ReplayWindow,
+            "SessionAccount": SessionAccount,
+            "Books": Books,
+            "Seal": ChecksumSeal,
+            "Arrival": Arrival,
+            "Message": Message,
+            "decode": decode_messages,
+            "decoding_errors": DECODING_ERRORS,
+            "no_gap": NO_GAP,
+        }
+    )
+    ReceiverCore.receive = native.twin("receive", ReceiverCore.receive)  # type: ignore[method-assign]

@@ -24,6 +24,9 @@ Waiting messages that are not certainly the child's are then dropped and counted
 
 *The end.* `close`, `aclose` and the end of the process take the same steps: wait for a transport that is busy, say goodbye three times, let go.
 What a closed sender could not hand over counts as dropped, at the goodbye, which is therefore exact (R21).
+
+*Compiled.* Where `atmost.compiled` has one, `send` is its compiled twin. It takes the usual steps on the same state without letting anybody
+come between, so it needs no ticket, and it calls the functions here for everything else: a beacon that is due, a turn that is taken, a key.
 """
 
 from __future__ import annotations
@@ -40,21 +43,23 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from atmost.atomic import guarded
+from atmost.compiled import native
 from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
 from atmost.core.keys import sealing
-from atmost.core.limits import GOODBYES, OVERHEAD
+from atmost.core.limits import BEACON_AFTER_DATA, BEACON_UNDER_LOAD, GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
-from atmost.core.seal import SealFactory
-from atmost.core.sending import SenderCore, SenderOptions
+from atmost.core.seal import ChecksumSeal, SealFactory
+from atmost.core.sending import _IMMEDIATE_EVERY, SenderCore, SenderOptions, SenderSession
 from atmost.endpoint.background import Background
 from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, run_async, unregister
-from atmost.transport.base import FORKED, Outlet
+from atmost.transport.base import FORKED, Outlet, wall_clock
+from atmost.transport.udp import UdpOutlet
 from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
@@ -475,6 +480,18 @@ class Sender:
             elif not core.open and now < core.beacon_at:
                 return
 
+    def _after_refusal(self, core: _Life, number: int) -> None:
+        """Draws the conclusions from a datagram that the compiled twin handed over and the kernel refused: it is booked already.
+
+        Args:
+            core: the life that sent it.
+            number: the errno.
+        """
+        outlet = core.outlet
+        assert isinstance(outlet, UdpOutlet)
+        if outlet.refused(OSError(number, os.strerror(number))) == "EMSGSIZE":
+            core.shrink(outlet.path_datagram() or (core.room + OVERHEAD) // 2)
+
     def _tick(self) -> float | None:
         """The background thread's turn: hands over what is due; returns when to come again, monotonic seconds."""
         now = time.monotonic()
@@ -631,3 +648,22 @@ def _forget_subjects() -> None:
 
 
 on_declaration(_forget_subjects)
+
+if native is not None:
+    native.bind_sending(
+        {
+            "Sender": Sender,
+            "Life": _Life,
+            "SenderSession": SenderSession,
+            "Seal": ChecksumSeal,
+            "Background": Background,
+            "Options": SenderOptions,
+            "Outlet": UdpOutlet,
+            "wall_clock": wall_clock,
+            "here": HERE,
+            "immediate_every": _IMMEDIATE_EVERY,
+            "beacon_after_data": BEACON_AFTER_DATA,
+            "beacon_under_load": BEACON_UNDER_LOAD,
+        }
+    )
+    Sender.send = native.twin("send", Sender.send)  # type: ignore[method-assign]

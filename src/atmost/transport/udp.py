@@ -150,7 +150,7 @@ class UdpOutlet:
         try:
             return None if process in (HERE[0], ANY_PROCESS) and send(datagram) >= 0 else FORKED
         except OSError as error:
-            return self._refused(error)
+            return self.refused(error)
 
     def path_datagram(self) -> int | None:
         """The path's MTU as the kernel knows it now, less headers."""
@@ -178,7 +178,7 @@ class UdpOutlet:
         """Has `_tend` run before the next datagram of any kind."""
         self._open_anew, self._tend_at, self._send = True, 0.0, None
 
-    def _refused(self, error: OSError) -> str:
+    def refused(self, error: OSError) -> str:
         """Decides what a refusal says about the socket; the datagram is counted by the sender and never sent again."""
         name = errno_name(error)
         if name in _PASSING or self._closed:

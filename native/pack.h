@@ -1,0 +1,396 @@
+/* The sender's half: `Sender.send`, from the pair to the kernel (R4 to R6). */
+#ifndef ATMOST_PACK_H
+#define ATMOST_PACK_H
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "encode.h"
+#include "xxh3.h"
+
+static inline double
+monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)((int64_t)now.tv_sec * 1000000000 + now.tv_nsec) / 1e9; /* as time.monotonic() computes it */
+}
+
+static inline uint64_t
+wall_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* The descriptor of an outlet that sends through a plain socket of CPython's, and -1 otherwise. */
+static int
+plain_descriptor(State *state, PyObject *outlet)
+{
+    if (Py_TYPE(outlet) != state->Outlet)
+        return -1;
+    PyObject *clock = PyObject_GetAttr(outlet, state->str_clock);
+    Py_XDECREF(clock);
+    PyObject *send = clock == state->wall_clock ? PyObject_GetAttr(outlet, state->str__send) : NULL;
+    int descriptor = -1;
+    if (send != NULL && PyCFunction_CheckExact(send) && ((PyCFunctionObject *)send)->m_ml == state->socket_send) {
+        PyObject *socket = PyCFunction_GET_SELF(send);
+        if (PyObject_TypeCheck(socket, state->socket_type)) {
+            PyObject *number = PyObject_Vectorcall(state->fileno, &socket, 1, NULL);
+            if (number != NULL) {
+                descriptor = (int)PyLong_AsLong(number);
+                Py_DECREF(number);
+            }
+        }
+    }
+    Py_XDECREF(send);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return -1;
+    }
+    return descriptor;
+}
+
+/* A copy of the counts of refused messages by errno with `count` more; a new dictionary, because nobody changes one that is in use. */
+static PyObject *
+more_refused(State *state, PyObject *refused, int error, Py_ssize_t count)
+{
+    int collecting = PyGC_Disable(); /* else a finalizer could run here, between the system call and its booking */
+    PyObject *result = NULL, *sum = NULL, *before = NULL;
+    PyObject *number = PyLong_FromLong(error);
+    PyObject *name = number == NULL ? NULL : PyDict_GetItemWithError(state->errorcode, number);
+    PyObject *unknown = NULL;
+    if (number != NULL && name == NULL && !PyErr_Occurred())
+        name = unknown = PyUnicode_FromString("EUNKNOWN");
+    if (name != NULL && PyDict_CheckExact(refused)) {
+        result = PyDict_Copy(refused);
+        before = result == NULL ? NULL : PyDict_GetItemWithError(result, name);
+        sum = PyErr_Occurred() ? NULL : PyLong_FromSsize_t(count);
+        if (sum != NULL && before != NULL)
+            Py_SETREF(sum, PyNumber_Add(before, sum));
+        if (result != NULL && (sum == NULL || PyDict_SetItem(result, name, sum) < 0))
+            Py_CLEAR(result);
+    }
+    Py_XDECREF(sum);
+    Py_XDECREF(unknown);
+    Py_XDECREF(number);
+    if (collecting)
+        PyGC_Enable();
+    return result;
+}
+
+enum { FAILED = -1, UNUSUAL = 0, DONE = 1, PYTHON_RAN = 2 };
+
+/* Hands over the open datagram, whole, as `Sender._hand_over` does with `flush`, when that is one datagram of messages and nothing else is due.
+ *
+ * The datagram is numbered and booked in one step with the system call. If the socket cannot take it now, nothing has happened yet, and the
+ * readable Python takes the same step again: a datagram that was certainly not taken may be offered again (R6).
+ */
+static int
+hand_over(State *state, PyObject *sender, PyObject *core, double now)
+{
+    PyObject *open = AT(state, core, Life_open), *session = AT(state, core, Life__session);
+    PyObject *tickets = AT(state, core, Life_tickets), *background = AT(state, core, Life_background);
+    PyObject *options = AT(state, core, Life_options), *refused = AT(state, core, Life__refused);
+    /* Nobody has the turn, and nothing waits for one: not a datagram, a key, or the end. */
+    if (open == NULL || !PyList_CheckExact(open) || tickets == NULL || !PyDict_CheckExact(tickets)
+        || PyDict_GET_SIZE(tickets) || AT(state, core, Life_flight) != Py_None
+        || AT(state, core, Life_wanted_key) != Py_None || AT(state, core, Life_left) != Py_False
+        || AT(state, core, Life_finished) != Py_False || AT(state, core, Life_closed) != Py_False)
+        return UNUSUAL;
+    if (session == NULL || Py_TYPE(session) != state->SenderSession || AT(state, session, SenderSession_over) != Py_False
+        || background == NULL || Py_TYPE(background) != state->Background || options == NULL
+        || Py_TYPE(options) != state->Options || refused == NULL
+        || AT(state, options, Options_max_bytes_per_second) != Py_None)
+        return UNUSUAL;
+    PyObject *seal = AT(state, session, SenderSession_seal), *identity = AT(state, session, SenderSession_identity);
+    PyObject *load_until = AT(state, session, SenderSession_load_until);
+    double beacon_at, pace_at, comes_at, linger, until;
+    uint64_t sequence, prior, sent_us, handed, key_id, start_us, random64, step_back, seed, wall = wall_us();
+    Py_ssize_t room;
+    if (seal == NULL || Py_TYPE(seal) != state->Seal || !is_unsigned(AT(state, seal, Seal__seed), &seed)
+        || identity == NULL || !PyTuple_CheckExact(identity) || PyTuple_GET_SIZE(identity) != 2
+        || !is_unsigned(PyTuple_GET_ITEM(identity, 0), &start_us) || !is_unsigned(PyTuple_GET_ITEM(identity, 1), &random64)
+        || !is_unsigned(AT(state, session, SenderSession_sequence), &sequence)
+        || !is_unsigned(AT(state, session, SenderSession_prior), &prior)
+        || !is_unsigned(AT(state, session, SenderSession_max_sent_us), &sent_us)
+        || !is_unsigned(AT(state, session, SenderSession_key_id), &key_id)
+        || !is_unsigned(AT(state, core, Life__handed_over), &handed)
+        || !is_unsigned(AT(state, core, Life__step_back_us), &step_back) || !is_size(AT(state, core, Life_room), &room)
+        || !is_float(AT(state, core, Life_beacon_at), &beacon_at) || !is_float(AT(state, core, Life__pace_at), &pace_at)
+        || !is_float(AT(state, background, Background_comes_at), &comes_at)
+        || !is_float(AT(state, sender, Sender__linger), &linger))
+        return UNUSUAL;
+    /* A beacon opens the session and comes before the data when it is due (R7); a clock set back begins another session. */
+    if (!sequence || now >= beacon_at || now < pace_at || linger <= 0 || wall + step_back < sent_us || key_id > 0xFFFF)
+        return UNUSUAL;
+    if (load_until == Py_None)
+        until = now + state->beacon_under_load;
+    else if (!is_float(load_until, &until))
+        return UNUSUAL;
+    Py_ssize_t count = PyList_GET_SIZE(open), body = 0;
+    if (!count || count > MAX_COUNT || prior > MAX_MESSAGES || handed > MAX_MESSAGES || sequence > MAX_MESSAGES)
+        return UNUSUAL;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *item = PyList_GET_ITEM(open, at);
+        if (!PyBytes_CheckExact(item))
+            return UNUSUAL;
+        body += PyBytes_GET_SIZE(item);
+        if (body > LARGEST - OVERHEAD || (body > room && count > 1))
+            return UNUSUAL;
+    }
+    int descriptor = plain_descriptor(state, AT(state, core, Life_outlet));
+    if (descriptor < 0)
+        return UNUSUAL;
+    if (sent_us < wall)
+        sent_us = wall;
+
+    uint8_t *datagram = state->datagram, *at = datagram + HEADER + ARRAY;
+    datagram[0] = 0xA5;
+    datagram[1] = 0x11; /* version 1, DATA */
+    write_big(datagram + 2, key_id, 2);
+    write_big(datagram + 4, start_us, 8);
+    write_big(datagram + 12, random64, 8);
+    write_big(datagram + 20, sequence, 8);
+    write_big(datagram + 28, prior, 8);
+    write_big(datagram + 36, sent_us, 8);
+    write_big(datagram + 44, (uint64_t)count, 2);
+    write_big(datagram + 46, 0, 2);
+    datagram[48] = 0xDC;
+    write_big(datagram + 49, (uint64_t)count, 2);
+    for (Py_ssize_t number = 0; number < count; number++) {
+        PyObject *item = PyList_GET_ITEM(open, number);
+        memcpy(at, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
+        at += PyBytes_GET_SIZE(item);
+    }
+    size_t length = (size_t)(at - datagram);
+    xxh3_tag(datagram, length, seed, at);
+    length += TAG;
+
+    /* What is assigned afterwards is made now, because an allocation can fail. */
+    double beacon = now + state->beacon_after_data;
+    PyObject *new_sequence = PyLong_FromUnsignedLongLong(sequence + 1);
+    PyObject *new_prior = PyLong_FromUnsignedLongLong(prior + (uint64_t)count);
+    PyObject *new_sent = PyLong_FromUnsignedLongLong(sent_us);
+    PyObject *new_handed = PyLong_FromUnsignedLongLong(handed + (uint64_t)count);
+    PyObject *new_since = PyFloat_FromDouble(now), *new_immediate = PyFloat_FromDouble(now + state->immediate_every);
+    PyObject *new_until = PyFloat_FromDouble(until), *new_beacon = PyFloat_FromDouble(until < beacon ? until : beacon);
+    int error = 0;
+    if (new_sequence == NULL || new_prior == NULL || new_sent == NULL || new_handed == NULL || new_since == NULL
+        || new_immediate == NULL || new_until == NULL || new_beacon == NULL)
+        error = EAGAIN; /* nothing has happened: let the readable Python say it */
+    else
+        do
+            error = send(descriptor, datagram, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno : 0;
+        while (error == EINTR);
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+        Py_XDECREF(new_sequence);
+        Py_XDECREF(new_prior);
+        Py_XDECREF(new_sent);
+        Py_XDECREF(new_handed);
+        Py_XDECREF(new_since);
+        Py_XDECREF(new_immediate);
+        Py_XDECREF(new_until);
+        Py_XDECREF(new_beacon);
+        PyErr_Clear();
+        return UNUSUAL;
+    }
+    /* The number is spent, whatever the kernel answered (R5), and the attempt is booked. */
+    PyObject *new_refused = error ? more_refused(state, refused, error, count) : NULL;
+    put(&AT(state, session, SenderSession_sequence), new_sequence);
+    put(&AT(state, session, SenderSession_prior), new_prior);
+    put(&AT(state, session, SenderSession_max_sent_us), new_sent);
+    put(&AT(state, session, SenderSession_interval), Py_NewRef(state->after_data));
+    put(&AT(state, session, SenderSession_load_until), new_until);
+    put(&AT(state, core, Life_open_since), new_since);
+    put(&AT(state, core, Life_immediate_at), new_immediate);
+    put(&AT(state, core, Life_beacon_at), new_beacon);
+    put(&AT(state, core, Life_size), Py_NewRef(state->zero));
+    put(&AT(state, core, Life_armed), Py_NewRef(Py_False));
+    if (new_refused == NULL) /* taken; or memory for the refusal ran out, and then the receiver's account shows the loss */
+        put(&AT(state, core, Life__handed_over), new_handed);
+    else {
+        Py_DECREF(new_handed);
+        put(&AT(state, core, Life__refused), new_refused);
+    }
+    int failed = PyErr_Occurred() != NULL;
+    PyObject *kind = NULL, *value = NULL, *traceback = NULL;
+    if (failed)
+        PyErr_Fetch(&kind, &value, &traceback);
+    if (PyList_SetSlice(open, 0, count, NULL) < 0) /* of bytes: runs nothing */
+        return FAILED;
+    if (failed) {
+        PyErr_Restore(kind, value, traceback);
+        return FAILED;
+    }
+
+    if (error) { /* the outlet decides what that says of its socket */
+        PyObject *number = PyLong_FromLong(error), *arguments[] = {sender, core, number};
+        PyObject *result = number == NULL ? NULL
+                                          : PyObject_VectorcallMethod(state->str__after_refusal, arguments, 3, NULL);
+        Py_XDECREF(number);
+        Py_XDECREF(result);
+        return result == NULL ? FAILED : PYTHON_RAN;
+    }
+    if (comes_at > now + linger) {
+        PyObject *deadline = PyObject_VectorcallMethod(state->str_next_deadline, &core, 1, NULL);
+        PyObject *arguments[] = {background, deadline};
+        Py_INCREF(background);
+        PyObject *result = deadline == NULL ? NULL
+                                            : PyObject_VectorcallMethod(state->str_wake_at, arguments, 2, NULL);
+        Py_DECREF(background);
+        Py_XDECREF(deadline);
+        Py_XDECREF(result);
+        return result == NULL ? FAILED : PYTHON_RAN;
+    }
+    return DONE;
+}
+
+/* `Sender._first_in`: the first message of a datagram arms it. Returns 0 with an exception set. */
+static int
+first_in(State *state, PyObject *sender, PyObject *core)
+{
+    PyObject *background = AT(state, core, Life_background);
+    double now = monotonic(), immediate_at, comes_at, linger;
+    if (!is_float(AT(state, core, Life_immediate_at), &immediate_at) || background == NULL
+        || Py_TYPE(background) != state->Background || !is_float(AT(state, background, Background_comes_at), &comes_at)
+        || !is_float(AT(state, sender, Sender__linger), &linger)) {
+        PyErr_SetString(PyExc_SystemError, "atmost: a sender without its clocks");
+        return 0;
+    }
+    PyObject *since = PyFloat_FromDouble(now), *result = NULL;
+    if (since == NULL)
+        return 0;
+    put(&AT(state, core, Life_open_since), Py_NewRef(since));
+    put(&AT(state, core, Life_armed), Py_NewRef(Py_True));
+    int done = DONE;
+    if (now >= immediate_at) {
+        done = hand_over(state, sender, core, now);
+        if (done == UNUSUAL) {
+            PyObject *arguments[] = {sender, since};
+            result = PyObject_VectorcallMethod(state->str__hand_over, arguments, 2, NULL);
+            done = result == NULL ? FAILED : DONE;
+        }
+    }
+    else if (now + linger < comes_at) {
+        PyObject *when = PyFloat_FromDouble(now + linger), *arguments[] = {background, when};
+        Py_INCREF(background);
+        result = when == NULL ? NULL : PyObject_VectorcallMethod(state->str_wake_at, arguments, 2, NULL);
+        Py_DECREF(background);
+        Py_XDECREF(when);
+        done = result == NULL ? FAILED : DONE;
+    }
+    Py_DECREF(since);
+    Py_XDECREF(result);
+    if (done == FAILED) { /* this datagram would wait for ever: the next message arms it again */
+        put(&AT(state, core, Life_armed), Py_NewRef(Py_False));
+        return 0;
+    }
+    return 1;
+}
+
+/* Puts a message into the open datagram. Returns 0 with an exception set. */
+static int
+append(State *state, PyObject *core, PyObject *item, Py_ssize_t size)
+{
+    PyObject *new_size = PyLong_FromSsize_t(size);
+    if (new_size == NULL || PyList_Append(AT(state, core, Life_open), item) < 0) {
+        Py_XDECREF(new_size);
+        return 0;
+    }
+    put(&AT(state, core, Life_size), new_size);
+    return 1;
+}
+
+/* A message that does not fit the open datagram, as `Sender._send_the_long_way` has it. */
+static PyObject *
+send_full(State *state, PyObject *sender, PyObject *core, PyObject *item, Py_ssize_t size)
+{
+    PyObject *open = AT(state, core, Life_open);
+    Py_ssize_t length = PyBytes_GET_SIZE(item), longest, room;
+    double now = monotonic();
+    int done = UNUSUAL;
+    if (is_size(AT(state, core, Life_max_message), &longest) && length <= longest && PyList_GET_SIZE(open)
+        && is_size(AT(state, core, Life_room), &room) && size > room)
+        done = hand_over(state, sender, core, now);
+    if (done == FAILED)
+        return NULL;
+    if (done == UNUSUAL) {
+        PyObject *arguments[] = {sender, core, item, Py_True}, *names = PyTuple_Pack(1, state->str_here);
+        PyObject *result = names == NULL
+            ? NULL
+            : PyObject_VectorcallMethod(state->str__send_the_long_way, arguments, 3, names);
+        Py_XDECREF(names);
+        return result;
+    }
+    PyObject *since = PyFloat_FromDouble(now);
+    if (since == NULL)
+        return NULL;
+    if (done == PYTHON_RAN) { /* anything may have happened meanwhile */
+        PyObject *arguments[] = {sender, core, item, since};
+        PyObject *taken = PyObject_VectorcallMethod(state->str__offer, arguments, 4, NULL);
+        Py_DECREF(since);
+        if (taken != Py_True)
+            return taken;
+        Py_DECREF(taken);
+    }
+    else {
+        put(&AT(state, core, Life_open_since), since);
+        if (!append(state, core, item, length))
+            return NULL;
+    }
+    if (AT(state, core, Life_armed) != Py_True && !first_in(state, sender, core))
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
+/* `Sender.send`. */
+static PyObject *
+send_hot(State *state, PyObject *readable, PyObject *const *arguments, size_t given, PyObject *names)
+{
+    Py_ssize_t count = PyVectorcall_NARGS(given);
+    if (names != NULL || count < 2 || count > 3 || !state->sends || is_watched())
+        goto readable;
+    PyObject *sender = arguments[0], *subject = arguments[1], *payload = count == 3 ? arguments[2] : Py_None;
+    if (!PyObject_TypeCheck(sender, state->Sender) || !PyUnicode_CheckExact(subject))
+        goto readable;
+    PyObject *subjects = AT(state, sender, Sender__subjects);
+    if (subjects == NULL || !Py_IS_TYPE(subjects, &PySet_Type))
+        goto readable;
+    Py_INCREF(subjects); /* a subject of a subclass of str may compare itself in Python, and then anything happens */
+    int known = PySet_Contains(subjects, subject);
+    Py_DECREF(subjects);
+    if (known < 0)
+        return NULL;
+    PyObject *core = AT(state, sender, Sender__core);
+    if (!known || core == NULL || Py_TYPE(core) != state->Life || !is_here(state))
+        goto readable;
+    PyObject *open = AT(state, core, Life_open);
+    Py_ssize_t size, capacity;
+    if (open == NULL || !PyList_CheckExact(open) || !is_size(AT(state, core, Life_size), &size)
+        || !is_size(AT(state, core, Life_capacity), &capacity))
+        goto readable;
+    Py_ssize_t length = encode_pair(state, subject, payload);
+    if (length < 0)
+        goto readable;
+    PyObject *item = PyBytes_FromStringAndSize((const char *)state->item, length), *result;
+    if (item == NULL)
+        return NULL;
+    Py_INCREF(core);
+    if (size + length > capacity)
+        result = send_full(state, sender, core, item, size + length);
+    else if (!append(state, core, item, size + length)
+        || (AT(state, core, Life_armed) != Py_True && !first_in(state, sender, core)))
+        result = NULL;
+    else
+        result = Py_NewRef(Py_True);
+    Py_DECREF(core);
+    Py_DECREF(item);
+    return result;
+readable:
+    return PyObject_Vectorcall(readable, arguments, given, names);
+}
+
+#endif

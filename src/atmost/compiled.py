@@ -1,0 +1,33 @@
+"""Decides whether the compiled hot path is used: `native` is its module, or None.
+
+It is used where it was built (docs/compiled.md), unless the environment says `ATMOST_PURE=1`. It relies on the interpreter's lock, and on
+noticing a fork by a page of memory; where either is missing, as in free-threaded builds and outside Linux, the readable Python does everything.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from atmost.atomic import LOCK_FREE
+from atmost.lifecycle import HERE
+
+
+def _load() -> ModuleType | None:
+    if os.environ.get("ATMOST_PURE", "0") not in {"", "0"} or not LOCK_FREE or not isinstance(HERE, mmap.mmap):
+        return None
+    try:
+        return import_module("atmost._native")
+    except ImportError:  # not built, or built for another interpreter
+        return None
+
+
+native: Any = _load()
+
+
+def is_compiled() -> bool:
+    """Whether the hot path is compiled code in this process; the same messages and accounts come of it, at less cost."""
+    return native is not None
