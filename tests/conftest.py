@@ -142,7 +142,7 @@ NEEDS = {
     "redis-server": Need(partial(_has_command, "redis-server"), "on Debian: apt-get install redis-server"),
     "compiled": Need(
         _is_compiled,
-        "a C compiler and Python's headers, when .venv is made (on Debian: apt-get install gcc python3-dev); then remove .venv/set-up.stamp",
+        "a C compiler and Python's headers (on Debian: apt-get install gcc python3-dev), then ATMOST_BUILD=yes make env",
     ),
     "compiler": Need(
         partial(_has_command, "cc", "gcc", "clang"),
