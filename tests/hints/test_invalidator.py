@@ -318,6 +318,20 @@ def test_a_cache_makes_a_receiver_of_an_address():
     Receiver("memory://own").close()
 
 
+def test_without_a_thread_for_its_hints_there_is_no_cache(monkeypatch):
+    """The program learns of it, and the address is free again."""
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="thread") as refused:
+            HintedCache(300, receiver="memory://threadless")
+    Receiver("memory://threadless").close()
+    assert refused.value
+
+
 def test_kinds_are_those_of_the_subjects():
     """As the page says."""
     assert [kind.value for kind in HintKind] == ["key", "prefix", "tag", "mark"]

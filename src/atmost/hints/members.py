@@ -22,10 +22,11 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from atmost.core.events import Event
+from atmost.endpoint.background import Background
 from atmost.endpoint.receiver import Receiver
 from atmost.endpoint.sender import Sender
 from atmost.errors import AddressInUse, BindError, OptionError
-from atmost.lifecycle import Floor, register
+from atmost.lifecycle import Floor, register, run
 
 MAX_MEMBERS: Final = 256
 """Addresses of one range or list."""
@@ -34,7 +35,9 @@ MAX_SOCKETS: Final = 64
 _RANGE: Final = re.compile(r"(udp://.*:)(\d+)-(\d+)$")
 _SOCKET: Final = re.compile(r"\d{1,2}\.sock")
 _TURN: Final = 0.25
-"""Seconds between two looks of a feeding thread at whether it is over."""
+"""Seconds after which a feeding thread that waits in vain sees whether it is over."""
+_END: Final = 10.0
+"""Seconds to wait for the end of a feeding thread."""
 
 
 class SendsHints(Protocol):
@@ -171,7 +174,7 @@ class MemberSenders:
 
 
 class Feeder:
-    """The thread that feeds a cache from a receiver; it holds the cache weakly, and ends with it."""
+    """Feeds a cache from a receiver in the background; it holds the cache weakly."""
 
     def __init__(self, feed: Callable[[Event], None], receiver: Receiver, *, owned: bool) -> None:
         """Starts.
@@ -180,13 +183,18 @@ class Feeder:
             feed: the cache's method; held weakly.
             receiver: consumed here alone.
             owned: whether to close it at the end.
+
+        Raises:
+            RuntimeError: the system has no thread to give.
         """
-        self._ended = threading.Event()
-        self._feed: Callable[[], Callable[[Event], None] | None] = weakref.WeakMethod(feed, self._forget)
+        self._feed: Callable[[], Callable[[Event], None] | None] = weakref.WeakMethod(feed)
         self._receiver = receiver
         self._owned = owned
-        self._thread = threading.Thread(target=self._run, name="atmost-hints", daemon=True)
-        self._thread.start()
+        self._ended = False
+        self._background: Background[Feeder] = Background(self, Feeder._turn, "atmost-hints")
+        if not self._background.wake_at(time.monotonic()):
+            self.stop()
+            raise RuntimeError("the system has no thread for the hints of a HintedCache")
 
     @property
     def url(self) -> str | None:
@@ -195,33 +203,22 @@ class Feeder:
 
     def stop(self) -> None:
         """Ends the thread, and waits for it unless it is the caller."""
-        self._ended.set()
+        self._ended = True
+        self._background.stop()
         if self._owned:
             self._receiver.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(10.0)
+        run(self._background.ending(time.monotonic() + _END))
 
-    def _forget(self, _reference: object) -> None:
-        self._ended.set()
-
-    def _run(self) -> None:
-        receiver = self._receiver
-        try:
-            while not self._ended.is_set() and not receiver.closed:
-                event = receiver.next_event(_TURN)
-                feed = self._feed()
-                if feed is None:
-                    return
-                if event is not None:
-                    feed(event)
-                elif receiver.closed:
-                    return
-                else:
-                    time.sleep(0)
-                del feed
-        finally:
-            if self._owned:
-                receiver.close()
+    def _turn(self) -> float | None:
+        """Feeds one event, or waits for one in vain; returns when the next turn is due."""
+        event = None if self._ended or self._receiver.closed else self._receiver.next_event(_TURN)
+        feed = self._feed()
+        if feed is None or (event is None and (self._ended or self._receiver.closed)):
+            self._background.stop()
+            return None
+        if event is not None:
+            feed(event)
+        return time.monotonic()
 
 
 def _is_directory(url: str) -> bool:
