@@ -86,13 +86,13 @@ def total(way: str, take: Take, places: str, within: str = "") -> int:
     return count
 
 
-def interrupted(kind: tuple[str, Take, str, Action], places: str, step: int, first: int = 1) -> int:
+def interrupted(kind: tuple[str, Take, str, Action], places: str, step: int, first: int = 1, within: str = "") -> int:
     """Interrupt at every `step`-th place; return how many they were."""
     way, take, name, action = kind
     tried, raised = 0, int(name == EXCEPTION)
-    for number in range(first, total(way, take, places) + 1, step):
+    for number in range(first, total(way, take, places, within) + 1, step):
         scene = scene_of(way)
-        with At(number, lambda scene=scene: action(scene), places=places) as at:  # type: ignore[misc]
+        with At(number, lambda scene=scene: action(scene), places=places, within=within) as at:  # type: ignore[misc]
             scene.consume(take)
         if at.reached:
             tried += 1
@@ -105,6 +105,7 @@ def interrupted(kind: tuple[str, Take, str, Action], places: str, step: int, fir
             works(scene, where)
         scene.close()
         SCENES.remove(scene)
+        del at  # or it would be forgotten in the midst of the next walk, with the receiver that it holds
     return tried
 
 
@@ -120,6 +121,12 @@ def test_interrupted_here_and_there_nothing_is_lost_or_repeated(
 ) -> None:
     """A sample of the places; the next test has all."""
     assert interrupted(kind, places, step=97, first=1 + len(kind[0]) % 4) > 4
+
+
+@pytest.mark.parametrize("way", ["receive", "iteration", "run"])
+def test_interrupted_where_the_queue_is_full_nothing_overflows_twice(way: str) -> None:
+    """R14: at every line there."""
+    assert interrupted((way, WAYS[way], EXCEPTION, raises), "lines", 1, within="ReceiverCore.overflowed") > 4
 
 
 @pytest.mark.slow
@@ -181,6 +188,7 @@ def forked(way: str, take: Take, places: str, step: int, *, past_the_hook: bool,
             works(scene, where)
         scene.close()
         SCENES.remove(scene)
+        del at  # or it would be forgotten in the midst of the next walk, with the receiver that it holds
     return tried
 
 

@@ -451,7 +451,9 @@ class Intake:
         core, queue = self._core, self._queue
         messages: Sequence[Event] = events
         others: Sequence[Event] = ()
-        if events[0].__class__ is not Message:
+        if (
+            events[0].__class__ is not Message or events[-1].__class__ is not Message
+        ):  # the last one where this is done again
             messages = [event for event in events if event.__class__ is Message]
             others = [event for event in events if event.__class__ is not Message]
             if any(isinstance(event, SessionEvicted) and event.live for event in others) and self._may_complain(
