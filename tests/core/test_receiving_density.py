@@ -88,7 +88,9 @@ def test_r11_no_number_passes_2_to_the_53():
     there = Receiving()
     hand = there.hand(age_us=10**12, sequence=2**60, prior=MAX_MESSAGES - 1)
     assert there.refusal(hand.data(2)) is INCONSISTENT
-    there.take(there.hand(age_us=10**12, sequence=2**60, prior=MAX_MESSAGES - 1).data())
+    last = there.hand(age_us=10**12, sequence=2**60, prior=MAX_MESSAGES - 1)
+    there.take(last.data())
+    assert there.refusal(last.data()) is INCONSISTENT
     assert there.ledger().sent == MAX_MESSAGES == 2**53
 
 

@@ -160,6 +160,32 @@ def test_r24_the_true_datagram_is_accepted_after_the_false_one(scene, reason, fa
     assert scene.there.ledger().accepted == accepted + 1
 
 
+USUAL = {
+    "a tag of nothing": (R.AUTH_FAILED, lambda t, h: h.data()[:-16] + bytes(16)),
+    "encrypted without a key": (R.MALFORMED, lambda t, h: h.data(flags=FLAG_ENCRYPTED)),
+    "more messages than counted": (R.MALFORMED, lambda t, h: h.data(body=pack_messages(messages(1, 2)))),
+    "one message that is no pair": (R.MALFORMED, lambda t, h: h.data(body=pack_messages([b"\x91\xa1s"]))),
+    "too far ahead": (R.FUTURE, lambda t, h: h.data(sent_us=t.wall_us + FUTURE_US + 1)),
+    "below its floor": (R.BELOW_FLOOR, lambda t, h: h.data(sent_us=t.core.floor_us)),
+    "sent before its session began": (R.INCONSISTENT, lambda t, h: h.data(sent_us=h.start_us - 1)),
+    "older than the receiver wants": (R.EXPIRED, lambda t, h: (h.data(), t.pass_time(100_000_001))[0]),
+    "messages between neighbours": (R.INCONSISTENT, lambda t, h: h.data(prior=h.prior + 1)),
+    "earlier messages": (R.INCONSISTENT, lambda t, h: h.data(prior=h.prior - 1)),
+}
+
+
+@pytest.mark.parametrize(("reason", "fault"), USUAL.values(), ids=USUAL)
+def test_r11_one_thing_wrong_with_a_sessions_next_datagram(reason, fault):
+    """R11: what is taken in one step when everything is as usual is refused for the same reasons as anything else."""
+    there = Receiving(window=WINDOW, max_age=100.0)
+    there.pass_time(1000)
+    hand = there.hand(1)
+    there.take(*(hand.data(2) for _ in range(3)))
+    there.pass_time(1000)
+    hand.sent_us = there.wall_us
+    assert there.refusal(fault(there, hand)) is reason
+
+
 def test_r24_every_reason_has_a_fault():
     """R24: the enumeration is closed, and nothing in it is without a test."""
     assert {reason for reason, _ in FAULTS.values()} == set(RefusalReason)

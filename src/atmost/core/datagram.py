@@ -37,7 +37,7 @@ _ARRAY16: Final = 0xDC
 
 FLAG_ENCRYPTED: Final = 1
 FLAG_PADDED: Final = 2
-_FLAGS_KNOWN: Final = FLAG_ENCRYPTED | FLAG_PADDED
+_FLAGS_UNKNOWN: Final = 0xFFFF & ~(FLAG_ENCRYPTED | FLAG_PADDED)
 
 
 MAX_ARRAY_KEYS: Final = 15
@@ -109,6 +109,10 @@ class BeaconBody(msgspec.Struct, frozen=True, gc=False):
     """Another beacon follows within this time, seconds; 0 in a goodbye."""
 
 
+_unpack_header: Final[Callable[[bytes], Header]] = HEADER_LAYOUT.unpack_from
+_SMALLEST: Final = HEADER + TAG
+
+
 def _as_base_type(value: Any) -> Any:
     """Converts an instance of a subclass to the built-in type that it extends, ignoring overridden methods.
 
@@ -143,10 +147,10 @@ _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconBody).decode
 
 def read_header(datagram: bytes) -> Header | None:
     """Reads the first 48 bytes; None when they are not a header of this protocol (R11.1)."""
-    if not HEADER + TAG <= len(datagram) <= MAX_DATAGRAM:
+    if not _SMALLEST <= len(datagram) <= MAX_DATAGRAM:
         return None
-    header: Header = HEADER_LAYOUT.unpack_from(datagram)
-    if header[0] != MAGIC or header[9] & ~_FLAGS_KNOWN:
+    header = _unpack_header(datagram)
+    if header[0] != MAGIC or header[9] & _FLAGS_UNKNOWN:
         return None
     kind = header[1]
     if kind == _DATA:
@@ -163,7 +167,7 @@ def pack_messages(items: list[bytes]) -> bytes:
 
 def unpack_messages(body: bytes, count: int) -> list[Message] | None:
     """The messages of a DATA body, or None when it is not exactly an array of `count` pairs."""
-    if len(body) < ARRAY_LAYOUT.size or ARRAY_LAYOUT.unpack_from(body) != (_ARRAY16, count):
+    if len(body) < ARRAY_LAYOUT.size or body[0] != _ARRAY16 or body[1] << 8 | body[2] != count:
         return None
     if (0xDE in body or 0xDF in body) and has_many_array_keys(body, count):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -102,17 +102,25 @@ class Session:
         return f"<Session {self.name or '?'} {self.host}:{self.pid} {self.id}>"
 
 
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False, eq=False):
     """What the messages of one datagram have in common."""
 
-    __slots__ = ("received_us", "sent_us", "sequence", "session")
+    session: Session
+    """The sender's."""
+    sequence: int
+    """The datagram's number."""
+    sent_us: int
+    """The sender's wall clock at the hand-over, µs since 1970."""
+    received_us: int
+    """The receiver's wall clock at the acceptance, µs since 1970."""
 
-    def __init__(self, session: Session, sequence: int, sent_us: int, received_us: int) -> None:
-        """Args: session: the sender's. sequence: the datagram's number. sent_us, received_us: wall clocks, µs since 1970."""
-        self.session = session
-        self.sequence = sequence
-        self.sent_us = sent_us
-        self.received_us = received_us
+
+if TYPE_CHECKING:
+    _ArrivalHere = Arrival
+else:
+
+    class _ArrivalHere:
+        """What a decoder takes for the type of `Message.arrival`: nothing on the wire becomes one."""
 
 
 _NOWHERE = Arrival(Session(bytes(18), 0), 0, 0, 0)
@@ -122,12 +130,12 @@ class Message(msgspec.Struct, array_like=True, gc=False, eq=False):
     """What was given to `send()`, with its sender and times.
 
     On the wire it is the pair `[subject, payload]`.
-    The third field cannot come from the wire (no MessagePack value is an `Arrival`), so a longer array is malformed.
+    The third field cannot come from the wire (its type is one that no MessagePack value has), so a longer array is malformed.
     """
 
     subject: str
     payload: Any
-    arrival: Arrival = _NOWHERE
+    arrival: _ArrivalHere = _NOWHERE
 
     @property
     def session(self) -> Session:
