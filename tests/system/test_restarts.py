@@ -21,16 +21,19 @@ def tap(scene, tmp_path):
     return lambda url: scene.tap(free_url(url.partition(":")[0], tmp_path, "tap"), url)
 
 
+@pytest.mark.slow
 def test_a_receiver_killed_at_random_times(scene, tap, tmp_path):
     """With the presets of one host: some die before they are ready, some in the middle of a replay, some at work."""
     survive(scene, tap, free_url("udp", tmp_path), Random(3), restarts=6)
 
 
+@pytest.mark.slow
 def test_a_receiver_on_a_unix_socket_killed_at_random_times(scene, tap, tmp_path):
     """The same; each successor finds the socket file and the lock file of the dead one."""
     survive(scene, tap, free_url("unix", tmp_path), Random(5), restarts=6)
 
 
+@pytest.mark.slow
 def test_ten_restarts_a_second(scene, tap, tmp_path):
     """Incarnations of a tenth of a second, for which the guard against clocks that were set back must be 0."""
     survive(scene, tap, free_url("udp", tmp_path), Random(7), restarts=20, longest=0.1, clock_guard=0.0)
