@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost import LogReader
-from atmost.logs.parts import LEAST, Held, bounded, cut, whole
+from atmost.logs.life import Held
+from atmost.logs.parts import LEAST, bounded, cut, whole
 from atmost.logs.wire import Body, encode
 from tests.logs.scene import deliver, make, message
 

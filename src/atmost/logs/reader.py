@@ -27,8 +27,7 @@ from atmost.core.events import (
 )
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
-from atmost.logs.life import LifeGap, LifeGaps, LogLife
-from atmost.logs.parts import Held
+from atmost.logs.life import Held, LifeGap, LifeGaps, LogLife
 from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource
 from atmost.logs.wire import MAX_LEVEL, Body, LevelTotals, is_ours, level_name, read_body, time_or
 
