@@ -301,7 +301,17 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
         ("import asyncio\nasync def main(): sys.exit(4)\nasyncio.run(main())", "failed", "exit status 4"),
         ("try: sys.exit(5)\nexcept SystemExit as error:\n kept = error\n raise", "failed", "exit status 5"),
         ("def main():\n try: sys.exit(6)\n except SystemExit as e: return e\nkept = main()", "stopped", ""),
-        ("exit(2)", "stopped", ""),  # a plain SystemExit leaves no trace, see `ending`
+        ("exit(2)", "failed", "exit status 2"),
+        ("quit()", "stopped", ""),
+        ("raise SystemExit", "stopped", ""),
+        ("raise SystemExit()", "stopped", ""),
+        ("raise SystemExit(0)", "stopped", ""),
+        ("raise SystemExit(1)", "failed", "exit status 1"),
+        ("raise SystemExit('cannot connect')", "failed", "cannot connect"),
+        ("try: 1 / 0\nexcept Exception: raise SystemExit(70000)", "failed", "exit status 70000"),
+        ("try: raise SystemExit(1)\nexcept SystemExit: pass", "stopped", ""),
+        ("raise SystemExit(int('0'))", "stopped", ""),
+        ("def main(): raise SystemExit(7)\nmain()", "stopped", ""),  # leaves no trace, see `ending`
         ("1 / 0", "failed", "ZeroDivisionError"),
     ],
 )
@@ -319,7 +329,7 @@ def test_a_process_that_ends_says_how(end, ending, reason):
             [sys.executable, "-c", code + end, receiver.url], env=environment(), check=False, timeout=2 * BOUND
         )
         assert (ended.returncode == 0) == (
-            ending == "stopped" and not end.startswith(("sys.exit(128", "os.kill", "exit(2"))
+            ending == "stopped" and not end.startswith(("sys.exit(128", "os.kill", "def main(): raise"))
         )
         beats = []
         while (message := receiver.receive(0.2)) is not None:

@@ -45,7 +45,9 @@ def all_arrived(observer, count):
 def test_a_pool(how, tmp_path):
     """Forty jobs are forty, whether the pool's workers are closed or terminated in order."""
     words = ["pool.close()"] if how == "close" else ["initializer="]
-    (tmp_path / "app.py").write_text(f"{PROGRAM}\n{block('multiprocessing.Pool(', *words)}\nassert results == [*jobs]\n")
+    (tmp_path / "app.py").write_text(
+        f"{PROGRAM}\n{block('multiprocessing.Pool(', *words)}\nassert results == [*jobs]\n"
+    )
     with observing() as observer:
         given = environment(ATMOST_URL=observer.url)
         subprocess.run([sys.executable, "app.py"], cwd=tmp_path, env=given, check=True, timeout=2 * BOUND)

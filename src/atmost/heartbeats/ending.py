@@ -7,20 +7,27 @@ exception that ended it is gone:
 * a process that `multiprocessing` or `billiard` started runs its finalizers while the exception is still being handled;
 * `sys.exit(status)` is told by the exception it raises: one that is caught dies inside of a running function, and one that ends
   the process dies when no function runs any more. `sys.exit` is wrapped for that, when the first heartbeat begins. One that
-  something still holds, as asyncio's tasks do, is judged by the last frame that handled it: it returned, or let it go on.
+  something still holds, as asyncio's tasks do, is judged by the last frame that handled it: it returned, or let it go on;
+* `exit(status)` and `quit(status)`, which Python adds for its prompt, are wrapped too;
+* `raise SystemExit(1)` leaves no object that Python code could find. Where the main module's own code raises it with a constant,
+  the last instruction that the module ran shows the constant.
 
-`raise SystemExit(1)` in the main program leaves no trace that Python code could find: there a `with` block is exact, and
-`atmost run` is.
+Any other `raise SystemExit(status)`, as in a function or with a computed status, leaves no trace and reads as `stopped`: there a
+`with` block is exact, and `atmost run` is.
 """
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 import sys
 import threading
 import weakref
+from collections.abc import Callable
+from functools import wraps
 from opcode import opname
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from atmost.heartbeats.beat import MAX_REASON, HeartbeatEnding
@@ -33,6 +40,9 @@ _STOP_SIGNALS: Final = frozenset(
     int(getattr(signal, name)) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)
 )
 _TOLD_TO_STOP: Final = (KeyboardInterrupt, GeneratorExit)
+_BESIDES: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"})
+"""Instructions that only some versions of Python have between those of `raise SystemExit(constant)`."""
+_CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _FIRST: Final = 1_000_000
 """The priority of our finalizer in a pool's process: before those that close anything."""
 
@@ -91,14 +101,18 @@ def how_the_process_ends() -> How:
     held = _latest() if _latest is not None else None
     if held is not None and held.raised_in == os.getpid() and _has_left_the_program(held):
         return ending_of(held)
-    return ending_of(getattr(sys, "last_value", None))
+    error = getattr(sys, "last_value", None)
+    return ending_of(error) if error is not None else ending_of_status(_status_raised_by(_main_module))
 
 
 def watch_the_exit() -> None:
     """Sees to it that the end of this process can be told; called when a heartbeat begins, and cheap when repeated."""
-    global _exit_before, _watched_in  # noqa: PLW0603  there is one `sys.exit` in a process
+    global _exit_before, _watched_in, _main_module  # noqa: PLW0603  there is one `sys.exit` in a process
     if sys.exit is not _exit:
         _exit_before, sys.exit = sys.exit, _exit
+        _watch_quitters()
+    if _main_module is None:
+        _main_module = _frame_of_main()
     util = sys.modules.get("multiprocessing.util")
     if util is not None and _watched_in != os.getpid():
         _watched_in = os.getpid()
@@ -111,6 +125,8 @@ _latest: weakref.ref[_Exit] | None = None
 """The latest exception of `sys.exit`, while anybody holds it."""
 _exit_before: Any = sys.exit
 _watched_in = 0
+_main_module: FrameType | None = None
+"""The frame that runs the main module, which stays at the last instruction that it has run."""
 
 
 class _Exit(SystemExit):
@@ -138,6 +154,52 @@ def _exit(status: object = None, /) -> NoReturn:
             raise
         raise _remembered(_Exit(*error.args)) from None
     raise _remembered(_Exit(status))
+
+
+def _watch_quitters() -> None:
+    """Has `exit(status)` and `quit(status)` leave by our `sys.exit`; not where something has replaced them, as IPython does."""
+    kinds = {type(getattr(builtins, name, None)) for name in ("exit", "quit")}
+    for kind in kinds:
+        if kind.__module__ == "_sitebuiltins":
+            kind.__call__ = _quitting(kind.__call__)  # type: ignore[method-assign]
+
+
+def _quitting(call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    def quit_by_exit(self: object, code: object = None) -> None:
+        try:
+            call(self, code)
+        except SystemExit as error:
+            _exit(error.code)
+
+    return quit_by_exit
+
+
+def _frame_of_main() -> FrameType | None:
+    """Returns the frame of the main module, if this thread runs in it."""
+    main = sys.modules.get("__main__")
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  as documented
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals is getattr(main, "__dict__", None):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _status_raised_by(frame: FrameType | None) -> object:
+    """Returns the constant of `raise SystemExit(constant)` if that is what a frame did last; None, which is success, otherwise."""
+    if frame is None or opname[frame.f_code.co_code[frame.f_lasti]] != "RAISE_VARARGS":
+        return None
+    import dis
+
+    ran = [each for each in dis.get_instructions(frame.f_code) if each.offset <= frame.f_lasti]
+    last = [each for each in ran if each.opname not in _BESIDES][-4:]
+    if len(last) < len(("name", "constant", "call", "raise")):
+        return None
+    name, value, call, raising = last
+    if (name.argval, call.opname, call.arg, raising.arg) != ("SystemExit", "CALL", 1, 1):
+        return None
+    return value.argval if value.opname in _CONSTANTS else None
 
 
 def _remembered(error: _Exit) -> _Exit:
