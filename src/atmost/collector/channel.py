@@ -126,8 +126,7 @@ class WorkerChannel:
                 break
         if messages:
             with self._state.lock:
-                for message in messages:
-                    self._state.feed(message, now, mono)
+                self._state.feed_all(messages, now, mono)
         return more or len(messages) == _A_TURN
 
     def next_wait(self) -> float | None:

@@ -63,6 +63,12 @@ class _Page:
         self.ages: array[float] | None = None
         """Of a gauge: seconds from when it was set to the slot's start."""
 
+    def set_age(self, at: int, age: float) -> None:
+        """Notes how long before the slot's start a gauge was set."""
+        if self.ages is None:
+            self.ages = array("f", bytes(4 * PAGE))
+        self.ages[at] = age
+
     def clear(self, at: int) -> None:
         """Nothing is known of this slot."""
         self.received[at] = 0
@@ -100,21 +106,21 @@ class Ring:
                 page.received[at] += 1
             page.sum[at] += amount
             if set_at is not None:
-                if page.ages is None:
-                    page.ages = array("f", bytes(4 * PAGE))
-                page.ages[at] = when // self.width * self.width - set_at
+                page.set_age(at, when // self.width * self.width - set_at)
         if self.coarse is not None:
             self.coarse.receive(when, amount, set_at)
 
-    def receive_all(self, when: float, amounts: Sequence[float]) -> None:
+    def receive_all(self, when: float, amounts: Sequence[float], set_at: float | None = None) -> None:
         """Books several snapshots at once: the same as `receive` with each amount, in this order."""
         found = self._find(when)
         if found is not None:
             page, at = found
             page.received[at] = min(page.received[at] + len(amounts), _MOST)
             page.sum[at] = reduce(add, amounts, page.sum[at])
+            if set_at is not None:
+                page.set_age(at, when // self.width * self.width - set_at)
         if self.coarse is not None:
-            self.coarse.receive_all(when, amounts)
+            self.coarse.receive_all(when, amounts, set_at)
 
     def add(self, when: float, amount: float) -> None:
         """Adds to a slot without booking a snapshot."""

@@ -489,6 +489,22 @@ class PlainSession:
         self.latest_at = now
         return series
 
+    def hear_all(self, messages: Sequence[Message], now: float) -> None:
+        """Books messages that came together: the same as `hear` with each."""
+        self.all.receive_all(now, [1] * len(messages))
+        self._marks.note(messages[0].arrival.sequence, now)
+
+    def receive_all(self, name: str, values: Sequence[float], now: float) -> None:
+        """Takes readings of a series that there is, in order: the same as `receive` with each."""
+        series = self.series[name]
+        if (gap := now - self._paced[name]) > _BURST:
+            self._paced[name] = now
+            self.interval = min(gap, self.interval * 1.05) if self.interval else gap
+        series.receive_value(values[-1], 0, now)
+        series.updated = now
+        series.ring.receive_all(now, values, now)
+        self.latest_at = now
+
     def lose(self, loss: Loss, now: float) -> None:
         """Books a gap at the time it was sent, as far as the datagrams around it tell."""
         before, after = self._marks.before(loss.first_sequence), self._marks.after(loss.last_sequence)

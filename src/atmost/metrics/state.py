@@ -15,7 +15,7 @@ because a total never forgets either.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -86,6 +86,12 @@ class Metric:
     def view(self) -> tuple[Any, ...]:
         """What they should agree on."""
         return self.unit, self.mode, self.buckets
+
+
+_AS_READING: Final = (Metric("", "reading").meaning, Metric("", "reading").view)
+_NUMBERS: Final = frozenset({int, float})
+LARGEST: Final = 1.7e308
+"""The magnitude of a reading is below this."""
 
 
 class MetricRefusal(StrEnum):
@@ -192,6 +198,34 @@ class ReaderState:
         elif isinstance(event, SessionClosed):
             self._take_goodbye(event.session)
 
+    def repeats(self, session: bytes, subject: str) -> bool:
+        """Whether a plain reading of this subject is one of a series that its session has, under a name that means what it meant."""
+        name = subject[len(self._prefix) :]
+        plain, metric = self.plain.get(session), self.metrics.get(name)
+        return (
+            plain is not None
+            and metric is not None
+            and name in plain.series
+            and (metric.meaning, metric.view) == _AS_READING
+        )
+
+    def feed_together(self, messages: Sequence[Message], now: float) -> None:
+        """Takes messages of one session and one subject that came together."""
+        subject, key = messages[0].subject, messages[0].session.key
+        if not subject.startswith(self._prefix):
+            if key in self.plain:
+                self.plain[key].hear_all(messages, now)
+            return
+        values = [message.payload for message in messages]
+        are_readings = _NUMBERS.issuperset([value.__class__ for value in values]) and self.repeats(key, subject)
+        if are_readings and sum(map(abs, values)) < LARGEST:  # so is each of them; NaN fails
+            self.counts["readings"] += len(values)
+            self.plain[key].hear_all(messages, now)
+            self.plain[key].receive_all(subject[len(self._prefix) :], values, now)
+            return
+        for message in messages:
+            self._take_message(message, now)
+
     def doubts(self) -> Doubts:
         """Why totals may be too small, besides what lives tell, as of now."""
         of_senders = {key: frozenset(reasons) for key, reasons in self._doubts.items()}
@@ -248,7 +282,7 @@ class ReaderState:
 
     def _take_reading(self, message: Message, plain: PlainSession | None, now: float) -> None:
         value, name = message.payload, message.subject[len(self._prefix) :]
-        if not -1.7e308 < value < 1.7e308 or len(name.encode()) > wire.MAX_NAME:  # NaN fails too
+        if not -LARGEST < value < LARGEST or len(name.encode()) > wire.MAX_NAME:  # NaN fails too
             self._malformed(message.session, name, now)
             return
         if not self._declare(Metric(name, "reading", sender=message.session.name), now):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -27,14 +28,17 @@ from atmost.collector.state.statsd import StatsdState
 from atmost.collector.state.statsd_lines import StatsdLines
 from atmost.collector.state.subjects import MAX_SUBJECTS, SubjectTable
 from atmost.core.accounts import Ledger, merge_ledgers
-from atmost.core.events import ClockAlarm, Event, Message
+from atmost.core.events import Arrival, ClockAlarm, Event, Message
 from atmost.ingest.pickled import ADVICE
 from atmost.ingest.rejected import Rejected
 from atmost.ingest.statsd import StatsdDatagram, StatsdMapping, StatsdNote
 from atmost.metrics.reader import MetricsReader
+from atmost.metrics.state import LARGEST
 
 _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's events, because its readings carry no numbers."""
+_METRICS: Final = "metrics."
+_OF_USES: Final = (_METRICS, "logs.", "heartbeats.")
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
 OTHER_CLIENTS: Final = "other"
@@ -126,6 +130,8 @@ class CollectorState:
         """The present rules for StatsD's names, applied when a datagram is read."""
         self.events_missing = False
         """Whether loss events are missing: with several workers they stay in the workers."""
+        self._groups: deque[list[Message]] = deque()
+        """Messages in the hand of `feed_all`; a fault of ours may leave some for the next call."""
         self._news: deque[str] = deque(maxlen=_MOST_NEWS)
         self.warnings: dict[str, str] = {}
         """Warnings for the operator, by subject."""
@@ -162,6 +168,60 @@ class CollectorState:
         if isinstance(event, ClockAlarm):
             self.senders.alarm(event)
             self.refused.alarm(event, listener, now)
+
+    def feed_all(self, events: Iterable[Event], now: float, mono: float, listener: str = "") -> None:
+        """Takes events of one receiver that came together: the same as `feed` with each, in this order.
+
+        Plain readings, and messages of no use of ours, are grouped by session and subject, and each group is taken at once.
+        All other events wait until the groups before them are taken.
+        """
+        groups = self._groups
+        self._feed_groups(now)
+        of_sessions: dict[bytes, tuple[dict[str, list[Message]], dict[str, list[Message]]]] = {}
+        plain: dict[str, list[Message]] = {}
+        readings: dict[str, list[Message]] = {}
+        arrival: Arrival | None = None
+        key = b""
+        for event in events:
+            if event.__class__ is Message:
+                if event.arrival is not arrival:
+                    arrival = event.arrival
+                    key = arrival.session.key
+                    found = of_sessions.get(key)
+                    if found is None:
+                        found = of_sessions[key] = ({}, {})
+                    plain, readings = found
+                subject = event.subject
+                group = plain.get(subject)
+                if group is not None:
+                    group.append(event)
+                    continue
+                payload = event.payload
+                kind = payload.__class__
+                if (kind is float or kind is int) and -LARGEST < payload < LARGEST:
+                    group = readings.get(subject)
+                    if group is not None:
+                        group.append(event)
+                        continue
+                    if subject.startswith(_METRICS) and self.metrics.repeats(key, subject):
+                        readings[subject] = group = [event]
+                        groups.append(group)
+                        continue
+                if not subject.startswith(_OF_USES):
+                    plain[subject] = group = [event]
+                    groups.append(group)
+                    continue
+            self._feed_groups(now)
+            of_sessions, arrival = {}, None
+            self.feed(event, now, mono, listener)
+        self._feed_groups(now)
+
+    def _feed_groups(self, now: float) -> None:
+        groups = self._groups
+        while groups:
+            group = groups.popleft()
+            self.metrics.feed_together(group, now)
+            self.subjects.feed_together(group, now)
 
     def feed_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
         """Takes a parsed StatsD datagram; `host` is the peer's address, `peer` has its port too."""
