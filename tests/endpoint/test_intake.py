@@ -254,6 +254,20 @@ def test_one_turn_reads_a_bounded_number(intake: Intake) -> None:
     assert intake.ledger().datagrams_in == 200
 
 
+def test_one_turn_ends_when_it_takes_long(monkeypatch: pytest.MonkeyPatch, intake: Intake) -> None:
+    """Large datagrams hold up nothing else: it looks at the clock in between, and reads on in the next turn."""
+    outlet = open_outlet(URL)
+    for _ in range(8):
+        outlet.send(bytes(50_000))
+    monkeypatch.setattr(module, "_TURN", -1.0)  # any time is too long
+    taken = []
+    for more in (True, True, False):
+        assert intake.pump() is more
+        taken.append(sum(intake.ledger().refused.values()))
+    assert taken == [3, 6, 8]
+    outlet.close()
+
+
 def test_the_largest_datagrams_are_taken(tmp_path: Path) -> None:
     """From a Unix socket as from UDP."""
     content = os.urandom(MAX_DATAGRAM - 48 - 3 - 16 - 6)

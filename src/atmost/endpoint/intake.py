@@ -40,6 +40,10 @@ from atmost.transport.url import DEFAULT_URL, open_inlet
 logger = logging.getLogger("atmost")
 
 _DATAGRAMS_A_TURN: Final = 64
+_TURN: Final = 0.01
+"""After so long a turn reads no further datagrams, seconds."""
+_BYTES_A_LOOK: Final = 1 << 17
+"""It looks at the clock after so many bytes: small datagrams are bounded in number, and large ones may take long."""
 _MESSAGES_A_TURN: Final = 2048
 """Enough to keep the handler busy; what is not read waits in the kernel's buffer."""
 _SLOW_HANDLER: Final = 0.005
@@ -374,11 +378,17 @@ class Intake:
         goal = total + messages
         light = self._taken[0] + self._max_queue // _LIGHT
         more = True
+        unlooked = 0
         for _ in range(_DATAGRAMS_A_TURN):
+            if unlooked > _BYTES_A_LOOK:
+                if time.monotonic() - now > _TURN:
+                    break
+                unlooked = 0
             datagram = receive()
             if datagram is None or self._ending:
                 more = False
                 break
+            unlooked += len(datagram)
             events = decide(datagram, now, self._reading)
             if not events:
                 continue
@@ -536,7 +546,11 @@ class Intake:
         """Messages waiting for the handler, by session key; also what an interrupted turn has left in the core's hand."""
         queue, in_hand = self._queue, self._core.in_hand
         batches = [batch for batch in list(queue) if batch[0] > self._taken[0]]
-        queued = Counter(e.session.key for _, batch in batches for e in batch if isinstance(e, Message))
+        queued: Counter[bytes] = Counter()
+        for _, batch in batches:  # the messages of one datagram are of one session: a full queue is counted quickly
+            if count := [event.__class__ for event in batch].count(Message):
+                message = next(event for event in batch if isinstance(event, Message))
+                queued[message.session.key] += count
         last = batches[-1] if batches else self._taken
         if in_hand and last[1] is not in_hand:
             queued.update(e.session.key for e in in_hand if isinstance(e, Message))
