@@ -246,6 +246,8 @@ class Intake:
                 if self._ending:
                     self._end()
                 self._busy = False
+                if self._ending:  # asked for since the last look
+                    self.close()
 
     def pump(self, messages: int = _MESSAGES_A_TURN) -> bool:
         """Reads what waits at the inlet, up to a bounded number of datagrams or about `messages`, and handles what is due.
@@ -266,6 +268,8 @@ class Intake:
                 if self._ending:
                     self._end()
                 self._busy = False
+                if self._ending:  # asked for since the last look
+                    self.close()
         # Outside the turn, because a log handler may be any code.
         if self._complaints:
             complaints, self._complaints = self._complaints, []
@@ -328,6 +332,8 @@ class Intake:
                     if self._ending:
                         self._end()
                     self._busy = False
+                    if self._ending:  # asked for since the last look
+                        self.close()
             return self._core.ledger(time.monotonic(), self._queued(), self.inlet.kernel_drops())
 
     def close(self) -> None:
