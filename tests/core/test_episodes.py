@@ -1,5 +1,6 @@
 """R23: one report when trouble begins, then one every ten seconds with its count."""
 
+from contextlib import suppress
 from itertools import pairwise
 
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from atmost.core import episodes
 from atmost.core.episodes import Episodes
 from atmost.core.limits import EPISODE
+from atmost.lab.guarantee.signals import Interruption, Signal
 
 
 def test_r23_the_first_is_reported_and_the_rest_counted():
@@ -80,3 +82,13 @@ def test_r23_every_occurrence_is_reported_once_and_seldom(occurrences):
     assert told == noted
     for moments in times.values():
         assert all(after >= before + EPISODE for before, after in pairwise(moments))
+
+
+def test_r23_a_kind_that_was_noted_has_a_deadline_also_when_an_exception_came_in():
+    """R9, R23: at whichever line a signal handler raises; without a deadline what happened later was never reported."""
+    for line in range(1, 20):
+        made = Episodes()
+        with suppress(Signal), Interruption(line):
+            made.note("a", 0.0)
+        made.note("a", 1.0)
+        assert made.next_deadline() in {EPISODE, 1.0 + EPISODE}

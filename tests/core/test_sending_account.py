@@ -1,11 +1,14 @@
 """What a number is spent on, what is held and what is refused, and that every message is accounted for (R5, R6, R20)."""
 
+from contextlib import suppress
+
 import pytest
 
 from atmost.core.datagram import Kind
 from atmost.core.events import DropReason
 from atmost.core.limits import MIN_DATAGRAM
 from atmost.core.sending import NOT_NOW, SenderOptions
+from atmost.lab.guarantee.signals import Interruption, Signal
 from tests.core.twins import Sending
 
 ERRNOS = ["ECONNREFUSED", "EMSGSIZE", "EPERM", "ENOBUFS", "ENETUNREACH"]
@@ -204,3 +207,22 @@ def test_r20_what_was_dropped_before_the_first_hand_over_is_reported_too():
     sending.drain()
     assert sending.report.dropped == {"forked": 1}
     assert sending.report.offered == 1
+
+
+@pytest.mark.parametrize("error", [None, "ECONNREFUSED", NOT_NOW])
+def test_r6_a_booking_that_was_interrupted_counts_once(error):
+    """R6, R9: whichever line of it a signal handler raises at: as the socket answered, or as handed over, and never as both."""
+    for line in range(1, 30):
+        sending = Sending(SenderOptions(linger=60))
+        sending.drain()  # the beacon
+        sending.send("a")
+        core, now = sending.core, sending.now
+        outgoing = core.next_datagram(now, sending.wall_us, flush=True)
+        assert outgoing.count == 1
+        outgoing.attempted = True
+        with suppress(Signal), Interruption(line):
+            core.handed_over(outgoing, error, now)
+        assert core.stats().offered == 1, line
+        core.recover(now)
+        stats = core.stats()
+        assert (stats.offered, stats.handed_over + sum(stats.refused.values()) + stats.open) == (1, 1), line

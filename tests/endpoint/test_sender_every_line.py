@@ -32,7 +32,7 @@ OTHER = new_key(bytes(range(1, 33)), 2, KeyMode.SIGNED).text()
 
 
 class Road(Tape):
-    """An outlet that says "not now" every fourth time, and knows which process offered what."""
+    """An outlet that says "not now" every fourth time, refuses every fifth, and knows which process offered what."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,8 @@ class Road(Tape):
     def send(self, datagram: bytes, process: int = 0) -> str | None:
         if process != lifecycle.HERE[0]:  # as a real outlet does in the line of its system call
             return FORKED
-        error = "EAGAIN" if next(self._turns) % 4 == 0 else None
+        turn = next(self._turns)
+        error = "EAGAIN" if turn % 4 == 0 else "ECONNREFUSED" if turn % 5 == 0 else None
         self.attempts.append(datagram)
         if error is None:
             self.pids.append(os.getpid())

@@ -30,8 +30,9 @@ class Episodes(Generic[Kind]):
         if entry is None:
             if len(self._kinds) >= MAX_EPISODES:
                 return 0
-            self._kinds[kind] = [now, 0]
+            # The deadline first: an exception that a signal raises in between must not leave a kind without one.
             self._quiet_until = min(self._quiet_until, now + EPISODE)
+            self._kinds[kind] = [now, 0]
             return count
         entry[1] += count
         return 0

@@ -13,8 +13,7 @@ Then it goes through four steps, and each of them ends with one assignment (R9):
    Its messages leave `open` only afterwards: a caller interrupted in between leaves them in both places,
    and the next caller finds the first of them still in `open` and removes them.
 2. *attempted*: the caller sets `attempted`, and then makes the system call.
-3. *booked*: `handed_over` records the result. The datagram keeps the totals from before it,
-   so recording twice gives the same totals as recording once. Then `flight` is None.
+3. *booked*: `handed_over` records the result, and `flight` becomes None in the same statement.
 4. *held*: instead of being booked, a datagram that the transport certainly did not take stays in `flight`, no longer attempted (R6).
 
 An exception raised by a signal handler may end a caller anywhere, so the next caller first completes what it finds.
@@ -371,17 +370,18 @@ class SenderCore:
         """Books one attempt: `error` is None when the transport took it, else the errno's name; only `NOT_NOW` is tried again (R6)."""
         handed_over, refused = outgoing.before
         if error is None:
-            self._handed_over = handed_over + outgoing.count
+            handed_over += outgoing.count
         elif error == NOT_NOW and not self.closed and now - outgoing.sealed_at < self.options.max_hold:
             self._retry_at = now + _HELD_RETRY
             outgoing.attempted = False
             return
         elif outgoing.count:
-            self._refused = {**refused, error: refused.get(error, 0) + outgoing.count}
+            refused = {**refused, error: refused.get(error, 0) + outgoing.count}
         session = self._session
         if session is not None and outgoing.session is not session:  # an earlier session numbered it
-            session.base = (self._handed_over, session.base[1], self._refused)
-        self.flight = None
+            session.base = (handed_over, session.base[1], refused)
+        # One statement on one line: what was booked as refused must not be booked as handed over by `recover` too.
+        self._handed_over, self._refused, self.flight = handed_over, refused, None
 
     def shrink(self, max_datagram: int) -> None:
         """Makes datagrams smaller after EMSGSIZE; a message that was allowed before stays allowed (R2)."""

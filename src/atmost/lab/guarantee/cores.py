@@ -19,6 +19,11 @@ class ObservedReceiver(ReceiverCore):
     refused: RefusalReason | None = None
     """Why the latest datagram was refused; set it to None before asking."""
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Datagrams counted so far, and those of them that were accepted."""
+        return self._books.datagrams_in, self._books.accepted
+
     def _refuse(self, reason: RefusalReason, state: SessionState | None, now: float) -> list[Event]:
         self.refused = reason
         return super()._refuse(reason, state, now)

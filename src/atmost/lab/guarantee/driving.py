@@ -47,6 +47,13 @@ _POINTS: Final = (
     CrashPoint.IN_HANDLER,
 )
 _CALM: Final = Chances()
+_LINES_REFUSED, _LINES_ACCEPTED, _LINES_SENT = 90, 260, 150
+"""Within so many lines of a core a datagram is refused, accepted or sent."""
+
+
+def draw_signal(stage: Stage, lines: int = _LINES_SENT) -> int:
+    """The line of a core, of so many, at which a signal handler raises in the next step; 0 for none."""
+    return stage.random.randint(1, lines) if stage.chance(stage.parameters.signals) else 0
 
 
 class Operations:
@@ -120,7 +127,8 @@ class Operations:
             stage.do(step._replace(read=read, handle=min(read, 1)))
             self._be_busy()
         else:
-            stage.do(step._replace(raises=stage.chance(chances.raising)))
+            lines = _LINES_ACCEPTED if self._is_welcome(entry, wall_us) else _LINES_REFUSED
+            stage.do(step._replace(raises=stage.chance(chances.raising), signal=self._signal(lines)))
         self._watch_deadline()
 
     def calm(self) -> None:
@@ -151,6 +159,10 @@ class Operations:
         if self.up and witness is not None:
             wall_us = self.clock.read(stage.now_us)
             stage.do(Deliver(RECEIVER, witness.name, stage.now_us, wall_us, replay=True))
+
+    def _signal(self, lines: int) -> int:
+        """The line at which a signal handler raises; 0 for none."""
+        return 0 if self._calm else draw_signal(self._stage, lines)
 
     def _is_the_workers(self, entry: Entry) -> bool:
         """Whether the kernel steers a datagram to the other worker."""
@@ -193,7 +205,8 @@ class Operations:
         self._greatest_us = max(self._greatest_us, wall_us)
         handle = stage.random.choice((1, 5, ALL))
         raises = stage.chance(stage.parameters.chances.raising)
-        stage.do(Work(RECEIVER, stage.now_us, wall_us, handle=handle, raises=raises))
+        signal = self._signal(_LINES_ACCEPTED)
+        stage.do(Work(RECEIVER, stage.now_us, wall_us, handle=handle, raises=raises, signal=signal))
         incarnation = stage.cast.receivers.newest(RECEIVER)
         if incarnation is not None and incarnation.queue:
             self._be_busy()
@@ -425,9 +438,10 @@ class Traffic:
     def _offer(self, name: str, wall_us: int) -> None:
         stage = self._stage
         messages = stage.random.randint(1, stage.parameters.burst)
-        stage.do(Offer(name, stage.now_us, wall_us, messages, self._answer()))
+        stage.do(Offer(name, stage.now_us, wall_us, messages, self._answer(), draw_signal(stage)))
         if stage.chance(0.2):
-            stage.do(Turn(name, stage.now_us, wall_us, flush=True, answer=self._answer()))
+            flush = Turn(name, stage.now_us, wall_us, flush=True, answer=self._answer(), signal=draw_signal(stage))
+            stage.do(flush)
 
     def _fork(self, name: str, wall_us: int) -> None:
         """Forks a child, with the parent's buffer full or not, and both go on."""
@@ -475,7 +489,8 @@ class Traffic:
         stage = self._stage
         if name in stage.cast.senders.living:
             self._due_us.pop(name, None)
-            stage.do(Turn(name, stage.now_us, self._read(name), answer=self._answer()))
+            turn = Turn(name, stage.now_us, self._read(name), answer=self._answer(), signal=draw_signal(stage))
+            stage.do(turn)
             self._watch_deadline(name)
 
     def _answer(self) -> str | None:

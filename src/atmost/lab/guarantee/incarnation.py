@@ -27,6 +27,7 @@ from atmost.lab.faults import corrupted_copy
 from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.cores import ObservedReceiver
 from atmost.lab.guarantee.findings import Findings, ViolationKind
+from atmost.lab.guarantee.signals import NEVER, Interruption, Signal
 from atmost.lab.guarantee.tape import Entry, Facts, read_facts
 from atmost.lab.guarantee.witness import FAR, Resident, Witness
 
@@ -94,6 +95,8 @@ class Incarnation:
         """The sum of its events so far, by kind."""
         self.lost_before: dict[bytes, int] = {}
         """`lost_total` at the previous check, by session, and in all under the empty key."""
+        self.interrupted = 0
+        """How often a signal handler raised."""
         self.clock = (0, 0)
         """Virtual time and the wall clock when it last read (µs)."""
         self._accepted_now = accepted
@@ -113,13 +116,16 @@ class Incarnation:
             return
         self.buffer.append(arrived)
 
-    def read(self, limit: int, now_us: int, wall_us: int, max_queue: int) -> None:
-        """Reads the socket, lets the core decide, and queues."""
+    def read(self, limit: int, now_us: int, wall_us: int, max_queue: int, interruption: Interruption = NEVER) -> None:
+        """Reads the socket, lets the core decide, and queues; an interruption ends it."""
+        interrupted = self.interrupted
         for _ in range(min(limit, len(self.buffer))):
             arrived = self.buffer.popleft()
-            self.put(self.take(arrived, now_us, wall_us), now_us, max_queue)
+            self.put(self.take(arrived, now_us, wall_us, interruption), now_us, max_queue)
+            if self.interrupted != interrupted:
+                return
 
-    def take(self, arrived: Arrived, now_us: int, wall_us: int) -> list[Message]:
+    def take(self, arrived: Arrived, now_us: int, wall_us: int, interruption: Interruption = NEVER) -> list[Message]:
         """Gives the core one datagram and compares its verdict with the witness's."""
         entry, core, findings = arrived.entry, self.core, self.findings
         data = arrived.data
@@ -130,7 +136,21 @@ class Incarnation:
             classify(findings, self, entry, now_us, wall_us)
             entry.seen_by.add((self.receiver, self.number))
         core.refused = None
-        events = core.receive(data, now_us / 1e6, wall_us)
+        counted, accepted = core.counts
+        try:
+            with interruption:
+                events = core.receive(data, now_us / 1e6, wall_us)
+        except Signal:
+            # R9: the datagram is not counted at all, or it is booked and what it revealed is in the core's hand.
+            self.interrupted += 1
+            events = core.in_hand
+            if core.counts == (counted, accepted):
+                findings.hit(coverage.RECEIVER, "interrupted before a datagram was counted")
+                findings.say(f"{self.label} is interrupted, and {entry.label} is not counted")
+                return self.note(events)
+            kind = "refused" if core.counts[1] == accepted else "accepted"
+            findings.hit(coverage.RECEIVER, f"interrupted after a datagram was {kind}")
+        core.in_hand = ()
         self.read_total += 1
         findings.figures["datagrams_read"] += 1
         refused = core.refused
@@ -154,6 +174,7 @@ class Incarnation:
             self.not_handled["overflow"] += excess
             self.findings.hit(coverage.RECEIVER, "queue overflow")
             self.note(self.core.overflowed(messages[0].session, excess, now_us / 1e6))
+            self.core.in_hand = ()
             messages = messages[:room]
         self.queue.extend(messages)
 
@@ -170,17 +191,21 @@ class Incarnation:
     def elapse(self, now_us: int) -> None:
         """Handles what is due; the next deadline must then lie ahead."""
         now = now_us / 1e6
-        self.note(self.core.handle_deadline(now))
+        self._handle_deadline(now)
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= now:
             self.findings.violate(ViolationKind.STUCK, f"{self.label}: still due after it was handled")
+
+    def _handle_deadline(self, now: float) -> None:
+        self.note(self.core.handle_deadline(now))
+        self.core.in_hand = ()  # it was seen
 
     def catch_up(self, now_us: int) -> None:
         """Handles everything that came due until now, each deadline at its time."""
         now = self.clock[0] / 1e6
         while (deadline := self.core.next_deadline()) is not None and deadline <= now_us / 1e6:
             now = max(now, deadline)  # an overdue deadline is handled late, because time never goes back
-            self.note(self.core.handle_deadline(now))
+            self._handle_deadline(now)
             deadline = self.core.next_deadline()
             if deadline is not None and deadline <= now:
                 self.findings.violate(ViolationKind.STUCK, f"{self.label}: still due after it was handled")
@@ -240,6 +265,8 @@ class Incarnation:
             findings.violate(ViolationKind.UNEXPECTED, f"{self.label} accepted {entry.label} with a damaged bit")
         facts = read_facts(data)
         assert facts is not None, "a datagram without a header was accepted"
+        if (wrong := self.witness.forbids(facts)) is not None:
+            findings.violate(ViolationKind.WRONG_VERDICT, f"{self.label} accepted {entry.label}: {wrong}")
         if not entry.honest:
             findings.hit(coverage.FORGERY, "accepted")
             if facts.key in self.witness.sessions:

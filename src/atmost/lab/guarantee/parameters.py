@@ -109,6 +109,8 @@ class Parameters:
     """Senders' clocks may be days away, and drift by up to a tenth."""
     workers: bool
     """Two workers share the sessions (R17)."""
+    signals: float = 0.0
+    """Probability that a signal handler raises in the middle of what a sender or the receiver does (R9)."""
 
     def shard(self, receiver: str) -> tuple[int, int] | None:
         """A receiver's number among the workers and how many there are; None where it receives all sessions."""
@@ -142,6 +144,7 @@ def draw(random: Random) -> Parameters:
         chances=_draw_chances(random),
         wild_clocks=random.random() < 0.3,
         workers=random.random() < 0.2,
+        signals=random.choice((0.0, 0.0, 0.05, 0.3)),
     )
 
 
@@ -156,6 +159,7 @@ def undisturbed(parameters: Parameters) -> Parameters:
         chances=chances,
         wild_clocks=False,
         workers=False,
+        signals=0.0,
     )
 
 

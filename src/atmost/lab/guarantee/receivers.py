@@ -25,6 +25,7 @@ from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.incarnation import Arrived, Incarnation
 from atmost.lab.guarantee.parameters import AUDIENCES, LEAP_US, Parameters
 from atmost.lab.guarantee.senders import subject_of
+from atmost.lab.guarantee.signals import Interruption
 from atmost.lab.guarantee.steps import Check, Close, Crash, CrashPoint, Deliver, Elapse, StartReceiver, Work
 from atmost.lab.guarantee.tape import MESSAGES_A_STEP, Entry, Tape
 from atmost.lab.guarantee.witness import Resident, Witness
@@ -171,7 +172,9 @@ class Reception:
             if step.wall_us - incarnation.clock[1] > step.now_us - incarnation.clock[0] + LEAP_US:
                 self._findings.hit(coverage.RECEIVER, "clock forward")
             incarnation.clock = (step.now_us, step.wall_us)
-            incarnation.read(step.read, step.now_us, step.wall_us, self._parameters.max_queue)
+            incarnation.read(
+                step.read, step.now_us, step.wall_us, self._parameters.max_queue, Interruption(step.signal)
+            )
         incarnation.handle(step.handle, self._start_handler, raises=step.raises)
 
     def _start_handler(self, message: Message, incarnation: Incarnation) -> None:
@@ -283,7 +286,9 @@ def _check_told(incarnation: Incarnation, ledger: Ledger, *, settled: bool) -> N
     """Loss is reported as it is booked; events limited to one in ten seconds are complete once these are over (R23)."""
     told = incarnation.told
     pairs = {"loss": ledger.lost + ledger.late, "late": ledger.late}
-    if settled:
+    if (
+        settled and not incarnation.interrupted
+    ):  # an episode may be noted, and not told, when an exception comes in between
         pairs |= {f"refused {reason}": count for reason, count in ledger.refused.items()}
         pairs |= {f"alarm {trouble}": count for trouble, count in ledger.clock_troubles.items()}
         pairs["overflow"] = ledger.overflow

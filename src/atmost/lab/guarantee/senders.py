@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -17,6 +17,7 @@ from atmost.lab.guarantee import coverage
 from atmost.lab.guarantee.cores import fork_afresh
 from atmost.lab.guarantee.findings import Findings, ViolationKind
 from atmost.lab.guarantee.parameters import EPOCH_US, HOUR_US, LEAP_US, Parameters
+from atmost.lab.guarantee.signals import NEVER, Interruption, Signal
 from atmost.lab.guarantee.steps import (
     AMBIGUOUS,
     TOO_LARGE,
@@ -61,27 +62,61 @@ class SimulatedSender:
         self.clock: tuple[int, int] | None = None
         """Virtual time and the wall clock at the previous step (µs)."""
         self._life = life
+        self._done: list[HandOver] = []
+        self._booking: HandOver | None = None
 
-    def send(self, item: bytes, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
+    def taken(self) -> list[HandOver]:
+        """What was handed over since the last call, also by work that was interrupted."""
+        done, self._done = self._done, []
+        return done
+
+    def interrupted(self) -> str:
+        """Settles the simulated counts after a signal handler has raised: what may have left counts as handed over (R6).
+
+        Returns:
+            What was under way.
+        """
+        core, booking = self.core, self._booking
+        if core.stats().offered == self.offered - 1:  # the message was not taken yet
+            self.offered -= 1
+        self._booking = None
+        if booking is None:
+            return "numbered and handed over later" if core.held is not None and not core.held.attempted else ""
+        if core.held is not booking.outgoing:  # it was booked as the socket answered
+            self._count(booking)
+        elif booking.outgoing.attempted:
+            self.handed_over += booking.outgoing.count
+            return "handed over and not booked"
+        return ""
+
+    def send(
+        self, item: bytes, now: float, wall_us: int, answer: str | None, interruption: Interruption = NEVER
+    ) -> None:
         """Treats an encoded message as `Sender.send` does."""
+        with interruption:
+            self._send(item, now, wall_us, answer)
+
+    def _send(self, item: bytes, now: float, wall_us: int, answer: str | None) -> None:
         core = self.core
         self.offered += 1
         size = core.size + len(item)
         if size > core.capacity:
-            return self._send_the_long_way(item, now, wall_us, answer)
+            self._send_the_long_way(item, now, wall_us, answer)
+            return
         core.open.append(item)
         core.size = size
-        return self._first_in(now, wall_us, answer) if len(core.open) == 1 else []
+        if len(core.open) == 1:
+            self._first_in(now, wall_us, answer)
 
     def hand_over(
         self, now: float, wall_us: int, answer: str | None, *, flush: bool, crash: SenderCrashPoint | None = None
-    ) -> list[HandOver]:
+    ) -> None:
         """Hands over what is due, up to the crash point if there is one."""
         core = self.core
-        done: list[HandOver] = []
+        core.recover(now)
         if core.needs_session(wall_us):
             if not core.began and not core.open:
-                return done
+                return
             self.sessions += 1
             core.begin(xxh3_64_intdigest(f"{self._life} {self.sessions}".encode()), wall_us, now)
         for _ in range(_DATAGRAMS_A_TURN):
@@ -89,30 +124,27 @@ class SimulatedSender:
             if outgoing is None:
                 break
             if crash is SenderCrashPoint.AFTER_NUMBERING:
-                done.append(HandOver(outgoing, transmitted=False, answer=None))
+                self._done.append(HandOver(outgoing, transmitted=False, answer=None))
                 break
-            done.append(HandOver(outgoing, answer is None or answer == AMBIGUOUS, answer))
             if crash is SenderCrashPoint.AFTER_HAND_OVER:
+                self._done.append(HandOver(outgoing, transmitted=True, answer=answer))
                 break
-            self._book(outgoing, answer, now)
+            self._transmit(outgoing, answer, now)
             if answer == TOO_LARGE:
                 core.shrink((core.room + OVERHEAD) // 2)
-        return done
 
-    def close(self, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
+    def close(self, now: float, wall_us: int, answer: str | None) -> None:
         """Closes as `Sender.close` does, with all goodbyes at one moment; then a further message is offered, and dropped."""
         core = self.core
-        done = self.hand_over(now, wall_us, answer, flush=True)
+        self.hand_over(now, wall_us, answer, flush=True)
         core.close()
         for _ in range(GOODBYES):
-            done += self.hand_over(now, wall_us, answer, flush=True)
+            self.hand_over(now, wall_us, answer, flush=True)
             outgoing = core.goodbye(now, wall_us)
             if outgoing is not None:
-                done.append(HandOver(outgoing, answer is None or answer == AMBIGUOUS, answer))
-                self._book(outgoing, answer, now)
+                self._transmit(outgoing, answer, now)
         self.offered += 1
         core.drop(DropReason.CLOSED)
-        return done
 
     def fork(self, name: str, life: str, fork: Callable[[SenderCore], SenderCore], *, unseen: bool) -> SimulatedSender:
         """Returns the child's sender; after an unseen fork it drops and counts what may be its parent's."""
@@ -135,28 +167,37 @@ class SimulatedSender:
             return f"{self.name}: refused {dict(self.refused)}, counted {stats.refused}"
         return None
 
-    def _send_the_long_way(self, item: bytes, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
+    def _send_the_long_way(self, item: bytes, now: float, wall_us: int, answer: str | None) -> None:
         core, options = self.core, self.core.options
-        done: list[HandOver] = []
         if core.open and core.size + len(item) > core.room and not core.closed:
-            done += self.hand_over(now, wall_us, answer, flush=True)
+            self.hand_over(now, wall_us, answer, flush=True)
         if not core.offer(item, now):
-            return done
+            return
         if not options.linger:
-            return done + self.hand_over(now, wall_us, answer, flush=True)
-        return done + self._first_in(now, wall_us, answer) if len(core.open) == 1 else done
+            self.hand_over(now, wall_us, answer, flush=True)
+        elif len(core.open) == 1:
+            self._first_in(now, wall_us, answer)
 
-    def _first_in(self, now: float, wall_us: int, answer: str | None) -> list[HandOver]:
+    def _first_in(self, now: float, wall_us: int, answer: str | None) -> None:
         core = self.core
         core.open_since = now
-        return self.hand_over(now, wall_us, answer, flush=True) if now >= core.immediate_at else []
+        if now >= core.immediate_at:
+            self.hand_over(now, wall_us, answer, flush=True)
 
-    def _book(self, outgoing: Outgoing, answer: str | None, now: float) -> None:
+    def _transmit(self, outgoing: Outgoing, answer: str | None, now: float) -> None:
+        """The system call and its booking; an interruption may come into the booking."""
+        outgoing.attempted = True
+        self._booking = done = HandOver(outgoing, answer is None or answer == AMBIGUOUS, answer)
+        self._done.append(done)
         self.core.handed_over(outgoing, answer, now)
-        if answer is None:
-            self.handed_over += outgoing.count
-        elif self.core.held is not outgoing:
-            self.refused[answer] += outgoing.count
+        self._count(done)
+        self._booking = None
+
+    def _count(self, done: HandOver) -> None:
+        if done.answer is None:
+            self.handed_over += done.outgoing.count
+        elif self.core.held is not done.outgoing:
+            self.refused[done.answer] += done.outgoing.count
 
 
 def subject_of(message: int) -> str:
@@ -200,9 +241,14 @@ class Emission:
             return
         filler, sessions = bytes(self._parameters.payload), sender.sessions
         now, first = step.now_us / 1e6, self._findings.step * MESSAGES_A_STEP
+        interruption = Interruption(step.signal)
         for message in range(first, first + step.messages):
             item = encode_message((subject_of(message), (message, filler)))
-            self._record(sender, sender.send(item, now, step.wall_us, step.answer))
+            try:
+                sender.send(item, now, step.wall_us, step.answer, interruption)
+            except Signal:
+                self._note_interruption(sender)
+            self._record(sender)
         self._findings.figures["messages_offered"] += step.messages
         self._check(sender)
         self._classify_clock(sender, step, sessions)
@@ -213,7 +259,12 @@ class Emission:
         if sender is None:
             return
         sessions = sender.sessions
-        self._record(sender, sender.hand_over(step.now_us / 1e6, step.wall_us, step.answer, flush=step.flush))
+        try:
+            with Interruption(step.signal):
+                sender.hand_over(step.now_us / 1e6, step.wall_us, step.answer, flush=step.flush)
+        except Signal:
+            self._note_interruption(sender)
+        self._record(sender)
         self._check(sender)
         self._classify_clock(sender, step, sessions)
 
@@ -222,7 +273,8 @@ class Emission:
         sender = self.living.pop(step.sender, None)
         if sender is None:
             return
-        self._record(sender, sender.close(step.now_us / 1e6, step.wall_us, step.answer))
+        sender.close(step.now_us / 1e6, step.wall_us, step.answer)
+        self._record(sender)
         self._check(sender)
 
     def crash(self, step: CrashSender) -> None:
@@ -234,8 +286,8 @@ class Emission:
             return
         self._findings.hit(coverage.SENDER_CRASH, step.point.value)
         if step.point is not SenderCrashPoint.BEFORE_NUMBERING:
-            now = step.now_us / 1e6
-            self._record(sender, sender.hand_over(now, step.wall_us, None, flush=True, crash=step.point))
+            sender.hand_over(step.now_us / 1e6, step.wall_us, None, flush=True, crash=step.point)
+            self._record(sender)
 
     def fork(self, step: Fork) -> None:
         """Gives a child of a sender's process a sender of its own."""
@@ -272,9 +324,16 @@ class Emission:
             step_back=parameters.receiver.future_bound / 2,
         )
 
-    def _record(self, sender: SimulatedSender, done: Iterable[HandOver]) -> None:
+    def _note_interruption(self, sender: SimulatedSender) -> None:
+        self._findings.hit(coverage.SENDER, "interrupted by a signal")
+        under_way = sender.interrupted()
+        if under_way:
+            self._findings.hit(coverage.SENDER, f"interrupted, {under_way}")
+        self._findings.say(f"{sender.name} is interrupted{f', {under_way}' if under_way else ''}")
+
+    def _record(self, sender: SimulatedSender) -> None:
         """Puts numbered datagrams on the tape, and checks that no number and no datagram is used twice."""
-        for hand_over in done:
+        for hand_over in sender.taken():
             data = hand_over.outgoing.data
             if self._held.pop(sender.name, None) == data:
                 entry = self._tape.find(data)

@@ -81,6 +81,8 @@ class Deliver(NamedTuple):
     """Whether the adversary delivers it, not the link."""
     age: int = 0
     """0 for the newest incarnation; the others live only where H2 is broken."""
+    signal: int = 0
+    """The line of the core at which a signal handler raises; 0 for none."""
 
 
 class Work(NamedTuple):
@@ -92,6 +94,7 @@ class Work(NamedTuple):
     read: int = ALL
     handle: int = ALL
     raises: bool = False
+    signal: int = 0
 
 
 class Elapse(NamedTuple):
@@ -141,6 +144,8 @@ class Offer(NamedTuple):
     messages: int
     answer: str | None = None
     """The socket's answer to every datagram handed over in this step: None if it takes them, else an errno's name."""
+    signal: int = 0
+    """The line of the core at which a signal handler raises; 0 for none."""
 
 
 class Turn(NamedTuple):
@@ -151,6 +156,7 @@ class Turn(NamedTuple):
     wall_us: int
     flush: bool = False
     answer: str | None = None
+    signal: int = 0
 
 
 class CloseSender(NamedTuple):
@@ -231,10 +237,11 @@ def describe(step: Step, tape: Tape) -> str:
         case StartSender():
             return f"{'':12} {step.sender} is made"
         case Offer():
-            return f"{_when(step)} {step.sender} is offered {step.messages} messages{_answer(step.answer)}"
+            return f"{_when(step)} {step.sender} is offered {step.messages} messages{_answer(step.answer)}{_signal(step.signal)}"
         case Turn():
             return (
-                f"{_when(step)} {step.sender} {'flushes' if step.flush else 'looks what is due'}{_answer(step.answer)}"
+                f"{_when(step)} {step.sender} {'flushes' if step.flush else 'looks what is due'}"
+                f"{_answer(step.answer)}{_signal(step.signal)}"
             )
         case CloseSender():
             return f"{_when(step)} {step.sender} says goodbye{_answer(step.answer)}"
@@ -259,7 +266,11 @@ def _deliver(step: Deliver, tape: Tape) -> str:
 def _limits(step: Deliver | Work) -> str:
     parts = [f"{name} {count}" for name, count in (("reads", step.read), ("handles", step.handle)) if count != ALL]
     parts += ["handlers raise"] if step.raises else []
-    return f" ({', '.join(parts)})" if parts else ""
+    return (f" ({', '.join(parts)})" if parts else "") + _signal(step.signal)
+
+
+def _signal(line: int) -> str:
+    return f", a signal raises at line {line}" if line else ""
 
 
 def _answer(answer: str | None) -> str:

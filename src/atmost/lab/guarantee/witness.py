@@ -18,6 +18,9 @@ from atmost.core.receiving import ReceiverOptions
 from atmost.core.shards import shard_of
 from atmost.lab.guarantee.tape import Facts
 
+_MAX_MESSAGES: Final = 2**53
+_MOST_IN_ONE: Final = (65_507 - 67) // 4
+"""C of R11.7: the most messages that one datagram can hold."""
 FAR: Final = 1_000_000
 """A sequence number that the adversary claims and no simulated sender reaches."""
 
@@ -118,6 +121,25 @@ class Witness:
         if resident is not None:
             return facts.sequence - resident.highest > jump
         return facts.start_us > self.floor and facts.sequence > jump
+
+    def forbids(self, facts: Facts) -> str | None:
+        """What speaks against accepting a datagram, whoever made it (R11.2, R11.7, R12a); None if nothing does.
+
+        Only numbers at or beyond the end of a session are judged: what fits a gap is seen in the figures.
+        """
+        if any(facts.key[:2]):
+            return "its key is unknown"
+        if facts.sent_us < facts.start_us or facts.prior + facts.messages > _MAX_MESSAGES:
+            return "it was sent before its session began, or counts beyond all bounds"
+        resident = self.sessions.get(facts.key)
+        if resident is None:
+            between, room = facts.prior, facts.sequence
+        elif facts.sequence > resident.highest:
+            between, room = facts.prior - resident.end, facts.sequence - resident.highest - 1
+        else:
+            return None
+        fits = 0 <= between <= room * _MOST_IN_ONE
+        return None if fits else f"{between} messages are said to be in the {room} datagrams before it"
 
     def accept(self, facts: Facts, *, honest: bool) -> None:
         """Records a datagram that the receiver accepted; evictions that made room for it are reported afterwards."""
