@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -374,20 +375,21 @@ def test_names_beyond_the_limit_cost_no_search():
     monitor = HeartbeatMonitor(max_senders=4096)
     for number in range(4096):
         FakeSender(monitor, f"w{number}", number=number + 1).beat(0.0)
-    looked = 0
-
-    class Watching(dict):
-        def values(self):
-            nonlocal looked
-            looked += 1
-            return super().values()
-
-    monitor._watched = Watching(monitor._watched)
     flood = FakeSender(monitor, "flood", number=9999)
-    for number in range(200):
-        flood.name = f"flood-{number}"
-        flood.beat(1.0)
-    assert looked <= 2
+    calls = 0
+
+    def count(_frame, _event, _argument):
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        for number in range(200):
+            flood.name = f"flood-{number}"
+            flood.beat(1.0)
+    finally:
+        sys.setprofile(None)
+    assert calls < 200 * 4096 / 4  # a search calls something for each
     assert monitor.stats().sender_limit == 200
 
 
