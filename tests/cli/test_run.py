@@ -242,28 +242,17 @@ def test_the_commands_own_output_is_untouched_without_a_tail(run, watching):
     assert "tail" not in watching.records[1].fields
 
 
+def beside(watching, code):
+    """Run a program under `atmost run` beside the test; its output is a pipe."""
+    watched = ["-m", "atmost", "run", "--url", watching.url, "--name", "job", "--", sys.executable, "-c", code]
+    return subprocess.Popen([sys.executable, *watched], stdout=subprocess.PIPE, env=environment())
+
+
 def test_output_that_nobody_reads_does_not_end_the_command(watching, tmp_path):
     """The reader of our output goes away: the command finishes its work."""
     done_file = tmp_path / "done"
     code = f"import time\nfor _ in range(2000): print('x' * 100, flush=True)\nopen({str(done_file)!r}, 'w').close()"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "atmost",
-            "run",
-            "--url",
-            watching.url,
-            "--name",
-            "job",
-            "--",
-            sys.executable,
-            "-c",
-            code,
-        ],
-        stdout=subprocess.PIPE,
-        env=environment(),
-    )
+    process = beside(watching, code)
     process.stdout.close()
     assert process.wait(2 * BOUND) == 0
     assert done_file.exists()
@@ -276,24 +265,7 @@ def test_what_goes_on_in_the_background_holds_nobody_up(run, watching):
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
         "print(child.pid)\n"
     )
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "atmost",
-            "run",
-            "--url",
-            watching.url,
-            "--name",
-            "job",
-            "--",
-            sys.executable,
-            "-c",
-            code,
-        ],
-        stdout=subprocess.PIPE,
-        env=environment(),
-    )
+    process = beside(watching, code)
     child = int(process.stdout.readline())
     try:
         assert process.wait(BOUND) == 0
