@@ -225,6 +225,8 @@ def test_health_and_readiness(asked):
         ("/api/v1/query?name=a&step=-1", "bad_step"),
         ("/api/v1/query?name=a&range=21600&step=10", "too_many_points"),
         ("/api/v1/query?name=a&as=p95", "bad_as"),
+        ("/api/v1/query?name=a&combine=avg", "bad_combine"),
+        ("/api/v1/query?name=a&as=p99&combine=max", "bad_combine"),
         ("/api/v1/query?name=a&label=x", "bad_label"),
         ("/api/v1/query?name=" + "a" * 300, "too_long"),
         ("/api/v1/query?" + "&".join(f"label=a%3D{n}" for n in range(20)), "bad_name"),

@@ -16,10 +16,10 @@ from tests.metrics.scene import snapshot as readings
 class Registry:
     """Metrics of ours whose snapshots the test takes, and loses."""
 
-    def __init__(self, state, name="web-1", number=1, began=T0):
+    def __init__(self, state, name="web-1", number=1, began=T0, interval=1.0):
         self.state, self.by = state, session(name, number)
         self.sender = FakeSender(name)
-        self.metrics = quiet(Metrics(self.sender, 1.0))
+        self.metrics = quiet(Metrics(self.sender, interval))
         self.metrics._registry._began = began
 
     def turn(self, t, *, lost=False):
@@ -62,7 +62,45 @@ def test_several_senders_are_merged():
         registry.turn(T0)
     assert points(state, T0 + 1.5, name="c_total", seconds=1.0) == [30.0]
     assert points(state, T0 + 1.5, name="c_total", seconds=1.0, sender="b", figure="rate") == [20.0]
-    assert points(state, T0 + 0.5, name="g", seconds=1.0) == [0.5]
+    assert points(state, T0 + 0.5, name="g", seconds=1.0, step=1.0) == [0.5]
+    for combine, value in {"sum": 1.0, "mean": 0.5, "min": 0.0, "max": 1.0}.items():
+        assert points(state, T0 + 0.5, name="g", seconds=1.0, step=1.0, combine=combine) == [value]
+    for combine, value in {"sum": 30.0, "mean": 15.0, "min": 10.0, "max": 20.0}.items():
+        assert points(state, T0 + 1.5, name="c_total", seconds=1.0, combine=combine) == [value]
+
+
+def test_labels_left_out_are_added_up():
+    """Each sender's and label's series by itself, or all of them; the processes of one sender by their mode before that."""
+    state = make_state()
+    for number, name in enumerate(("a", "b")):
+        registry = Registry(state, name, number + 1)
+        gauge = registry.metrics.gauge("g", "", ("disk", "mount"))
+        for disk in range(2):
+            gauge.labels(f"sd{disk}", "/").set(10 ** (2 * number + disk))
+        registry.turn(T0)
+    asked = {"name": "g", "seconds": 1.0, "step": 1.0, "combine": "sum"}
+    assert points(state, T0 + 0.5, **asked) == [1111.0]
+    assert points(state, T0 + 0.5, **asked, sender="b") == [1100.0]
+    assert points(state, T0 + 0.5, **asked, labels={"disk": "sd1"}) == [1010.0]
+    assert points(state, T0 + 0.5, **asked, labels={"disk": "sd1", "mount": "/"}, sender="a") == [10.0]
+
+
+def test_a_sum_of_gauges_does_not_dip_where_one_has_no_reading():
+    """The steps are so long that each has one, unless somebody asks for shorter ones; one series alone keeps its own."""
+    state = make_state()
+    slow = Registry(state, "slow", 1, interval=10.0)
+    quick = Registry(state, "quick", 2)
+    for registry in (slow, quick):
+        registry.metrics.gauge("g").set(5.0)
+    for second in range(120):
+        quick.turn(T0 + second)
+        if second % 10 == 0:
+            slow.turn(T0 + second)
+    curve = ask(state, Question("g", 100.0, combine="sum"), T0 + 119)
+    assert curve.step == 20.0
+    assert {point.value for point in curve.points} == {10.0}
+    assert ask(state, Question("g", 100.0, combine="sum", step=1.0), T0 + 119).step == 1.0
+    assert ask(state, Question("g", 100.0, sender="quick"), T0 + 119).step == 1.0
 
 
 def test_a_longer_range_has_longer_steps():

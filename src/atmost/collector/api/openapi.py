@@ -10,7 +10,7 @@ import atmost
 from atmost.collector.api import questions, shapes
 from atmost.collector.state.listing import SeriesList
 from atmost.collector.state.records import LEVELS
-from atmost.collector.state.series import FIGURES, LONGEST, QueryAnswer
+from atmost.collector.state.series import COMBINED, FIGURES, LONGEST, QueryAnswer
 from atmost.core.limits import MAX_TIME
 
 _ANSWERS: Final = (
@@ -123,6 +123,11 @@ def _of_query(text: dict[str, Any]) -> list[dict[str, Any]]:
         _parameter("step", seconds, "Time between two points (seconds); by default about 300 points are returned."),
         _parameter(
             "as", {"type": "string", "enum": list(FIGURES)}, "Value, rate a second, or a quantile of a histogram."
+        ),
+        _parameter(
+            "combine",
+            {"type": "string", "enum": list(COMBINED)},
+            "How several series become one; by default totals are added and values averaged. Not for quantiles.",
         ),
     ]
 

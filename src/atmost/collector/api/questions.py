@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from atmost.collector.state.logtail import LogFilter
 from atmost.collector.state.records import LEVELS, rank
-from atmost.collector.state.series import FIGURES, LONGEST, Question, QuestionError
+from atmost.collector.state.series import COMBINED, FIGURES, LONGEST, Question, QuestionError
 from atmost.core.limits import MAX_TIME
 
 MAX_TEXT: Final = 256
@@ -109,13 +109,16 @@ def seconds(parameters: Parameters, name: str, default: float | None, least: flo
 
 def question(parameters: Parameters, now: float) -> Question:
     """The query over a series."""
-    only(parameters, ("name", "sender", "label", "range", "end", "step", "as"))
+    only(parameters, ("name", "sender", "label", "range", "end", "step", "as", "combine"))
     name = text(parameters, "name")
     if not name:
         _refuse("bad_name", "name= is missing: the name of a series, as /api/v1/series lists them")
     figure = parameters.get("as") or "value"
     if figure not in FIGURES:
         _refuse("bad_as", f"as={figure[:60]}: expected one of {', '.join(FIGURES)}")
+    combine = parameters.get("combine")
+    if combine and combine not in COMBINED:
+        _refuse("bad_combine", f"combine={combine[:60]}: expected one of {', '.join(COMBINED)}")
     return Question(
         name,
         seconds(parameters, "range", 300.0, 1.0, LONGEST) or 300.0,
@@ -124,6 +127,7 @@ def question(parameters: Parameters, now: float) -> Question:
         figure,
         text(parameters, "sender") if "sender" in parameters else None,
         _pairs(parameters, "label"),
+        combine,
     )
 
 

@@ -6,6 +6,7 @@ Safe from any thread only where a docstring says so. Times are seconds since 197
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,8 +31,12 @@ MAX_MERGED: Final = 500
 MAX_BUCKETS_MERGED: Final = 1_000_000
 """Buckets that one query may merge: a few tenths of a second of work, in a thread of its own."""
 FIGURES: Final = ("value", "rate", "p50", "p90", "p99")
+COMBINED: Final = ("sum", "mean", "min", "max")
+"""How the values of several series become one."""
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _USUAL_POINTS: Final = 300
+_LONGEST_LEAST: Final = 60.0
+"""Readings that come less often than every half of this (seconds) leave holes in a sum."""
 
 
 Labels = tuple[tuple[str, str], ...]
@@ -74,6 +79,8 @@ class Question(NamedTuple):
     figure: str = "value"
     sender: str | None = None
     labels: Mapping[str, str] = {}
+    combine: str = ""
+    """One of `COMBINED`; empty adds totals and averages values."""
 
 
 class QuestionError(ValueError):
@@ -129,12 +136,18 @@ def ask(state: CollectorState, question: Question, now: float) -> QueryAnswer:
         raise QuestionError(
             "bad_as", f"as={question.figure} is for histograms, and {question.name} is a {kind}: use value or rate"
         )
-    width, step, first, count = _steps(question, now, quantile=quantile, gauge=kind in {"gauge", "reading"})
+    if quantile and question.combine:
+        raise QuestionError(
+            "bad_combine", f"combine={question.combine} is not for quantiles: their buckets are always added"
+        )
+    gauge = kind in {"gauge", "reading"}
+    least = _least_step(grouped(seen)) if gauge else 0.0
+    width, step, first, count = _steps(question, now, least, quantile=quantile, gauge=gauge)
     if quantile:
         points = _quantiles(state, ours, theirs, int(question.figure[1:]) / 100, (first, step, count), now)
     else:
         grid, knows = (first, step, count, width), state.knows_loss(kind)
-        points = _merged(ours, theirs, metric, kind, question.figure, grid, now, knows=knows)
+        points = _merged(ours, theirs, metric, kind, question, grid, now, knows=knows)
     return QueryAnswer(
         name=question.name,
         kind=kind,
@@ -195,15 +208,27 @@ def _others_of(state: CollectorState, question: Question) -> list[StatsdSeries]:
     return [each for each in found if each.kind == kind]
 
 
-def _steps(question: Question, now: float, *, quantile: bool, gauge: bool) -> tuple[float, float, int, int]:
-    """Width of the slots, length of a step, number of the first step, and count of steps."""
+def _least_step(groups: Mapping[GroupKey, list[Found]]) -> float:
+    """The shortest step in which each of several gauges has a reading: else a sum would dip wherever one has none."""
+    if len(groups) < 2:
+        return 0.0
+    return min(_LONGEST_LEAST, 2 * max(found.owner.interval for lives in groups.values() for found in lives))
+
+
+def _steps(
+    question: Question, now: float, least: float, *, quantile: bool, gauge: bool
+) -> tuple[float, float, int, int]:
+    """Width of the slots, length of a step (at least `least` unless asked for), number of the first step, count of steps."""
     end = now if question.end is None else question.end
     begin = end - question.seconds
     fine = now - begin <= FINE_SLOTS - 2
     width = 1.0 if fine and not quantile else COARSE_SLOT
     step = question.step
     if step is None:
-        step = next((each for each in _STEPS if each >= width and question.seconds / each <= _USUAL_POINTS), _STEPS[-1])
+        step = next(
+            (each for each in _STEPS if each >= max(width, least) and question.seconds / each <= _USUAL_POINTS),
+            _STEPS[-1],
+        )
     step = max(1, math.ceil(step / width)) * width
     last = math.floor(end / step)
     first = math.floor(begin / step) + 1
@@ -222,13 +247,13 @@ def _merged(
     theirs: list[StatsdSeries],
     metric: Metric | None,
     kind: str,
-    figure: str,
+    question: Question,
     grid: tuple[int, float, int, float],
     now: float,
     *,
     knows: bool,
 ) -> list[SeriesPoint]:
-    """Values by step: the processes of a series are combined as its metric says; then totals are added, gauges averaged."""
+    """Values by step: the processes of a series are combined as its metric says, then the series as the question says."""
     first, step, count, width = grid
     received, lost = [0] * count, [0] * count
     slots = round(step / width)
@@ -253,17 +278,21 @@ def _merged(
             before = told.get(at, (0.0, 0, set_at))
             told[at] = (before[0] + amount, before[1] + came, set_at)
         of_group[str(number), ()] = [told]
-    sums, values = [0.0] * count, [0] * count
+    combine = question.combine or ("mean" if gauge else "sum")
+    fold = {"min": min, "max": max}.get(combine, operator.add)
+    folded, values = [0.0] * count, [0] * count
     for steps in of_group.values():
         for at, value in _combined(metric, steps, gauge=gauge).items():
-            sums[at] += value
+            folded[at] = fold(folded[at], value) if values[at] else value
             values[at] += 1
     knows, unheard = knows and bool(ours), _unheard(ours, step, now)
     points = []
     for at in range(count):
         came, gone = received[at], lost[at]
-        shown = None if not came or not values[at] else sums[at] / values[at] if gauge else sums[at]
-        if shown is not None and figure == "rate":
+        shown = folded[at] if came and values[at] else None
+        if shown is not None and combine == "mean":
+            shown /= values[at]
+        if shown is not None and question.figure == "rate":
             shown /= step
         whole = came / (came + gone) if knows and came + gone and first + at not in unheard else None
         points.append(SeriesPoint(t=(first + at) * step, value=shown, lost=gone if knows else None, completeness=whole))
