@@ -46,7 +46,9 @@ class FakeCollector:
         self.heartbeats: list[Object] = []
         self.series: list[Object] = []
         self.points: dict[str, list[Object]] = {}
+        """By name, or by name, labels and sender with `|` between them."""
         self.units: dict[str, str] = {}
+        self.incomplete: dict[str, list[str]] = {}
         self.receivers: list[Object] = []
         self.rejected: list[Object] = []
         self.asked: list[tuple[str, Object, Object]] = []
@@ -186,7 +188,8 @@ class FakeCollector:
         }
 
     def _query(self, query: Object, labels: list[str]) -> Object:
-        points = self.points.get(query["name"], [])
+        key = "|".join([query["name"], *labels, *([query["sender"]] if "sender" in query else [])])
+        points = self.points.get(key, self.points.get(query["name"], []))
         start, end = (
             (points[0]["t"], points[-1]["t"] + points[1]["t"] - points[0]["t"])
             if points
@@ -203,6 +206,7 @@ class FakeCollector:
             "start": start,
             "end": end,
             "points": points,
+            "incomplete": self.incomplete.get(query["name"], []),
         }
 
     def _tail(self, query: Object) -> Object:

@@ -113,7 +113,7 @@ def test_everything_can_be_reached_by_keyboard(fake, visit):
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["y"] >= 0
     stops, outlines = [], []
-    for _ in range(80):
+    for _ in range(150):
         page.keyboard.press("Tab")
         name, outline = page.evaluate("""() => {
             const one = document.activeElement, label = one.closest('label') ?? one;
@@ -166,7 +166,7 @@ def test_structure_for_those_who_do_not_see_it(fake, visit):
     live = page.evaluate(
         "[...document.querySelectorAll('[role=status], [aria-live]:not([aria-live=off])')].map((one) => one.id)"
     )
-    assert sorted(live) == ["link-status", "picker-note"]
+    assert sorted(live) == ["charts-span-note", "link-status", "picker-note"]
     chart = page.locator("svg.chart").first
     assert chart.get_attribute("role") == "slider"
     assert "complete" in chart.get_attribute("aria-valuetext")

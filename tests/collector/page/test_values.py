@@ -1,9 +1,11 @@
 """Values with their completeness: what a chart draws, and above all what it does not draw."""
 
+import csv
 import re
 import time
 
 import pytest
+from PIL import Image
 
 from tests.collector.page.answers import points, series
 from tests.real import until
@@ -278,3 +280,215 @@ def test_a_histogram_counts_observations(fake, visit):
     until(lambda: page.locator(".chart-card").count() == 1)
     page.click("#picker summary")
     page.wait_for_selector("#picker-list >> text=13,059 observations")
+
+
+def overlay(fake, visit, **options):
+    """Two senders' queues and a memory, the queues in one chart and the memory in another."""
+    fake.series = [
+        series("queue.length", labels={"queue": queue, "disk": "a"}, sender=sender)
+        for queue, sender in (("mail", "web-1"), ("bill", "web-2"))
+    ] + [series("memory.used", unit="bytes"), series("cpu.load"), series("net.rate", unit="bytes/s")]
+    fake.points = {
+        "queue.length|queue=mail|disk=a|web-1": points(1.0, 2.0, None, None, 3.0, lost={2: (4, 0.0), 3: (4, 0.0)}),
+        "queue.length|queue=bill|disk=a|web-2": points(10.0, 20.0, 30.0, None, 50.0),
+        "queue.length|queue=mail|disk=a": points(11.0, 22.0, 33.0, 44.0, 55.0),
+        "memory.used": points(*[3 << 30] * 5),
+        "cpu.load": points(*[1.0] * 5),
+        "net.rate": points(*[9.0] * 5),
+    }
+    fake.units = {"memory.used": "bytes", "net.rate": "bytes/s"}
+    page = visit(fake.url, **options)
+    until(lambda: page.locator(".chart-card").count() == 4)
+    card = page.locator(".chart-card", has=page.locator("h3", has_text="queue.length"))
+    card.get_by_role("button", name="Add a series to the chart of").click()
+    page.wait_for_selector("#picker-list input")
+    return page, card
+
+
+def choose(page, *names):
+    """Tick these series, and close the list."""
+    for name in names:
+        page.locator("#picker-list label", has_text=name).locator("input").check()
+    page.keyboard.press("Escape")
+
+
+def test_several_series_in_one_chart(fake, visit):
+    """Each with its line, its band and its last value; hatched is only where none has a value; a second unit has its own axis."""
+    page, card = overlay(fake, visit)
+    choose(page, "web-2", "memory.used")
+    until(lambda: card.locator(".lines li").count() == 3)
+    until(lambda: card.locator("path.line-2").count() == 3)  # the line, its mark beside its band, the sample
+    assert page.locator(".chart-card").count() == 4
+    assert (
+        card.locator("h3").inner_text()
+        == 'queue.length{queue="mail", disk="a"}, queue.length{queue="bill", disk="a"}, memory.used'
+    )
+    assert card.locator(".line-last").all_inner_texts() == ["3", "50", "3 GiB"]
+    assert card.locator(".chart path.line-0").count() == 3
+    assert not card.locator("rect.gap").count()  # memory fills it
+    ticks = card.locator("text.tick").all_text_contents()
+    assert any(text.endswith("GiB") for text in ticks)
+    assert "60" in ticks
+    assert "web-1" in card.locator("svg.chart").get_attribute("aria-valuetext")
+    card.get_by_role("button", name="Take memory.used of web-3 out of the chart").click()
+    until(lambda: card.locator("rect.gap").count() == 1)
+    assert card.locator(".lines li").count() == 2
+    card.locator("svg.chart").hover(position={"x": 340, "y": 60})
+    tip = card.locator(".tip").inner_text()
+    assert "web-1: no value: nothing arrived, 0 % complete, 4 lost" in tip
+    assert "web-2: 30, complete" in tip
+
+
+def test_a_chart_has_two_units_at_most(fake, visit):
+    """A third is refused in the list with the reason, and so is a ninth line."""
+    page, card = overlay(fake, visit)
+    page.locator("#picker-list label", has_text="memory.used").locator("input").check()
+    until(lambda: page.locator("#picker-list label", has_text="net.rate").locator("input").is_disabled())
+    assert page.inner_text("#picker-note") == "a chart has two axes, and both are taken by other units"
+    assert page.locator("#picker-list label", has_text="cpu.load").locator("input").is_enabled()
+    fake.series += [series(f"q{number}") for number in range(10)]
+    page.fill("#picker-text", "q")
+    until(lambda: page.locator("#picker-list input").count() == 12)
+    for number in range(6):
+        page.locator("#picker-list label", has_text=f"q{number}").locator("input").check()
+    until(lambda: page.inner_text("#picker-note") == "8 lines are the most in one chart")
+    assert card.locator(".lines li").count() == 8
+
+
+def test_a_line_is_added_up_over_senders_and_labels(fake, visit):
+    """By choice, with how; what is left out of the question is over all of them, and the reader stays at the control."""
+    page, card = overlay(fake, visit)
+    page.keyboard.press("Escape")
+    card.get_by_text("Add up").click()
+    card.get_by_label("all senders").check()
+    until(lambda: card.locator(".last").inner_text() == "55")
+    asked = [query for path, query, _ in fake.asked if path.endswith("/query") and query["name"] == "queue.length"]
+    assert "sender" not in asked[-1]
+    assert asked[-1]["combine"] == "sum"
+    assert card.locator("h3").inner_text() == 'sum of queue.length{queue="mail", disk="a"}'
+    assert card.locator(".from").inner_text() == "all senders"
+    assert page.evaluate("document.activeElement.parentElement.textContent") == "all senders"
+    card.get_by_label("all of disk").check()
+    card.locator(".over select").select_option("max")
+    until(lambda: card.locator("h3").inner_text() == 'max of queue.length{queue="mail"}')
+    assert card.locator(".from").inner_text() == "all senders, over all of disk"
+    until(lambda: [query for _, query, _ in fake.asked if query.get("name") == "queue.length"][-1]["combine"] == "max")
+    card.get_by_label("all senders").uncheck()
+    card.get_by_label("all of disk").uncheck()
+    until(lambda: card.locator("h3").inner_text() == 'queue.length{queue="mail", disk="a"}')
+
+
+def test_a_copied_address_holds_lines_and_sums(fake, visit):
+    """Several lines, what each is added up over, and how."""
+    page, card = overlay(fake, visit)
+    choose(page, "web-2")
+    until(lambda: card.locator(".lines li").count() == 2)
+    card.locator(".over summary").first.click()
+    card.get_by_label("all of queue").first.check()
+    until(lambda: "sum of" in card.locator("h3").inner_text())
+    other = visit(page.url)
+    until(lambda: other.locator(".chart-card h3").all_inner_texts() == page.locator(".chart-card h3").all_inner_texts())
+    assert other.locator(".line-name").all_inner_texts() == page.locator(".line-name").all_inner_texts()
+    other.reload()
+    until(lambda: other.locator(".line-name").count() == 2)
+
+
+def test_lines_of_one_chart_have_steps_of_one_length(fake, visit):
+    """What can be answered finely is asked for again as coarsely as the others."""
+    page, _ = overlay(fake, visit)
+    fake.points["queue.length|queue=bill|disk=a|web-2"] = points(1.0, 2.0, step=10.0)
+    choose(page, "web-2")
+    until(lambda: any(query.get("step") == "10" and query["sender"] == "web-1" for _, query, _ in fake.asked))
+
+
+def test_any_range(fake, visit):
+    """From and to, or from alone, which follows the present; twice as much; what the collector cannot remember is said."""
+    page = chart_of(fake, visit, *[1.0] * 9)
+    page.get_by_text("Other time").click()
+    page.fill("#charts-from", "2026-01-01T10:00:00")
+    page.fill("#charts-to", "2026-01-01T09:00:00")
+    page.click("#charts-span button")
+    assert page.inner_text("#charts-span-note") == "The beginning must be before the end."
+    page.fill("#charts-to", "2026-01-01T20:00:00")
+    page.click("#charts-span button")
+    assert page.inner_text("#charts-span-note") == "The collector remembers 6 h 00 min: the stretch is longer."
+    page.fill("#charts-to", "2026-01-01T10:30:00")
+    page.click("#charts-span button")
+    until(lambda: [query for _, query, _ in fake.asked if query.get("range") == "1800"])
+    asked = [query for _, query, _ in fake.asked if query.get("range") == "1800"][-1]
+    assert asked["end"] == "1767263400"
+    assert page.inner_text("#charts-window") == "1/1 10:00:00 to 1/1 10:30:00"
+    page.click("#charts-out")
+    until(lambda: any(query.get("range") == "3600" and query["end"] == "1767264300" for _, query, _ in fake.asked))
+    page.click("#charts-live")
+    page.get_by_text("Other time").click()
+    page.evaluate(
+        "document.getElementById('charts-from').value = new Date(Date.now() - 300000 - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 19)"
+    )
+    page.fill("#charts-to", "")
+    page.click("#charts-span button")
+    until(lambda: page.inner_text("#charts-window").startswith("the last 5 min"))
+    assert "end=" not in page.url
+
+
+def test_the_points_of_several_lines_as_csv(fake, visit, tmp_path):
+    """A row a time, of each line its values; names are quoted, and none is a formula."""
+    page, card = overlay(fake, visit)
+    choose(page, "web-2")
+    until(lambda: card.locator(".line-last").all_inner_texts() == ["3", "50"])
+    with page.expect_download() as download:
+        card.get_by_role("button", name="as CSV").click()
+    download.value.save_as(tmp_path / "b.csv")
+    head, *rows = list(csv.reader((tmp_path / "b.csv").read_text().splitlines()))
+    name = 'queue.length{queue="mail", disk="a"}, web-1: '
+    assert head[:4] == ["time", f"{name}value", f"{name}lost", f"{name}completeness"]
+    assert [row[1] for row in rows] == ["1", "2", "", "", "3"]
+    assert [row[4] for row in rows] == ["10", "20", "30", "", "50"]
+    assert rows[2][2:4] == ["4", "0"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_chart_as_a_picture(fake, visit, tmp_path, scheme):
+    """The lines in their colours on the panel's, with the title above; sharp."""
+    page, card = overlay(fake, visit, color_scheme=scheme)
+    choose(page, "web-2")
+    until(lambda: card.locator(".line-last").all_inner_texts() == ["3", "50"])
+    with page.expect_download() as download:
+        card.get_by_role("button", name="as PNG").click()
+    download.value.save_as(tmp_path / "b.png")
+    picture = Image.open(tmp_path / "b.png").convert("RGB")
+    assert picture.width >= 2 * card.locator("svg.chart").bounding_box()["width"]
+    colours = {colour for count, colour in picture.getcolors(1 << 24) if count > 20}
+    for element, what in (
+        (".chart path.line-0", "stroke"),
+        (".chart path.line-1", "stroke"),
+        ("#charts", "background-color"),
+    ):
+        style = page.locator(element).first.evaluate("(one, what) => getComputedStyle(one)[what]", what)
+        assert tuple(map(int, re.findall(r"\d+", style))) in colours
+    title = picture.crop((24, 24, 400, 60))
+    assert len(title.getcolors(1 << 24)) > 5
+
+
+def test_the_list_says_how_complete_a_series_is(fake, visit):
+    """With the reason where nobody can know, or where a total may be too small."""
+    fake.series = [
+        series("a.whole"),
+        series("b.part", completeness=0.93),
+        series("c.total", kind="counter", completeness=None, incomplete=["tail_unknown", "limit"]),
+        series("d.statsd", source="statsd", kind="counter", completeness=None),
+        series("e.silent", completeness=None),
+    ]
+    page = visit(fake.url)
+    until(lambda: page.locator(".chart-card").count() == 4)
+    page.click("#picker summary")
+    until(lambda: page.locator("#picker-list li").count() == 5)
+    said = [text.splitlines()[-1] for text in page.locator("#picker-list label").all_inner_texts()]
+    assert said == [
+        "complete",
+        "93.0 % complete",
+        "a process ended, or is silent, and its last snapshot did not come: the total may be too small; a limit refused series",
+        "completeness unknown: StatsD carries no numbers",
+        "nothing due in the last minute",
+    ]
+    assert page.locator("#picker-list .doubt").count() == 2

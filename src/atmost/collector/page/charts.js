@@ -1,9 +1,11 @@
-// The panel of charts: which series, over which range, each asked for again when a new point can be there.
+// The panel of charts: which lines, over which range, each asked for again when a new point can be there.
 
-import { Chart } from "./chart.js";
+import { Card } from "./card.js";
+import { MOST_LINES } from "./chart.js";
 import { addressOf, emptyState, hostAndPort } from "./empty.js";
-import { arrange, byId, el, plain, replace, setText } from "./dom.js";
-import { clock, duration, isoTime, percent, seriesName, unitOf, value as valueText } from "./format.js";
+import { arrange, byId, replace, setText } from "./dom.js";
+import { clock, duration } from "./format.js";
+import { Line } from "./line.js";
 import { readChoice, writeChoice } from "./storage.js";
 
 /** Most charts at once. */
@@ -11,32 +13,22 @@ export const MOST_CHARTS = 12;
 
 const FIRST_CHARTS = 4;
 const EVERY = { 60: 2, 600: 5, 3600: 15, 21600: 60 };
+/** How far back the collector remembers, seconds. */
+const LONGEST = 21600;
 /** Seconds since a series was last written within which it lives. */
 const LIVES = 60;
-const QUANTILES = ["p50", "p90", "p99"];
-/** Why a total may be too small, in words. */
-const INCOMPLETE = {
-  tail_unknown: "a process ended, or is silent, and its last snapshot did not come: the total may be too small",
-  pending: "the latest snapshot is not known yet",
-  refused_by_sender: "a process did not send all it counted",
-  conflict: "another sender means something else by this name, and was refused",
-  limit: "a limit refused series",
-  evicted: "a process came back after it had been forgotten: the total may be too small",
-};
-
-/** The identity of a series. */
-export function keyOf({ name, labels, sender, source }) {
-  return JSON.stringify([name, Object.entries(labels ?? {}).sort(), sender, source]);
-}
 
 export class Charts {
   #api;
   #range = Number(readChoice("range", "600"));
   /** The last moment shown, seconds since 1970; null follows the present. */
   #end = null;
-  #cards = new Map();
+  #cards = [];
   #timer = null;
   #chosen = JSON.parse(readChoice("charts", "null"));
+
+  /** Called with a card for which another series is to be chosen. */
+  onAdd = () => {};
 
   constructor(api) {
     this.#api = api;
@@ -46,50 +38,64 @@ export class Charts {
       input.addEventListener("change", () => this.#setRange(Number(input.value), null));
     }
     byId("charts-live").addEventListener("click", () => this.#setRange(this.#range in EVERY ? this.#range : 600, null));
+    byId("charts-out").addEventListener("click", () => this.#zoomOut());
+    byId("charts-span").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#takeSpan();
+    });
+    byId("charts-other").addEventListener("toggle", () => byId("charts-other").open && this.#fillSpan());
     this.#showRange();
     document.addEventListener("visibilitychange", () => this.refresh());
-    for (const one of Array.isArray(this.#chosen) ? this.#chosen : []) this.#add(one);
+    for (const one of Array.isArray(this.#chosen) ? this.#chosen : []) this.#add(linesOf(one));
   }
 
-  /** Whether a series has a chart. */
+  /** The cards, in order. */
+  get cards() {
+    return this.#cards;
+  }
+
+  /** Whether a series has a line in any chart. */
   has(series) {
-    return this.#cards.has(keyOf(series));
+    return this.#cards.some((card) => card.has(series));
   }
 
   get isEmpty() {
-    return !this.#cards.size;
+    return !this.#cards.length;
   }
 
   get isFull() {
-    return this.#cards.size >= MOST_CHARTS;
+    return this.#cards.length >= MOST_CHARTS;
   }
 
-  /** Adds a chart or takes it away, as the user chose; from then on nothing is chosen by itself. */
-  toggle(series) {
-    if (this.has(series)) this.#remove(series);
-    else if (!this.isFull) this.#add(series);
-    this.#remember();
-    this.refresh();
+  /** Adds a series or takes it away, as the user chose, in this card, else with a chart of its own; from then on nothing is chosen by itself. */
+  toggle(series, card = null) {
+    if (card) card.toggle(series);
+    else if (this.has(series)) for (const one of this.#cards.filter((one) => one.has(series))) one.toggle(series);
+    else if (!this.isFull) {
+      this.#add([new Line(series)]);
+      this.#remember();
+      this.refresh();
+    }
   }
 
   /** Takes the list of series as it is now: until the user chooses, the loss of all and one of each of the first few families that live are shown. */
   offer(list, overview) {
-    const before = this.#cards.size;
+    const before = this.#cards.length;
     if (!this.#chosen) {
-      const families = new Set([...this.#cards.values()].map((card) => familyOf(card.series)));
+      const families = new Set(this.#cards.flatMap((card) => card.lines.map((line) => familyOf(line.series))));
       const lives = ({ last_seen: seen }) => !overview || overview.now - seen < LIVES;
       const lost = list.find((one) => one.name === "atmost.lost");
-      if (lost && !families.has("atmost")) this.#add({ ...lost, sender: null });
+      if (lost && !families.has("atmost")) this.#add([new Line({ ...lost, over: ["sender"] })]);
       families.add("atmost");
       for (const series of list.filter(lives).sort((one, other) => one.name.length - other.name.length)) {
-        if (this.#cards.size >= FIRST_CHARTS) break;
+        if (this.#cards.length >= FIRST_CHARTS) break;
         if (families.has(familyOf(series))) continue;
         families.add(familyOf(series));
-        this.#add(series);
+        this.#add([new Line(series)]);
       }
     }
     this.#showEmpty(list, overview);
-    if (this.#cards.size > before) this.refresh();
+    if (this.#cards.length > before) this.refresh();
   }
 
   /** Asks for every chart's points, and again when new ones can be there; not while nobody looks. */
@@ -97,33 +103,62 @@ export class Charts {
     clearTimeout(this.#timer);
     if (this.#end === null) this.#timer = setTimeout(() => this.refresh(), (EVERY[this.#range] ?? Math.max(2, this.#range / 300)) * 1000);
     if (document.hidden) return;
-    await Promise.all([...this.#cards.values()].map((card) => this.#ask(card)));
+    await Promise.all(this.#cards.map((card) => this.#ask(card)));
   }
 
   #setRange(range, end) {
-    this.#range = range;
+    this.#range = Math.min(range, LONGEST);
     this.#end = end;
+    for (const line of this.#cards.flatMap((card) => card.lines)) line.step = null;
     if (range in EVERY && end === null) writeChoice("range", String(range));
     this.#showRange();
     this.#toAddress();
     this.refresh();
   }
 
+  /** Twice the time around the same middle, but not beyond the present. */
+  #zoomOut() {
+    const range = Math.min(2 * this.#range, LONGEST);
+    const end = this.#end === null ? null : this.#end + Math.ceil((range - this.#range) / 2);
+    this.#setRange(range, end === null || end >= Date.now() / 1000 ? null : end);
+  }
+
+  #fillSpan() {
+    const end = this.#end ?? Math.floor(Date.now() / 1000);
+    byId("charts-from").value = localTime(end - this.#range);
+    byId("charts-to").value = this.#end === null ? "" : localTime(end);
+    setText(byId("charts-span-note"), "");
+  }
+
+  #takeSpan() {
+    const from = Date.parse(byId("charts-from").value) / 1000;
+    const to = byId("charts-to").value ? Date.parse(byId("charts-to").value) / 1000 : null;
+    const range = Math.ceil((to ?? Date.now() / 1000) - from);
+    const problem = !(range >= 1) ? "The beginning must be before the end." : range > LONGEST ? `The collector remembers ${duration(LONGEST)}: the stretch is longer.` : "";
+    setText(byId("charts-span-note"), problem);
+    if (problem) return;
+    byId("charts-other").open = false;
+    this.#setRange(range, to);
+  }
+
   #showRange() {
-    for (const input of byId("ranges").querySelectorAll("input")) input.checked = this.#end === null && Number(input.value) === this.#range;
-    byId("charts-live").hidden = this.#end === null;
-    setText(byId("charts-window"), this.#end === null ? "" : `${clock(this.#end - this.#range)} to ${clock(this.#end)}`);
+    const named = this.#end === null && this.#range in EVERY;
+    for (const input of byId("ranges").querySelectorAll("input")) input.checked = named && Number(input.value) === this.#range;
+    byId("charts-live").hidden = named;
+    byId("charts-out").disabled = this.#range >= LONGEST;
+    const span = this.#end === null ? `the last ${duration(this.#range)}` : `${clock(this.#end - this.#range)} to ${clock(this.#end)}`;
+    setText(byId("charts-window"), named ? "" : span);
   }
 
   /** What the address asks for: the same charts over the same time as whoever copied it saw. */
   #fromAddress() {
     const given = new URL(location.href).searchParams;
     const range = Number(given.get("range"));
-    if (range >= 1) this.#range = range;
+    if (range >= 1) this.#range = Math.min(range, LONGEST);
     if (Number(given.get("end")) > 0) this.#end = Number(given.get("end"));
     try {
       const chosen = JSON.parse(given.get("charts") ?? "null");
-      if (Array.isArray(chosen) && chosen.every((one) => typeof one?.name === "string")) this.#chosen = chosen.slice(0, MOST_CHARTS);
+      if (Array.isArray(chosen) && chosen.every((one) => linesOf(one).length)) this.#chosen = chosen.slice(0, MOST_CHARTS);
     } catch {
       // Not an address of this page's: what was chosen here before stands.
     }
@@ -135,85 +170,82 @@ export class Charts {
     here.searchParams.set("range", String(this.#range));
     if (this.#end === null) here.searchParams.delete("end");
     else here.searchParams.set("end", String(Math.round(this.#end)));
-    const shown = [...this.#cards.values()].map(({ series: { name, labels, sender, source, kind, unit }, as }) => ({ name, labels, sender, source, kind, unit, as }));
-    here.searchParams.set("charts", JSON.stringify(shown));
+    here.searchParams.set("charts", JSON.stringify(this.#kept()));
     history.replaceState(null, "", here);
   }
 
-  #add(series) {
-    const card = this.#makeCard(series);
-    this.#cards.set(keyOf(series), card);
+  #add(lines) {
+    const card = new Card(lines, {
+      changed: (changed) => {
+        if (!changed.lines.length) this.#drop(changed);
+        this.#remember();
+        this.#ask(changed);
+      },
+      removed: (removed) => {
+        this.#drop(removed);
+        this.#remember();
+      },
+      hovered: (from, time) => {
+        for (const other of this.#cards) if (other !== from) other.chart.mark(time);
+      },
+      zoomed: (from, to) => this.#setRange(Math.max(5, Math.ceil(to) - Math.floor(from)), Math.ceil(to)),
+      add: (chosen) => this.onAdd(chosen),
+      end: () => this.#end,
+    });
+    this.#cards.push(card);
     this.#arrange();
   }
 
-  #remove(series) {
-    this.#cards.delete(keyOf(series));
+  #drop(card) {
+    this.#cards = this.#cards.filter((one) => one !== card);
     this.#arrange();
   }
 
   #arrange() {
-    arrange(byId("charts-body"), [...this.#cards.values()].map((card) => card.node));
-    if (this.#cards.size) replace(byId("charts-empty"));
+    arrange(byId("charts-body"), this.#cards.map((card) => card.node));
+    if (this.#cards.length) replace(byId("charts-empty"));
+  }
+
+  #kept() {
+    return this.#cards.map(({ lines }) => (lines.length === 1 ? lines[0].toJson() : lines.map((line) => line.toJson())));
   }
 
   #remember() {
-    this.#chosen = [...this.#cards.values()].map((card) => card.series);
+    this.#chosen = this.#kept();
     writeChoice("charts", JSON.stringify(this.#chosen));
     this.#toAddress();
   }
 
-  #makeCard(series) {
-    const name = plain(seriesName(series));
-    const chart = new Chart(
-      name,
-      (time) => {
-        for (const other of this.#cards.values()) if (other.chart !== chart) other.chart.mark(time);
-      },
-      (from, to) => this.#setRange(Math.max(5, Math.ceil(to) - Math.floor(from)), Math.ceil(to)),
-    );
-    const card = { series, chart, answer: null, as: QUANTILES.includes(series.as) ? series.as : defaultAs(series), last: el("span", { class: "last" }), note: el("p", { class: "muted note" }) };
-    const close = el("button", { type: "button", class: "quiet", "aria-label": `Take the chart of ${name} away`, onclick: () => this.toggle(series) }, "✕");
-    const csv = el("button", { type: "button", class: "quiet", "aria-label": `Save the points of ${name} as CSV`, onclick: () => saveCsv(card) }, "CSV");
-    const from = [plain(series.sender ?? "all senders"), series.source === "atmost" ? null : series.source].filter(Boolean).join(", ");
-    const head = el("div", { class: "chart-head" }, el("h3", { title: plain(series.help ?? "") || false }, name), card.last, this.#quantiles(card), csv, close);
-    card.node = el("article", { class: "chart-card", "aria-label": name }, head, el("p", { class: "muted from" }, from), chart.node, card.note);
-    return card;
-  }
-
-  #quantiles(card) {
-    if (card.series.kind !== "histogram") return null;
-    const select = el("select", { "aria-label": "Quantile" }, ...QUANTILES.map((one) => el("option", {}, one)));
-    select.value = card.as;
-    select.addEventListener("change", () => {
-      card.as = select.value;
-      this.#ask(card);
-    });
-    return select;
-  }
-
+  /** Asks for the points of a card's lines, in steps of the same length. */
   async #ask(card) {
-    const { name, labels, sender } = card.series;
+    const { lines } = card;
     const [range, end] = [this.#range, this.#end];
-    const label = Object.entries(labels ?? {}).map(([key, text]) => `${key}=${text}`);
+    const isOld = () => range !== this.#range || end !== this.#end || lines !== card.lines;
+    const answers = await Promise.all(lines.map((line) => this.#answer(line, range, end, line.step)));
+    const step = Math.max(0, ...answers.map((answer) => answer?.step ?? 0));
+    const even = await Promise.all(answers.map((answer, index) => (answer && answer.step < step ? this.#answer(lines[index], range, end, step) : answer)));
+    if (isOld()) return;
+    lines.forEach((line, index) => {
+      if (even[index] && even[index] !== answers[index]) line.step = step;
+      if (even[index]) line.answer = even[index];
+    });
+    card.update();
+  }
+
+  async #answer(line, range, end, step) {
     try {
-      const answer = await this.#api.get("query", { name, sender, label, range, end, as: card.as });
-      if (range !== this.#range || end !== this.#end) return;
-      card.answer = answer;
-      const perSecond = card.as === "rate";
-      answer.unit = unitOf(name, answer.unit);
-      card.chart.show(answer, perSecond);
-      const held = answer.points.findLast((point) => point.value !== null);
-      const dead = held && end === null && isSilent(answer, held);
-      setText(card.last, held && !dead ? valueText(held.value, answer.unit, perSecond) : "–");
-      setText(card.note, noteOf(answer, held));
+      const answer = await this.#api.get("query", line.question(range, end, step));
+      line.problem = "";
+      return answer;
     } catch (error) {
-      setText(card.note, error.status ? error.message : "");
+      line.problem = error.status ? error.message : "";
+      return null;
     }
   }
 
   #showEmpty(list, overview) {
     const place = byId("charts-empty");
-    if (this.#cards.size || place.firstChild) return;
+    if (this.#cards.length || place.firstChild) return;
     if (list.length) {
       replace(place, emptyState("No chart is chosen. Choose series above."));
       return;
@@ -227,38 +259,19 @@ export class Charts {
   }
 }
 
+/** The lines of a chart as an address or this browser keeps them: one object, or several. */
+function linesOf(kept) {
+  const given = Array.isArray(kept) ? kept : [kept];
+  return given.filter((one) => typeof one?.name === "string").slice(0, MOST_LINES).map((one) => new Line(one));
+}
+
 /** The first word of a name: cpu.utilization and cpu.0.utilization are of one family. */
 function familyOf({ name }) {
   return name.split(/[._]/)[0];
 }
 
-/** Whether the last value is older than the rhythm of the points explains: it says nothing of now. */
-function isSilent(answer, held) {
-  return answer.end - held.t > Math.max(3 * answer.step, 10);
-}
-
-/** Gives the points to the reader as a file: time, value, lost, completeness; empty where nothing is known. */
-function saveCsv({ series, answer }) {
-  if (!answer) return;
-  const rows = answer.points.map((point) => [isoTime(point.t), point.value, point.lost, point.completeness].map((one) => one ?? "").join(","));
-  const content = `time,value,lost,completeness\n${rows.join("\n")}\n`;
-  const address = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
-  el("a", { href: address, download: `${series.name.replaceAll(/[^A-Za-z0-9._-]/g, "_")}.csv` }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
-}
-
-function defaultAs({ kind }) {
-  if (kind === "counter") return "rate";
-  return kind === "histogram" ? "p99" : "value";
-}
-
-function noteOf(answer, held) {
-  if (!held) return "";
-  const known = answer.points.filter((point) => typeof point.completeness === "number");
-  const parts = [`one point every ${duration(answer.step).replace(".0 s", " s")}`];
-  if (isSilent(answer, held)) parts.push(`nothing for ${duration(answer.end - held.t)}`);
-  if (known.length) parts.push(`${percent(known.reduce((sum, point) => sum + point.completeness, 0) / known.length)} complete over this range`);
-  else if (!answer.incomplete?.length) parts.push("completeness unknown: this protocol carries no numbers");
-  for (const reason of answer.incomplete ?? []) parts.push(INCOMPLETE[reason] ?? `the total may be too small: ${reason}`);
-  return parts.join(" · ");
+/** A moment as an input of local time takes it. */
+function localTime(time) {
+  const at = new Date(time * 1000);
+  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }

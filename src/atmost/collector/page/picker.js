@@ -1,8 +1,9 @@
-// Finds series by name, label or sender; each that is ticked has a chart.
+// Finds series by name, label or sender; each that is ticked has a chart of its own, or a line in a chosen one.
 
-import { MOST_CHARTS, keyOf } from "./charts.js";
+import { MOST_CHARTS } from "./charts.js";
 import { byId, el, plain, replace, setText } from "./dom.js";
-import { count, seriesName, unitOf, value as valueText } from "./format.js";
+import { count, plural, seriesName, unitOf, value as valueText } from "./format.js";
+import { completenessOf, keyOf } from "./line.js";
 
 const MOST = 50;
 const PAUSE = 200;
@@ -12,12 +13,24 @@ export class Picker {
   #charts;
   #timer = null;
   #asked = 0;
+  #series = [];
+  /** The card that gets the lines; null for charts of their own. */
+  #card = null;
 
   constructor(api, charts) {
     this.#api = api;
     this.#charts = charts;
+    charts.onAdd = (card) => this.#open(card);
+    byId("picker-target").addEventListener("change", () => {
+      this.#card = this.#charts.cards[Number(byId("picker-target").value)] ?? null;
+      this.#showRows();
+    });
     byId("picker").addEventListener("toggle", () => {
-      if (!byId("picker").open) return;
+      if (!byId("picker").open) {
+        this.#card = null;
+        return;
+      }
+      this.#showTargets();
       this.#search();
       byId("picker-text").focus();
     });
@@ -38,9 +51,24 @@ export class Picker {
   /** Opens the list with what matches a text. */
   search(text) {
     byId("picker-text").value = text;
+    this.#open(null);
+  }
+
+  #open(card) {
+    this.#card = card;
     byId("picker").open = true;
     byId("picker").scrollIntoView({ block: "center" });
+    this.#showTargets();
     this.#search();
+  }
+
+  /** Where what is ticked goes. */
+  #showTargets() {
+    const cards = this.#charts.cards;
+    if (!cards.includes(this.#card)) this.#card = null;
+    const options = cards.map((card, index) => el("option", { value: String(index) }, card.title));
+    replace(byId("picker-target"), el("option", { value: "" }, "a chart of its own"), ...options);
+    byId("picker-target").value = this.#card ? String(cards.indexOf(this.#card)) : "";
   }
 
   async #search() {
@@ -54,29 +82,53 @@ export class Picker {
   }
 
   #show({ series, truncated }) {
+    this.#series = series;
     const more = truncated ? `, ${count(truncated)} more: type to narrow them down` : "";
     setText(byId("picker-note"), series.length ? `${count(series.length)} series${more}` : "No series matches.");
-    replace(byId("picker-list"), ...series.map((one) => this.#row(one)));
+    this.#showRows();
+  }
+
+  #showRows() {
+    replace(byId("picker-list"), ...this.#series.map((one) => this.#row(one)));
     this.#limit();
   }
 
   #row(series) {
     const box = el("input", { type: "checkbox" });
-    box.checked = this.#charts.has(series);
     box.dataset.key = keyOf(series);
     box.addEventListener("change", () => {
-      this.#charts.toggle(series);
+      this.#charts.toggle(series, this.#card);
+      this.#showTargets();
       this.#limit();
     });
-    const last = { counter: null, histogram: `${count(series.last)} observations` };
+    const last = { counter: null, histogram: plural(series.last, "observation") };
     const about = [plain(series.sender), series.kind, series.kind in last ? last[series.kind] : valueText(series.last, unitOf(series.name, series.unit))];
-    return el("li", {}, el("label", {}, box, el("span", { class: "name" }, plain(seriesName(series))), el("span", { class: "muted" }, about.filter(Boolean).join(" · "))));
+    const doubtful = series.incomplete?.length || (series.completeness ?? 1) < 1;
+    return el(
+      "li",
+      {},
+      el(
+        "label",
+        {},
+        box,
+        el("span", { class: "name" }, plain(seriesName(series))),
+        el("span", { class: "muted" }, about.filter(Boolean).join(" · ")),
+        el("span", { class: doubtful ? "doubt" : "muted" }, completenessOf(series)),
+      ),
+    );
   }
 
   /** No more can be ticked than there is room for. */
   #limit() {
-    const boxes = byId("picker-list").querySelectorAll("input");
-    for (const box of boxes) box.disabled = !box.checked && this.#charts.isFull;
-    if (this.#charts.isFull) setText(byId("picker-note"), `${MOST_CHARTS} charts are the most at once: take one away first.`);
+    const boxes = [...byId("picker-list").querySelectorAll("input")];
+    let refused = null;
+    boxes.forEach((box, index) => {
+      const series = this.#series[index];
+      box.checked = this.#card ? this.#card.has(series) : this.#charts.has(series);
+      const problem = box.checked ? null : this.#card ? this.#card.refusal(series) : this.#charts.isFull ? `${MOST_CHARTS} charts are the most at once: take one away first.` : null;
+      box.disabled = problem !== null;
+      refused ??= problem;
+    });
+    if (refused) setText(byId("picker-note"), refused);
   }
 }

@@ -61,6 +61,23 @@ export function gaps(points) {
   return found;
 }
 
+/** The gaps that several answers have in common: [[from, to], …], seconds since 1970. */
+export function commonGaps(answers) {
+  const holds = (answer, time) => answer.points.some(({ t, value }) => t <= time && time < t + answer.step && value !== null);
+  const edges = answers.map((answer) => gaps(answer.points).map(([first, last]) => [answer.points[first].t, answer.points[last].t + answer.step]));
+  const moments = [...new Set(edges.flat(2))].sort((one, other) => one - other);
+  const found = [];
+  moments.slice(1).forEach((to, index) => {
+    const from = moments[index];
+    const isIn = (each) => each.some(([start, end]) => start <= from && to <= end);
+    // Before its first value a line neither has a gap nor fills one.
+    if (!edges.some(isIn) || answers.some((answer) => holds(answer, (from + to) / 2))) return;
+    if (found.at(-1)?.[1] === from) found.at(-1)[1] = to;
+    else found.push([from, to]);
+  });
+  return found;
+}
+
 /** What the band says of a point: complete, partial (at least 0.9), poor, unknown, or nothing where no value is. */
 export function quality(point) {
   if (point.value === null && !point.lost) return "nothing";

@@ -274,7 +274,7 @@ function sessionsTable({ sessions, truncated }) {
   );
   const head = ["Session", "Host and process", "State", "Delivered", "Lost", "Last seen"].map((text, at) => el("th", { scope: "col", class: at > 2 ? "number" : false }, text));
   const table = el("table", {}, el("caption", { class: "hidden" }, "Sessions"), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  return el("div", {}, el("h4", {}, "Sessions"), table, truncated ? el("p", { class: "muted" }, `${count(truncated)} more`) : null);
+  return el("div", {}, el("h3", {}, "Sessions"), table, truncated ? el("p", { class: "muted" }, `${count(truncated)} more`) : null);
 }
 
 function refusedTable(refused) {
