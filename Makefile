@@ -56,7 +56,7 @@ types: env ## check the types
 	@$(RUN) mypy --strict $(TYPED)
 
 bench: env ## measure this machine, beside the peers that are installed
-	@$(RUN) benchmarks.delivery $(ARGS)
+	@$(RUN) atmost bench $(ARGS)
 
 lock: ## resolve the dependencies anew and write requirements.lock
 	@$(PYTHON) scripts/env.py lock $(ARGS)

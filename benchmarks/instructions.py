@@ -6,7 +6,7 @@ Each loop runs under valgrind's callgrind with N and with 3 N rounds; the differ
 without the start of the interpreter. `--source DIR` also measures another checkout's `src`, and prints the ratio:
 the commit before, in `git worktree add DIR COMMIT`.
 `Sender.send` is not among them, because its work depends on the time since the previous message, which valgrind stretches.
-Its two halves are, and `benchmarks.delivery` times the whole.
+Its two halves are, and `atmost bench` times the whole.
 """
 
 from __future__ import annotations

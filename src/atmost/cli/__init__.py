@@ -22,6 +22,7 @@ from atmost.errors import AddressInUse, AtMostError, BindError, MissingExtra
 _COMMANDS: Final = {
     "agent": "atmost.cli.agent:agent",
     "beat": "atmost.cli.beat:beat",
+    "bench": "atmost.cli.bench:bench",
     "collect": "atmost.cli.collect:collect",
     "demo": "atmost.cli.demo:demo",
     "forget": "atmost.cli.forget:forget",

@@ -1,0 +1,151 @@
+"""`atmost bench`: it measures what it says, ends cleanly when it is interrupted, and names what it could not measure."""
+
+import json
+import sys
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from atmost.bench import Preset, Results, as_svg, as_text, measure
+from atmost.bench import run as bench_run
+from atmost.bench.limit import build, compiler, limit
+from atmost.bench.receiving import Receiving
+from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System
+from atmost.bench.turns import TurnFailed
+from tests.cli.commands import commands as commands  # noqa: PLC0414  a fixture
+
+TINY = Preset(seconds=0.05, repetitions=2, full=False, sessions=3, remembered=5)
+
+
+def _results(**samples):
+    results = Results(
+        {"atmost": "0", "python": "p", "system": "s", "processor": "c", "cores": 1, "load": 0, "packages": {}}
+    )
+    for name, values in samples.items():
+        for value in values:
+            results.row("throughput", name.replace("_", " "), "as it comes").add({"delivered": value})
+    return results
+
+
+def test_ratios_are_taken_within_each_repetition():
+    """A machine that is twice as slow in one repetition changes no ratio."""
+    results = _results(pyzmq=[100.0, 50.0, 200.0], atmost=[300.0, 150.0, 600.0])
+    assert results.ratios("throughput", "delivered", ZMQ) == {"pyzmq": 1.0, "atmost": 3.0}
+    assert results.ratios("throughput", "delivered", "nobody") == {}
+    assert results.row("throughput", "atmost").median("delivered") == 300.0
+    assert results.row("throughput", "atmost").spread("delivered") == 225 / 300
+
+
+def test_the_text_has_the_figures_the_settings_and_what_is_missing():
+    """Peers' settings, the steal and the reasons are part of the result."""
+    results = _results(pyzmq=[100.0], atmost=[300.0])
+    results.missing["statsd"] = "the module statsd is not installed"
+    results.steal = [0.5]
+    results.interrupted = True
+    text = as_text(results)
+    for expected in ("| atmost | 300 | 3 |", "pyzmq: as it comes", "statsd (the module", "50.0%", "Interrupted"):
+        assert expected in text
+
+
+def test_the_picture_is_one_bar_for_each_system_but_the_limit():
+    """Valid SVG, with the values as text."""
+    results = _results(pyzmq=[100.0], atmost=[300.0], **{"C limit": [9000.0]})
+    root = ET.fromstring(as_svg(results))  # noqa: S314  it is our own
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[1:] == ["atmost", "300", "pyzmq", "100"]
+    assert "C limit" not in as_svg(results)
+
+
+def test_an_interruption_keeps_what_was_measured(monkeypatch):
+    """Ctrl-C in the second measurement: the first is there."""
+    turns = iter([{"delivered": 7.0}])
+
+    def turn(_name, _seconds):
+        try:
+            return next(turns)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(bench_run, "throughput", turn)
+    results = measure(TINY, tables=["throughput"], only=[LOOPBACK, RAW])
+    assert results.interrupted
+    assert [row.name for row in results.tables["throughput"].values()] == [LOOPBACK]
+
+
+def test_a_system_that_is_missing_or_fails_is_named_and_the_others_go_on(monkeypatch):
+    """Nothing is left out in silence."""
+    nobody = System("nobody", "", lambda _address: None, lambda *_all: None, needs="no_such_module")
+    monkeypatch.setattr(bench_run, "SYSTEMS", (nobody, *(one for one in SYSTEMS if one.name in (LOOPBACK, RAW))))
+
+    def turn(name, _seconds):
+        if name == RAW:
+            raise TurnFailed("its process ended")
+        return {"delivered": 7.0}
+
+    monkeypatch.setattr(bench_run, "throughput", turn)
+    results = measure(TINY, tables=["throughput"], only=["nobody", LOOPBACK, RAW])
+    assert results.missing == {
+        "nobody": "the module no_such_module is not installed",
+        RAW: "it failed: its process ended",
+    }
+    assert len(results.tables["throughput"][LOOPBACK].samples["delivered"]) == TINY.repetitions
+
+
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix://{}/bench.sock"])
+def test_a_receiver_is_measured_beside_a_bare_loop(tmp_path, url):
+    """Both got the same datagrams; the receiver checks that every message came."""
+    receiving = Receiving(url.format(tmp_path), 10, 3)
+    try:
+        ours, bare = receiving.round()
+    finally:
+        receiving.close()
+    assert ours > 0
+    assert bare > 0
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler is installed: on Debian, apt-get install gcc")
+def test_the_limit_is_compiled_and_run(tmp_path):
+    """What the sender in C sent is at least what the receiver counted."""
+    figures = limit(build(tmp_path), 1432, 0.05)
+    assert figures["delivered"] > 0
+    assert 0 < figures["share"] <= 1
+
+
+@pytest.mark.slow
+def test_the_command_measures_real_systems(commands):
+    """Processes of their own, real sockets; every message that the handler counted was sent."""
+    ended = commands(
+        "bench",
+        "--seconds",
+        "0.05",
+        "--repetitions",
+        "1",
+        "--json",
+        "--only",
+        LOOPBACK,
+        "--only",
+        RAW,
+        "--only",
+        "import",
+    )
+    assert ended.status == 0
+    tables = json.loads(ended.out)["tables"]
+    for name in (LOOPBACK, RAW):
+        assert 0 < tables["throughput"][name]["share"]["median"] <= 1
+        assert tables["latency"][name]["p50_us"]["median"] > 0
+    assert tables["one process"]["import atmost"]["ms"]["median"] > 0
+
+
+def test_a_name_that_nothing_has_is_said(commands):
+    """Not an empty table."""
+    ended = commands("bench", "--only", "no such thing")
+    assert ended.status == 1
+    assert "nothing was measured" in ended.err
+
+
+def test_import_atmost_loads_no_bench():
+    """The package is for the command alone."""
+    import subprocess
+
+    code = "import sys, atmost; atmost.Sender; sys.exit(any(name.startswith('atmost.bench') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
