@@ -6,10 +6,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from atmost.bench import Preset, Results, as_svg, as_text, measure
 from atmost.bench import run as bench_run
 from atmost.bench.limit import build, compiler, limit
+from atmost.bench.presets import Preset
 from atmost.bench.receiving import Receiving
+from atmost.bench.report import as_svg, as_text
+from atmost.bench.results import Results
+from atmost.bench.run import measure
 from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System
 from atmost.bench.turns import TurnFailed
 from tests.cli.commands import commands as commands  # noqa: PLC0414  a fixture

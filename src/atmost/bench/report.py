@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.sax.saxutils import escape
 
+from atmost.bench.presets import THROUGHPUT
 from atmost.bench.results import Results, Row, figures
-from atmost.bench.run import THROUGHPUT
 from atmost.bench.systems import ZMQ
 
 _TITLES: Final = {

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from atmost.bench.limit import build, compiler, limit
+from atmost.bench.presets import LATENCY, RECEIVING, SMALL, TABLES, THROUGHPUT, Preset
 from atmost.bench.receiving import Receiving
 from atmost.bench.results import Results
 from atmost.bench.small import STARTS, increments, session_memory, start
@@ -21,35 +21,10 @@ from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System
 from atmost.bench.turns import TurnFailed, latency, steal, stolen, throughput
 from atmost.compiled import is_compiled
 
-THROUGHPUT: Final = "throughput"
-LATENCY: Final = "latency"
-RECEIVING: Final = "receiving"
-SMALL: Final = "one process"
-TABLES: Final = (THROUGHPUT, LATENCY, RECEIVING, SMALL)
 _TIMELY: Final = (LOOPBACK, RAW, ZMQ)
 """The systems whose latency is measured: those that hand over at once, as they are set up here."""
 _LIMITS: Final = {"C limit 61,440 B": 61_440, "C limit 1432 B": 1432}
 _PACKAGES: Final = ("pyzmq", "statsd", "datadog", "redis", "nats-py", "prometheus-client", "msgspec", "xxhash")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """How long and how often."""
-
-    seconds: float
-    """Of sending flat out in each measurement."""
-    repetitions: int
-    full: bool
-    """Whether the slow systems are measured too."""
-    sessions: int
-    """Senders of the receiver's figures."""
-    remembered: int
-    """Sessions of the figure of memory."""
-
-
-QUICK: Final = Preset(seconds=0.3, repetitions=2, full=False, sessions=100, remembered=2_000)
-"""Under a minute on two idle cores."""
-FULL: Final = Preset(seconds=2.0, repetitions=7, full=True, sessions=1_000, remembered=100_000)
 
 
 def measure(

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from atmost.bench import as_svg, as_text, measure
-from atmost.bench.run import FULL, QUICK, TABLES
+from atmost.bench.presets import FULL, QUICK, TABLES
 from atmost.cli.options import Number
 
 _INTERRUPTED = 130
@@ -48,6 +47,9 @@ def bench(
       atmost bench --table throughput --only atmost --only pyzmq --plot bars.svg
       ATMOST_PURE=1 atmost bench --table receiving
     """
+    from atmost.bench.report import as_svg, as_text
+    from atmost.bench.run import measure
+
     preset = FULL if full else QUICK
     preset = replace(preset, seconds=seconds or preset.seconds, repetitions=repetitions or preset.repetitions)
     quiet = not sys.stderr.isatty()
