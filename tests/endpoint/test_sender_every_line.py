@@ -169,9 +169,10 @@ def test_a_sample_of_lines(work: str, action: str, linger: float) -> None:
     assert sampled(play(work, action, linger), 19)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize(
+    "work", [pytest.param(work, marks=[] if work == "stats" else pytest.mark.slow) for work in WORKS]
+)
 def test_every_line(work: str, action: str) -> None:
     """All of them."""
     assert every_line(play(work, action, 0.005))

@@ -417,10 +417,11 @@ class SenderCore:
 
     def _totals(self) -> tuple[int, dict[str, int], Mapping[str, int], int]:
         """Handed over, dropped, refused, and waiting; right at every moment, also for a signal handler that interrupts a step."""
-        handed_over, refused, dropped, waiting = self._handed_over, self._refused, dict(self._dropped), len(self.open)
+        handed_over, refused, dropped = self._handed_over, self._refused, dict(self._dropped)
+        waiting, first = len(self.open), self.open[:1]  # another thread, or a signal handler, may empty it from here on
         flight = self.flight
         if flight is not None and flight.count and flight.before == (handed_over, refused):  # not booked yet
-            if waiting and self.open[0] is flight.first:  # its messages have not left `open` yet
+            if first and first[0] is flight.first:  # its messages have not left `open` yet
                 waiting -= flight.count
             if flight.attempted:
                 handed_over += flight.count
