@@ -1,5 +1,6 @@
 """Slots and pages: what is known when, in two resolutions, in memory that grows as time passes."""
 
+import sys
 from collections import defaultdict
 
 from hypothesis import given
@@ -63,6 +64,24 @@ def test_a_width_that_no_ring_has_is_answered_by_the_finest():
     ring = Ring(1.0, 60, Ring(10.0, 100))
     assert ring.for_width(1.0) is ring
     assert ring.for_width(3.0) is ring
+
+
+def test_a_new_ring_has_nothing_to_clear():
+    """The first booking takes a few steps, however many slots there are: collectors begin with thousands of series at once."""
+    steps = 0
+
+    def count(_frame, event, _argument):
+        nonlocal steps
+        steps += event == "line"
+        return count
+
+    ring, before = Ring(1.0, 600, Ring(10.0, 2160)), sys.gettrace()
+    sys.settrace(count)
+    try:
+        ring.receive(1_767_225_600.0, 1.0)
+    finally:
+        sys.settrace(before)
+    assert 10 < steps < 100
 
 
 def test_memory_is_taken_as_time_passes():

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from atmost.collector.daemon import CollectorDaemon
 
 _SHOW_EVERY = 1.0
+_SWITCH = 0.000_5
+"""Longest that one thread computes while another one wants to (seconds).
+
+Each datagram that is read lets the other threads in, and Python's 5 ms would then be the receiving thread's wait for each while an
+answer is rendered.
+"""
 
 
 @click.command(short_help="Receive everything, and show it with what is missing.")
@@ -94,7 +100,9 @@ def collect(
         return 0
     asked, out = threading.Event(), BoundedOutput(sys.stdout)
     handler = set_up_logging(options.log_format)
+    switch = sys.getswitchinterval()
     try:
+        sys.setswitchinterval(_SWITCH)
         with ended_by_signals(asked.set), _reloads() as hung_up, CollectorDaemon(options) as daemon:
             began = time.monotonic()
             click.echo(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True), err=True)
@@ -123,6 +131,7 @@ def collect(
             else "\n".join(notable.account(ledger, time.monotonic() - began))
         )
     finally:
+        sys.setswitchinterval(switch)
         out.close()
         take_down_logging(handler)
     return 0

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections import OrderedDict
+from operator import length_hint
 from typing import Any, Final
 
 import msgspec
@@ -125,8 +126,10 @@ class WorkerChannel:
                 more = True
                 break
         if messages:
-            with self._state.lock:
-                self._state.feed_all(messages, now, mono)
+            left = iter(messages)
+            while length_hint(left):
+                with self._state.lock:
+                    self._state.feed_all(left, now, mono)
         return more or len(messages) == _A_TURN
 
     def next_wait(self) -> float | None:

@@ -38,7 +38,6 @@ from atmost.ingest.syslog import SyslogHost
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
 
-_BATCHES_A_TURN: Final = 64
 _DATAGRAMS_A_TURN: Final = 64
 _EVENTS_TOGETHER: Final = 512
 _MOST_UNREAD: Final = 1024
@@ -126,7 +125,7 @@ class OurListener:
         if self._refused:
             self._report_refusals(now)
         until = time.monotonic() + _TURN
-        for _ in range(_BATCHES_A_TURN):
+        while True:
             # Messages are taken together, because a hundred of a kind cost little more than ten.
             if not length_hint(self._events):  # else a fault of ours has ended the turn before
                 events: list[Event] = []
@@ -141,8 +140,7 @@ class OurListener:
             with lock:
                 self._state.feed_all(self._events, now, mono, self.url)
             if time.monotonic() >= until:
-                break
-        return True
+                return True
 
     def _note_refusal(self, datagram: bytes, reason: RefusalReason, known: bool) -> None:  # noqa: FBT001  a callback
         if not known and len(self._refused) < _REFUSALS_A_TURN:

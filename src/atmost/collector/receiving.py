@@ -5,6 +5,7 @@ Only this thread writes the state. An internal error in one turn is logged and c
 
 from __future__ import annotations
 
+import gc
 import logging
 import selectors
 import threading
@@ -27,6 +28,8 @@ _GATHER: Final = 0.004
 """How long datagrams gather before they are taken (seconds)."""
 _DENSE: Final = 0.02
 """Datagrams that come within this time of others are in quick succession (seconds)."""
+_GROWTH: Final = 500
+"""Series, after which the garbage collector is told to leave the state alone."""
 _DRAIN: Final = 1.0
 """Time to take in what had arrived before the stop (seconds)."""
 _COMPLAIN: Final = 10.0
@@ -58,6 +61,8 @@ class Receiving:
         self._stop = False
         self._until = 0.0
         self._complained = float("-inf")
+        self._spared = 0
+        """Series that the garbage collector no longer looks at."""
         self.defects = 0
         """Turns that failed by an internal error."""
         self.beat = time.monotonic()
@@ -168,6 +173,19 @@ class Receiving:
     def _tick(self) -> None:
         with self._state.lock:
             self._state.tick(self._now(), time.monotonic())
+        self._spare_the_state()
+
+    def _spare_the_state(self) -> None:
+        """Takes the state out of the garbage collector's sight when it has grown, because a look at all of it stops every thread.
+
+        Series hold no cycles: what is forgotten is freed at once. Of everything else, which comes and goes, only what lives at that
+        moment is taken along, and a state stops growing.
+        """
+        series = self._state.series_kept
+        if series >= self._spared + _GROWTH:
+            self._spared = series
+            gc.collect(1)
+            gc.freeze()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:

@@ -181,7 +181,9 @@ class Ring:
         if number <= self.newest - self.size or number < 0:
             return None
         if number > self.newest:
-            for fresh in range(max(self.newest + 1, number - self.size + 1), number + 1):
+            # Of a ring that nothing was booked in there is nothing to clear.
+            first = number if self.newest < 0 else max(self.newest + 1, number - self.size + 1)
+            for fresh in range(first, number + 1):
                 position = fresh % self.size
                 stale = self._pages[position // PAGE]
                 if stale is not None:

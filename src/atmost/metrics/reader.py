@@ -187,6 +187,11 @@ class MetricsReader:
         )
 
     @property
+    def series_kept(self) -> int:
+        """Series in memory; as in `stats`, and at no cost."""
+        return self._state.series_kept
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """What was declared, by name."""
         return dict(self._state.metrics)

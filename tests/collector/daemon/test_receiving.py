@@ -1,5 +1,6 @@
 """The receiving thread: a fault of ours is counted and logged, and it goes on."""
 
+import gc
 import logging
 
 from tests.collector.daemon.scene import collecting
@@ -19,3 +20,16 @@ def test_a_fault_of_ours_does_not_end_the_collector(monkeypatch, caplog):
         until(lambda: state.statsd.series)
         assert b"atmost_collector_defects_total 3.0" in collector.get("/metrics")[1]
     assert [record.getMessage() for record in caplog.records] == ["a fault in receiving; the collector goes on"]
+
+
+def test_a_state_that_grew_is_spared_by_the_garbage_collector():
+    """A look at all series would stop every thread for as long as it takes."""
+    before = gc.get_freeze_count()
+    try:
+        with collecting(statsd=("127.0.0.1:0",)) as collector:
+            for start in range(0, 1000, 100):
+                collector.send("statsd", b"\n".join(b"s%d:1|g" % number for number in range(start, start + 100)))
+            until(lambda: gc.get_freeze_count() > before + 1000)
+            assert collector.daemon.state.series_kept == 1000
+    finally:
+        gc.unfreeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -144,6 +144,11 @@ class CollectorState:
         """Adds a warning the first time its subject is seen; the daemon logs each warning once."""
         self.warnings.setdefault(about, text)
 
+    @property
+    def series_kept(self) -> int:
+        """Series in memory, of senders and of StatsD."""
+        return self.metrics.series_kept + len(self.statsd)
+
     def reload(self, options: CollectorOptions) -> None:
         """Applies the options that can change at run time."""
         if options.statsd_gauges != self.options.statsd_gauges:
@@ -169,11 +174,12 @@ class CollectorState:
             self.senders.alarm(event)
             self.refused.alarm(event, listener, now)
 
-    def feed_all(self, events: Iterable[Event], now: float, mono: float, listener: str = "") -> None:
-        """Takes events of one receiver that came together: the same as `feed` with each, in this order.
+    def feed_all(self, events: Iterator[Event], now: float, mono: float, listener: str = "") -> None:
+        """Takes some of the events that came together from one receiver: the same as `feed` with each, in this order.
 
         Plain readings, and messages of no use of ours, are grouped by session and subject, and each group is taken at once.
-        All other events wait until the groups before them are taken.
+        Any other event is taken after the groups before it. Then it returns and leaves the rest to the next call, because a part of
+        a snapshot may take milliseconds, and the lock should be free in between.
         """
         groups = self._groups
         self._feed_groups(now)
@@ -212,8 +218,8 @@ class CollectorState:
                     groups.append(group)
                     continue
             self._feed_groups(now)
-            of_sessions, arrival = {}, None
             self.feed(event, now, mono, listener)
+            return
         self._feed_groups(now)
 
     def _feed_groups(self, now: float) -> None:

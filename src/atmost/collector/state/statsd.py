@@ -30,6 +30,8 @@ _LOOK_EVERY: Final = 10.0
 """Least time between two searches for idle series (seconds)."""
 _GATHERED: Final = 0.25
 """Longest that values wait to be booked while others come (seconds)."""
+_GATHERING: Final = 512
+"""Most series whose values wait, so that booking them takes some milliseconds."""
 _MILLI: Final = 1e-3
 _SECONDS: Final = "seconds"
 
@@ -153,6 +155,10 @@ class StatsdState:
         self.histograms = 0
         self.counts: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        """Series in memory."""
+        return len(self._series)
+
     @property
     def series(self) -> dict[Key, StatsdSeries]:
         """Every series, with all that came."""
@@ -226,6 +232,8 @@ class StatsdState:
         if not self._gathering:
             now, width = self._gathered_at, self._fine[0]
             self._book_at, self._until = now + _GATHERED, (now // width + 1) * width
+        elif len(self._gathering) >= _GATHERING:
+            self.book_all()
         self._gathering.append(spelling)
 
     def book_all(self) -> None:
