@@ -208,7 +208,7 @@ def unpack_beacon(body: bytes) -> BeaconBody | None:
     if len(beacon.name) > MAX_NAME or len(beacon.host) > MAX_NAME:
         return None
     for counted in (beacon.dropped, beacon.refused):
-        if len(counted) > MAX_REASONS or any(len(name) > MAX_REASON for name in counted):
+        if len(counted) > MAX_REASONS or any(len(name) * 4 > MAX_REASON < len(name.encode()) for name in counted):
             return None
     return beacon
 

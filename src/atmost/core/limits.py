@@ -46,10 +46,10 @@ MIN_DATAGRAM: Final = 508
 """The smallest datagram size that can be asked for: what every IPv4 host must take (RFC 791: 576, less headers), bytes."""
 MAX_NAME: Final = 128
 """The longest name of a sender or a host, characters."""
-MAX_REASONS: Final = 64
-"""Reasons, or errno names, in one report: few systems have a hundred, and no sender meets them all."""
+MAX_REASONS: Final = 32
+"""Reasons, or errno names, in one report: sending has fewer ways to fail, and a receiver keeps a report with its session."""
 MAX_REASON: Final = 32
-"""The longest reason or errno name, characters."""
+"""The longest reason or errno name, bytes."""
 
 # --- the receiver ---------------------------------------------------------------------------------------------------
 

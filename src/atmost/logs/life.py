@@ -33,6 +33,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from operator import attrgetter
+from sys import getsizeof
 from typing import Any, Final
 
 from atmost.core.events import Message, Session
@@ -41,6 +42,8 @@ from atmost.logs.wire import MAX_PARTS, Body, LevelKey, LevelTotals, level_key
 
 MAX_INTERVALS = 1024
 """Runs of missing numbers remembered for one life; older ones are forgotten, and what comes of them lowers nothing."""
+MAX_INTERVALS_IN_ALL = 65_536
+"""The same for all lives of a reader together; beyond it one that needs another forgets its own oldest."""
 
 
 Position = tuple[int, int]
@@ -48,6 +51,8 @@ Position = tuple[int, int]
 
 _LOST = "[... part {} of {} lost ...]"
 _ENVELOPE = 512
+_COUNT = 128
+"""Bytes of a level's count besides its name."""
 
 
 class Held:
@@ -143,13 +148,14 @@ def _together(pieces: list[Any]) -> Any:
 
 def size_of(body: Body) -> int:
     """Returns about what it takes to keep it, bytes."""
-    size = _ENVELOPE + 2 * (len(body.message) + len(body.exception))
+    texts = (body.message, body.exception, body.logger, body.thread, body.level, body.error)
+    size = _ENVELOPE + sum(map(getsizeof, texts)) + sum(_COUNT + getsizeof(level) for level in body.prior)
     return size + sum(64 + _weight(name) + _weight(value) for name, value in (body.fields or {}).items())
 
 
 def _weight(value: Any) -> int:
     if isinstance(value, str | bytes):
-        return 2 * len(value)
+        return getsizeof(value)  # a character takes up to four bytes
     return 64 * (1 + _leaves(value))
 
 
@@ -246,16 +252,26 @@ class _Interval:
 _FIRST = attrgetter("first")
 
 
+class IntervalRoom:
+    """How many runs of missing numbers a reader remembers, of all its lives together."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = 0
+
+
 class LifeGaps:
     """The gaps of one life, or of one session's plain log messages: what is missing, which of it came late, and when to
     report it, which is at most once a pause.
     """  # noqa: D205
 
-    __slots__ = ("_changed", "_intervals", "_pause", "_said_at", "_waiting", "forgotten", "recent")
+    __slots__ = ("_changed", "_intervals", "_pause", "_room", "_said_at", "_waiting", "forgotten", "recent")
 
-    def __init__(self, pause: float) -> None:
-        """Args: pause: seconds between two that are reported."""
+    def __init__(self, pause: float, room: IntervalRoom) -> None:
+        """Args: pause: seconds between two that are reported. room: of the reader."""
         self._pause = pause
+        self._room = room
         self._said_at = -math.inf
         self._waiting: LifeGap | None = None
         self._changed: list[LifeGap] = []
@@ -282,8 +298,19 @@ class LifeGaps:
         """Notes which numbers the gap opened last is about."""
         assert self.recent is not None
         self._intervals.append(_Interval(first, last, self.recent))
-        if len(self._intervals) > MAX_INTERVALS:
+        self._room.used += 1
+        self._forget_oldest()
+
+    def forget(self) -> None:
+        """Gives the room free, because the life is forgotten."""
+        self._room.used -= len(self._intervals)
+        self._intervals = []
+
+    def _forget_oldest(self) -> None:
+        """Keeps to the bounds; also where a late arrival has split a run in two."""
+        while len(self._intervals) > (MAX_INTERVALS if self._room.used <= MAX_INTERVALS_IN_ALL else 1):
             self.forgotten = self._intervals.pop(0).last + 1
+            self._room.used -= 1
 
     def is_missing(self, number: int) -> bool:
         """Whether a number is known to be missing."""
@@ -305,6 +332,8 @@ class LifeGaps:
         if number < interval.last:
             rest.append(_Interval(number + 1, interval.last, interval.gap))
         self._intervals[position : position + 1] = rest
+        self._room.used += len(rest) - 1
+        self._forget_oldest()
         self.lower(interval.gap, level)
         return True
 
@@ -398,6 +427,7 @@ class LogLife:
         from_start: bool,
         grace: float,
         pause: float,
+        room: IntervalRoom,
         counts: Counter[str],
         lost: LevelTotals,
         emit: Emit,
@@ -411,6 +441,7 @@ class LogLife:
             from_start: whether all of it could have come; else it is taken up here.
             grace: seconds until missing is lost.
             pause: seconds between two gaps that are reported.
+            room: of the reader, for what it remembers of gaps.
             counts: what became of the input, over all lives.
             lost: records lost, by level, over all lives.
             emit: takes records and gaps.
@@ -421,7 +452,7 @@ class LogLife:
         self._known_dropped = 0 if from_start else body.dropped
         self.next = self.before_join = self._origin = sum(self._known.values())
         self.last_t = body.began_us / 1e6 if from_start else body.time
-        self.gaps = LifeGaps(pause)
+        self.gaps = LifeGaps(pause, room)
         self.held: dict[Position, Held] = {}
         self._heap: list[Position] = []
         self._arrivals: deque[Held] = deque()
@@ -537,6 +568,7 @@ class LogLife:
         """Reports everything that is held back, because nothing more will come."""
         if self._heap:
             self._advance(max(self._heap), now)
+        self._arrivals.clear()
         for straggler in tuple(self._stragglers.values()):
             self._report_late(straggler)
         for gap in self.gaps.take_due(now, everything=True):
@@ -548,6 +580,10 @@ class LogLife:
 
     def _hold(self, held: Held) -> None:
         self.held[held.position] = held
+        if (
+            len(self._arrivals) > 2 * len(self.held) + MAX_STRAGGLERS
+        ):  # what had its turn is not to be kept behind one that waits
+            self._arrivals = deque(one for one in self._arrivals if self.held.get(one.position) is one)
         heappush(self._heap, held.position)
         self._arrivals.append(held)
         self.size += held.size

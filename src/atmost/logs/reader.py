@@ -27,7 +27,7 @@ from atmost.core.events import (
 )
 from atmost.core.names import check_subject
 from atmost.errors import OptionError
-from atmost.logs.life import Held, LifeGap, LifeGaps, LogLife
+from atmost.logs.life import Held, IntervalRoom, LifeGap, LifeGaps, LogLife
 from atmost.logs.records import LogGap, LogGapReason, LogRecord, LogSource
 from atmost.logs.wire import MAX_LEVEL, Body, LevelTotals, is_ours, level_name, read_body, time_or
 
@@ -48,10 +48,10 @@ class PlainSession:
 
     __slots__ = ("_overflow", "_overflow_at", "_places", "gaps", "heard_at", "queued", "session")
 
-    def __init__(self, session: Session, pause: float) -> None:
-        """Args: session: whose. pause: seconds between two gaps that are reported."""
+    def __init__(self, session: Session, pause: float, room: IntervalRoom) -> None:
+        """Args: session: whose. pause: seconds between two gaps that are reported. room: of the reader."""
         self.session = session
-        self.gaps = LifeGaps(pause)
+        self.gaps = LifeGaps(pause, room)
         self._overflow: LifeGap | None = None
         self._overflow_at = -1
         self._places: deque[tuple[int, float]] = deque(maxlen=_PLACES)
@@ -308,6 +308,7 @@ class LogReader:
         self._pushes = 0
         self._counts: Counter[str] = Counter()
         self._lost = LevelTotals()
+        self._room = IntervalRoom()
         self._size = 0
         self._began = now
         self._out: list[Read] = []
@@ -388,7 +389,7 @@ class LogReader:
             plain = self._plain.get(session.key)
             if plain is None:
                 self._make_room(now)
-                plain = self._plain[session.key] = PlainSession(session, self._pause)
+                plain = self._plain[session.key] = PlainSession(session, self._pause, self._room)
             plain.heard(message, now)
             self._counts["plain"] += 1
             self._out.append(plain_record(message, self._prefix))
@@ -426,6 +427,7 @@ class LogReader:
             from_start=whole or age <= watched + _ROUNDING,
             grace=self._grace,
             pause=self._pause,
+            room=self._room,
             counts=self._counts,
             lost=self._lost,
             emit=self._emit,
@@ -476,12 +478,14 @@ class LogReader:
             self._size -= victim.size
             victim.end(now)
             victim.session_ended()
+            victim.gaps.forget()
             del self._lives[victim.key]
             self._carry(victim.session.key, b"", victim)
             self._began = now
             self._whole.clear()
         else:
             self._out += [gap_of(victim, gap) for gap in victim.gaps.take_due(now, everything=True)]
+            victim.gaps.forget()
             del self._plain[victim.session.key]
         self._heap = [entry for entry in self._heap if entry[2] is not victim]
         heapify(self._heap)

@@ -23,7 +23,7 @@ from atmost.metrics import wire
 from atmost.metrics.buckets import Buckets, joined
 
 PAGE: Final = 120
-"""Slots of one page: 12 bytes each, and 4 more where something was lost, and of a gauge; an array's head is 80 bytes."""
+"""Slots of one page: 10 bytes each, 2 more where something was lost, and 4 of a gauge; an array's head is 80 bytes."""
 _MOST: Final = 0xFFFF_FFFF
 """What a slot can count; a forged number beyond it is as good as this one."""
 
@@ -56,7 +56,8 @@ class _Page:
     __slots__ = ("ages", "lost", "received", "sum")
 
     def __init__(self) -> None:
-        self.received = array("I", bytes(4 * PAGE))
+        self.received = array("H", bytes(2 * PAGE))
+        """Wider from the first number on that needs it; so is `lost`."""
         self.lost: array[int] | None = None
         """Made when something is: foreign protocols never know."""
         self.sum = array("d", bytes(8 * PAGE))
@@ -75,6 +76,13 @@ class _Page:
         self.sum[at] = 0.0
         if self.lost is not None:
             self.lost[at] = 0
+
+
+def _raise(counts: array[int], at: int, by: int) -> array[int]:
+    """Counts beyond what an array can hold: in a wider one, and at the most that counts."""
+    wider = array("I", counts)
+    wider[at] = min(counts[at] + by, _MOST)
+    return wider
 
 
 class Ring:
@@ -102,8 +110,10 @@ class Ring:
         found = self._find(when)
         if found is not None:
             page, at = found
-            if page.received[at] < _MOST:
+            try:
                 page.received[at] += 1
+            except OverflowError:
+                page.received = _raise(page.received, at, 1)
             page.sum[at] += amount
             if set_at is not None:
                 page.set_age(at, when // self.width * self.width - set_at)
@@ -137,8 +147,11 @@ class Ring:
         if found is not None:
             page, at = found
             if page.lost is None:
-                page.lost = array("I", bytes(4 * PAGE))
-            page.lost[at] = min(page.lost[at] + count, _MOST)
+                page.lost = array("H", bytes(2 * PAGE))
+            try:
+                page.lost[at] += count
+            except OverflowError:
+                page.lost = _raise(page.lost, at, count)
         if self.coarse is not None:
             self.coarse.lose(when, count)
 
@@ -202,6 +215,8 @@ RECENT: Final = 10.0
 """Of one slot, seconds."""
 KEPT: Final = 60
 """Slots."""
+_MAX_PACKED: Final = 1024
+"""Buckets of a slot that is kept: at scale 5 a factor of 10^9 between the least and the greatest. Beyond it the slot's scale is lowered."""
 
 
 class _Side(NamedTuple):
@@ -253,6 +268,7 @@ class Recent:
         slot = int(when // RECENT)
         if slot > self._slot:
             if self._live.count:
+                self._live.bound(_MAX_PACKED)
                 self._packed[self._slot] = _pack(self._live)
             self._live, self._slot = Buckets(), slot
             for old in [old for old in self._packed if old <= slot - KEPT]:

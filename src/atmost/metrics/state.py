@@ -18,6 +18,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 from atmost.core.events import Event, LateArrival, Loss, Message, Session, SessionClosed
@@ -32,6 +33,8 @@ _ABSENT: Final = 60.0
 """Seconds of silence after which a sender's declaration may be replaced."""
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks for such."""
+_FEW_PLAIN: Final = 16
+"""Sessions with plain readings are at most a quarter of the series, but never less than this: each keeps a history of what it lost."""
 _MAX_SAMPLES: Final = 64
 _MAX_DOUBTS: Final = 4096
 _MAX_SILENT_SESSIONS: Final = 4096
@@ -288,6 +291,12 @@ class ReaderState:
         if not self._declare(Metric(name, "reading", sender=message.session.name), now):
             return
         if plain is None:
+            most = max(_FEW_PLAIN, self._max_series // 4)
+            if len(self.plain) >= most:
+                self._forget_gone(now, plain=most)
+            if len(self.plain) >= most:
+                self._refuse("series_limit", message.session.name, name, now)
+                return
             plain = PlainSession(message.session, self._ring(), now)
             self._make_room(now)
             self.plain[message.session.key] = plain
@@ -474,8 +483,13 @@ class ReaderState:
             return "series_limit"
         return "histogram_limit" if histogram and self.histograms_kept >= self._max_histograms else ""
 
-    def _forget_gone(self, now: float) -> bool:
-        """Folds what has ended or is long silent, until an eighth of the room for series is free; returns whether it looked."""
+    def _forget_gone(self, now: float, plain: int | None = None) -> bool:
+        """Folds what has ended or is long silent, until an eighth of the room for series is free; returns whether it looked.
+
+        Args:
+            now: seconds.
+            plain: the room for sessions with plain readings, where that is what is missing.
+        """
         if now < self._looked + _LOOK_EVERY:
             return False
         self._looked = now
@@ -485,7 +499,10 @@ class ReaderState:
             if now - each.latest_at > (_ENDED if each.closed else max(_SILENT, _INTERVALS * each.interval))
         ]
         for each in sorted(gone, key=lambda each: each.latest_at):
-            if self.series_kept * 8 <= self._max_series * 7 and self.histograms_kept * 8 <= self._max_histograms * 7:
+            roomy = (
+                self.series_kept * 8 <= self._max_series * 7 and self.histograms_kept * 8 <= self._max_histograms * 7
+            )
+            if roomy and (plain is None or len(self.plain) * 8 <= plain * 7):
                 break
             self._fold(each, now)
         return True
@@ -558,10 +575,16 @@ def _names(each: Life | PlainSession) -> Iterable[str]:
 
 _MAX_IDS: Final = 65_536
 _MAX_TOTALS: Final = 65_536
+_MAX_TEXT: Final = 16 << 20
+"""Of the totals' names and labels, in memory (bytes)."""
 _MAX_BUCKETS: Final = 131_072
 """Of all totals of histograms; beyond it those that nothing was added to for longest are kept at a lower scale."""
 _MAX_COUNTED: Final = 65_536
 """Series of folded lives that can return, their buckets, and lives."""
+
+
+_KEY: Final = 256
+"""Bytes of a total besides its labels."""
 
 
 class _Folded(NamedTuple):
@@ -582,6 +605,7 @@ class Retired:
         self._buckets: dict[RetiredKey, Buckets] = {}
         """Of the totals that are histograms; what was added to last stands last."""
         self._sizes = 0
+        self._text = 0
         self._uncertain: Tally[RetiredKey] = Tally()
         """Lives of each total that may have counted more."""
         self._folded: dict[bytes, _Folded] = {}
@@ -611,9 +635,12 @@ class Retired:
             if count is None or series.gauge:
                 continue
             key = (life.sender, name, labels)
-            if key not in self._totals and len(self._totals) >= _MAX_TOTALS:
-                kept = False
-                continue
+            if key not in self._totals:
+                size = _size_of(labels)
+                if len(self._totals) >= _MAX_TOTALS or self._text + size > _MAX_TEXT:
+                    kept = False
+                    continue
+                self._text += size
             uncertain = life.tail(now) is not MetricTail.COMPLETE and not (life.closed and life.is_exact(series, now))
             counted[name, labels] = added = Counted(key, count, series.buckets, uncertain)
             self._add(added)
@@ -642,9 +669,12 @@ class Retired:
         key = counted.key
         if counted.uncertain and self._uncertain[key] > 0:
             self._uncertain[key] -= 1
+        known = key in self._totals
         left = self._totals.pop(key, 0) - counted.amount
         if left > 0:
             self._totals[key] = left
+        elif known:
+            self._text -= _size_of(key[2])
         buckets = self._buckets.get(key)
         if buckets is None:
             return
@@ -659,6 +689,7 @@ class Retired:
         """Forgets the totals of a name that gets another meaning."""
         for key in [key for key in self._totals if key[1] == name]:
             del self._totals[key]
+            self._text -= _size_of(key[2])
             self._uncertain.pop(key, None)
             if key in self._buckets:
                 self._sizes -= self._buckets.pop(key).size
@@ -697,6 +728,11 @@ class Retired:
 
     def _release(self, life: bytes) -> None:
         self._held -= _weight(self._folded.pop(life).counted)
+
+
+def _size_of(labels: tuple[str, ...]) -> int:
+    """What a key takes in memory, about: its sender and name are shared with others."""
+    return _KEY + sum(map(getsizeof, labels))
 
 
 def _weight(counted: dict[SeriesKey, Counted]) -> int:

@@ -24,7 +24,7 @@ SCALE: Final = 1000
 """Buckets hold thousandths of observations, because a sampled observation stands for 1/rate of them."""
 _MOST: Final = 1 << 50
 _MAX_TAGS_TEXT: Final = 1024
-"""Total length of the tags of a series (characters)."""
+"""Total length of the tags of a series (bytes)."""
 
 _LOOK_EVERY: Final = 10.0
 """Least time between two searches for idle series (seconds)."""
@@ -324,7 +324,7 @@ class StatsdState:
         if len(self._series) >= self._max_series:
             self.counts["series_limit"] += 1
             return None
-        if sum(len(name) + len(value) for name, value in labels) > _MAX_TAGS_TEXT:
+        if sum(len(name.encode()) + len(value.encode()) for name, value in labels) > _MAX_TAGS_TEXT:
             self.counts["tags_limit"] += 1
             return None
         if kind == "histogram":
