@@ -126,7 +126,7 @@ def test_the_page_names_what_is_there():
     options = CollectorOptions()
     assert f"{options.memory_bound() / (1 << 20):,.0f} MiB" in page
     small = dict(re.findall(r"`(max_\w+) = (\d+)`", page))
-    assert CollectorOptions(**{name: int(value) for name, value in small.items()}).memory_bound() < 740 << 20
+    assert CollectorOptions(**{name: int(value) for name, value in small.items()}).memory_bound() < 760 << 20
     for place in ("udp://127.0.0.1:7140", *options.statsd, *options.syslog, *options.gelf, options.http):
         assert f"| {place.rpartition(':')[2]} |" in page
 

@@ -63,7 +63,7 @@ _SAMPLES_BYTES: Final = 32 * MEBIBYTE
 _SAMPLE_BYTES: Final = 2048
 _HEARTBEAT_BYTES: Final = 24_576
 _QUEUED_BYTES: Final = 1280
-_MEMBER_BYTES: Final = 100
+_MEMBER_BYTES: Final = 192
 MEMBERS_IN_ALL: Final = 100
 """Members of all StatsD sets together, as a multiple of what one set may have."""
 _BASE_BYTES: Final = 96 * MEBIBYTE
@@ -251,7 +251,7 @@ class CollectorOptions:
             "logs": self.max_log_bytes * 2 + _HELD_BYTES,
             "queue": self.max_queue * _QUEUED_BYTES * self.receivers(len(self.bind)),
             "samples": _SAMPLES_BYTES + self.max_rejected * _SAMPLE_BYTES,
-            "sets": self.max_set_values * MEMBERS_IN_ALL * _MEMBER_BYTES,
+            "sets": MEMBERS_IN_ALL * (self.max_set_values * _MEMBER_BYTES + 8192),
             "readers": _READERS_BYTES,
         }
 
