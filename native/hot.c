@@ -259,6 +259,11 @@ bind_receiving(PyObject *module, PyObject *given)
     PyObject *errors = no_gap == NULL ? NULL : given_object(given, "decoding_errors");
     if (errors == NULL)
         return NULL;
+    double swelling, queued_bytes;
+    if (!given_float(given, "swelling", &swelling) || !given_float(given, "queued_bytes", &queued_bytes))
+        return NULL;
+    state->swelling = (Py_ssize_t)swelling;
+    state->queued_bytes = (Py_ssize_t)queued_bytes;
     Py_XSETREF(state->decode, Py_NewRef(decode));
     Py_XSETREF(state->no_gap, Py_NewRef(no_gap));
     Py_XSETREF(state->decoding_errors, Py_NewRef(errors));
@@ -315,6 +320,8 @@ static PyMethodDef methods[] = {
     {"twin", twin_of, METH_VARARGS, PyDoc_STR("twin(name, function): the function, compiled for the usual case.")},
     {"bind_sending", bind_sending, METH_O, PyDoc_STR("bind_sending(objects): the types and constants of the sender.")},
     {"bind_receiving", bind_receiving, METH_O, PyDoc_STR("bind_receiving(objects): those of the receiver.")},
+    {"drain", (PyCFunction)(void (*)(void))drain, METH_FASTCALL,
+        PyDoc_STR("drain(core, descriptor, queue, now, wall_us, total, goal, light, left, until): takes what waits at a socket.")},
     {"tag", tag, METH_VARARGS, PyDoc_STR("tag(data, seed): the checksum behind a datagram without a key.")},
     {"many_array_keys", many_array_keys, METH_VARARGS,
         PyDoc_STR("many_array_keys(body, count): whether a body must not be decoded; None when it is nested very deep.")},

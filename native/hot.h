@@ -55,7 +55,7 @@
     type(Arrival) type(Message)
 #define STRINGS(string)                                                                                                \
     string(_after_refusal) string(_first_in) string(_hand_over) string(_offer) string(_send)                           \
-    string(_send_the_long_way) string(clock) string(here) string(next_deadline) string(wake_at)
+    string(_send_the_long_way) string(append) string(clock) string(here) string(next_deadline) string(wake_at)
 
 typedef struct {
     PyTypeObject *hot_type;
@@ -86,6 +86,8 @@ typedef struct {
     double immediate_every, beacon_after_data, beacon_under_load;
     uint8_t item[LARGEST + 1];    /* a message while it is encoded */
     uint8_t datagram[LARGEST + 1];
+    Py_ssize_t swelling, queued_bytes; /* of endpoint/intake.py and core/limits.py */
+    uint8_t arrived[LARGEST + 1024];
 } State;
 
 /* A slot of an object whose type is known. */

@@ -4,26 +4,10 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clocks.h"
 #include "encode.h"
 #include "xxh3.h"
-
-static inline double
-monotonic(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)((int64_t)now.tv_sec * 1000000000 + now.tv_nsec) / 1e9; /* as time.monotonic() computes it */
-}
-
-static inline uint64_t
-wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* The descriptor of an outlet that sends through a plain socket of CPython's, and -1 otherwise. */
 static int

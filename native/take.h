@@ -2,6 +2,10 @@
 #ifndef ATMOST_TAKE_H
 #define ATMOST_TAKE_H
 
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "clocks.h"
 #include "hot.h"
 #include "xxh3.h"
 
@@ -216,10 +220,9 @@ arrive(State *state, PyObject *messages, PyObject *arrival)
 
 /* Decides on a datagram as `ReceiverCore.receive` does: its messages, NULL with an exception set, or NULL without one when it is unusual. */
 static PyObject *
-take(State *state, PyObject *core, PyObject *data, PyObject *now, PyObject *wall)
+take(State *state, PyObject *core, const uint8_t *datagram, Py_ssize_t length, PyObject *now, PyObject *wall)
 {
-    const uint8_t *datagram = (const uint8_t *)PyBytes_AS_STRING(data);
-    Py_ssize_t length = PyBytes_GET_SIZE(data), body = length - HEADER - TAG;
+    Py_ssize_t body = length - HEADER - TAG;
     uint64_t wall_us;
     uint8_t proof[TAG];
     Look look;
@@ -276,11 +279,64 @@ receive_hot(State *state, PyObject *readable, PyObject *const *arguments, size_t
 {
     if (names == NULL && PyVectorcall_NARGS(given) == 4 && state->receives && !is_watched()
         && PyObject_TypeCheck(arguments[0], state->ReceiverCore) && PyBytes_CheckExact(arguments[1])) {
-        PyObject *messages = take(state, arguments[0], arguments[1], arguments[2], arguments[3]);
+        const uint8_t *datagram = (const uint8_t *)PyBytes_AS_STRING(arguments[1]);
+        PyObject *messages = take(state, arguments[0], datagram, PyBytes_GET_SIZE(arguments[1]), arguments[2], arguments[3]);
         if (messages != NULL || PyErr_Occurred())
             return messages;
     }
     return PyObject_Vectorcall(readable, arguments, given, names);
+}
+
+/* drain(core, descriptor, queue, now, wall_us, total, goal, light, left, until): the loop of `Intake._read` over a plain socket.
+ *
+ * Takes datagrams and queues their messages, until one is unusual, or the queue would no longer be light, which the caller then has to
+ * decide on; or until the socket is empty, `total` has reached `goal`, or `left` datagrams were taken; after `until` (monotonic, seconds)
+ * none is left to be taken. Gives the new `total` and `left`, and that datagram or None. An exception leaves the messages of a datagram in the core's hand, as in the readable loop.
+ */
+static PyObject *
+drain(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    State *state = PyModule_GetState(module);
+    if (given != 10 || !state->receives || !PyObject_TypeCheck(arguments[0], state->ReceiverCore))
+        return PyErr_Format(PyExc_TypeError, "drain: a core and nine values are expected");
+    PyObject *core = arguments[0], *queue = arguments[2], *now = arguments[3], *wall = arguments[4];
+    int descriptor = (int)PyLong_AsLong(arguments[1]);
+    Py_ssize_t total = PyLong_AsSsize_t(arguments[5]), goal = PyLong_AsSsize_t(arguments[6]);
+    Py_ssize_t light = PyLong_AsSsize_t(arguments[7]), left = PyLong_AsSsize_t(arguments[8]);
+    double until = PyFloat_AsDouble(arguments[9]);
+    if (PyErr_Occurred())
+        return NULL;
+    while (left > 0 && total < goal) {
+        ssize_t length;
+        do
+            length = recv(descriptor, state->arrived, sizeof state->arrived, MSG_DONTWAIT);
+        while (length < 0 && errno == EINTR);
+        if (length < 0) /* empty, or closed */
+            break;
+        left--;
+        Py_ssize_t heaviest = length > OVERHEAD
+            ? length * state->swelling / state->queued_bytes + (Py_ssize_t)read_big(state->arrived + 44, 2)
+            : light;
+        PyObject *messages = NULL;
+        if (total + heaviest <= light && !is_watched())
+            messages = take(state, core, state->arrived, length, now, wall);
+        if (messages == NULL) {
+            if (PyErr_Occurred())
+                return NULL;
+            return Py_BuildValue("nny#", total, left, (const char *)state->arrived, (Py_ssize_t)length);
+        }
+        PyObject *batch = Py_BuildValue("nN", total + heaviest, messages);
+        PyObject *queued = batch == NULL ? NULL : PyObject_VectorcallMethod(
+            state->str_append, (PyObject *[]){queue, batch}, 2, NULL);
+        Py_XDECREF(batch);
+        if (queued == NULL)
+            return NULL;
+        Py_DECREF(queued);
+        total += heaviest;
+        if (monotonic() > until)
+            left = 0;
+    }
+    return Py_BuildValue("nnO", total, left, Py_None);
 }
 
 #endif

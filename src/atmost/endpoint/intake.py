@@ -35,6 +35,7 @@ from atmost.endpoint.clock import UNSYNCHRONISED, clock_is_synchronised
 from atmost.errors import OptionError
 from atmost.lifecycle import HERE, Floor, notice_fork, register, unregister
 from atmost.transport.base import Inlet
+from atmost.transport.sockets import SocketInlet
 from atmost.transport.url import DEFAULT_URL, open_inlet
 
 logger = logging.getLogger("atmost")
@@ -170,6 +171,9 @@ class Intake:
             self.inlet.close()
             raise
         self._warnings = [self.inlet.warning] if self.inlet.warning else []
+        self._descriptor: Callable[[], int] | None = None
+        if native is not None and isinstance(self.inlet, SocketInlet):
+            self._descriptor = self.inlet.descriptor
         self._incarnation = self.inlet.incarnation()
         self.inlet.resume(self._incarnation)
         # R10: the clock is read after the bind.
@@ -383,14 +387,22 @@ class Intake:
         total = queue[-1][0] if queue else self._taken[0]
         goal = total + messages
         light = self._taken[0] + self._max_queue // _LIGHT
-        more = True
-        unlooked = 0
-        for _ in range(_DATAGRAMS_A_TURN):
+        more, left, unlooked = True, _DATAGRAMS_A_TURN, 0
+        while left and total < goal:
             if unlooked > _BYTES_A_LOOK:
                 if time.monotonic() - now > _TURN:
                     break
                 unlooked = 0
-            datagram = receive()
+            if self._descriptor is not None and (descriptor := self._descriptor()) >= 0:
+                # Compiled: queues the usual ones, and stops at another, or when the turn is over.
+                total, left, datagram = native.drain(
+                    core, descriptor, queue, now, self._reading, total, goal, light, left, now + _TURN
+                )
+                if datagram is None and (not left or total >= goal):
+                    break
+            else:
+                datagram = receive()
+                left -= 1
             if datagram is None or self._ending:
                 more = False
                 break
@@ -404,13 +416,9 @@ class Intake:
                 if total + heaviest <= light:
                     total += heaviest
                     queue.append((total, events))
-                    if total >= goal:
-                        break
                     continue
             self._queue_up(events)
             total = queue[-1][0] if queue else self._taken[0]
-            if total >= goal:
-                break
         core.in_hand = ()
         self._last_pump = time.monotonic()
         return more
@@ -608,6 +616,8 @@ if native is not None:
             "decode": decode_messages,
             "decoding_errors": DECODING_ERRORS,
             "no_gap": NO_GAP,
+            "swelling": _SWELLING,
+            "queued_bytes": QUEUED_BYTES,
         }
     )
     ReceiverCore.receive = native.twin("receive", ReceiverCore.receive)  # type: ignore[method-assign]

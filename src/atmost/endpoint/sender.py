@@ -44,6 +44,7 @@ from typing import Any, Final, NoReturn, Self
 
 from atmost.atomic import guarded
 from atmost.compiled import native
+from atmost.core import sending
 from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
@@ -51,7 +52,7 @@ from atmost.core.keys import sealing
 from atmost.core.limits import BEACON_AFTER_DATA, BEACON_UNDER_LOAD, GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
 from atmost.core.seal import ChecksumSeal, SealFactory
-from atmost.core.sending import _IMMEDIATE_EVERY, SenderCore, SenderOptions, SenderSession
+from atmost.core.sending import SenderCore, SenderOptions, SenderSession
 from atmost.endpoint.background import Background
 from atmost.endpoint.checking import check_audience, find_keys, find_name
 from atmost.endpoint.encoding import explain
@@ -649,7 +650,8 @@ def _forget_subjects() -> None:
 
 on_declaration(_forget_subjects)
 
-if native is not None:
+def _bind() -> None:
+    """Gives the compiled twin the types and figures it works with."""
     native.bind_sending(
         {
             "Sender": Sender,
@@ -661,9 +663,13 @@ if native is not None:
             "Outlet": UdpOutlet,
             "wall_clock": wall_clock,
             "here": HERE,
-            "immediate_every": _IMMEDIATE_EVERY,
+            "immediate_every": sending._IMMEDIATE_EVERY,  # noqa: SLF001  one component
             "beacon_after_data": BEACON_AFTER_DATA,
             "beacon_under_load": BEACON_UNDER_LOAD,
         }
     )
+
+
+if native is not None:
+    _bind()
     Sender.send = native.twin("send", Sender.send)  # type: ignore[method-assign]

@@ -146,6 +146,10 @@ class SocketInlet:
         except OSError:  # empty, or closed; an unconnected socket reports no other errors
             return None
 
+    def descriptor(self) -> int:
+        """Where the compiled hot path may receive as `receive` does; -1 where `receive` does more."""
+        return -1 if self._peers.maxlen else self._sock.fileno()
+
     def confirms(self) -> bool:
         """Always: a bound socket stays bound until it is closed."""
         return True
