@@ -9,6 +9,8 @@ ARGS ?=
 # What is pure, without what searches for long: simulations, the larger models, real processes.
 QUICK := tests/core tests/metrics tests/logs tests/heartbeats tests/hints tests/ingest
 QUICK += --ignore-glob='*/test_simulated*.py' --ignore-glob='*/test_real*.py' --ignore=tests/core/test_forgery.py --ignore=tests/core/test_machine.py
+# What sends and receives, once more over the readable Python alone.
+PURE := tests/core tests/endpoint tests/transport tests/lab tests/system
 
 # Whatever lives in .venv is run as a module or by a relative path, so that the checkout's path may hold spaces.
 RUN := .venv/bin/python -m
@@ -33,8 +35,9 @@ quick: env ## run the tests of the pure parts: the core, the uses, the parsers; 
 test: env ## run the tests, but for those that take long
 	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
 
-test-all: env ## run all tests: real servers, browsers, networks, every line, every seed
+test-all: env ## run all tests: real servers, browsers, networks, every line, every seed; then the hot path without its compiled half
 	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@ATMOST_PURE=1 $(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(PURE) $(ARGS)
 
 coverage: env ## run the tests and say which lines and branches they never took
 	@$(RUN) coverage erase

@@ -23,7 +23,7 @@ typedef struct {
 static const struct {
     const char *name;
     twin twin;
-} twins[] = {{"send", send_hot}, {"receive", receive_hot}};
+} twins[] = {{"send", send_hot}, {"outlet_send", outlet_send_hot}, {"receive", receive_hot}};
 
 static PyObject *
 hot_call(PyObject *self, PyObject *const *arguments, size_t given, PyObject *names)

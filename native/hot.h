@@ -55,7 +55,7 @@
     type(Arrival) type(Message)
 #define STRINGS(string)                                                                                                \
     string(_after_refusal) string(_first_in) string(_hand_over) string(_offer) string(_send)                           \
-    string(_send_the_long_way) string(append) string(clock) string(here) string(next_deadline) string(wake_at)
+    string(_send_the_long_way) string(_tend) string(append) string(clock) string(here) string(next_deadline) string(refused) string(wake_at)
 
 typedef struct {
     PyTypeObject *hot_type;

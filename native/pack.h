@@ -9,15 +9,24 @@
 #include "encode.h"
 #include "xxh3.h"
 
+/* Whether an outlet stamps by the system's clock. */
+static int
+has_wall_clock(State *state, PyObject *outlet)
+{
+    PyObject *clock = PyObject_GetAttr(outlet, state->str_clock);
+    if (clock == NULL)
+        PyErr_Clear();
+    Py_XDECREF(clock);
+    return clock == state->wall_clock;
+}
+
 /* The descriptor of an outlet that sends through a plain socket of CPython's, and -1 otherwise. */
 static int
 plain_descriptor(State *state, PyObject *outlet)
 {
     if (Py_TYPE(outlet) != state->Outlet)
         return -1;
-    PyObject *clock = PyObject_GetAttr(outlet, state->str_clock);
-    Py_XDECREF(clock);
-    PyObject *send = clock == state->wall_clock ? PyObject_GetAttr(outlet, state->str__send) : NULL;
+    PyObject *send = PyObject_GetAttr(outlet, state->str__send);
     int descriptor = -1;
     if (send != NULL && PyCFunction_CheckExact(send) && ((PyCFunctionObject *)send)->m_ml == state->socket_send) {
         PyObject *socket = PyCFunction_GET_SELF(send);
@@ -125,7 +134,8 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
         if (body > LARGEST - OVERHEAD || (body > room && count > 1))
             return UNUSUAL;
     }
-    int descriptor = plain_descriptor(state, AT(state, core, Life_outlet));
+    PyObject *outlet = AT(state, core, Life_outlet);
+    int descriptor = outlet != NULL && has_wall_clock(state, outlet) ? plain_descriptor(state, outlet) : -1;
     if (descriptor < 0)
         return UNUSUAL;
     if (sent_us < wall)
@@ -328,6 +338,47 @@ send_full(State *state, PyObject *sender, PyObject *core, PyObject *item, Py_ssi
     if (AT(state, core, Life_armed) != Py_True && !first_in(state, sender, core))
         return NULL;
     Py_RETURN_TRUE;
+}
+
+/* `UdpOutlet.send`: keeps the interpreter's lock during the system call, which never waits.
+ *
+ * Whoever hands over has the turn. Without the lock it would wait for the lock afterwards, up to a switch interval for each datagram, while the
+ * thread that has the lock sends on, gets no turn, and fills the buffer.
+ */
+static PyObject *
+outlet_send_hot(State *state, PyObject *readable, PyObject *const *arguments, size_t given, PyObject *names)
+{
+    Py_ssize_t count = PyVectorcall_NARGS(given);
+    if (names != NULL || count < 2 || count > 3 || !state->sends || is_watched()
+        || Py_TYPE(arguments[0]) != state->Outlet || !PyBytes_CheckExact(arguments[1])
+        || PyBytes_GET_SIZE(arguments[1]) < HEADER || (count == 3 && !PyLong_CheckExact(arguments[2])))
+        return PyObject_Vectorcall(readable, arguments, given, names);
+    PyObject *outlet = arguments[0], *datagram = arguments[1];
+    if (PyBytes_AS_STRING(datagram)[1] == 0x12) { /* a beacon: the outlet looks after its socket */
+        PyObject *result = PyObject_VectorcallMethod(state->str__tend, &outlet, 1, NULL);
+        if (result == NULL)
+            return NULL;
+        Py_DECREF(result);
+    }
+    int descriptor = plain_descriptor(state, outlet), error;
+    long process = count == 3 ? PyLong_AsLong(arguments[2]) : -1; /* ANY_PROCESS */
+    if (descriptor < 0 || (process == -1 && PyErr_Occurred())
+        || (process != -1 && process != ((const volatile uint8_t *)state->here_view.buf)[0])) {
+        PyErr_Clear();
+        return PyObject_Vectorcall(readable, arguments, given, names);
+    }
+    do
+        error = send(descriptor, PyBytes_AS_STRING(datagram), (size_t)PyBytes_GET_SIZE(datagram),
+                    MSG_DONTWAIT | MSG_NOSIGNAL) < 0
+            ? errno
+            : 0;
+    while (error == EINTR);
+    if (!error)
+        Py_RETURN_NONE;
+    PyObject *why = PyObject_CallFunction(PyExc_OSError, "is", error, strerror(error)), *pair[] = {outlet, why};
+    PyObject *name = why == NULL ? NULL : PyObject_VectorcallMethod(state->str_refused, pair, 2, NULL);
+    Py_XDECREF(why);
+    return name;
 }
 
 /* `Sender.send`. */

@@ -650,6 +650,7 @@ def _forget_subjects() -> None:
 
 on_declaration(_forget_subjects)
 
+
 def _bind() -> None:
     """Gives the compiled twin the types and figures it works with."""
     native.bind_sending(
@@ -673,3 +674,4 @@ def _bind() -> None:
 if native is not None:
     _bind()
     Sender.send = native.twin("send", Sender.send)  # type: ignore[method-assign]
+    UdpOutlet.send = native.twin("outlet_send", UdpOutlet.send)  # type: ignore[method-assign]
