@@ -65,7 +65,8 @@ def test_a_wheel_with_compiled_code_is_for_its_platform(tree: Path, tmp_path: Pa
     assert wheel is not None, said
     assert "none-any" not in wheel.name
     assert len(compiled_in(wheel)) == 1
-    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "installed")  # noqa: S202  made a moment ago
     code = "import atmost; print(atmost.is_compiled(), atmost.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -92,7 +93,8 @@ def test_a_source_distribution_has_the_source_and_nothing_compiled(tree: Path, t
     """Whatever the machine has."""
     archive, said = build(tree, "sdist", tmp_path, CC="/bin/false")
     assert archive is not None, said
-    names = [name.partition("/")[2] for name in tarfile.open(archive).getnames()]
+    with tarfile.open(archive) as packed:
+        names = [name.partition("/")[2] for name in packed.getnames()]
     assert {"native/hot.c", "native/xxh3.h", "hatch_build.py", "src/atmost/compiled.py"} <= set(names)
     assert not [name for name in names if name.endswith(".so")]
 
