@@ -9,8 +9,9 @@ import time
 import pytest
 
 from atmost.endpoint import workers
+from atmost.transport.base import wall_clock
 from tests.endpoint.crew import Hand, crew, is_gone, settled, transmit, transmit_at_once, watch
-from tests.real import BOUND, until
+from tests.real import BOUND, forge, until
 
 pytestmark = pytest.mark.needs("linux")
 
@@ -268,4 +269,34 @@ def test_h2_a_worker_that_hangs_is_replaced(journal, monkeypatch, caplog, second
         watch(group, lambda: {"0.2", "1.2"} <= set(journal.times()))
     assert group.ledger().killed >= 1
     assert set(journal.times().values()) == {1}
+    assert {"0.0", "1.0"} <= set(journal.times())
+
+
+def test_r11_forged_priors_near_the_end_of_all_numbers_stop_no_account(journal):
+    """R11.7, R20: what passes 2⁵³ is refused, what reaches it is carried in figures of any size, and every worker hears its end."""
+    start_us = wall_clock() - 3_600_000_000  # a session that began before the floor may be joined at any number
+    near = 2**53 - 1
+    with crew(journal.handle) as group:
+        forged = [
+            forge(
+                [("forged", f"{number}.{prior}")],
+                sequence=2**50,
+                prior=prior,
+                start_us=start_us,
+                random64=number,
+            )
+            for number in range(6)  # three for each of the two workers
+            for prior in (2**63 - 2, 2**63, 2**64 - 1, near)
+        ]
+        transmit(group.url, forged)
+        ledger = watch(group, lambda: (ledger := group.ledger()).accepted >= 6 and ledger.datagrams_in >= 24 and ledger)
+        assert ledger.refused == {"inconsistent": 18}
+        assert (ledger.delivered, ledger.before_join, ledger.sent) == (6, 6 * near, 6 * (near + 1))
+        transmit(group.url, [Hand(0).next(), Hand(1).next()])
+        ledger = settled(group, 26)
+        assert (ledger.replaced, ledger.killed, ledger.unknown) == (0, 0, 0)
+        assert ledger.balanced()
+        pids = list(group.pids.values())
+    assert all(until(lambda pid=pid: is_gone(pid)) for pid in pids)
+    assert group.ledger().balanced()
     assert {"0.0", "1.0"} <= set(journal.times())

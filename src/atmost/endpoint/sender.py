@@ -191,6 +191,7 @@ class Sender:
             subject: dotted text without wildcards or white space, at most 255 bytes.
             payload: None, bool, int, float, str, bytes, list, tuple, dict, datetime, msgspec Struct or dataclass.
                 An instance of a subclass travels as the type that it extends. It is encoded here; changing it afterwards changes nothing.
+                A dict with more than 15 tuples as keys is not looked for, and receivers refuse its datagram: send a list of pairs.
 
         Returns:
             True when the message is on its way or waits for company, False when it was dropped and counted.
