@@ -9,6 +9,7 @@ import pytest
 
 from atmost import MergedLedger, Sender
 from atmost.cli.output import account_lines
+from atmost.core.keys import KeyMode, new_key
 from tests.cli.commands import ask
 from tests.cli.test_collect import ALONE
 from tests.endpoint.crew import is_gone
@@ -120,3 +121,31 @@ def test_a_worker_that_hangs_makes_it_unready_and_is_replaced(start):
     [url] = [each["url"] for each in json.loads(line)["addresses"] if each["kind"] == "atmost"]
     send(url)
     running.until(lambda: json.loads(running.out[-1])["delivered"] == 80)
+
+
+@pytest.mark.needs("linux")
+def test_workers_name_whom_they_refuse_and_every_subject(start, tmp_path):
+    """As without workers: a sender without the key, by its beacon; subjects that are neither metric, log nor heartbeat."""
+    path = tmp_path / "key"
+    path.write_text(new_key(bytes(range(32)), 7, KeyMode.SIGNED).text() + "\n")
+    path.chmod(0o600)
+    options = ("--key-file", path, "--workers", 2)
+    running = start("collect", "--json", "--bind", "udp://127.0.0.1:0", *ALONE[:-1], "127.0.0.1:0", *options)
+    [line] = running.prints(1)
+    urls = {each["kind"]: each["url"] for each in json.loads(line)["addresses"]}
+
+    def asked(path):
+        return json.loads(ask(urls["http"], f"api/v1/{path}")[1])
+
+    with Sender(urls["atmost"], name="no-key") as bad, Sender(urls["atmost"], name="keyed", key_file=path) as good:
+        bad.send("a", 1)
+        for _ in range(3):
+            good.send("orders.placed", {"sku": "A1"})
+        until(lambda: [row["names"] for row in asked("senders")["refused"]] == [["no-key"]])
+        until(lambda: [each["count"] for each in asked("subjects")["subjects"]] == [3])
+    [subject], [row] = asked("subjects")["subjects"], asked("senders")["refused"]
+    assert (subject["subject"], subject["payload"], subject["sender"]) == ("orders.placed", '{"sku":"A1"}', "keyed")
+    assert row["address"].startswith("127.0.0.1:")
+    assert (row["reason"], row["listener"]) == ("unknown_key", urls["atmost"])
+    assert "it sends without a key" in row["advice"]
+    assert running.says("first sender refused: ")

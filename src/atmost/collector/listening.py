@@ -19,9 +19,10 @@ from operator import length_hint
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from atmost.collector.channel import SUBJECTS, WorkerChannel
+from atmost.collector.channel import WorkerChannel
 from atmost.collector.options import OFF, CollectorOptions, Place, parse_place
 from atmost.collector.state.listeners import ListenerStats
+from atmost.collector.state.refused import peer_text
 from atmost.collector.state.state import CollectorState
 from atmost.collector.state.statsd_lines import joins, split_lines
 from atmost.core.events import Event, RefusalReason
@@ -345,15 +346,6 @@ def _unix_queue() -> int | None:
         return None
 
 
-def peer_text(address: Any) -> tuple[str, str]:
-    """The sender's address, without and with its port."""
-    if isinstance(address, tuple) and address:
-        host = str(address[0])
-        return host, f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
-    text = address.decode(errors="backslashreplace") if isinstance(address, bytes) else str(address or "")
-    return "localhost", text or "unix"
-
-
 class StatsdReader:
     """StatsD and DogStatsD: known lines by their bytes (`StatsdLines`), the others by the parser."""
 
@@ -599,7 +591,8 @@ def _open_ours(
     if options.workers > 1:
         channel = opened.channel = WorkerChannel(state, options.max_senders)
         opened.listening.append(channel)
-        opened.workers = Workers(channel.handler, urls[0], workers=options.workers, subjects=SUBJECTS, **arguments)
+        opened.workers = Workers(channel.handler, urls[0], workers=options.workers, **arguments)
+        channel.url = opened.workers.url
         opened.addresses.append(("atmost", opened.workers.url))
         state.events_missing = True
     if options.shards and not any(has_shards(url) for url in urls):

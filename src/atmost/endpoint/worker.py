@@ -59,6 +59,14 @@ class Job:
     """Workers."""
 
 
+class Watcher:
+    """A handler that also wants to see what its worker refuses."""
+
+    def watch(self, intake: Intake) -> None:
+        """Called once in each worker, in its main thread, before anything is received."""
+        raise NotImplementedError
+
+
 def work(job: Job, shard: int, port: SharedPort, copies: tuple[socket.socket, socket.socket]) -> NoReturn:
     """Runs a worker until the process ends; called in a forked child, with the ending signals blocked.
 
@@ -214,6 +222,8 @@ class KeeperEnd:
 def _serve(job: Job, shard: int, inlet: SocketInlet, keeper: WorkerEnd) -> None:
     intake = Intake(job.options, inlet=inlet, shard=(shard, job.count))
     serving = Serving(intake, job.handler, job.subjects)
+    if isinstance(job.handler, Watcher):
+        job.handler.watch(intake)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: serving.end())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)

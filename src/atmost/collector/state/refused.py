@@ -10,7 +10,7 @@ flood from forged addresses costs little more than counting. A row is forgotten 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -178,6 +178,15 @@ class RefusedSenders:
     def _forget(self, now: float) -> None:
         for key in [key for key, row in self._rows.items() if now - row.last > _KEPT_FOR]:
             del self._rows[key]
+
+
+def peer_text(address: Any) -> tuple[str, str]:
+    """The sender's address, without and with its port."""
+    if isinstance(address, tuple) and address:
+        host = str(address[0])
+        return host, f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    text = address.decode(errors="backslashreplace") if isinstance(address, bytes) else str(address or "")
+    return "localhost", text or "unix"
 
 
 def describe(row: RefusedSender) -> str:

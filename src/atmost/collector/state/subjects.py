@@ -42,6 +42,15 @@ class Subject(msgspec.Struct, kw_only=True):
     """Seconds since 1970."""
 
 
+class Sample(msgspec.Struct, array_like=True):
+    """One message of a subject, as it is shown."""
+
+    sender: str
+    size: int
+    payload: str
+    cut: bool
+
+
 class TappedMessage(msgspec.Struct, kw_only=True):
     """A message as a tap receives it."""
 
@@ -109,16 +118,11 @@ class SubjectTable:
 
     def feed(self, message: Message, now: float) -> None:
         """Counts a message, and samples its payload about once a second."""
-        row = self._rows.get(message.subject)
-        if row is None:
-            if len(self._rows) >= MAX_SUBJECTS:
-                self._rows.popitem(last=False)
-                self.forgotten += 1
-            row = self._rows[message.subject] = _Row()
+        row = self._row(message.subject)
         row.count += 1
         if now - row.sampled >= _SAMPLE_EVERY:
             self._rows.move_to_end(message.subject)
-            row.sample(message, now)
+            row.take(sample_of(message), now)
         row.last = now
         for tap in self.taps:
             if tap.matches(message.subject):
@@ -133,12 +137,29 @@ class SubjectTable:
         else:
             self._rows[messages[0].subject].count += len(messages) - 1
 
+    def feed_sample(self, subject: str, count: int, sample: Sample, now: float) -> None:
+        """Takes messages that another process received and counted, one of which it shows; no tap receives them."""
+        row = self._row(subject)
+        row.count += count
+        self._rows.move_to_end(subject)
+        row.take(sample, now)
+        row.last = now
+
     def update_rates(self, now: float) -> None:
         """Computes the rates since the last call; about once a second."""
         elapsed = max(now - self._looked, 1e-6)
         self._looked = now
         for row in self._rows.values():
             row.rate, row.before = (row.count - row.before) / elapsed, row.count
+
+    def _row(self, subject: str) -> _Row:
+        row = self._rows.get(subject)
+        if row is None:
+            if len(self._rows) >= MAX_SUBJECTS:
+                self._rows.popitem(last=False)
+                self.forgotten += 1
+            row = self._rows[subject] = _Row()
+        return row
 
     def rows(self) -> list[Subject]:
         """Every subject, by name."""
@@ -162,13 +183,16 @@ class _Row:
         self.payload = self.sender = ""
         self.cut = False
 
-    def sample(self, message: Message, now: float) -> None:
+    def take(self, sample: Sample, now: float) -> None:
         self.sampled = now
-        self.sender = message.session.name
-        content = _as_json(message.payload)
-        self.size = len(content)
-        text = content.decode("utf-8", "replace")
-        self.payload, self.cut = text[:MAX_SHOWN], len(text) > MAX_SHOWN
+        self.sender, self.size, self.payload, self.cut = sample.sender, sample.size, sample.payload, sample.cut
+
+
+def sample_of(message: Message) -> Sample:
+    """A message as the table shows it."""
+    content = _as_json(message.payload)
+    text = content.decode("utf-8", "replace")
+    return Sample(message.session.name, len(content), text[:MAX_SHOWN], len(text) > MAX_SHOWN)
 
 
 def _as_json(value: Any) -> bytes:
