@@ -16,7 +16,7 @@ from atmost.core.keys import KeyMode, new_key
 from tests.real import BOUND, Program, program, raw_receiver, until, url_of, waiting
 
 RECEIVE = """
-import json, sys, threading
+import json, sys, threading, time
 import atmost
 receiver = atmost.Receiver(sys.argv[1], clock_guard=0, grace=0)
 print(receiver.url, flush=True)
@@ -25,11 +25,13 @@ def handle(message):
     seen.append(str(message.payload))
     if len(seen) == 1:
         print("first", flush=True)
-threading.Thread(target=receiver.run, args=(handle,), daemon=True).start()
+consumer = threading.Thread(target=receiver.run, args=(handle,), daemon=True)
+consumer.start()
 sys.stdin.readline()
-while not all(session.tail == "closed" for session in receiver.ledger().sessions):
-    pass
+while (ledger := receiver.ledger()).queued or not all(session.tail == "closed" for session in ledger.sessions):
+    time.sleep(0.001)
 receiver.close()
+consumer.join()
 ledger = receiver.ledger()
 assert len(set(seen)) == len(seen) == ledger.delivered and ledger.balanced()
 print(json.dumps([ledger.delivered, ledger.lost, ledger.before_join, ledger.sent]), flush=True)

@@ -223,7 +223,7 @@ while alarms < 500 or number < 5000:
     number += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
 alarms = next(counter)
-sender.close(1)
+sender.close(30)
 stats = sender.stats()
 numbered = stats.handed_over + sum(stats.refused.values())
 print(json.dumps([number, alarms, stats.offered, stats.open, numbered, sum(stats.dropped.values())]))

@@ -44,7 +44,7 @@ def test_totals_equal_the_truth_and_completeness_the_links_account(loss):
             rules.verdict = PASSED
             for number in range(150, 165):
                 turn(number)
-            account = until(lambda: link.step(0.01) or (link.account().held_datagrams == 0 and link.account()))
+            account = until(lambda: (link.step(0.01), link.account().held_datagrams == 0 and link.account())[1])
             until(lambda: turn(165) or reader.total("h") == 150)
         assert reader.total("a_total") == sum(range(150))
         for label in range(7):

@@ -11,9 +11,8 @@ from tests.system.scene import Scene
 
 pytestmark = pytest.mark.needs("nats-server")
 
-LEASE = 0.45
 READY = {"future_bound": 0.05, "clock_guard": 0.05, "grace": 0.2}
-SETTINGS = f"lease={LEASE}&ping=0.3"
+SETTINGS = "lease=1.5&ping=1"
 
 
 @pytest.fixture

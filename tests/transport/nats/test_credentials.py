@@ -153,7 +153,7 @@ def test_tls(certificates, rule, option):
             atmost.Receiver(url, future_bound=0.05, clock_guard=0.05) as receiver,
             atmost.Sender(url, linger=0.01) as sender,
         ):
-            for number in range(20_000):
+            for number in range(3_000):
                 sender.send("a", [number, "x" * 100])
             sender.close()
             until(lambda: _has_heard_all(receiver))
