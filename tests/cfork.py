@@ -2,7 +2,7 @@
 
 CPython does not survive such a fork in every moment: when another thread waits for the global lock, the child inherits a condition
 variable with a waiter that it does not have, and stands still in one of its next releases of the lock, whatever runs in it. This is
-not a fault of the code under test, so the child goes on only where no other thread waited or ran in the moment of the fork.
+not a fault of the code under test, so the other threads are stopped for the fork, where they sleep in something else.
 """
 
 import ctypes
@@ -10,60 +10,74 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 _BOUND = 30.0
 _LOCKS = 1 << 16
 """Bytes from the start of CPython's own state in which its global lock is found."""
+_STOP, _GO_ON = signal.SIGRTMIN + 5, signal.SIGRTMIN + 6
 
 
 def c_fork() -> int:
-    """Fork by C in a moment that CPython survives; return what fork(2) does.
-
-    The calls below keep the global lock, so that no other thread of the parent goes on in between.
-    """
-    c, mine = ctypes.PyDLL(None), threading.get_native_id()
+    """Fork by C in a moment that CPython survives; return what fork(2) does."""
+    c = ctypes.PyDLL(None)  # its calls keep the global lock, so that no other thread goes on in between
+    c.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    c.pthread_kill.argtypes = (ctypes.c_ulong, ctypes.c_int)
     deadline = time.monotonic() + _BOUND
     while True:
-        others = [int(task.name) for task in Path("/proc/self/task").iterdir() if int(task.name) != mine]
-        before = _asleep(c, others)
-        if before is not None:
-            reading, writing = os.pipe()
-            again = _asleep(c, others)
-            child = int(c.fork())
-            if not child:
-                c.close(writing)
-                if c.read(reading, ctypes.create_string_buffer(1), 1) != 1:
-                    c._exit(0)
-                c.close(reading)
-                return 0
-            good = again is not None and _asleep(c, others) == again
-            c.write(writing, b"+", 1) if good else c.kill(child, signal.SIGKILL)
-            os.close(reading)
-            os.close(writing)
-            if good:
-                return child
-            os.waitpid(child, 0)
+        child = _fork_while_all_sleep(c)
+        if child is not None:
+            return child
         assert time.monotonic() < deadline, f"no moment without a waiting thread in {_BOUND:g} s"
         time.sleep(0.001)
 
 
-def _asleep(c: ctypes.PyDLL, threads: list[int]) -> list[bytes] | None:
-    """Return how often each thread gave up its processor; None when one runs, or waits for the global lock."""
-    switches = []
+def _fork_while_all_sleep(c: ctypes.PyDLL) -> int | None:
+    """Fork, unless another thread runs or waits for the global lock; return None then."""
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    before = {each: _sleeps(c, each) for each in others}
+    if None in before.values():
+        return None
+    # A thread that takes this signal sleeps in pause(2) until it takes the other: no thread wakes up while the kernel forks.
+    c.signal(_STOP, ctypes.cast(c.pause, ctypes.c_void_p))
+    c.signal(_GO_ON, ctypes.cast(c.getpid, ctypes.c_void_p))
+    for each in others:
+        c.pthread_kill(each.ident, _STOP)
+    stopped = {each: _next_sleep(c, each, asleep) for each, asleep in before.items() if asleep is not None}
+    # Woken by the signal, and by nothing before it.
+    child = int(c.fork()) if all(stopped[each] == (before[each] or 0) + 1 for each in others) else None
+    if child != 0:
+        for each in others:
+            c.pthread_kill(each.ident, _GO_ON)
+            _next_sleep(c, each, stopped[each])
+    c.signal(_STOP, int(signal.SIG_DFL))
+    c.signal(_GO_ON, int(signal.SIG_DFL))
+    return child
+
+
+def _next_sleep(c: ctypes.PyDLL, thread: threading.Thread, before: int) -> int:
+    """Wait until a thread sleeps anew; return its number of sleeps."""
+    for _ in range(int(_BOUND / 0.0002)):
+        now = _sleeps(c, thread, anywhere=True)
+        if now is not None and now > before:
+            return now
+        c.usleep(200)
+    raise AssertionError(f"{thread.name} did not take a signal in {_BOUND:g} s")
+
+
+def _sleeps(c: ctypes.PyDLL, thread: threading.Thread, *, anywhere: bool = False) -> int | None:
+    """Return how often a thread has gone to sleep; None when it does not sleep, or waits for the global lock."""
+    call = _read(c, f"/proc/self/task/{thread.native_id}/syscall").split()
+    if len(call) < 2:  # "running"
+        return None
     state = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
-    for thread in threads:
-        call = _read(c, f"/proc/self/task/{thread}/syscall").split()
-        if call == [b"running"]:
-            return None
-        if len(call) > 1 and state <= int(call[1], 16) < state + _LOCKS:
-            return None
-        switches.append(_read(c, f"/proc/self/task/{thread}/status").partition(b"ctxt_switches:")[2])
-    return switches
+    if state <= int(call[1], 16) < state + _LOCKS and not anywhere:
+        return None
+    status = _read(c, f"/proc/self/task/{thread.native_id}/status")
+    return int(status.partition(b"\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def _read(c: ctypes.PyDLL, path: str) -> bytes:
-    """Return the beginning of a file; nothing when the thread it is about has just ended."""
+    """Return the beginning of a file."""
     file = c.open(path.encode(), os.O_RDONLY)
     if file < 0:
         return b""

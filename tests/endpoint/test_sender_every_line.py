@@ -186,8 +186,7 @@ def play_fork(work: str, *, past_the_hook: bool) -> Callable[[int], str | None]:
     """Return the scene of one work and a fork in it."""
 
     def scene(at: int) -> str | None:
-        # A thread that wakes up while the kernel forks spoils that fork (tests/cfork.py): here it sleeps longer than a fork takes.
-        stage = Scene(0.5 if past_the_hook else 0.005)
+        stage = Scene(0.005)
 
         def tell() -> dict[str, Any]:
             said = [f"{os.getpid()}:{number}" for number in range(2)]

@@ -18,7 +18,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from atmost.lifecycle import may_start_threads
@@ -120,8 +119,10 @@ class Background(Generic[Owner]):
     @staticmethod
     def _ring(bell: Any) -> None:
         if bell is not None:
-            with suppress(RuntimeError):  # it has been rung already
+            try:  # noqa: SIM105  an owner may die while the interpreter ends, when this module's globals are gone
                 bell.release()
+            except RuntimeError:  # it has been rung already
+                pass
 
     def _turn(self, bell: object) -> float | None:
         """One turn; returns seconds to wait, or None when it is over."""
