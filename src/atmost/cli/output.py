@@ -5,6 +5,7 @@ Messages may contain terminal escape sequences, so no part of a message reaches 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def to_json(value: Any) -> str:
         text = _encode_json(value).decode()
     except RecursionError:
         text = '"nested too deeply to show"'
-    return HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return HARMFUL.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def who(session: Session | SessionLedger) -> str:

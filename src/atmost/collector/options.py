@@ -56,6 +56,8 @@ _SENDER_BYTES: Final = 24_576
 """What metrics and logs know of a session."""
 _HELD_BYTES: Final = 48 * MEBIBYTE
 """Log records that wait for others, gaps in logs, and their totals."""
+_LIFE_BYTES: Final = 12_288
+"""A life of a log handler, with gaps of as many levels as it may have."""
 _RETIRED_BYTES: Final = 64 * MEBIBYTE
 """Totals of processes that are gone."""
 _SAMPLES_BYTES: Final = 32 * MEBIBYTE
@@ -248,7 +250,7 @@ class CollectorOptions:
             "senders": self.max_senders * (_SENDER_BYTES + _SESSION_BYTES * self.receivers(len(self.bind))),
             "retired": _RETIRED_BYTES,
             "heartbeats": self.max_heartbeats * _HEARTBEAT_BYTES,
-            "logs": self.max_log_bytes * 2 + _HELD_BYTES,
+            "logs": self.max_log_bytes * 2 + self.max_senders * _LIFE_BYTES + _HELD_BYTES,
             "queue": self.max_queue * _QUEUED_BYTES * self.receivers(len(self.bind)),
             "samples": _SAMPLES_BYTES + self.max_rejected * _SAMPLE_BYTES,
             "sets": MEMBERS_IN_ALL * (self.max_set_values * _MEMBER_BYTES + 8192),

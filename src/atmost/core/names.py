@@ -15,8 +15,14 @@ from atmost.errors import SubjectError
 MAX_SUBJECT: Final = 255
 """Bytes of UTF-8 in a subject."""
 
-HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, line separators and overrides of the writing direction."""
+HARMFUL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    r"\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Control characters, line separators, overrides of the writing direction, and characters that nobody sees.
+
+The last are Unicode's Default_Ignorable_Code_Point, without the selectors of variants (U+FE00 to U+FE0F), which emoji need.
+"""
 _MATCHES_KEPT: Final = 4096
 _REFUSED: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
 """White space, control characters and lone surrogates: they end a NATS protocol line, or a terminal's patience."""
@@ -96,7 +102,7 @@ def legible(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Returns `text` with control characters and direction overrides shown as escapes."""
+    """Returns `text` with what a terminal obeys, and what nobody sees, shown as escapes."""
     return HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 

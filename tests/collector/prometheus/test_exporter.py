@@ -275,13 +275,13 @@ def test_histograms_are_valid_whatever_was_observed(accept):
 
 
 def test_labels_of_strangers_are_escaped():
-    """Quotes, backslashes, line ends and other signs come back as they were."""
+    """Quotes, backslashes, line ends and other signs come back as they were, and what a terminal obeys by its number."""
     asked = Asked()
     value = 'a"b\\c d{}=é\x1b'
     feed_statsd(asked.state, f"m:1|g|#tag:{value},le:x,2nd:y,__name__:z")
     found = scrape(asked)
     [labels] = [dict(labels) for name, labels in found if name == "m"]
-    assert labels == {"tag": value, "exported_le": "x", "_2nd": "y", "_name__": "z"}
+    assert labels == {"tag": value.replace("\x1b", "\ufffd<1b>"), "exported_le": "x", "_2nd": "y", "_name__": "z"}
 
 
 def test_series_beyond_the_bound_are_counted():

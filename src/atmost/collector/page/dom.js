@@ -4,7 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 // Control characters but newline and tab, direction overrides, and separators that browsers draw as nothing.
 // A run of the same kind is one match, and becomes one element: a text of nothing else must not become a million of them.
-const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]+/g;
+const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]+/gu;
 
 /** An element. Attributes whose name begins with "on" are listeners; false, null and undefined leave an attribute out. */
 export function el(tag, attributes = {}, ...children) {
@@ -72,7 +72,9 @@ function escapesOf(run) {
 
 function escapeOf(character) {
   const code = character.codePointAt(0);
-  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  const digits = code.toString(16);
+  if (code < 256) return `\\x${digits.padStart(2, "0")}`;
+  return code > 0xffff ? `\\U${digits.padStart(8, "0")}` : `\\u${digits.padStart(4, "0")}`;
 }
 
 function escaped(run) {

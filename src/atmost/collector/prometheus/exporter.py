@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder
@@ -17,7 +18,7 @@ from prometheus_client.openmetrics.exposition import UNDERSCORES
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from atmost.collector.api.views import Views
-from atmost.collector.prometheus.names import escaping_of
+from atmost.collector.prometheus.names import UNSEEN, escaping_of, visible
 from atmost.collector.prometheus.own_metrics import OwnMetrics
 from atmost.collector.prometheus.user_metrics import UserMetrics
 
@@ -64,6 +65,15 @@ class _Everything(Collector):
         own: list[Any] = list(self._own.families())
         names.update(family.name for family in own)
         user = list(self._user.families(names, self.escaping))
-        yield from own
-        yield from self._own.of_export(self._user)
-        yield from user
+        for family in chain(own, self._own.of_export(self._user), user):
+            yield _seen(family)
+
+
+def _seen(family: Metric) -> Metric:
+    """The family with nothing in its texts that a terminal obeys or nobody sees."""
+    family.documentation = visible(family.documentation)
+    for at, sample in enumerate(family.samples):
+        if any(UNSEEN.search(value) for value in sample.labels.values()):
+            labels = {name: visible(value) for name, value in sample.labels.items()}
+            family.samples[at] = sample._replace(labels=labels)
+    return family

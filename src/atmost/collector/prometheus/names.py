@@ -12,9 +12,12 @@ from typing import Final
 
 from prometheus_client.openmetrics.exposition import UNDERSCORES, escape_label_name, escape_metric_name
 
+from atmost.core.names import HARMFUL
 from atmost.metrics.registry import is_reserved
 
 _BAD: Final = re.compile(r"[^a-zA-Z0-9_]")
+UNSEEN: Final = re.compile(f"\ufffd|{HARMFUL.pattern}")
+"""What `visible` shows by its number."""
 _ESCAPING: Final = re.compile(r"escaping=([a-z0-9-]+)")
 _RESERVED: Final = frozenset({"le", "quantile", "sender"})
 _SUFFIXES: Final = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
@@ -24,6 +27,14 @@ def escaping_of(content_type: str) -> str:
     """The escaping scheme of an answer of this content type."""
     found = _ESCAPING.search(content_type)
     return UNDERSCORES if found is None else found[1]
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal obeys, and what nobody sees, shown by its number, as in `\ufffd<1b>`.
+
+    Different texts stay different, or two series could become one: therefore the sign itself is shown so too.
+    """
+    return UNSEEN.sub(lambda found: f"\ufffd<{ord(found.group()):x}>", text)
 
 
 def metric_name(name: str, kind: str, unit: str = "", escaping: str = UNDERSCORES) -> str:
@@ -38,7 +49,7 @@ def metric_name(name: str, kind: str, unit: str = "", escaping: str = UNDERSCORE
         unit: appended if the name does not end in it.
         escaping: prometheus_client's scheme. Only the underscore scheme is applied here; the encoder applies the others.
     """
-    raw = name.replace(":", "_") or "_"
+    raw = visible(name.replace(":", "_")) or "_"
     plain = _underscored(raw)
     text = plain if escaping == UNDERSCORES else raw
     if is_reserved(plain):
@@ -60,7 +71,7 @@ def label_names(names: Iterable[str], escaping: str = UNDERSCORES) -> list[str]:
     shown: dict[str, str] = {}
     result = []
     for name in names:
-        text = _underscored(name or "_") if escaping == UNDERSCORES else name or "_"
+        text = _underscored(name or "_") if escaping == UNDERSCORES else visible(name) or "_"
         while text.startswith("__"):
             text = text[1:]
         text = f"exported_{text}" if text in _RESERVED else text
