@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
 
@@ -54,7 +55,13 @@ class Road(Tape):
 class Scene:
     """A sender in the middle of its life: some messages taken, some waiting."""
 
-    def __init__(self, linger: float) -> None:
+    def __init__(
+        self,
+        linger: float,
+        then: Callable[["Scene"], object] = lambda _scene: None,
+        tracing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Args: linger: seconds. then: called before the first message. tracing: in which the first messages are sent."""
         self.road = Road()
         module.open_outlet, self._open = lambda _url: self.road, module.open_outlet
         try:
@@ -66,7 +73,9 @@ class Scene:
         self.numbers = count()
         self.tried = 0
         self.answered = 0
-        self.say(9)
+        then(self)
+        with tracing():
+            self.say(9)
 
     def say(self, times: int = 1) -> None:
         """Send so many messages, each with a number of its own."""

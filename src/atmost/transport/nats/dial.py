@@ -8,6 +8,7 @@ Dialling waits, and therefore runs in the thread of a link.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import select
@@ -50,6 +51,8 @@ class Connection:
         self.server = server
         self.rest = b""
         """What is left of the message that is being written."""
+        self.unsure = False
+        """Whether a write was interrupted: nobody knows how much of a message the system has taken, and nothing may follow it."""
         self.full_since: float | None = None
         """Since when the system has taken nothing (monotonic, seconds)."""
         self.max_payload = _DEFAULT_MAX_PAYLOAD
@@ -74,20 +77,19 @@ class Connection:
         """
         if self.rest and not self.flush():
             return False
-        taken = self._send(data)
+        taken = self._send(data)  # `unsure` until what is left is noted
         # TLS has already encrypted what it could not write, and must be given the same bytes again (SSL_write): the message is begun.
         begun = taken > 0 or isinstance(self.sock, ssl.SSLSocket)
-        if begun:
-            self.rest = data[taken:]
+        self.rest, self.unsure = data[taken:] if begun else b"", False
         return begun
 
     def flush(self) -> bool:
         """Goes on writing the message that was begun; returns whether nothing of it is left."""
         while self.rest:
             taken = self._send(self.rest)
+            self.rest, self.unsure = self.rest[taken:], False
             if not taken:
                 return False
-            self.rest = self.rest[taken:]
         return True
 
     def read(self) -> int | None:
@@ -117,6 +119,9 @@ class Connection:
                 os.close(descriptor)
 
     def _send(self, data: bytes) -> int:
+        if self.unsure:
+            raise BrokenPipeError(errno.EPIPE, "a write was interrupted")
+        self.unsure = True
         try:
             taken = self.sock.send(data)
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):

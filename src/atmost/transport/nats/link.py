@@ -17,14 +17,15 @@ with it, and after a reconnect nothing old is sent (R6).
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from atmost.core.limits import EPISODE
@@ -88,7 +89,8 @@ class Link:
         self._address = address
         self._ends = ends
         self._name = name
-        self._lock = threading.Lock()
+        self._tickets: dict[object, None] = {}
+        """Who writes, and who waits for it: a lock that an exception raised by a signal cannot leave taken, as `Sender` has it."""
         self._waker = Waker()
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -139,9 +141,11 @@ class Link:
         full_since = connection.full_since
         if full_since is not None and time.monotonic() - full_since > _FULL:
             return NOT_NOW
-        if not self._lock.acquire(blocking=False):
-            return NOT_NOW
+        ticket = object()
         try:
+            self._tickets[ticket] = None
+            if [*self._tickets][0] is not ticket:  # noqa: RUF015  `next(iter())` would be two steps, between which another may come
+                return NOT_NOW
             if connection is not self._connection:
                 return self.refusal
             taken = connection.write(b"%b%d\r\n%b\r\n" % (head, len(datagram), datagram))
@@ -151,7 +155,7 @@ class Link:
             name = errno_name(error)
             return name if name != NOT_NOW else NOT_CONNECTED
         finally:
-            self._lock.release()
+            self._tickets.pop(ticket, None)
         if waits:
             self._waker.wake()  # so that the rest is written even if nobody sends again
         return None if taken else NOT_NOW
@@ -161,14 +165,27 @@ class Link:
         if self._stopped:
             return
         connection = self._connection
-        if last and connection is not None and self._lock.acquire(timeout=_LAST_WORDS):
-            with suppress(OSError):
-                connection.write(last)
-            self._lock.release()
+        if last and connection is not None:
+            with self._alone(_LAST_WORDS) as alone, suppress(OSError):
+                if alone:
+                    connection.write(last)
         self._stopped = True
         self._waker.wake()
         if self._thread is None:
             self._waker.close()
+
+    @contextmanager
+    def _alone(self, patience: float = float("inf")) -> Iterator[bool]:
+        """Waits until nobody else writes, at most `patience` seconds; yields whether that is so."""
+        ticket = object()
+        deadline = time.monotonic() + patience
+        try:
+            self._tickets[ticket] = None
+            while (alone := [*self._tickets][0] is ticket) is False and time.monotonic() < deadline:  # noqa: RUF015  as in `offer`
+                time.sleep(0.000_5)
+            yield alone
+        finally:
+            self._tickets.pop(ticket, None)
 
     def wait_for_end(self) -> None:
         """Waits until a closed link has ended; bounded."""
@@ -251,7 +268,7 @@ class Link:
             self.losses += 1
             self._connection = None
             self._outages.disconnected(time.monotonic())
-            with self._lock:
+            with self._alone():
                 connection.close()
             self._ends.disconnected()
         if not self._stopped:
@@ -274,14 +291,18 @@ class Link:
             quiet = self._address.ping
         room = wait_for(self._waker, connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
         self._read(connection)
+        if connection.unsure:  # somebody writes, or was interrupted while writing
+            with self._alone():
+                if connection.unsure:
+                    raise BrokenPipeError(errno.EPIPE, "a write was interrupted")
         if room:
-            with self._lock:
+            with self._alone():
                 connection.full_since = None
                 connection.flush()
 
     def _read(self, connection: Connection) -> None:
         if isinstance(connection.sock, ssl.SSLSocket):
-            with self._lock:  # one TLS state serves both directions
+            with self._alone():  # one TLS state serves both directions
                 count = connection.read()
         else:
             count = connection.read()
@@ -320,7 +341,7 @@ class Link:
         data = b"".join(parts)
         deadline = time.monotonic() + self._address.ping
         while True:
-            with self._lock:
+            with self._alone():
                 if connection.write(data):
                     return
             if self._stopped or time.monotonic() > deadline:
@@ -330,7 +351,7 @@ class Link:
     def _finish(self, connection: Connection) -> None:
         """Ends the stream after the message that was begun, and reads what came: unread input would make the system discard unsent output."""
         deadline = time.monotonic() + _LAST_WORDS
-        with self._lock, suppress(OSError):
+        with self._alone(), suppress(OSError):
             while not connection.flush() and (left := deadline - time.monotonic()) > 0:
                 connection.wait_for_room(left)
             connection.read()

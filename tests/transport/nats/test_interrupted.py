@@ -1,0 +1,69 @@
+"""Exceptions that signal handlers raise while a datagram is written to a NATS server: nothing stays taken, and nothing arrives twice (R6, R9)."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from atmost import Message, Receiver, Sender
+from atmost.transport import nats
+from tests.interrupting import At, Interruption
+from tests.nats_server import NatsServer
+from tests.real import BOUND
+
+FILES = str(Path(nats.__file__).parent)
+
+
+def received(receiver: Receiver, sender: Sender, numbers: Iterator[int], got: Counter[int]) -> None:
+    """Send one after the other until one of them arrives: some are refused while the link connects anew."""
+    deadline = time.monotonic() + BOUND
+    first = next(numbers)
+    number = first
+    while not any(each >= first for each in got):
+        assert time.monotonic() < deadline, "nothing is handed over any more"
+        sender.send("a", number)
+        sender.flush()
+        while (message := receiver.receive(0.05)) is not None:
+            assert isinstance(message, Message)
+            got[message.payload] += 1
+        number = next(numbers)
+
+
+def test_a_sender_interrupted_anywhere_in_a_write_goes_on(server: NatsServer) -> None:
+    """At every place in the transport where a signal can come in."""
+    url = server.url(options="lease=0.2")
+    numbers, got = count(), Counter[int]()
+    interrupted = set()
+    with Receiver(url, clock_guard=0.01, future_bound=0.01) as receiver, Sender(url, linger=0) as sender:
+        received(receiver, sender, numbers, got)
+        for place in count(1):
+            core, before = sender._core, sender.stats()
+            with At(place, throws, files=FILES) as at:
+                try:
+                    sender.send("a", next(numbers))
+                except Interruption:
+                    interrupted.add(at.where)
+            if not at.reached:
+                break
+            assert sender._core is core
+            stats = sender.stats()
+            assert stats.offered == before.offered + 1, at.where
+            received(receiver, sender, numbers, got)
+        assert len(interrupted) > 5
+        assert max(got.values()) == 1
+        assert receiver.ledger().balanced()
+        assert not receiver.ledger().refused.get("auth_failed")
+
+
+def throws() -> None:
+    """What a signal handler does."""
+    raise Interruption
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """The link says of each connection that it is gone."""
+    caplog.set_level("ERROR", "atmost")
