@@ -23,6 +23,11 @@ def play(fake: FakeCollector) -> None:
     _heartbeats(fake, now)
     _curves(fake)
     _log(fake, now)
+    facts = {"cut": False, "sender": "checkout-1"}
+    fake.subjects = [
+        {"subject": "metrics.snapshot", "count": 160_312, "rate": 12.0, "size": 812, "payload": '{"n":71,"s":[[0,1843902]]}', "last": now, **facts},
+        {"subject": "orders.placed", "count": 1_204, "rate": 0.8, "size": 23, "payload": '{"sku":"A1","count":2}', "last": now - 2, **facts},
+    ]  # fmt: skip
     fake.rejected = [
         {
             "t": now - 4,
@@ -169,7 +174,9 @@ def _curves(fake: FakeCollector) -> None:
     hits: list[float | None] = [40 + 12 * math.sin(at / 15) + dice.gauss(0, 3) for at in range(count)]
     hits[240:262] = [None] * 22
     route = {"route": "/cart", "method": "POST"}
+    fate: list[float | None] = [max(0.0, dice.gauss(2.0, 1.5)) if 120 < at < 200 else 0.0 for at in range(count)]
     fake.series = [
+        series("atmost.lost", sender="checkout-1", source="collector", kind="counter", completeness=None),
         series("http_requests_total", labels=route, sender="checkout-1", kind="counter", help="Requests served"),
         series("checkout_seconds", labels=route, sender="checkout-1", kind="histogram", unit="seconds"),
         series("memory.used", sender="web-3", kind="reading", unit="bytes"),
@@ -177,6 +184,7 @@ def _curves(fake: FakeCollector) -> None:
     ]
     fake.units = {"checkout_seconds": "seconds", "memory.used": "bytes"}
     fake.points = {
+        "atmost.lost": [one | {"lost": None, "completeness": None} for one in points(*fate, step=2.0)],
         "http_requests_total": points(*rate, step=2.0, lost=lost),
         "checkout_seconds": points(*latency, step=2.0, lost=dict.fromkeys(range(180, 199), (3, 0.94))),
         "memory.used": points(*memory, step=2.0),

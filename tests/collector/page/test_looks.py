@@ -167,7 +167,7 @@ def test_structure_for_those_who_do_not_see_it(fake, visit):
         "[...document.querySelectorAll('[role=status], [aria-live]:not([aria-live=off])')].map((one) => one.id)"
     )
     assert sorted(live) == ["charts-span-note", "link-status", "picker-note"]
-    chart = page.locator("svg.chart").first
+    chart = page.locator(".chart-card", has_text="memory.used").locator("svg.chart")
     assert chart.get_attribute("role") == "slider"
     assert "complete" in chart.get_attribute("aria-valuetext")
 

@@ -213,6 +213,18 @@ def test_of_a_protocol_without_numbers_the_loss_is_unknown(fake, visit):
     assert "completeness unknown: this protocol carries no numbers" in page.inner_text(".chart-card .note")
 
 
+def test_what_the_collector_counts_has_no_band(fake, visit):
+    """Its completeness is no question, and least of all one of the protocol."""
+    fake.series = [series("atmost.lost", source="collector", kind="counter", completeness=None)]
+    fake.points = {"atmost.lost": [point | {"lost": None, "completeness": None} for point in points(1.0, 2.0, 3.0)]}
+    page = visit(fake.url)
+    page.wait_for_selector(LINE, state="attached")
+    assert not page.query_selector("rect.band")
+    assert page.inner_text(".chart-card .note") == "one point every 1 s · counted by the collector itself"
+    page.click("#picker summary")
+    page.wait_for_selector("#picker-list >> text=counted by the collector itself")
+
+
 def test_a_copied_address_shows_the_same(fake, visit):
     """The charts, and the time that was zoomed into; what the reader had chosen himself is not changed by looking."""
     fake.series = [series("a.x"), series("b.y"), series("c.z", sender="other")]

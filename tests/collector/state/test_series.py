@@ -116,6 +116,11 @@ def test_a_longer_range_has_longer_steps():
     assert len(curve.points) == 100
     assert {point.value for point in curve.points} == {10.0}
     assert ask(state, Question("c_total", 100.0), T0 + 1200).step == 1.0
+    for late in (0.0, 0.4, 0.9):  # ten minutes are what the fine history holds, but for a slot or two
+        whole = ask(state, Question("c_total", 600.0), T0 + 1200 + late)
+        assert whole.step == 2.0
+        assert len(whole.points) >= 297
+        assert {point.value for point in whole.points} == {2.0}
     assert ask(state, Question("c_total", 100.0, step=7.0), T0 + 1200).step == 7.0
     assert ask(state, Question("c_total", 1000.0, step=12.0), T0 + 1200).step == 20.0
     old = ask(state, Question("c_total", 100.0, end=T0 + 300), T0 + 1200)

@@ -193,6 +193,7 @@ export class Card {
     for (const [line, point] of held) if (isSilent(line.answer, point)) parts.push(named(line, `nothing for ${duration(line.answer.end - point.t)}`));
     const known = held.flatMap(([line]) => line.answer.points.filter((point) => typeof point.completeness === "number"));
     if (known.length) parts.push(`${percent(known.reduce((sum, point) => sum + point.completeness, 0) / known.length)} complete over this range`);
+    else if (held.every(([line]) => line.isCounted)) parts.push("counted by the collector itself");
     else if (held.every(([line]) => !line.answer.incomplete?.length)) parts.push("completeness unknown: this protocol carries no numbers");
     for (const [line] of held) parts.push(...doubtsOf(line.answer.incomplete).map((doubt) => named(line, doubt)));
     return [...new Set(parts)].join(" · ");

@@ -183,9 +183,9 @@ export class Chart {
     return svg("path", { class: first === last ? `${style} dot` : style, d: first === last ? `M${at[0]}h0` : `M${at.join("L")}` });
   }
 
-  #bandOf({ index, answer }, place) {
+  #bandOf({ line, index, answer }, place) {
     const y = String(this.#bandsAt + place * (this.#band + 1));
-    const found = bands(answer.points).map(([first, last, quality]) => svg("rect", { class: `band ${quality}`, ...this.#extent(answer, first, last), y, height: String(this.#band) }));
+    const found = (line.isCounted ? [] : bands(answer.points)).map(([first, last, quality]) => svg("rect", { class: `band ${quality}`, ...this.#extent(answer, first, last), y, height: String(this.#band) }));
     if (this.#lines.length > 1) found.push(svg("path", { class: `line line-${index}`, d: `M${LEFT - 24} ${Number(y) + this.#band / 2}h20` }));
     return found;
   }
@@ -283,8 +283,8 @@ export class Chart {
   #showTip(found, x) {
     const many = this.#lines.length > 1;
     const rows = many
-      ? found.map(({ line, point, index }) => [`line-${index}`, `${line.title}, ${line.from}: ${valueOf(point, line)}, ${completenessOf(point)}`])
-      : [["", valueOf(found[0].point, found[0].line)], ["", completenessOf(found[0].point)]];
+      ? found.map(({ line, point, index }) => [`line-${index}`, `${line.title}, ${line.from}: ${valueOf(point, line)}, ${completenessOf(point, line)}`])
+      : [["", valueOf(found[0].point, found[0].line)], ["", completenessOf(found[0].point, found[0].line)]];
     const lines = [["", clock(found[0].point.t)], ...rows];
     this.#tip.classList.toggle("many", many);
     if (this.#tip.children.length !== lines.length) replace(this.#tip, ...lines.map(() => el("span")));
@@ -304,7 +304,7 @@ export class Chart {
     this.svg.setAttribute("aria-valuenow", String(Math.max(0, index)));
     const found = index < 0 ? [] : this.#pointsAt(time);
     const many = this.#lines.length > 1;
-    const said = found.map(({ line, point }) => `${many ? `${line.title}, ${line.from}: ` : ""}${valueOf(point, line)}, ${completenessOf(point)}`);
+    const said = found.map(({ line, point }) => `${many ? `${line.title}, ${line.from}: ` : ""}${valueOf(point, line)}, ${completenessOf(point, line)}`);
     this.svg.setAttribute("aria-valuetext", said.length ? [clock(found[0].point.t), ...said].join(many ? "; " : ", ") : "nothing arrived in this time");
   }
 }
@@ -313,7 +313,8 @@ function valueOf(point, line) {
   return point.value === null ? "no value: nothing arrived" : valueText(point.value, line.unit, line.perSecond);
 }
 
-function completenessOf(point) {
+function completenessOf(point, { isCounted }) {
+  if (isCounted) return "counted by the collector itself";
   const known = point.completeness !== null && point.completeness !== undefined;
   if (!known) return point.lost ? `${count(point.lost)} lost` : point.value === null ? "how much was lost is unknown" : "completeness unknown";
   return point.completeness >= 1 ? "complete" : `${percent(point.completeness)} complete, ${count(point.lost)} lost`;

@@ -80,7 +80,8 @@ function rejectedTable(groups) {
 function table(caption, headings, rows, numbers) {
   const head = headings.map((text, index) => el("th", { scope: "col", class: numbers.includes(index) ? "number" : false }, text));
   const made = el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  return el("div", { class: "wide-scroll", tabindex: "0", role: "group", "aria-label": caption }, made);
+  for (const row of rows) [...row.children].forEach((cell, index) => cell.tagName === "TD" && cell.setAttribute("data-label", headings[index]));
+  return el("div", { class: "wide-scroll stacked", tabindex: "0", role: "group", "aria-label": caption }, made);
 }
 
 function number(text) {

@@ -55,6 +55,11 @@ export class Line {
     return this.as === "value";
   }
 
+  /** Whether completeness is a question at all: what the collector counts itself is all there. */
+  get isCounted() {
+    return this.series.source === "collector";
+  }
+
   get perSecond() {
     return this.as === "rate";
   }

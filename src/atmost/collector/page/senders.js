@@ -19,8 +19,8 @@ const COLUMNS = [
   ["lost", "Lost", "number", "Since the collector knows these sessions, less what came late"],
   ["loss_ratio", "Loss", "number mid"],
   ["place", "Where", "text wide"],
-  ["late", "Late", "number wide"],
-  ["pending", "Pending", "number wide"],
+  ["late", "Late", "number wide broad"],
+  ["pending", "Pending", "number wide broad"],
   ["last_seen", "Last seen", "number wide"],
 ];
 
@@ -283,13 +283,13 @@ function refusedTable(refused) {
       "tr",
       {},
       el("th", { scope: "row" }, plain(one.names.join(", ")) || "name unknown", one.names.length && !one.proven ? el("span", { class: "badge", title: "No key proves this name." }, "as it says") : null),
-      el("td", {}, plain(one.address) || "address unknown"),
+      el("td", { "data-label": "Address" }, plain(one.address) || "address unknown"),
       el("td", { class: "advice" }, el("strong", {}, plain(words(one.reason))), ": ", visible(one.advice)),
-      el("td", { class: "number" }, count(one.count)),
-      el("td", { class: "number", title: isoTime(one.last) }, clock(one.last)),
+      el("td", { class: "number", "data-label": "Datagrams" }, count(one.count)),
+      el("td", { class: "number", "data-label": "Last", title: isoTime(one.last) }, clock(one.last)),
     ),
   );
   const head = ["Refused sender", "Address", "Why, and what mends it", "Datagrams", "Last"].map((text, at) => el("th", { scope: "col", class: at > 2 ? "number" : false }, text));
   const table = el("table", {}, el("caption", { class: "hidden" }, "Senders that are refused"), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  return el("div", { class: "notice warn" }, el("p", {}, "Refused: nothing that these senders sent was taken."), el("div", { class: "wide-scroll", tabindex: "0", role: "group", "aria-label": "Senders that are refused" }, table));
+  return el("div", { class: "notice warn" }, el("p", {}, "Refused: nothing that these senders sent was taken."), el("div", { class: "wide-scroll stacked", tabindex: "0", role: "group", "aria-label": "Senders that are refused" }, table));
 }

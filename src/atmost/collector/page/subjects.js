@@ -43,5 +43,6 @@ function table(subjects) {
   const names = ["Subject", "Rate /s", "Messages", "Size", "Last", "Sender", "Last payload"];
   const head = names.map((name, at) => el("th", { scope: "col", class: at > 0 && at < 5 ? "number" : false }, name));
   const made = el("table", {}, el("caption", { class: "hidden" }, "Subjects"), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  return el("div", { class: "wide-scroll", tabindex: "0", role: "group", "aria-label": "Subjects" }, made);
+  for (const row of rows) [...row.children].slice(1).forEach((cell, index) => cell.setAttribute("data-label", names[index + 1]));
+  return el("div", { class: "wide-scroll stacked", tabindex: "0", role: "group", "aria-label": "Subjects" }, made);
 }

@@ -221,7 +221,7 @@ def _steps(
     """Width of the slots, length of a step (at least `least` unless asked for), number of the first step, count of steps."""
     end = now if question.end is None else question.end
     begin = end - question.seconds
-    fine = now - begin <= FINE_SLOTS - 2
+    fine = now - begin <= FINE_SLOTS
     width = 1.0 if fine and not quantile else COARSE_SLOT
     step = question.step
     if step is None:
@@ -232,6 +232,10 @@ def _steps(
     step = max(1, math.ceil(step / width)) * width
     last = math.floor(end / step)
     first = math.floor(begin / step) + 1
+    if (
+        width < COARSE_SLOT
+    ):  # the oldest slots are about to be overwritten: a step that lacks some of them would be a dip
+        first = max(first, math.ceil((now - FINE_SLOTS + 2) / step))
     if not gauge and question.end is None:
         first, last = first - 1, last - 1  # the unfinished step would look like a dip
     count = max(1, last - first + 1)
