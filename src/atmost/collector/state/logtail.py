@@ -133,8 +133,10 @@ class LogTail:
         else:
             self.counts["gaps"] += 1
             self._lose(entry.lost, entry.by_level or {})
-        self._trim_sender(entry.sender)
-        self._trim()
+        if len(own) > self.max_records_per_sender or self._bytes_of_sender[entry.sender] > self.max_bytes_per_sender:
+            self._trim_sender(entry.sender)
+        if len(self._entries) > self.max_records or self.bytes > self.max_bytes:
+            self._trim()
         return entry
 
     def change(self, gap: Gap, lost: int, by_level: dict[str, int] | None) -> None:

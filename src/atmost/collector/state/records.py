@@ -56,8 +56,13 @@ class Record(msgspec.Struct, tag_field="type", tag="record", kw_only=True):
 
     def size(self) -> int:
         """Bytes it takes in memory, about."""
-        texts = (self.message, self.exception or "", self.sender, self.host, self.logger, *self.fields)
-        return _OVERHEAD + sum(map(_length, texts)) + sum(map(_length, self.fields.values())) + 160 * len(self.fields)
+        fields = self.fields
+        texts = [self.message, self.exception or "", self.sender, self.host, self.logger, *fields]
+        texts += [value for value in fields.values() if isinstance(value, str)]
+        others = 5 + 2 * len(fields) - len(texts)
+        joined = "".join(texts)
+        length = len(joined) if joined.isascii() else sum(map(_length, texts))
+        return _OVERHEAD + length + 32 * others + 160 * len(fields)
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
@@ -109,6 +114,8 @@ def may_hold(gap: Gap, least: int) -> bool:
 
 def clean(text: str) -> str:
     """The text with lone surrogates replaced, which UTF-8 cannot encode."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -153,10 +160,8 @@ def _shown(value: Any) -> Any:
         return f"<{type(value).__name__}>"
 
 
-def _length(value: Any) -> int:
+def _length(value: str) -> int:
     """Bytes in memory: Python stores every character of a string in the width of its widest one, up to four bytes."""
-    if not isinstance(value, str):
-        return 32
     return len(value) if value.isascii() else sys.getsizeof(value) - _EMPTY
 
 

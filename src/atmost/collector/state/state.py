@@ -39,6 +39,8 @@ _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's events, because its readings carry no numbers."""
 _METRICS: Final = "metrics."
 _OF_USES: Final = (_METRICS, "logs.", "heartbeats.")
+_APART: Final = 32
+"""Log records, heartbeats and other facts that are taken under one hold of the lock."""
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
 OTHER_CLIENTS: Final = "other"
@@ -178,9 +180,10 @@ class CollectorState:
         """Takes some of the events that came together from one receiver: the same as `feed` with each, in this order.
 
         Plain readings, and messages of no use of ours, are grouped by session and subject, and each group is taken at once.
-        Any other event is taken after the groups before it. Then it returns and leaves the rest to the next call, because a part of
-        a snapshot may take milliseconds, and the lock should be free in between.
+        Any other event is taken after the groups before it. After a part of a snapshot, which may take milliseconds, and after some
+        others it returns and leaves the rest to the next call, so that the lock is free in between.
         """
+        left = _APART
         groups = self._groups
         self._feed_groups(now)
         of_sessions: dict[bytes, tuple[dict[str, list[Message]], dict[str, list[Message]]]] = {}
@@ -219,7 +222,10 @@ class CollectorState:
                     continue
             self._feed_groups(now)
             self.feed(event, now, mono, listener)
-            return
+            left -= 1
+            if not left or (event.__class__ is Message and event.subject.startswith(_METRICS)):
+                return
+            of_sessions, arrival = {}, None
         self._feed_groups(now)
 
     def _feed_groups(self, now: float) -> None:
