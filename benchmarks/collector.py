@@ -14,6 +14,7 @@ import json
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -150,11 +151,15 @@ def get(address: str, path: str) -> bytes:
 class Collector:
     """`atmost collect` in a process of its own."""
 
+    def __init__(self, source: Path | None = None) -> None:
+        """Args: source: the src folder of another checkout; None takes this one."""
+        self.environment = {**os.environ, **({} if source is None else {"PYTHONPATH": str(source)})}
+
     def __enter__(self) -> Self:
         free = [part for kind in ("statsd", "syslog", "gelf", "http") for part in (f"--{kind}", "127.0.0.1:0")]
         self.file = tempfile.NamedTemporaryFile("w+b", suffix=".jsonl")
         command = [sys.executable, "-m", "atmost", "collect", "--json", "--bind", "udp://127.0.0.1:0", *free]
-        self.child = subprocess.Popen(command, stdout=self.file, stderr=subprocess.DEVNULL)
+        self.child = subprocess.Popen(command, stdout=self.file, stderr=subprocess.DEVNULL, env=self.environment)
         while not (lines := Path(self.file.name).read_bytes().splitlines()):
             time.sleep(0.05)
         where = {each["kind"]: each["url"] for each in json.loads(lines[0])["addresses"]}

@@ -1,12 +1,13 @@
 """What a line costs the collector, beside npm's statsd 0.9 under the same traffic: CPU time of the process for each line, and the ratio.
 
-    python -m benchmarks.collector_cost [--rounds 5] [--seconds 3] [--rate 40000] [--npm DIR] [--json]
+    python -m benchmarks.collector_cost [--rounds 5] [--seconds 3] [--rate 20000] [--npm DIR] [--source DIR] [--json]
 
 Both run at the same time, and get the same prepared datagrams in turn, paced, from one process. Counted is the CPU time of all
 threads of each process by `/proc` (in the kernel too), less what it spends without traffic; the figures are medians of the rounds.
 A round in which a socket dropped something says so. statsd has a backend that does nothing, and its default interval.
 `alone` is one line in a datagram, `packed` as many as fit 1432 bytes.
 Readings, records and syslog lines of the collector are measured in the same way, without a peer.
+`--source DIR` also measures a collector of another checkout's `src`: the commit before, in `git worktree add DIR COMMIT`.
 
 `--npm DIR` is a folder with `node_modules/statsd`; without it `npm install statsd@0.9` is run in a temporary one, and where there is
 no npm, statsd's columns stay empty.
@@ -191,25 +192,6 @@ def send_records(url: str, rate: float, seconds: float) -> int:
     return sent
 
 
-def measured(pid: int, send: Callable[[], int], idle: float, port: int | None = None, lines_each: float = 1.0) -> float:
-    """CPU time of a process for each line that reached it (µs).
-
-    Args:
-        pid: the process.
-        send: sends, and returns the number of lines.
-        idle: CPU time of the process a second without traffic (s).
-        port: where the kernel counts the datagrams that it dropped.
-        lines_each: lines of a datagram.
-    """
-    before, lost, began = cpu(pid), 0 if port is None else dropped(port) or 0, time.monotonic()
-    lines: float = send()
-    time.sleep(0.3)
-    spent = cpu(pid) - before - idle * (time.monotonic() - began)
-    if port is not None:
-        lines -= ((dropped(port) or 0) - lost) * lines_each
-    return spent / lines * 1e6
-
-
 def idle_cost(pid: int, seconds: float) -> float:
     """CPU time a second without traffic (s)."""
     before = cpu(pid)
@@ -235,6 +217,36 @@ def statsd_folder(given: Path | None, scratch: Path) -> Path | None:
     return scratch
 
 
+class Subject:
+    """A process that is measured."""
+
+    def __init__(self, name: str, pid: int, ports: dict[str, int]) -> None:
+        self.name, self.pid, self.ports = name, pid, ports
+        self.url = f"udp://127.0.0.1:{ports['atmost']}" if "atmost" in ports else ""
+        self.idle = 0.0
+        self.costs: dict[str, list[float]] = {}
+        self.dropped: dict[str, int] = {}
+
+    def measure(self, name: str, send: Callable[[], int], port: int | None = None, lines_each: float = 1.0) -> None:
+        """Adds the CPU time for each line that reached it (µs).
+
+        Args:
+            name: of the traffic.
+            send: sends, and returns the number of lines.
+            port: where the kernel counts the datagrams that it dropped.
+            lines_each: lines of a datagram.
+        """
+        before, lost, began = cpu(self.pid), 0 if port is None else dropped(port) or 0, time.monotonic()
+        lines: float = send()
+        time.sleep(0.3)
+        spent = cpu(self.pid) - before - self.idle * (time.monotonic() - began)
+        if port is not None:
+            drops = (dropped(port) or 0) - lost
+            lines -= drops * lines_each
+            self.dropped[name] = self.dropped.get(name, 0) + drops
+        self.costs.setdefault(name, []).append(spent / lines * 1e6)
+
+
 def compare(options: Any) -> list[dict[str, Any]]:
     """All measurements, in turn."""
     plain, tagged = statsd_lines(), dogstatsd_lines()
@@ -245,50 +257,62 @@ def compare(options: Any) -> list[dict[str, Any]]:
         "DogStatsD lines, alone": alone(tagged),
     }
     seconds, rate = options.seconds, options.rate
-    costs: dict[str, tuple[list[float], list[float]]] = {}
-    notes: dict[str, int] = {}
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = statsd_folder(options.npm, scratch)
-        collector = stack.enter_context(Collector())
-        peer = None if folder is None else stack.enter_context(Statsd(folder, scratch))
-        ours, port = collector.child.pid, collector.ports["statsd"]
+        subjects = []
+        for name, source in (("collector", None), ("before", options.source)):
+            if name == "collector" or source is not None:
+                one = stack.enter_context(Collector(source))
+                subjects.append(Subject(name, one.child.pid, one.ports))
+        if folder is not None:
+            peer = stack.enter_context(Statsd(folder, scratch))
+            subjects.append(Subject("statsd", peer.pid, {"statsd": peer.port}))
         time.sleep(2.0)
-        idle, idle_peer = idle_cost(ours, 2.0), 0.0 if peer is None else idle_cost(peer.pid, 2.0)
-        others: dict[str, Callable[[], int]] = {
-            "syslog lines": lambda: send_paced(alone(syslog_lines()), collector.ports["syslog"], rate / 4, seconds),
-            "readings of ours": lambda: send_ours(lambda n: ("metrics.plain", float(n)), collector.url, rate, seconds),
-            "records of ours": lambda: send_records(collector.url, rate / 8, seconds),
-            "other messages of ours": lambda: send_ours(lambda n: ("orders.viewed", n), collector.url, rate, seconds),
-        }
+        for each in subjects:
+            each.idle = idle_cost(each.pid, 2.0)
         for _ in range(options.rounds):
             for name, datagrams in traffic.items():
-                if options.only and not any(each in name for each in options.only):
-                    continue
-                mine, theirs = costs.setdefault(name, ([], []))
-                each = sum(lines for _, lines in datagrams) / len(datagrams)
-                before = dropped(port) or 0
-                mine.append(measured(ours, partial(send_paced, datagrams, port, rate, seconds), idle, port, each))
-                notes[name] = notes.get(name, 0) + (dropped(port) or 0) - before
-                if peer is not None:
-                    before, at = dropped(peer.port) or 0, peer.port
-                    theirs.append(
-                        measured(peer.pid, partial(send_paced, datagrams, at, rate, seconds), idle_peer, at, each)
-                    )
-                    notes[name] += (dropped(peer.port) or 0) - before
-            for name, send in others.items():
-                if options.only and not any(each in name for each in options.only):
-                    continue
-                costs.setdefault(name, ([], []))[0].append(measured(ours, send, idle))
-    return [row(name, mine, theirs, notes.get(name, 0)) for name, (mine, theirs) in costs.items()]
+                if not options.only or any(part in name for part in options.only):
+                    lines_each = sum(lines for _, lines in datagrams) / len(datagrams)
+                    for each in subjects:
+                        port = each.ports["statsd"]
+                        each.measure(name, partial(send_paced, datagrams, port, rate, seconds), port, lines_each)
+            for each in subjects:
+                if each.url:
+                    for name, send in others(each, rate, seconds).items():
+                        if not options.only or any(part in name for part in options.only):
+                            each.measure(name, send)
+        return [row(name, subjects) for name in subjects[0].costs]
 
 
-def row(name: str, mine: list[float], theirs: list[float], drops: int) -> dict[str, Any]:
-    """Medians, and the median of the ratios within the rounds."""
-    found: dict[str, Any] = {"traffic": name, "collector_us": statistics.median(mine), "least_us": min(mine)}
-    found["statsd_us"] = statistics.median(theirs) if theirs else None
-    found["ratio"] = statistics.median(a / b for a, b in zip(mine, theirs, strict=True)) if theirs else None
-    return found | {"dropped": drops}
+def others(to: Subject, rate: float, seconds: float) -> dict[str, Callable[[], int]]:
+    """Traffic that npm's statsd does not know."""
+    return {
+        "syslog lines": partial(send_paced, alone(syslog_lines()), to.ports["syslog"], rate / 4, seconds),
+        "readings of ours": partial(send_ours, reading, to.url, rate, seconds),
+        "records of ours": partial(send_records, to.url, rate / 4, seconds),
+        "other messages of ours": partial(send_ours, lambda n: ("orders.viewed", n), to.url, rate, seconds),
+    }
+
+
+def reading(number: int) -> tuple[str, float]:
+    """One of twenty plain readings."""
+    return f"metrics.plain_{number % 20}", float(number)
+
+
+def row(name: str, subjects: list[Subject]) -> dict[str, Any]:
+    """Medians, and the medians of the ratios within the rounds."""
+    found: dict[str, Any] = {"traffic": name}
+    mine = subjects[0].costs[name]
+    for each in subjects:
+        costs = each.costs.get(name)
+        found[f"{each.name}_us"] = None if costs is None else statistics.median(costs)
+    for each in subjects[1:]:
+        costs = each.costs.get(name)
+        ratio = None if costs is None else statistics.median(a / b for a, b in zip(mine, costs, strict=True))
+        found[f"ratio_to_{each.name}"] = ratio
+    return found | {"dropped": sum(each.dropped.get(name, 0) for each in subjects)}
 
 
 def main() -> None:
@@ -297,6 +321,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of everything in turn (%(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each traffic in a round (%(default)s)")
     parser.add_argument("--rate", type=float, default=20_000.0, help="lines a second (%(default)s)")
+    parser.add_argument("--source", type=Path, help="the src folder of another checkout, measured as `before`")
     parser.add_argument("--npm", type=Path, help="a folder with node_modules/statsd")
     parser.add_argument("--only", nargs="+", default=[], help="run only traffic whose name contains one of these")
     options = parser.parse_args()

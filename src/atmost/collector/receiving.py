@@ -24,9 +24,9 @@ TICK: Final = 0.25
 """Seconds between two ticks of the state."""
 LOOK: Final = 1.0
 """Seconds between two readings of the ledgers."""
-_GATHER: Final = 0.004
+_GATHER: Final = 0.01
 """How long datagrams gather before they are taken (seconds)."""
-_DENSE: Final = 0.02
+_DENSE: Final = 0.03
 """Datagrams that come within this time of others are in quick succession (seconds)."""
 _GROWTH: Final = 500
 """Series, after which the garbage collector is told to leave the state alone."""
