@@ -352,3 +352,59 @@ def test_uwsgi_loads_without_a_thread(program: str, how: str) -> None:
     assert [message.payload for message in messages if message.subject == "loading"] == [0, 1, 2]
     assert any(message.subject == "heartbeats.web" for message in messages)
     assert set(tails) == {"closed"}
+
+
+SIGNALLED = """
+import os, signal, sys
+import atmost
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+sender = atmost.Sender(sys.argv[1], linger=60)
+
+class Signalled:
+    def renew(self, *, seen):
+        pass
+    def last_words(self, until):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sender.send("end", "before the signal's exception")
+        yield 0.0
+        sender.send("end", "after the pause")
+
+keep = Signalled()
+atmost.lifecycle.register(keep, atmost.lifecycle.Floor.USE)
+def end():
+    try:
+        atmost.lifecycle._close_at_exit()
+    except SystemExit as error:
+        assert error.code == 3
+        os._exit(0)
+end()
+"""
+CUT_SHORT = """
+import multiprocessing, multiprocessing.util, sys
+import atmost
+sender = atmost.Sender(sys.argv[1], linger=60)
+
+def work():
+    sender.send("end", "at the end of the child")
+    multiprocessing.util.Finalize(None, sys.exit, (3,), exitpriority=5)
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+assert child.exitcode == 3, child.exitcode
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [(SIGNALLED, ["before the signal's exception", "after the pause"]), (CUT_SHORT, ["at the end of the child"])],
+    ids=["last-words", "finalizers"],
+)
+def test_an_exit_that_a_signal_cuts_short_says_everything(program: str, wanted: list[str]) -> None:
+    """Its handler's exception comes when the last words are said; and what ends a pool's finalizers does not end ours."""
+    with atmost.Receiver("udp://127.0.0.1:0", clock_guard=0, grace=0) as receiver:
+        run(program, receiver.url)
+        payloads = [message.payload for message in iter(lambda: receiver.receive(0.5), None)]
+        tails = [session.tail for session in receiver.ledger().sessions]
+    assert payloads == wanted
+    assert tails == ["closed"]

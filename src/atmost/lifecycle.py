@@ -46,7 +46,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from types import BuiltinFunctionType
 from typing import Any, Final, Protocol, SupportsIndex
@@ -59,6 +59,10 @@ _EXIT_TIMEOUT: Final = 0.1
 """How long the last words of all objects may take when the process ends (seconds)."""
 _WIPE_ON_FORK: Final = 18
 """MADV_WIPEONFORK (linux/mman.h); the mmap module does not name it."""
+_LOCKED_BY_FORK: Final = (3, 13)
+"""Since this version CPython aborts when the locks that it gives back in a child have not been taken before the fork."""
+_POLITE: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals by which programs are asked to end."""
 _LAST: Final = -1_000
 """The priority of our finalizer in multiprocessing: the last, because the others may still send."""
 
@@ -182,6 +186,8 @@ def notice_fork() -> None:
         _told_in = os.getpid()
         import ctypes
 
+        if sys.version_info >= _LOCKED_BY_FORK:
+            ctypes.pythonapi.PyOS_BeforeFork()
         ctypes.pythonapi.PyOS_AfterFork_Child()
     _renew_all(seen=_forking)
 
@@ -313,6 +319,8 @@ class _Pools:
 
     def __init__(self) -> None:
         self._finalized_in = 0
+        self.ended_in = 0
+        """The process whose finalizers have come to the end of ours."""
 
     def prepare(self) -> None:
         """Has everything closed at the end of this process if a pool has started it, or is about to begin its work in it."""
@@ -336,6 +344,11 @@ class _Pools:
         if self._finalized_in != os.getpid():
             self._finalized_in = os.getpid()
             sys.modules["multiprocessing.util"].Finalize(None, _close_when_threads_have_ended, exitpriority=_LAST)
+            # An exception that a signal raises among the finalizers ends them all; what `threading` runs comes after that.
+            again = getattr(threading, "_register_atexit", None)
+            if again is not None:
+                with suppress(RuntimeError):  # it is too late
+                    again(_close_if_cut_short, os.getpid())
 
 
 def _close_with_celery(**_: object) -> None:
@@ -355,6 +368,7 @@ def _close_when_threads_have_ended() -> None:
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not current]
     if not others:
         _close_at_exit()
+        _pools.ended_in = os.getpid()
         return
 
     def close_after() -> None:
@@ -363,10 +377,40 @@ def _close_when_threads_have_ended() -> None:
         _close_at_exit()
 
     threading.Thread(target=close_after, name="atmost-ending").start()
+    _pools.ended_in = os.getpid()
+
+
+def _close_if_cut_short(pid: int) -> None:
+    """Closes everything in a process of a pool whose finalizers have not come to ours."""
+    if pid == os.getpid() != _pools.ended_in:
+        _close_at_exit()
 
 
 def _close_at_exit() -> None:
-    close_all(_EXIT_TIMEOUT)
+    with _signals_put_off():
+        close_all(_EXIT_TIMEOUT)
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """Puts off the program's own handlers of signals that ask it to end: what they raise would cut the last words short."""
+    came: list[int] = []
+    put_off: dict[int, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _POLITE:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    put_off[number] = handler
+                    with suppress(ValueError):  # of a subinterpreter, which has no signals
+                        signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in put_off.items():
+            with suppress(ValueError):
+                signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
 
 
 class _Uwsgi:
@@ -423,10 +467,10 @@ class _Uwsgi:
                     _report(each, error, "could not begin its work")
 
     def _end_work(self) -> None:
-        # A worker that is recycled while the server stops is told to end once more; uWSGI's signal handler would leave these lines.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        # A worker that is recycled while the server stops is told to end once more; uWSGI's own signal handler would leave these lines.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)
         try:
-            _close_at_exit()
+            close_all(_EXIT_TIMEOUT)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 

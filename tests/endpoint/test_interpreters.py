@@ -135,4 +135,4 @@ def test_two_hundred_handlers_share_their_pauses() -> None:
     with Receiver("udp://127.0.0.1:0", clock_guard=0, grace=0) as receiver:
         slept = float(run(MANY, receiver.url))
         assert sum(1 for m in iter(lambda: receiver.receive(0.5), None) if m.payload.get("final")) >= 200
-    assert 0 < slept < 0.3
+    assert slept < 0.3  # all of it may have been used up otherwise
