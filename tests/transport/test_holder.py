@@ -1,6 +1,7 @@
 """Who holds an address, where /proc tells: the process that must be stopped, and never another one."""
 
 import os
+import pathlib
 import socket
 import sys
 from contextlib import AbstractContextManager
@@ -91,7 +92,7 @@ def test_this_process_is_named_too() -> None:
 
 def test_without_proc_nobody_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is only for the message; the refusal stands without it."""
-    monkeypatch.setattr(holder, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(pathlib, "Path", lambda path: tmp_path / path.lstrip("/"))
     with socket.socket(V4, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         assert udp_holder(V4, *sock.getsockname()) is None

@@ -6,13 +6,17 @@ import os
 import stat
 from collections.abc import Iterable
 from inspect import iscoroutinefunction
-from pathlib import Path
-from typing import Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
-from atmost.core.keys import Key, KeyMode, parse_key, require_encryption
 from atmost.core.names import legible
+from atmost.core.seal import NO_KEY, SealFactory, no_keys
 from atmost.errors import InvalidKey, OptionError
 from atmost.transport.holder import this_program
+
+if TYPE_CHECKING:  # loaded by those who use keys or files: a Sender without them begins sooner
+    from pathlib import Path
+
+    from atmost.core.keys import Key
 
 # Senders, receivers and handlers are checked when they are given, because they are used later, often where an error goes unseen.
 #
@@ -96,13 +100,31 @@ def find_keys(key: KeyText | None, key_file: str | os.PathLike[str] | None) -> l
         if not texts:  # an empty list is a mistake: never run silently without keys
             raise InvalidKey("no key was given: to use no key give None, not an empty list")
     elif key_file is not None:
+        from pathlib import Path
+
         texts = _read_keys(Path(key_file))
     else:
         texts = os.environ.get("ATMOST_KEY", "").split()
+    if not texts:
+        return []
+    from atmost.core.keys import KeyMode, parse_key, require_encryption
+
     keys = [parse_key(text) for text in texts]
     if any(found.mode is KeyMode.ENCRYPTED for found in keys):
         require_encryption()
     return keys
+
+
+def find_sealing(
+    key: KeyText | None, key_file: str | os.PathLike[str] | None, audience: str
+) -> tuple[int, SealFactory]:
+    """What a sender seals with: the first key's number and seals, or number 0 and checksums without a key; see `find_keys`."""
+    keys = find_keys(key, key_file)
+    if not keys:
+        return NO_KEY, no_keys(audience)[NO_KEY]
+    from atmost.core.keys import sealing
+
+    return sealing(keys, audience)
 
 
 def check_audience(audience: object) -> None:

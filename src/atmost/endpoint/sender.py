@@ -32,7 +32,6 @@ come between, so it needs no ticket, and it calls the functions here for everyth
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -48,13 +47,12 @@ from atmost.core import sending
 from atmost.core.accounts import SenderStats
 from atmost.core.datagram import encode_message
 from atmost.core.events import DropReason
-from atmost.core.keys import sealing
 from atmost.core.limits import BEACON_AFTER_DATA, BEACON_UNDER_LOAD, GOODBYES, OVERHEAD
 from atmost.core.names import check_subject
 from atmost.core.seal import ChecksumSeal, SealFactory
 from atmost.core.sending import SenderCore, SenderOptions, SenderSession
 from atmost.endpoint.background import Background
-from atmost.endpoint.checking import check_audience, find_keys, find_name
+from atmost.endpoint.checking import check_audience, find_name, find_sealing
 from atmost.endpoint.encoding import explain
 from atmost.endpoint.must_deliver import declare_from_environment, on_declaration, refuse
 from atmost.errors import OptionError, PayloadTooLarge
@@ -167,7 +165,7 @@ class Sender:
         self._name = find_name(name)
         self._audience = audience
         self._linger = linger
-        self._key = sealing(find_keys(key, key_file), audience)
+        self._key = find_sealing(key, key_file, audience)
         self._subjects: set[str] = set()
         self._counting = threading.RLock()  # only where CPython's global lock does not do
         outlet = open_outlet(url or os.environ.get("ATMOST_URL") or DEFAULT_URL)
@@ -237,7 +235,7 @@ class Sender:
         Raises:
             InvalidKey: it cannot be used as a key.
         """
-        self._key = wanted = sealing(find_keys(key, None), self._audience)
+        self._key = wanted = find_sealing(key, None, self._audience)
         self._core.wanted_key = wanted
         self._hand_over(time.monotonic(), turns=_ALL)
 
@@ -463,7 +461,7 @@ class Sender:
         if core.needs_session(wall_us):
             if not core.began and not core.open:
                 return
-            core.begin(secrets.randbits(64), wall_us, now)
+            core.begin(int.from_bytes(os.urandom(8)), wall_us, now)
         here = HERE[0]
         for _ in range(_DATAGRAMS_A_TURN):
             outgoing = core.next_datagram(now, wall_us, flush=flush)

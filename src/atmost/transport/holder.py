@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
-from pathlib import Path
 
 
 def this_program() -> str:
     """The name of this process's program; it may hold bytes that are not valid UTF-8."""
-    return Path(sys.argv[0]).name or "python" if sys.argv else "python"
+    return os.path.basename(sys.argv[0].rstrip(os.sep)) or "python" if sys.argv else "python"  # noqa: PTH119  pathlib is not loaded for that
 
 
 def udp_holder(family: int, host: str, port: int) -> str | None:
@@ -35,6 +35,8 @@ def unix_holder(path: str) -> str | None:
 
 def process_name(pid: int) -> str | None:
     """A process as `name (pid 123)`; None when the system does not say."""
+    from pathlib import Path  # here, because a Sender begins sooner without it
+
     try:
         # The kernel cuts the name at 15 bytes, even in the middle of a character.
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
@@ -64,6 +66,8 @@ def _hex6(host: str) -> str:
 
 
 def _rows(table: str, splits: int = -1) -> list[list[str]]:
+    from pathlib import Path  # here, because a Sender begins sooner without it
+
     try:
         lines = Path(table).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[1:]
     except OSError:
@@ -72,6 +76,8 @@ def _rows(table: str, splits: int = -1) -> list[list[str]]:
 
 
 def _owner(inodes: set[str]) -> str | None:
+    from pathlib import Path  # here, because a Sender begins sooner without it
+
     wanted = {f"socket:[{inode}]" for inode in inodes if inode != "0"}
     if not wanted:
         return None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
@@ -34,7 +33,8 @@ from atmost.transport.base import (
 from atmost.transport.holder import udp_holder
 from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identity_of, is_still, let_go
 
-logger = logging.getLogger("atmost")
+if TYPE_CHECKING:
+    import logging
 
 # From linux/in.h and linux/in6.h; the socket module lacks some of them.
 _IP_MTU_DISCOVER: Final = 10
@@ -257,7 +257,7 @@ class UdpOutlet:
             self._replace(sock)
             if self._reported:
                 self._reported = False
-                logger.info("%s: sends to %s", self.url, target[0])
+                _log().info("%s: sends to %s", self.url, target[0])
             return None
         assert trouble is not None
         if self._send is None:
@@ -277,7 +277,7 @@ class UdpOutlet:
         self._trouble = name
         if not self._reported:
             self._reported = True
-            logger.warning("%s: %s; tried again in the background", self.url, problem)
+            _log().warning("%s: %s; tried again in the background", self.url, problem)
 
     def _path_size(self) -> int:
         mtu = family = None
@@ -523,3 +523,10 @@ def _link(target: Any) -> int:
 def _mreqn(group: str, index: int) -> bytes:
     """struct ip_mreqn: group, local address (any), interface."""
     return socket.inet_aton(group) + bytes(4) + index.to_bytes(4, sys.byteorder)
+
+
+def _log() -> logging.Logger:
+    """The package's logger; its module is loaded when there is something to say."""
+    import logging
+
+    return logging.getLogger("atmost")

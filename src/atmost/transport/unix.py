@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import socket
 import stat
@@ -292,6 +291,8 @@ def _lock_name(address: Address) -> socket.socket | None:
     directory, name = os.path.split(address.path)
     status = os.stat(directory)
     place = f"{status.st_dev}:{status.st_ino}:{name}"
+    import hashlib  # brings OpenSSL along: senders need none
+
     abstract = "\0atmost-" + hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
     # A stream, because only a stream's client can ask who listens.
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
