@@ -5,6 +5,7 @@ PYTHON ?= python3
 DEMO_SECONDS ?= 20
 # The tests wait more than they compute: three processes need half the time of one, on two cores too. 0 runs them in one, as --pdb needs.
 TEST_PROCESSES ?= 3
+FUZZ_RUNS ?= 10000000
 ARGS ?=
 # What is pure, without what searches for long: simulations, the larger models, real processes.
 QUICK := tests/core tests/metrics tests/logs tests/heartbeats tests/hints tests/ingest
@@ -18,7 +19,7 @@ TYPED := src scripts $(wildcard tests/typing_api.py)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo quick test test-all coverage lint format types bench lock clean
+.PHONY: help env demo quick test test-all coverage lint format types soak fuzz bench lock clean
 
 help: ## say what each verb does
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r verb text; do printf '  %-14s %s\n' "$$verb" "$$text"; done
@@ -57,6 +58,13 @@ format: env ## mend what the linter can mend, and format
 
 types: env ## check the types
 	@$(RUN) mypy --strict $(TYPED)
+
+soak: env ## run a collector under mixed load with kills and restarts for ten minutes; fails when an account or a resource is not right
+	@.venv/bin/python scripts/soak.py $(ARGS)
+
+fuzz: env ## fuzz the parsers and draw many more examples of every property, as long as a night (FUZZ_RUNS executions of each parser)
+	@for parser in statsd syslog gelf; do $(RUN) tests.ingest.fuzz $$parser --runs $(FUZZ_RUNS) || exit 1; done
+	@ATMOST_EXAMPLES=night $(RUN) pytest -m hypothesis $(QUICK) $(ARGS)
 
 bench: env ## measure this machine, beside the peers that are installed
 	@$(RUN) atmost bench $(ARGS)

@@ -158,6 +158,7 @@ _MISSING = "missing need"
 # which has no deadline either and draws the same examples every time.
 hypothesis.settings.register_profile("atmost", deadline=None)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("night", deadline=None, max_examples=20_000)
 if "CI" not in os.environ:
     hypothesis.settings.load_profile(os.environ.get("ATMOST_EXAMPLES", "atmost"))
 

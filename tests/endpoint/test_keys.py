@@ -168,3 +168,18 @@ def test_a_forked_child_keeps_the_key() -> None:
         assert message is not None
         assert message.session.key_id == 2
         sender.close()
+
+
+def test_h3_the_same_key_again_begins_a_session() -> None:
+    """H3: what a machine that was restored or cloned calls; the identity is new, and so is the key that numbers are nonces of."""
+    key = text()
+    with Receiver("udp://127.0.0.1:0", key=key) as receiver, Sender(receiver.url, key=key, name="a") as sender:
+        identities = []
+        for number in range(3):
+            assert sender.send("s", number)
+            message = receiver.receive(WAIT)
+            assert message is not None
+            assert message.payload == number
+            identities.append(message.session.key)
+            sender.rotate_key(key)
+        assert len(set(identities)) == 3
