@@ -46,7 +46,7 @@ def test_a_sweep_with_everything_written(commands, tmp_path):
     assert "figures lie within what theory allows" in done.out
     for name in done.out.splitlines()[-1].removeprefix("written: ").split():
         assert Path(name).stat().st_size > 1000
-    assert len(list((tmp_path / "plots").iterdir())) == 8
+    assert len(list((tmp_path / "plots").iterdir())) == 9
     told = json.loads((tmp_path / "f.json").read_text())
     assert told["sweep"] == "ack_loss"
     assert [point["options"]["ack_loss"] for point in told["points"]] == [0.0, 0.2, 0.4]

@@ -69,7 +69,11 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
     help="Write every figure as JSON; - writes to standard output and prints nothing else.",
 )
 @click.option(
-    "--plot", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Draw PNG and SVG files in this folder."
+    "--plot",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw PNG and SVG files in this folder, and a page with tables and plots.",
 )
 @click.option("--real", is_flag=True, help="Over real UDP on this machine, in real time, through a link that loses.")
 def compare(
@@ -137,8 +141,7 @@ def _claim(json_file: str | None, folder: Path | None) -> None:
 
 
 def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None:
-    one = [comparison_table(done[0]), checks_table(done[0])]
-    show_tables(one if field is None else sweep_tables(field, done))
+    show_tables(_tables(done, field))
     verdicts = [check for point in done for check in point.checks]
     wrong = [check for check in verdicts if not check.inside]
     if field is not None or wrong:
@@ -148,6 +151,10 @@ def _show(done: Sequence[Comparison], field: str | None, seconds: float) -> None
     count = sum(point.offered * len(point.arms) for point in done)
     # To standard error: the speed is not part of the result, which is the same in every run.
     click.echo(f"{count:,} messages in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} a second", err=True)
+
+
+def _tables(done: Sequence[Comparison], field: str | None) -> list[Table]:
+    return [comparison_table(done[0]), checks_table(done[0])] if field is None else sweep_tables(field, done)
 
 
 def show_tables(tables: Sequence[Table]) -> None:
@@ -193,9 +200,16 @@ def _write_json(name: str, done: Sequence[Comparison], field: str | None, *, com
 
 
 def _draw(done: Sequence[Comparison], field: str | None, folder: Path, *, silent: bool) -> None:
-    from atmost.lab.compare import plots
+    from atmost.lab.compare import plots, report
 
-    written = plots.save(plots.draw(done, field), folder)
+    drawn = plots.draw(done, field)
+    written = plots.save(drawn, folder)
+    title = (
+        "Three guarantees over the same faults" if field is None else f"Three guarantees, by {field.replace('_', ' ')}"
+    )
+    pictures = {plots.described(name, field): files["svg"] for name, files in drawn.items()}
+    written.append(folder / "report.html")
+    written[-1].write_text(report.page(title, _tables(done, field), pictures), encoding="utf-8")
     if not silent:
         click.echo("written: " + " ".join(map(str, written)))
 

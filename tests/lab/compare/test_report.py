@@ -1,13 +1,16 @@
 """Tables, plots and the page: complete, the same each time, and holding nothing from elsewhere."""
 
+import html
+import re
 import sys
 from dataclasses import replace
+from shutil import which
 
 import pytest
 
 from atmost.errors import MissingExtra
-from atmost.lab.compare import CompareOptions, Sweep, compare, plots, run_points
-from atmost.lab.compare.table import checks_table, comparison_table, plain, sweep_tables
+from atmost.lab.compare import CompareOptions, Sweep, compare, plots, report, run_points
+from atmost.lab.compare.table import Table, checks_table, comparison_table, plain, sweep_tables
 
 ARMS = ("at-most-once", "at-least-once", "exactly-once")
 
@@ -104,3 +107,51 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch, one):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtra, match=r"atmost\[lab\]"):
         plots.draw([one], None)
+
+
+def test_the_page_holds_everything_and_asks_nobody(one, swept, drawn):
+    """Every row of the tables as text, every plot with words; no script, no address, nothing unescaped."""
+    pictures = {plots.described(name, "loss"): files["svg"] for name, files in drawn["loss"].items()}
+    tables = [
+        comparison_table(one),
+        checks_table(one),
+        *sweep_tables("loss", swept),
+        Table("<t>", ("", "a"), (("&", "NO"),)),
+    ]
+    page = report.page("Three & one", tables, pictures)
+    assert page == report.page("Three & one", tables, pictures)
+    for table in tables[:-1]:
+        for row in table.rows:
+            assert all(html.escape(cell) in page for cell in row)
+    assert page.count("<img ") == len(pictures) == 4
+    assert 'alt="never processed, processed twice or more, by loss; the tables' in page
+    assert "<h1>Three &amp; one</h1>" in page
+    assert "<h2>&lt;t&gt;</h2>" in page
+    assert '<td class="bad">NO</td>' in page
+    assert not re.search(r"<script|<link|https?://|url\(", page)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing_in_the_page(one, drawn, tmp_path, scheme, width):
+    """And nothing of it lies outside of the window."""
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    pictures = {plots.described(name, None): files["svg"] for name, files in drawn[None].items()}
+    path = tmp_path / "report.html"
+    path.write_text(report.page("One", [comparison_table(one), checks_table(one)], pictures), encoding="utf-8")
+    program = which("chromium") or which("chromium-browser")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.goto(path.as_uri())
+        found = Axe().run(page).response
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.images[0].naturalWidth") > 100
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]] == []
+    assert len(found["passes"]) > 10

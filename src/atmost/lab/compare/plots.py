@@ -96,6 +96,13 @@ def draw(comparisons: Sequence[Comparison], field: str | None) -> dict[str, dict
         return {name: _files(_curves(comparisons, field, panels)) for name, panels in _SWEPT.items()}
 
 
+def described(name: str, field: str | None) -> str:
+    """What a plot shows, in words."""
+    panels = _SINGLE if field is None else _SWEPT[name]
+    by = "by guarantee" if field is None else f"by {field.replace('_', ' ')}"
+    return f"{', '.join(title for title, *_ in panels)}, {by}"
+
+
 def save(plots: dict[str, dict[str, bytes]], folder: Path) -> list[Path]:
     """Writes them as `NAME.png` and `NAME.svg`, making the folder if need be.
 
