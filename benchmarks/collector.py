@@ -139,9 +139,9 @@ class Reader:
             self.slowest = max(self.slowest, time.monotonic() - began)
 
 
-def get(address: str, path: str) -> bytes:
+def get(address: str, path: str, timeout: float = 10.0) -> bytes:
     """The body of an answer."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=timeout)
     connection.request("GET", path)
     body = connection.getresponse().read()
     connection.close()

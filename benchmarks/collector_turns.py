@@ -26,6 +26,7 @@ from typing import Any, Self
 from benchmarks.collector import get
 from benchmarks.common import arguments, show
 
+PATIENCE = 60.0
 PAGES = ("overview", "senders", "subjects", "series", "logs?limit=500", "heartbeats", "rejected", "ledger")
 
 
@@ -111,12 +112,12 @@ def slow_readers(port: int, readers: int, seconds: float) -> None:
     def ask() -> None:
         while time.monotonic() < end:
             for page in PAGES:
-                get(address, f"/api/v1/{page}")
+                get(address, f"/api/v1/{page}", PATIENCE)
             time.sleep(0.5)
 
     def scrape() -> None:
         while time.monotonic() < end:
-            get(address, "/metrics")
+            get(address, "/metrics", PATIENCE)
             time.sleep(1.0)
 
     threads = [threading.Thread(target=each) for each in (ask, scrape)]
