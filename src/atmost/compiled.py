@@ -10,19 +10,25 @@ import mmap
 import os
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from atmost.atomic import LOCK_FREE
 from atmost.lifecycle import HERE
+
+_INTERFACE: Final = 1
+"""Raised, here and in native/hot.c, with every change of the names and arguments between the two."""
 
 
 def _load() -> ModuleType | None:
     if os.environ.get("ATMOST_PURE", "0") not in {"", "0"} or not LOCK_FREE or not isinstance(HERE, mmap.mmap):
         return None
     try:
-        return import_module("atmost._native")
+        found = import_module("atmost._native")
     except ImportError:  # not built, or built for another interpreter
         return None
+    return (
+        found if getattr(found, "INTERFACE", None) == _INTERFACE else None
+    )  # one that an older checkout has left behind
 
 
 native: Any = _load()

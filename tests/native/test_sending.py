@@ -314,3 +314,9 @@ def test_switched_off_it_is_gone() -> None:
     code = "import atmost; print(atmost.is_compiled(), hasattr(atmost.Sender.send, '__wrapped__'))"
     assert run(code, ATMOST_PURE="1") == "False False\n"
     assert run(code, ATMOST_PURE="0") == run(code, ATMOST_PURE="") == "True True\n"
+
+
+def test_one_that_an_older_checkout_left_behind_is_not_used() -> None:
+    """Its names and arguments may be others."""
+    code = "import atmost._native as n; n.INTERFACE = 0; import atmost; print(atmost.is_compiled(), atmost.Sender)"
+    assert run(code).startswith("False ")
