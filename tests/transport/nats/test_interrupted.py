@@ -10,11 +10,14 @@ import pytest
 
 from atmost import Message, Receiver, Sender
 from atmost.transport import nats
+from tests.harness import Interruption as Interrupting
 from tests.interrupting import At, Interruption
 from tests.nats_server import NatsServer
-from tests.real import BOUND
+from tests.real import BOUND, until
 
 FILES = str(Path(nats.__file__).parent)
+LINES = 200
+"""So many lines a link's thread has executed when it is connected."""
 
 
 def received(receiver: Receiver, sender: Sender, numbers: Iterator[int], got: Counter[int]) -> None:
@@ -67,3 +70,39 @@ def throws() -> None:
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     """The link says of each connection that it is gone."""
     caplog.set_level("ERROR", "atmost")
+
+
+class Thrown(Exception):
+    """What another thread has raised in the link's."""
+
+
+def thrown() -> None:
+    """Raise it."""
+    raise Thrown
+
+
+def play(at: int, receiver: Receiver, numbers: Iterator[int], got: Counter[int]) -> str:
+    """Interrupt the threads of a new sender at a line of the transport; return where."""
+    interruption = Interrupting(at, thrown, ["transport/nats/"])
+    with interruption.tracing_threads():
+        sender = Sender(receiver.url, linger=0.001)
+        sender.send("a", next(numbers))
+    with sender:
+        until(lambda: interruption.where is not None)
+        received(receiver, sender, numbers, got)
+    assert interruption.where is not None
+    return interruption.where
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(41, id="a sample"), pytest.param(1, id="every line", marks=pytest.mark.slow)]
+)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_the_thread_of_a_link_interrupted_at_its_lines_goes_on(server: NatsServer, step: int) -> None:
+    """It connects anew, and nothing arrives twice; before its `try` the thread has not begun."""
+    numbers, got = count(), Counter[int]()
+    with Receiver(server.url(options="lease=0.2"), clock_guard=0.01, future_bound=0.01) as receiver:
+        wheres = [play(at, receiver, numbers, got) for at in range(4, LINES, step)]
+        assert max(got.values()) == 1
+        assert receiver.ledger().balanced()
+    print(f"{len(wheres)} places interrupted")  # noqa: T201  shown by `pytest -rP`

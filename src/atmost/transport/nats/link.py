@@ -41,6 +41,8 @@ logger = logging.getLogger("atmost")
 NOT_CONNECTED: Final = "ENOTCONN"
 DENIED: Final = "EACCES"
 _JOIN: Final = 0.5
+_BREATH: Final = 0.05
+"""After an exception that nobody expected (seconds)."""
 _LAST_WORDS: Final = 0.2
 """How long a closing link may take to finish a partly written message (seconds)."""
 _FOR_EVER: Final = 3600.0
@@ -180,8 +182,12 @@ class Link:
         ticket = object()
         deadline = time.monotonic() + patience
         try:
-            self._tickets[ticket] = None
-            while (alone := [*self._tickets][0] is ticket) is False and time.monotonic() < deadline:  # noqa: RUF015  as in `offer`
+            while True:
+                self._tickets[ticket] = None
+                alone = [*self._tickets][0] is ticket  # noqa: RUF015  as in `offer`
+                if alone or time.monotonic() >= deadline:
+                    break
+                self._tickets.pop(ticket, None)  # who waits keeps nobody from writing
                 time.sleep(0.000_5)
             yield alone
         finally:
@@ -205,21 +211,29 @@ class Link:
     # --- in the link's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        turn = 0
         try:
             while not self._stopped:
-                servers = self._known
-                connection = self._dial(servers[turn % len(servers)])
-                turn += 1
-                if connection is not None:
-                    self._serve(connection)
-                    turn = 0
-                if turn % len(servers) == 0 and not self._stopped:
-                    if self.refusal == NOT_NOW:
-                        self.refusal = NOT_CONNECTED
-                    self._pause(self._outages.pause())
+                try:
+                    self._keep_connected()
+                except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: begin again
+                    self._complain(f"interrupted by {error!r}")
+                    time.sleep(_BREATH)
         finally:
             self._waker.close()
+
+    def _keep_connected(self) -> None:
+        turn = 0
+        while not self._stopped:
+            servers = self._known
+            connection = self._dial(servers[turn % len(servers)])
+            turn += 1
+            if connection is not None:
+                self._serve(connection)
+                turn = 0
+            if turn % len(servers) == 0 and not self._stopped:
+                if self.refusal == NOT_NOW:
+                    self.refusal = NOT_CONNECTED
+                self._pause(self._outages.pause())
 
     def _dial(self, server: Server) -> Connection | None:
         try:
@@ -292,8 +306,8 @@ class Link:
         room = wait_for(self._waker, connection, min(quiet, _FOR_EVER if due is None else max(0.0, due - now)))
         self._read(connection)
         if connection.unsure:  # somebody writes, or was interrupted while writing
-            with self._alone():
-                if connection.unsure:
+            with self._alone(0.0) as alone:
+                if alone and connection.unsure:
                     raise BrokenPipeError(errno.EPIPE, "a write was interrupted")
         if room:
             with self._alone():
