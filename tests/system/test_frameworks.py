@@ -151,3 +151,42 @@ def test_tests(tmp_path):
         [program, *plugin, *arguments], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
     )
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+DJANGO_ASYNC = """
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+async def order(request, number):
+    if number == 500:
+        raise ValueError
+    return HttpResponse(f"order {number}")
+
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["atmost.integrations.django.RequestMiddleware"],
+)
+urlpatterns = [path("orders/<int:number>", order)]
+app = get_asgi_application()
+"""
+
+
+@pytest.mark.slow
+def test_django_under_asgi(tmp_path):
+    """An async view, one that raises and none: the same counts and identities as under WSGI."""
+    (tmp_path / "django_async.py").write_text(DJANGO_ASYNC)
+    port = free_port()
+    arguments = ["--port", port, "--log-level", "critical", "django_async:app"]
+    with observing() as observer:
+        with serving(SCRIPTS / "uvicorn", *arguments, cwd=tmp_path, port=port, ATMOST_URL=observer.url):
+            for number in range(10):
+                given = {"X-Request-ID": f"mine-{number}"}
+                assert fetch(port, "/orders/7", **given) == (200, f"mine-{number}", "order 7")
+            assert fetch(port, "/orders/500")[0] == 500
+            assert fetch(port, "/elsewhere")[0] == 404
+            route = "/orders/<int:number>"
+            wanted = {("GET", route, "200"): 10, ("GET", route, "500"): 1, ("GET", "(unmatched)", "404"): 1}
+            settles(observer.routes, wanted)

@@ -44,6 +44,16 @@ async def shop(request):
 
 app = AsgiMiddleware(Starlette(routes=[Route("/{path:path}", shop)]), metrics)
 """
+EVENTLET = """
+import signal, sys
+import eventlet
+eventlet.monkey_patch()
+import eventlet.wsgi
+from shop import app
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+eventlet.wsgi.server(eventlet.listen(("127.0.0.1", int(sys.argv[1]))), app, log_output=False)
+"""
 REQUESTS, CLIENTS = 300, 4
 WORKERS = 3
 RECYCLED = "7"
@@ -66,6 +76,7 @@ WSGI_SERVERS = {
     "gunicorn-max-requests": [*GUNICORN, "--max-requests", RECYCLED],
     "gunicorn-gevent": [*GUNICORN, "--worker-class", "gevent"],
     "gunicorn-gevent-preload": [*GUNICORN, "--worker-class", "gevent", "--preload"],
+    "eventlet": ["python", "eventlet_server.py", "{port}"],
     "uwsgi": UWSGI,
     "uwsgi-lazy": [*UWSGI, "--lazy-apps"],
     "uwsgi-threads": [*UWSGI, "--enable-threads", "--threads", "3"],
@@ -130,6 +141,7 @@ def test_totals_are_those_of_the_clients(server, tmp_path):
     """Whatever the workers are, and however they end: nothing is counted twice, nothing is missing, and all say goodbye."""
     (tmp_path / "shop.py").write_text(ASGI_SHOP if server in ASGI_SERVERS else SHOP)
     (tmp_path / "ready.py").write_text(READY)
+    (tmp_path / "eventlet_server.py").write_text(EVENTLET)
     port, stats = free_port(), free_port()
     with observing() as observer:
         with serving(*command(server, port, stats), cwd=tmp_path, port=port, ATMOST_URL=observer.url):
