@@ -180,13 +180,15 @@ def test_django_under_asgi(tmp_path):
     (tmp_path / "django_async.py").write_text(DJANGO_ASYNC)
     port = free_port()
     arguments = ["--port", port, "--log-level", "critical", "django_async:app"]
-    with observing() as observer:
-        with serving(SCRIPTS / "uvicorn", *arguments, cwd=tmp_path, port=port, ATMOST_URL=observer.url):
-            for number in range(10):
-                given = {"X-Request-ID": f"mine-{number}"}
-                assert fetch(port, "/orders/7", **given) == (200, f"mine-{number}", "order 7")
-            assert fetch(port, "/orders/500")[0] == 500
-            assert fetch(port, "/elsewhere")[0] == 404
-            route = "/orders/<int:number>"
-            wanted = {("GET", route, "200"): 10, ("GET", route, "500"): 1, ("GET", "(unmatched)", "404"): 1}
-            settles(observer.routes, wanted)
+    with (
+        observing() as observer,
+        serving(SCRIPTS / "uvicorn", *arguments, cwd=tmp_path, port=port, ATMOST_URL=observer.url),
+    ):
+        for number in range(10):
+            given = {"X-Request-ID": f"mine-{number}"}
+            assert fetch(port, "/orders/7", **given) == (200, f"mine-{number}", "order 7")
+        assert fetch(port, "/orders/500")[0] == 500
+        assert fetch(port, "/elsewhere")[0] == 404
+        route = "/orders/<int:number>"
+        wanted = {("GET", route, "200"): 10, ("GET", route, "500"): 1, ("GET", "(unmatched)", "404"): 1}
+        settles(observer.routes, wanted)
