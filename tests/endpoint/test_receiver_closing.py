@@ -12,6 +12,7 @@ import pytest
 
 from atmost import Message, Receiver, Sender
 from atmost.core.events import Event
+from atmost.core.receiving import ReceiverCore
 from tests.endpoint.tape import Hand
 from tests.real import BOUND, program, run, until
 
@@ -179,15 +180,14 @@ def test_what_was_being_booked_when_a_signal_handler_closed_is_discarded(monkeyp
     """It interrupts the receiver's own thread anywhere in a turn; nothing is delivered after it has closed."""
     with Receiver("memory://closing") as receiver:
         Hand(receiver.url).data(1, 2, 3)
-        core = receiver._intake._core
-        take = core.receive
+        take = ReceiverCore.receive
 
-        def interrupted(datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
-            events = take(datagram, now, wall_us)
+        def interrupted(core: ReceiverCore, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
+            events = take(core, datagram, now, wall_us)
             receiver.close()
             return events
 
-        monkeypatch.setattr(core, "receive", interrupted)
+        monkeypatch.setattr(ReceiverCore, "receive", interrupted)
         assert list(receiver) == []
         ledger = receiver.ledger()
     assert (ledger.delivered, ledger.queued, ledger.discarded) == (0, 0, 3)
@@ -232,8 +232,8 @@ def test_a_signal_handler_that_asks_for_the_account_books_no_loss_twice(monkeypa
             depths.append(depths[-1] - 1)
             return events
 
-        monkeypatch.setattr(core, "handle_deadline", lambda *given: interrupted(settle, *given))
-        monkeypatch.setattr(core, "receive", lambda *given: interrupted(take, *given))
+        monkeypatch.setattr(ReceiverCore, "handle_deadline", lambda _core, *given: interrupted(settle, *given))
+        monkeypatch.setattr(ReceiverCore, "receive", lambda _core, *given: interrupted(take, *given))
         assert [receiver.receive(0) is not None for _ in range(2)] == [True, True]
         assert receiver.ledger().lost == 5
         assert max(depths) == 1
@@ -252,13 +252,13 @@ def test_the_account_goes_on_after_an_interrupt_in_the_middle_of_a_turn(
         hand.data(3)
         work = getattr(core, step)
 
-        def interrupted(*arguments: Any) -> Sequence[Event]:
+        def interrupted(_core: ReceiverCore, *arguments: Any) -> Sequence[Event]:
             left[0] -= 1
             if not left[0]:
                 raise KeyboardInterrupt
             return work(*arguments)  # type: ignore[no-any-return]
 
-        monkeypatch.setattr(core, step, interrupted)
+        monkeypatch.setattr(ReceiverCore, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             receiver.receive(0)
         ledger = receiver.ledger()
