@@ -405,6 +405,35 @@ def test_a_copied_address_holds_lines_and_sums(fake, visit):
     until(lambda: other.locator(".line-name").count() == 2)
 
 
+def test_an_address_of_many_lines_is_not_too_long(fake, visit):
+    """The collector takes 8,192 bytes of one: what is more is not sent, and shows the same all the same."""
+    fake.series = [series(f"load{number}.mean", labels={"disk": "d" * 200, "n": str(number)}) for number in range(20)]
+    fake.points = {one["name"]: points(1.0, 2.0) for one in fake.series}
+    page = visit(fake.url)
+    until(lambda: page.locator(".chart-card").count() == 4)
+    page.click("#picker summary")
+    until(lambda: page.locator("#picker-list input").count() == 20)
+    for number in range(10, 18):
+        page.locator("#picker-list input").nth(number).check()
+    until(lambda: page.locator(".chart-card").count() == 12)
+    card = page.locator(".chart-card").first
+    card.get_by_role("button", name="Add a series to the chart of").click()
+    page.locator("#picker-list input:not(:checked)").first.wait_for()
+    for _ in range(7):
+        page.locator("#picker-list input:not(:checked):enabled").first.check()
+    until(lambda: card.locator(".line-name").count() == 8)
+    sent, _, fragment = page.url.partition("#")
+    assert len(page.url) > 8192
+    assert len(sent) < 7200
+    assert fragment.startswith("charts=")
+    other = visit(page.url)
+    until(lambda: other.locator(".chart-card h3").all_inner_texts() == page.locator(".chart-card h3").all_inner_texts())
+    page.keyboard.press("Escape")
+    for _ in range(11):
+        page.get_by_role("button", name="Take the chart of").last.click()
+    until(lambda: "#" not in page.url)
+
+
 def test_lines_of_one_chart_have_steps_of_one_length(fake, visit):
     """What can be answered finely is asked for again as coarsely as the others."""
     page, _ = overlay(fake, visit)

@@ -13,6 +13,9 @@ export const MOST_CHARTS = 12;
 
 const FIRST_CHARTS = 4;
 const EVERY = { 60: 2, 600: 5, 3600: 15, 21600: 60 };
+/** Many lines stand in the address's fragment, which is not sent: the collector takes addresses of 8,192 bytes. */
+const IN_FRAGMENT = "#charts=";
+const LONGEST_ADDRESS = 7000;
 /** How far back the collector remembers, seconds. */
 const LONGEST = 21600;
 /** Seconds since a series was last written within which it lives. */
@@ -157,7 +160,9 @@ export class Charts {
     if (range >= 1) this.#range = Math.min(range, LONGEST);
     if (Number(given.get("end")) > 0) this.#end = Number(given.get("end"));
     try {
-      const chosen = JSON.parse(given.get("charts") ?? "null");
+      const { hash } = location;
+      const text = hash.startsWith(IN_FRAGMENT) ? decodeURIComponent(hash.slice(IN_FRAGMENT.length)) : given.get("charts");
+      const chosen = JSON.parse(text ?? "null");
       if (Array.isArray(chosen) && chosen.every((one) => linesOf(one).length)) this.#chosen = chosen.slice(0, MOST_CHARTS);
     } catch {
       // Not an address of this page's: what was chosen here before stands.
@@ -170,7 +175,13 @@ export class Charts {
     here.searchParams.set("range", String(this.#range));
     if (this.#end === null) here.searchParams.delete("end");
     else here.searchParams.set("end", String(Math.round(this.#end)));
-    here.searchParams.set("charts", JSON.stringify(this.#kept()));
+    const charts = JSON.stringify(this.#kept());
+    here.searchParams.set("charts", charts);
+    if (here.hash.startsWith(IN_FRAGMENT)) here.hash = "";
+    if (here.pathname.length + here.search.length > LONGEST_ADDRESS) {
+      here.searchParams.delete("charts");
+      here.hash = IN_FRAGMENT + encodeURIComponent(charts);
+    }
     history.replaceState(null, "", here);
   }
 
