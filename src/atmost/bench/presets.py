@@ -28,5 +28,5 @@ class Preset:
 
 
 QUICK: Final = Preset(seconds=0.3, repetitions=2, full=False, sessions=100, remembered=2_000)
-"""Under a minute on two idle cores."""
+"""Meant to take about a minute on two idle cores."""
 FULL: Final = Preset(seconds=2.0, repetitions=7, full=True, sessions=1_000, remembered=100_000)
