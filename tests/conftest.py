@@ -6,6 +6,7 @@ a test fails instead, so that a green run there has left nothing out.
 A new need is one line in `NEEDS`: how to find out whether it is there, and how to get it.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -195,6 +196,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"{REQUIRE_ALL}=1 and this machine lacks {remedies}", pytrace=False)
     item.user_properties += [(_MISSING, name) for name in missing]
     pytest.skip(f"needs {', '.join(missing)}")
+
+
+def pytest_runtest_teardown() -> None:
+    """End the handling of an exception that is none.
+
+    Where a tracer raises between two instructions of an `except` clause, CPython goes on as if that clause had not been left: every
+    later test of the process would log, and chain, an exception that it never saw.
+    """
+    if sys.exc_info()[1] is not None:
+        ctypes.pythonapi.PyErr_SetExcInfo(None, None, None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

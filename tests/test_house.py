@@ -106,7 +106,7 @@ def _texts() -> Iterator[Path]:
     while folders:
         for path in sorted(folders.pop().iterdir()):
             hidden = path.name.startswith(".") and path.name not in {".ci", ".gitignore"}
-            if hidden or path.is_symlink() or path.name in BUILT:
+            if hidden or path.is_symlink() or path.name in BUILT or path.suffix == ".so":
                 continue
             if path.is_dir():
                 folders.append(path)

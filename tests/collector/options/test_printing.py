@@ -34,5 +34,5 @@ def test_the_bound_of_memory_follows_the_limits():
     small = CollectorOptions(
         max_series=10, max_statsd_series=10, max_histograms=1, max_log_bytes=65_536, max_queue=1000
     )
-    assert small.memory_bound() < CollectorOptions().memory_bound() / 3
+    assert small.memory_bound() < CollectorOptions().memory_bound() / 2
     assert f"at most about {small.memory_bound() / 2**20:,.0f} MiB" in print_config(small)
