@@ -446,6 +446,7 @@ def test_any_range(fake, visit):
     """From and to, or from alone, which follows the present; twice as much; what the collector cannot remember is said."""
     page = chart_of(fake, visit, *[1.0] * 9)
     page.get_by_text("Other time").click()
+    until(lambda: page.input_value("#charts-from"))  # opening it fills it in, a moment later
     page.fill("#charts-from", "2026-01-01T10:00:00")
     page.fill("#charts-to", "2026-01-01T09:00:00")
     page.click("#charts-span button")
@@ -463,6 +464,7 @@ def test_any_range(fake, visit):
     until(lambda: any(query.get("range") == "3600" and query["end"] == "1767264300" for _, query, _ in fake.asked))
     page.click("#charts-live")
     page.get_by_text("Other time").click()
+    until(lambda: page.input_value("#charts-to") == "")
     page.evaluate(
         "document.getElementById('charts-from').value = new Date(Date.now() - 300000 - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 19)"
     )
