@@ -28,7 +28,7 @@ def delivered(collector):
 
 def test_two_collectors_divide_the_senders(start, server):
     """Every message reaches exactly one of them, and each accounts for its own."""
-    url = server.url(options="shards=4&lease=0.2")
+    url = server.url(options="shards=4&lease=2")
     collectors = [start("collect", "--json", "--bind", url, "--shards", text, *ALONE) for text in ("0-1/4", "2-3/4")]
     for each in collectors:
         each.prints(1)
@@ -45,7 +45,7 @@ def test_two_collectors_divide_the_senders(start, server):
 
 def test_shards_that_somebody_owns_are_refused(start, server):
     """One line with the owner, and a status of failure; the owner goes on."""
-    url = server.url(options="shards=4&lease=0.2")
+    url = server.url(options="shards=4&lease=2")
     owner = start("collect", "--json", "--bind", url, *ALONE)
     owner.prints(1)
     second = start("collect", "--json", "--bind", url, "--shards", "3/4", *ALONE).wait()
@@ -65,7 +65,7 @@ def test_shards_need_a_channel(start):
 
 def test_one_that_stood_still_learns_that_its_shards_are_gone(start, server):
     """It takes nothing more, says whose they are now, is not ready any more, and the page goes on."""
-    url = server.url(options="shards=1&lease=0.2")
+    url = server.url(options="shards=1&lease=1")
     where = (*ALONE[:-1], "127.0.0.1:0")
     first = start("collect", "--json", "--bind", url, *where)
     [line] = first.prints(1)
