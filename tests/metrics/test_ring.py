@@ -47,6 +47,18 @@ def test_booking_together_is_booking_one_by_one(turns):
         assert known[0] == known[1]
 
 
+def test_many_in_one_slot_are_counted_in_every_width():
+    """More than 16 bits hold: a page becomes wider, booked together as well as one by one."""
+    together, apart = Ring(1.0, 60, Ring(10.0, 5)), Ring(1.0, 60, Ring(10.0, 5))
+    for second in range(3):
+        together.receive_all(second + 0.5, [1.0] * 40_000)
+        for _ in range(40_000):
+            apart.receive(second + 0.5, 1.0)
+    for width, counts in ((1.0, [40_000] * 3), (10.0, [120_000])):
+        assert [row[1] for row in together.for_width(width).rows(0, 10)] == counts
+        assert together.for_width(width).rows(0, 10) == apart.for_width(width).rows(0, 10)
+
+
 def test_the_coarse_ring_books_the_same_and_reaches_further_back():
     """What the fine one has forgotten is there in longer slots, sums and counts alike."""
     ring = Ring(1.0, 60, Ring(10.0, 100))

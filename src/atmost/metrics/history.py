@@ -125,7 +125,10 @@ class Ring:
         found = self._find(when)
         if found is not None:
             page, at = found
-            page.received[at] = min(page.received[at] + len(amounts), _MOST)
+            try:
+                page.received[at] += len(amounts)
+            except OverflowError:
+                page.received = _raise(page.received, at, len(amounts))
             page.sum[at] = reduce(add, amounts, page.sum[at])
             if set_at is not None:
                 page.set_age(at, when // self.width * self.width - set_at)
