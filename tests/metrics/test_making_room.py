@@ -171,3 +171,17 @@ def test_an_old_snapshot_of_a_life_that_made_room_brings_nothing_back():
     deliver(reader, old, 701.0, gone.by)
     assert reader.stats().retired == len(old)
     assert reader.total("a_total", sender="p0") == 110
+
+
+def test_lives_that_would_not_help_are_kept():
+    """Where only sessions with plain readings are too many, the histories of ended lives stay."""
+    reader = MetricsReader(max_series=200, now=0.0)
+    lives = [Process(reader, number) for number in range(5)]
+    for life in lives:
+        life.speak(0.0)
+        life.speak(1.0, final=True)
+    for number in range(50):
+        deliver(reader, [("metrics.a", 1.0)], 100.0, session(f"plain{number}", 100 + number))
+    deliver(reader, [("metrics.a", 1.0)], 101.0, session("one more", 999))
+    assert reader.stats().refused["series_limit"] == 1
+    assert [life.shown() for life in lives] == [4] * 5

@@ -21,6 +21,7 @@ from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
 from atmost.endpoint.checking import read_secret
 from atmost.errors import ConfigError
 from atmost.ingest.statsd import StatsdMapping, read_mapping
+from atmost.metrics.state import most_plain
 
 MEBIBYTE: Final = 1 << 20
 CHOICES: Final = {
@@ -244,7 +245,7 @@ class CollectorOptions:
             "series": self.max_series * _SERIES_BYTES
             + self.max_statsd_series * (_STATSD_BYTES + _SPELLINGS_BYTES)
             + _LINES_BYTES
-            + min(self.max_senders, max(16, self.max_series // 4)) * _RING_BYTES
+            + min(self.max_senders, most_plain(self.max_series)) * _RING_BYTES
             + (self.max_exported_senders + 1) * _FLOW_SERIES * _RING_BYTES,
             "histograms": 2 * self.max_histograms * _HISTOGRAM_BYTES,
             "senders": self.max_senders * (_SENDER_BYTES + _SESSION_BYTES * self.receivers(len(self.bind))),

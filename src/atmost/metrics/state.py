@@ -41,6 +41,11 @@ _MAX_SILENT_SESSIONS: Final = 4096
 _KINDS: Final = {wire.Counters: "counter", wire.Gauges: "gauge", wire.Histograms: "histogram"}
 
 
+def most_plain(max_series: int) -> int:
+    """How many sessions with plain readings there is room for, beside so many series."""
+    return max(_FEW_PLAIN, max_series // 4)
+
+
 class IncompleteReason(StrEnum):
     """Why a total may be too small."""
 
@@ -291,7 +296,7 @@ class ReaderState:
         if not self._declare(Metric(name, "reading", sender=message.session.name), now):
             return
         if plain is None:
-            most = max(_FEW_PLAIN, self._max_series // 4)
+            most = most_plain(self._max_series)
             if len(self.plain) >= most:
                 self._forget_gone(now, plain=most)
             if len(self.plain) >= most:
@@ -504,6 +509,8 @@ class ReaderState:
             )
             if roomy and (plain is None or len(self.plain) * 8 <= plain * 7):
                 break
+            if roomy and isinstance(each, Life):  # it is not what there is no room for
+                continue
             self._fold(each, now)
         return True
 
