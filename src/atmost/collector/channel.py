@@ -16,7 +16,8 @@ import socket
 import struct
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterator
 from operator import length_hint
 from typing import Any, Final
 
@@ -112,6 +113,10 @@ class Forwarder(Watcher):
             self._inlet.remember_peers()
         intake.watch_refusals(self._note_refusal)
         threading.Thread(target=self._keep_telling, name="atmost-subjects", daemon=True).start()
+
+    def ended(self) -> None:
+        """Reports the subjects of the last second."""
+        self.tell()
 
     def __call__(self, message: Message) -> None:
         """Hands one message on, or counts it by its subject."""
@@ -209,6 +214,9 @@ class WorkerChannel:
         self.handler = Forwarder(self._writer, self._dropped)
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
         self._closed: set[bytes] = set()
+        self._messages: Iterator[Message] = iter(())
+        self._others: deque[_Refusal | _Sighting] = deque()
+        """What was read and not fed to the state yet; it outlasts a turn that a fault ends."""
         self.url = ""
         """The workers' address, once they have it."""
 
@@ -223,30 +231,36 @@ class WorkerChannel:
 
     def turn(self, now: float, mono: float) -> bool:
         """Reads messages, and feeds them to the state."""
+        more = False
+        if not length_hint(self._messages) and not self._others:  # else a fault of ours has ended the turn before
+            more = self._read(time.monotonic() + _TURN)
+        while length_hint(self._messages):
+            with self._state.lock:
+                self._state.feed_all(self._messages, now, mono)
+        if self._others:
+            with self._state.lock:
+                while self._others:
+                    self._note(self._others.popleft(), now)
+        return more
+
+    def _read(self, until: float) -> bool:
+        """Takes what waits in the channel; returns whether more may be there."""
         messages: list[Message] = []
-        others: list[_Refusal | _Sighting] = []
-        more, until = False, time.monotonic() + _TURN
+        more = True
         for _ in range(_A_TURN):
             try:
                 parcel = _decode(self._reader.recv(_READ))
             except OSError:
+                more = False
                 break
             if isinstance(parcel, _Parcel):
                 messages.append(self._message(parcel))
             else:
-                others.append(parcel)
+                self._others.append(parcel)
             if time.monotonic() >= until:
-                more = True
                 break
-        left = iter(messages)
-        while length_hint(left):
-            with self._state.lock:
-                self._state.feed_all(left, now, mono)
-        if others:
-            with self._state.lock:
-                for other in others:
-                    self._note(other, now)
-        return more or len(messages) + len(others) == _A_TURN
+        self._messages = iter(messages)
+        return more
 
     def next_wait(self) -> float | None:
         """None: nothing is due without input."""

@@ -66,6 +66,9 @@ class Watcher:
         """Called once in each worker, in its main thread, before anything is received."""
         raise NotImplementedError
 
+    def ended(self) -> None:
+        """Called once in each worker that ends in order, in its main thread, after the last message."""
+
 
 def work(job: Job, shard: int, port: SharedPort, copies: tuple[socket.socket, socket.socket]) -> NoReturn:
     """Runs a worker until the process ends; called in a forked child, with the ending signals blocked.
@@ -234,6 +237,8 @@ def _serve(job: Job, shard: int, inlet: SocketInlet, keeper: WorkerEnd) -> None:
         serving.run()
     finally:
         intake.close()
+        if isinstance(job.handler, Watcher):
+            job.handler.ended()
         keeper.say(Said.CLOSED, intake.ledger())
 
 

@@ -135,3 +135,34 @@ def test_sightings_that_find_no_room_wait(channel, state):
     drain(channel)
     assert len(state.subjects) == MAX_SUBJECTS
     assert not channel.handler._seen
+
+
+def test_what_a_fault_leaves_is_taken_in_the_next_turn(channel, state, monkeypatch):
+    """Messages and sightings that were read are not read again, and none is forgotten."""
+    by = session("shop")
+    for number in range(5):
+        channel.handler(message("metrics.cpu", float(number), by=by, sequence=number))
+    channel.handler(message("orders.placed", 1, by=by))
+    channel.handler.tell()
+    feed_all = state.feed_all
+
+    def faulty(events, now, mono):
+        next(events)
+        raise MemoryError
+
+    monkeypatch.setattr(state, "feed_all", faulty)
+    with pytest.raises(MemoryError):
+        channel.turn(T0, 0.0)
+    monkeypatch.setattr(state, "feed_all", feed_all)
+    drain(channel)
+    [(_, found)] = state.metrics.found()
+    assert found.last == 4.0
+    assert [row.count for row in state.subjects.rows() if row.subject == "orders.placed"] == [1]
+
+
+def test_the_subjects_of_the_last_second_are_told_at_the_end(channel, state):
+    """A worker that ends says what it has not said yet."""
+    channel.handler(message("orders.placed", 1, by=session("shop")))
+    channel.handler.ended()
+    drain(channel)
+    assert [row.subject for row in state.subjects.rows()] == ["orders.placed"]
