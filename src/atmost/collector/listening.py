@@ -360,44 +360,55 @@ class StatsdReader:
         while waiting:
             together: list[tuple[bytes, Any]] = []
             size = 0
-            while waiting and size < _TOGETHER:
+            while waiting and size < _TOGETHER and joins(waiting[0][0]):
+                together.append(waiting.popleft())
+                size += len(together[-1][0])
+            if together:
+                fed = self._feed_together(together, stats, now, between, until)
+                waiting.extendleft(reversed(together[fed:]))
+            else:
                 datagram, address = waiting.popleft()
-                if not joins(datagram):
-                    self._feed_together(together, stats, now)
-                    together = []
-                    self._parse(datagram, address, stats, now)
-                    break
-                together.append((datagram, address))
-                size += len(datagram)
-            self._feed_together(together, stats, now)
+                self._parse(datagram, address, stats, now)
             if between is not None:
                 between()
             if time.monotonic() >= until:
                 break
 
-    def _feed_together(self, together: list[tuple[bytes, Any]], stats: ListenerStats, now: float) -> None:
-        if not together:
-            return
+    def _feed_together(
+        self,
+        together: list[tuple[bytes, Any]],
+        stats: ListenerStats,
+        now: float,
+        between: Between | None,
+        until: float,
+    ) -> int:
+        """Feeds datagrams whose lines stand for themselves; returns how many, which are all unless the turn is over."""
         state, known = self.state, self.state.statsd_lines
         lines = split_lines([datagram for datagram, _ in together])
         ends: Iterator[tuple[int, Any]] = iter(())
-        end, place = 0, -1
+        end, place, fed = 0, -1, 0
         while True:
             with state.lock:
                 place = known.take(lines, place + 1, state.mapping, stats, now)
             if place >= len(lines):
-                return
+                return len(together)
             # The lines of this datagram up to the next that is known are the parser's.
             if not end:
                 ends = _ends(together)
             while end <= place:
                 end, address = next(ends)
+                fed += 1
             stop = known.unknown(lines, place, end)
             read = lines[place:stop]
             self._parse("\n".join(("", *read)).encode("latin-1"), address, stats, now)
             with state.lock:
                 known.learn(read)
             place = stop - 1
+            # The parser takes its time: a short queue is emptied meanwhile, and the turn may be over.
+            if between is not None:
+                between()
+            if stop == end and time.monotonic() >= until:
+                return fed
 
     def _parse(self, datagram: bytes, address: Any, stats: ListenerStats, now: float) -> None:
         gauges = _GAUGES[self._gauges or self.state.options.statsd_gauges]

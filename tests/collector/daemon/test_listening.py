@@ -2,11 +2,13 @@
 
 import socket
 import time
+from collections import deque
 
 import pytest
 
 from atmost.collector.listening import READERS, DecodingReader, ForeignListener, bind_foreign
 from atmost.collector.options import CollectorOptions, Place
+from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
 from tests.collector.daemon.scene import collecting
 from tests.real import BOUND, until
@@ -115,3 +117,23 @@ def test_datagrams_that_gather_are_all_taken():
         until(lambda: [each.accepted for each in state.listeners] == [300, 300])
         with state.lock:
             assert state.statsd.series["a", "counter", ()].value == sum(range(300))
+
+
+def test_lines_for_the_parser_hold_up_neither_the_queue_nor_the_turn(monkeypatch):
+    """Members of sets are parsed one by one: in between the queue is emptied, and when the turn is over the rest is left, in order."""
+    state = CollectorState(CollectorOptions(), 0.0, 0.0)
+    read = READERS["statsd"](state, Place(path="/s.sock"))
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr("atmost.collector.listening.time.monotonic", lambda: next(clock) * 0.002)
+    sent = [(b"users:u%d|s" % number, ("127.0.0.1", 1)) for number in range(40)]
+    waiting, emptied, turns = deque(sent), [], 0
+    stats = ListenerStats("statsd", "x")
+    while waiting:
+        before = len(waiting)
+        read.feed(waiting, stats, 1.0, lambda: emptied.append(len(waiting)))
+        turns += 1
+        assert before - 12 < len(waiting) < before
+        assert list(waiting) == sent[40 - len(waiting) :]
+    assert turns >= 4
+    assert len(emptied) >= 40
+    assert state.statsd.largest_set == 40

@@ -333,7 +333,7 @@ class CollectorState:
             LimitUse(
                 "histograms", metrics.histograms, options.max_histograms, metrics.refused.get("histogram_limit", 0)
             ),
-            LimitUse("statsd_series", len(self.statsd.series), options.max_statsd_series, statsd["series_limit"]),
+            LimitUse("statsd_series", len(self.statsd), options.max_statsd_series, statsd["series_limit"]),
             LimitUse("statsd_histograms", self.statsd.histograms, options.max_histograms, statsd["histogram_limit"]),
             LimitUse("set_values", self.statsd.largest_set, options.max_set_values, statsd["set_limit"]),
             LimitUse("log_records", len(logs), options.max_log_records, logs.counts["log_records"]),
