@@ -23,7 +23,8 @@ export class Card {
    */
   constructor(lines, actions) {
     this.#actions = actions;
-    this.lines = lines.slice(0, MOST_LINES);
+    this.lines = [];
+    for (const line of lines) if (this.#refusalOf(line) === null) this.lines.push(line);
     const button = (text, act) => el("button", { type: "button", class: "quiet", onclick: act }, text);
     this.#add = button("+", () => actions.add(this));
     this.#csv = button("CSV", () => this.#saveCsv());
@@ -47,8 +48,12 @@ export class Card {
 
   /** Why a series cannot be added; null where it can. */
   refusal(series) {
+    return this.#refusalOf(new Line(series));
+  }
+
+  #refusalOf(line) {
     if (this.lines.length >= MOST_LINES) return `${MOST_LINES} lines are the most in one chart`;
-    const scales = new Set([...this.lines.map((line) => line.scale), new Line(series).scale]);
+    const scales = new Set([...this.lines, line].map((one) => one.scale));
     return scales.size > MOST_SCALES ? "a chart has two axes, and both are taken by other units" : null;
   }
 

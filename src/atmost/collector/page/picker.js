@@ -56,10 +56,11 @@ export class Picker {
 
   #open(card) {
     this.#card = card;
-    byId("picker").open = true;
+    if (byId("picker").open) {
+      this.#showTargets();
+      this.#search();
+    } else byId("picker").open = true; // which does the same
     byId("picker").scrollIntoView({ block: "center" });
-    this.#showTargets();
-    this.#search();
   }
 
   /** Where what is ticked goes. */
