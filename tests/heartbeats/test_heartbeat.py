@@ -309,7 +309,14 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
         ("raise SystemExit(1)", "failed", "exit status 1"),
         ("raise SystemExit('cannot connect')", "failed", "cannot connect"),
         ("try: 1 / 0\nexcept Exception: raise SystemExit(70000)", "failed", "exit status 70000"),
+        ("try: 1 / 0\nexcept Exception as error: raise SystemExit(8) from error", "failed", "exit status 8"),
+        ("try: 1 / 0\nexcept Exception: raise SystemExit(9) from None", "failed", "exit status 9"),
         ("try: raise SystemExit(1)\nexcept SystemExit: pass", "stopped", ""),
+        (
+            "before = sys.exit; sys.exit = lambda status=None: before(status)\natmost.heartbeats.ending.watch_the_exit()\nsys.exit(3)",
+            "failed",
+            "exit status 3",
+        ),
         ("raise SystemExit(int('0'))", "stopped", ""),
         ("def main(): raise SystemExit(7)\nmain()", "stopped", ""),  # leaves no trace, see `ending`
         ("1 / 0", "failed", "ZeroDivisionError"),

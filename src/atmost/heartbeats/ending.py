@@ -107,9 +107,9 @@ def how_the_process_ends() -> How:
 
 def watch_the_exit() -> None:
     """Sees to it that the end of this process can be told; called when a heartbeat begins, and cheap when repeated."""
-    global _exit_before, _watched_in, _main_module  # noqa: PLW0603  there is one `sys.exit` in a process
-    if sys.exit is not _exit:
-        _exit_before, sys.exit = sys.exit, _exit
+    global _watches, _exit_before, _watched_in, _main_module  # noqa: PLW0603  there is one `sys.exit` in a process
+    if not _watches:  # once: where a library has wrapped ours meanwhile, to wrap that again would go in circles
+        _watches, _exit_before, sys.exit = True, sys.exit, _exit
         _watch_quitters()
     if _main_module is None:
         _main_module = _frame_of_main()
@@ -123,6 +123,7 @@ _noted: tuple[int, How] | None = None
 """The process that ends, and how."""
 _latest: weakref.ref[_Exit] | None = None
 """The latest exception of `sys.exit`, while anybody holds it."""
+_watches = False
 _exit_before: Any = sys.exit
 _watched_in = 0
 _main_module: FrameType | None = None
@@ -193,11 +194,14 @@ def _status_raised_by(frame: FrameType | None) -> object:
     import dis
 
     ran = [each for each in dis.get_instructions(frame.f_code) if each.offset <= frame.f_lasti]
-    last = [each for each in ran if each.opname not in _BESIDES][-4:]
-    if len(last) < len(("name", "constant", "call", "raise")):
+    *before, raising = [each for each in ran if each.opname not in _BESIDES]
+    if raising.arg == len(("exception", "cause")):  # `from None` or `from error`: one more thing was loaded
+        before = before[:-1] if before and before[-1].opname.startswith("LOAD_") else []
+    last = before[-3:]
+    if len(last) < len(("name", "constant", "call")):
         return None
-    name, value, call, raising = last
-    if (name.argval, call.opname, call.arg, raising.arg) != ("SystemExit", "CALL", 1, 1):
+    name, value, call = last
+    if (name.argval, call.opname, call.arg) != ("SystemExit", "CALL", 1):
         return None
     return value.argval if value.opname in _CONSTANTS else None
 
