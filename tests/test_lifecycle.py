@@ -408,3 +408,29 @@ def test_an_exit_that_a_signal_cuts_short_says_everything(program: str, wanted: 
         tails = [session.tail for session in receiver.ledger().sessions]
     assert payloads == wanted
     assert tails == ["closed"]
+
+
+SEVERAL = """
+import os, signal, sys
+import atmost
+heard = []
+def raising(number, _frame):
+    heard.append(number)
+    raise KeyError(number)
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, raising)
+try:
+    with atmost.lifecycle._signals_put_off():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert heard == []
+except KeyError:
+    pass
+assert heard == [signal.SIGTERM, signal.SIGHUP], heard
+assert {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)} == {raising}
+"""
+
+
+def test_each_signal_that_was_put_off_is_handled() -> None:
+    """Also where the handler of the first raises; and every handler is back in its place."""
+    run(SEVERAL)

@@ -46,7 +46,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
 from types import BuiltinFunctionType
 from typing import Any, Final, Protocol, SupportsIndex
@@ -395,22 +395,24 @@ def _close_at_exit() -> None:
 def _signals_put_off() -> Iterator[None]:
     """Puts off the program's own handlers of signals that ask it to end: what they raise would cut the last words short."""
     came: list[int] = []
-    put_off: dict[int, Any] = {}
-    try:
+
+    def handle() -> None:
+        with ExitStack() as each:
+            for number in reversed(dict.fromkeys(came)):
+                each.callback(signal.raise_signal, number)
+
+    # The stack runs all of its steps, the last one first, whatever a handler raises: all are given back, then those that came are called.
+    with ExitStack() as stack:
+        stack.callback(handle)
         if threading.current_thread() is threading.main_thread():
             for number in _POLITE:
                 handler = signal.getsignal(number)
                 if callable(handler):
-                    put_off[number] = handler
                     with suppress(ValueError):  # of a subinterpreter, which has no signals
+                        signal.signal(number, handler)
+                        stack.callback(signal.signal, number, handler)
                         signal.signal(number, lambda number, _frame: came.append(number))
         yield
-    finally:
-        for number, handler in put_off.items():
-            with suppress(ValueError):
-                signal.signal(number, handler)
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
 
 
 class _Uwsgi:
