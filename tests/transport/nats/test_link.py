@@ -3,7 +3,8 @@
 import os
 import resource
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 
 import pytest
 
@@ -13,6 +14,7 @@ from atmost.transport.nats.link import Link
 from atmost.transport.nats.outlet import _Sending
 from atmost.transport.nats.url import Server, parse_nats
 from atmost.transport.nats.wire import Cutter
+from tests.interrupting import At, Interruption
 
 ADDRESS = parse_nats("nats://127.0.0.1:1/test?ping=0.1")
 
@@ -59,3 +61,44 @@ def test_a_connection_that_held_ends_the_long_pauses(monkeypatch):
     assert link.losses == 1
     assert link._outages.pause() <= 0.1
     link.close()
+
+
+def test_a_fault_of_ours_is_answered_as_a_lost_connection_is(monkeypatch):
+    """Every server has its turn, and the pauses between the rounds grow: no server is asked again and again."""
+    address = parse_nats("nats://127.0.0.1:1,127.0.0.1:2/test")
+    link = Link(address, _Sending(address), "test")
+    asked, pauses = [], []
+
+    def faulty(_address, server, _name):
+        asked.append(server.port)
+        raise MemoryError
+
+    def pause(seconds):
+        pauses.append(seconds)
+        link._stopped = len(pauses) == 3
+
+    monkeypatch.setattr(link_module, "dial", faulty)
+    monkeypatch.setattr(link, "_pause", pause)
+    link._keep_connected()
+    assert sorted(asked) == [1, 1, 1, 2, 2, 2]
+    assert len(pauses) == 3
+    assert link.refusal == link_module.NOT_CONNECTED
+    link._waker.close()
+
+
+def test_no_signal_leaves_a_turn_taken():
+    """Raised at any place where one can come in while a thread waits for its turn, or has it."""
+    link = Link(ADDRESS, _Sending(ADDRESS), "test")
+    for place in count(1):
+        with suppress(Interruption), At(place, throws, files=link_module.__file__) as at, link._alone(0.0):
+            pass
+        assert not link._tickets, at.where
+        if not at.reached:
+            break
+    assert place > 1
+    link.close()
+
+
+def throws():
+    """What a signal handler does."""
+    raise Interruption

@@ -41,7 +41,7 @@ class DialError(Exception):
 
 
 class Connection:
-    """An open connection; its owner reads it, and writes under a lock."""
+    """An open connection; its owner reads it, and writes in its turn (`Link`)."""
 
     def __init__(self, sock: socket.socket, cutter: Cutter, server: Server, info: dict[str, Any]) -> None:
         """Args: sock: not blocking. cutter: of its stream. server: at the other end. info: what the server says of itself."""

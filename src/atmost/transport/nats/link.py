@@ -9,7 +9,7 @@ Theory of operation. A link is in one of four states:
 * *stopped*: by `close`, which lets the thread finish, or by `abandon` in a forked child, where no thread runs.
 
 Two threads write. The sender's own thread writes datagrams (`offer`), straight to the socket and without waiting. The link's thread writes everything else, and
-may wait. A lock serialises them, and the sender never waits for it: a lock that is taken means "not now". A datagram of which the system took
+may wait. They take turns, and the sender never waits for its own: another's turn means "not now". A datagram of which the system took
 nothing is refused as a whole. One of which it took a part must be finished, or the stream is torn: its rest stays with the connection, and
 is written before anything else. So the only data that waits here is the rest of one message. When the connection is lost the rest is lost
 with it, and after a reconnect nothing old is sent (R6).
@@ -24,8 +24,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from atmost.core.limits import EPISODE
@@ -81,6 +81,35 @@ class Ends(Protocol):
     def due(self) -> Sequence[bytes]:
         """Does what is due; returns what to write."""
         ...
+
+
+class _Alone:
+    """Waits until nobody else writes; entered, it says whether that is so.
+
+    Not a generator: between its first step and `with`, a signal's exception would leave the ticket in place.
+    """
+
+    def __init__(self, tickets: dict[object, None], patience: float) -> None:
+        """Args: tickets: of those who write or wait. patience: the longest wait (seconds)."""
+        self._tickets = tickets
+        self._until = time.monotonic() + patience
+
+    def __enter__(self) -> bool:
+        tickets = self._tickets
+        try:
+            while True:
+                tickets[self] = None
+                alone = [*tickets][0] is self  # noqa: RUF015  as in `Link.offer`
+                if alone or time.monotonic() >= self._until:
+                    return alone
+                tickets.pop(self, None)  # who waits keeps nobody from writing
+                time.sleep(0.000_5)
+        except BaseException:
+            tickets.pop(self, None)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._tickets.pop(self, None)
 
 
 class Link:
@@ -167,31 +196,19 @@ class Link:
         if self._stopped:
             return
         connection = self._connection
-        if last and connection is not None:
-            with self._alone(_LAST_WORDS) as alone, suppress(OSError):
-                if alone:
-                    connection.write(last)
-        self._stopped = True
-        self._waker.wake()
-        if self._thread is None:
-            self._waker.close()
-
-    @contextmanager
-    def _alone(self, patience: float = float("inf")) -> Iterator[bool]:
-        """Waits until nobody else writes, at most `patience` seconds; yields whether that is so."""
-        ticket = object()
-        deadline = time.monotonic() + patience
         try:
-            while True:
-                self._tickets[ticket] = None
-                alone = [*self._tickets][0] is ticket  # noqa: RUF015  as in `offer`
-                if alone or time.monotonic() >= deadline:
-                    break
-                self._tickets.pop(ticket, None)  # who waits keeps nobody from writing
-                time.sleep(0.000_5)
-            yield alone
+            if last and connection is not None:
+                with self._alone(_LAST_WORDS) as alone, suppress(OSError):
+                    if alone:
+                        connection.write(last)
         finally:
-            self._tickets.pop(ticket, None)
+            self._stopped = True
+            self._waker.wake()
+            if self._thread is None:
+                self._waker.close()
+
+    def _alone(self, patience: float = float("inf")) -> _Alone:
+        return _Alone(self._tickets, patience)
 
     def wait_for_end(self) -> None:
         """Waits until a closed link has ended; bounded."""
@@ -225,11 +242,15 @@ class Link:
         turn = 0
         while not self._stopped:
             servers = self._known
-            connection = self._dial(servers[turn % len(servers)])
+            server = servers[turn % len(servers)]
             turn += 1
-            if connection is not None:
-                self._serve(connection)
-                turn = 0
+            try:
+                connection = self._dial(server)
+                if connection is not None:
+                    self._serve(connection)
+                    turn = 0
+            except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: as any other trouble
+                self._complain(f"interrupted by {error!r}")
             if turn % len(servers) == 0 and not self._stopped:
                 if self.refusal == NOT_NOW:
                     self.refusal = NOT_CONNECTED
