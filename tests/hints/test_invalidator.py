@@ -336,3 +336,52 @@ def test_kinds_are_those_of_the_subjects():
     """As the page says."""
     assert [kind.value for kind in HintKind] == ["key", "prefix", "tag", "mark"]
     assert atmost.HintedCache is HintedCache
+
+
+def test_a_child_without_a_thread_for_its_hints_says_so_once(monkeypatch, caplog):
+    """Its reads are served, bounded by `max_ttl`."""
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    cache = HintedCache(300, receiver="memory://childless")
+    cache.close()
+    cache.renew(seen=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert cache.get_or_load("a", lambda: 1) == 1
+    assert "hears no hints" in caplog.text
+    Receiver("memory://childless").close()
+
+
+def test_a_closed_cache_is_not_resumed():
+    """Not where it was made while no thread could be started."""
+    with Receiver("memory://resumed") as receiver:
+        cache = HintedCache(300)
+        cache._waiting = receiver
+        cache.close()
+        cache.resume()
+        assert not any(thread.name == "atmost-hints" for thread in threading.enumerate())
+
+
+def test_a_receiver_that_fails_ends_its_hints_and_says_so(caplog):
+    """Once; nothing is asked of it any more."""
+
+    class Broken:
+        closed = False
+        url = "memory://broken"
+        asked = 0
+
+        def next_event(self, _timeout):
+            self.asked += 1
+            raise OSError(5, "Input/output error")
+
+        def close(self):
+            pass
+
+    broken = Broken()
+    cache = HintedCache(300, receiver=broken)
+    until(lambda: "hears no hints any more" in caplog.text)
+    until(lambda: not any(thread.name == "atmost-hints" for thread in threading.enumerate()))
+    assert broken.asked == 1
+    cache.close()

@@ -468,7 +468,7 @@ class HintedCache:
 
     def close(self) -> None:
         """Ends the cache's thread, and closes the receiver that was made from an address."""
-        self._must_join = False
+        self._must_join, self._waiting = False, None
         feeder, self._feeder = self._feeder, None
         if feeder is not None:
             feeder.stop()
@@ -540,7 +540,7 @@ class HintedCache:
             self._must_join = False
             try:
                 self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
-            except AtMostError as error:
+            except (AtMostError, RuntimeError) as error:  # the latter where the system has no thread
                 _log.warning(
                     "a HintedCache hears no hints in this forked process, so max_ttl bounds its staleness: %s", error
                 )

@@ -12,6 +12,7 @@ loaded before is suspect once it is (see `knowledge`). So the bound holds for wh
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -28,6 +29,7 @@ from atmost.endpoint.sender import Sender
 from atmost.errors import AddressInUse, BindError, OptionError
 from atmost.lifecycle import Floor, register, run
 
+_log = logging.getLogger("atmost")
 MAX_MEMBERS: Final = 256
 """Addresses of one range or list."""
 MAX_SOCKETS: Final = 64
@@ -211,7 +213,13 @@ class Feeder:
 
     def _turn(self) -> float | None:
         """Feeds one event, or waits for one in vain; returns when the next turn is due."""
-        event = None if self._ended or self._receiver.closed else self._receiver.next_event(_TURN)
+        try:
+            event = None if self._ended or self._receiver.closed else self._receiver.next_event(_TURN)
+        except Exception as error:  # noqa: BLE001  of a receiver that is the user's: nothing more comes from it
+            _log.warning("a HintedCache hears no hints any more, so max_ttl bounds its staleness: %r", error)
+            self._ended = True
+            self._background.stop()
+            return None
         feed = self._feed()
         if feed is None or (event is None and (self._ended or self._receiver.closed)):
             self._background.stop()
