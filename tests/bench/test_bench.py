@@ -7,14 +7,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from atmost.bench import run as bench_run
-from atmost.bench.limit import build, compiler, limit
+from atmost.bench.limit import build, limit
 from atmost.bench.presets import Preset
 from atmost.bench.receiving import Receiving
 from atmost.bench.report import as_svg, as_text
 from atmost.bench.results import Results
 from atmost.bench.run import measure
-from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System
-from atmost.bench.turns import TurnFailed
+from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System, TurnFailed
 from tests.cli.commands import commands as commands  # noqa: PLC0414  a fixture
 
 TINY = Preset(seconds=0.05, repetitions=2, full=False, sessions=3, remembered=5)
@@ -106,7 +105,7 @@ def test_a_receiver_is_measured_beside_a_bare_loop(tmp_path, url):
     assert bare > 0
 
 
-@pytest.mark.skipif(compiler() is None, reason="no C compiler is installed: on Debian, apt-get install gcc")
+@pytest.mark.needs("compiler")
 def test_the_limit_is_compiled_and_run(tmp_path):
     """What the sender in C sent is at least what the receiver counted."""
     figures = limit(build(tmp_path), 1432, 0.05)
@@ -137,6 +136,35 @@ def test_the_command_measures_real_systems(commands):
         assert 0 < tables["throughput"][name]["share"]["median"] <= 1
         assert tables["latency"][name]["p50_us"]["median"] > 0
     assert tables["one process"]["import atmost"]["ms"]["median"] > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("false", "the compiler failed"), ("/nonexistent/cc -O2", "cannot be run")]
+)
+def test_a_compiler_that_fails_costs_the_limits_alone(monkeypatch, command, says):
+    """The others are measured; the report names it."""
+    monkeypatch.setenv("CC", command)
+    results = measure(TINY, tables=["throughput"], only=["C limit"])
+    assert not results.tables
+    assert [says in reason for reason in results.missing.values()] == [True, True]
+
+
+def test_rows_are_chosen_by_the_names_they_have():
+    """What the tables print is what may be asked for; steal is recorded of every measurement, or not told."""
+    results = measure(TINY, tables=["one process", "receiving"], only=["inc() of atmost", "udp, 1 message a datagram"])
+    assert [list(rows) for rows in results.tables.values()] == [["udp, 1 message a datagram"], ["inc() of atmost"]]
+    assert len(results.steal) == 4
+    assert "CPU steal" in as_text(results)
+    results.steal.clear()
+    assert "CPU steal" not in as_text(results)
+
+
+def test_bars_that_cannot_be_drawn_are_refused_at_once(commands, tmp_path):
+    """Before minutes of measuring: of a table that has none, into a folder that is not there."""
+    ended = commands("bench", "--table", "latency", "--plot", str(tmp_path / "bars.svg"))
+    assert (ended.status, "throughput" in ended.err) == (2, True)
+    ended = commands("bench", "--plot", str(tmp_path / "none" / "bars.svg"))
+    assert (ended.status, "no folder" in ended.err) == (2, True)
 
 
 def test_a_name_that_nothing_has_is_said(commands):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
-from atmost.bench.turns import TurnFailed
+from atmost.bench.systems import TurnFailed
 
 _PROGRAM: Final = r"""
 #define _GNU_SOURCE
@@ -74,21 +75,20 @@ int main(int argc, char **argv) {
 }
 """
 _PATIENCE: Final = 60.0
-
-
-def compiler() -> str | None:
-    """A C compiler of this machine."""
-    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+_COMPILERS: Final = ("cc", "gcc", "clang")
 
 
 def build(folder: Path) -> Path:
     """Compiles the program into a folder."""
-    command = compiler()
-    if command is None:
+    command = shlex.split(os.environ.get("CC") or "") or [each for each in _COMPILERS if shutil.which(each)][:1]
+    if not command:
         raise TurnFailed("no C compiler is installed")
     source, program = folder / "limit.c", folder / "limit"
     source.write_text(_PROGRAM, encoding="ascii")
-    done = subprocess.run([command, "-O2", "-o", program, source], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([*command, "-O2", "-o", program, source], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise TurnFailed(f"the compiler cannot be run: {error}") from None
     if done.returncode:
         raise TurnFailed(f"the compiler failed: {done.stderr.strip().splitlines()[-1:]}")
     return program
@@ -96,9 +96,12 @@ def build(folder: Path) -> Path:
 
 def limit(program: Path, size: int, seconds: float) -> dict[str, float]:
     """One measurement with datagrams of `size` bytes, figures as in `turns.throughput`."""
-    done = subprocess.run(
-        [program, str(size), str(seconds)], capture_output=True, text=True, check=False, timeout=seconds + _PATIENCE
-    )
+    try:
+        done = subprocess.run(
+            [program, str(size), str(seconds)], capture_output=True, text=True, check=False, timeout=seconds + _PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise TurnFailed("no answer") from None
     try:
         sent, arrived, elapsed = (float(one) for one in done.stdout.split())
     except ValueError:

@@ -51,6 +51,11 @@ class Receiving:
         self._left, self._right = _pair(self._receiver.url)
         self.round()  # opening the sessions is a cost of its own
 
+    def figures(self) -> dict[str, float]:
+        """One measurement, as a row has it."""
+        ours, bare = self.round()
+        return {"bare_us": bare, "receiver_us": ours, "share_of_bare": bare / ours}
+
     def round(self) -> tuple[float, float]:
         """Processor time of this thread per datagram (µs): the receiver's, and the bare loop's."""
         data = [one for source in self._sources for one in source.datagrams(self._messages)]

@@ -60,10 +60,11 @@ def _lines(results: Results) -> Iterator[str]:
     yield ""
     if results.missing:
         yield "Not measured: " + "; ".join(f"{name} ({reason})" for name, reason in results.missing.items())
-    most = max(results.steal, default=0.0)
-    yield f"CPU steal: at most {most:.1%} in one measurement" + (
-        ", which is more than a measurement bears: repeat it on an idle machine" if most > _NOISY else ""
-    )
+    if results.steal:
+        most = max(results.steal)
+        yield f"CPU steal: at most {most:.1%} in one measurement" + (
+            ", which is more than a measurement bears: repeat it on an idle machine" if most > _NOISY else ""
+        )
     yield "Medians; ± is half the distance from the least to the greatest."
     if results.interrupted:
         yield "Interrupted: these are the figures so far."

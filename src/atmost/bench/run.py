@@ -8,21 +8,25 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-from atmost.bench.limit import build, compiler, limit
+from atmost.bench.limit import build, limit
 from atmost.bench.presets import LATENCY, RECEIVING, SMALL, TABLES, THROUGHPUT, Preset
 from atmost.bench.receiving import Receiving
 from atmost.bench.results import Results
 from atmost.bench.small import STARTS, increments, session_memory, start
-from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System
-from atmost.bench.turns import TurnFailed, latency, steal, stolen, throughput
+from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System, TurnFailed
+from atmost.bench.turns import latency, steal, stolen, throughput
 from atmost.compiled import is_compiled
+from atmost.errors import AtMostError
 
 _TIMELY: Final = (LOOPBACK, RAW, ZMQ)
 """The systems whose latency is measured: those that hand over at once, as they are set up here."""
+_COPIES: Final = "a sender and a receiver that only copy and count"
 _LIMITS: Final = {"C limit 61,440 B": 61_440, "C limit 1432 B": 1432}
 _PACKAGES: Final = ("pyzmq", "statsd", "datadog", "redis", "nats-py", "prometheus-client", "msgspec", "xxhash")
 
@@ -65,57 +69,63 @@ def _run(
     systems = [one for one in SYSTEMS if wanted(one.name) and (preset.full or not one.full)]
     present = [one for one in systems if not _note_missing(results, one)]
     limits = {name: size for name, size in _LIMITS.items() if wanted(name)} if THROUGHPUT in tables else {}
-    program: Path | None = None
-    if limits and compiler() is None:
-        results.missing.update(dict.fromkeys(limits, "no C compiler is installed"))
-    elif limits:
-        program = build(folder)
-    with _receivers(preset if RECEIVING in tables else None, folder, wanted) as receivers:
-        counters = increments() if SMALL in tables and wanted("inc()") else {}
+    program = Path()
+    if limits:
+        try:
+            program = build(folder)
+        except TurnFailed as error:
+            results.missing.update(dict.fromkeys(limits, str(error)))
+
+    def turn(table: str, name: str, take: Callable[[], dict[str, float]], settings: str = "") -> None:
+        """One measurement; what fails is named, and the others go on."""
+        if name in results.missing:
+            return
+        progress(f"{table}: {name}")
+        before = steal()
+        try:
+            figures = take()
+        except TurnFailed as error:
+            results.missing[name] = f"it failed: {error}"
+            return
+        results.steal.append(stolen(before))
+        results.row(table, name, settings).add(figures)
+
+    with _receivers(results, preset if RECEIVING in tables else None, folder, wanted) as receivers:
+        small = _small(preset, wanted) if SMALL in tables else {}
         for _ in range(preset.repetitions):
             if THROUGHPUT in tables:
                 for system in present:
-                    progress(system.name)
-                    _try(results, THROUGHPUT, system, lambda own: throughput(own.name, preset.seconds))
+                    turn(THROUGHPUT, system.name, partial(throughput, system.name, preset.seconds), system.settings)
                 for name, size in limits.items():
-                    if program is not None:
-                        progress(name)
-                        results.row(THROUGHPUT, name, "a sender and a receiver that only copy and count").add(
-                            limit(program, size, preset.seconds)
-                        )
+                    turn(THROUGHPUT, name, partial(limit, program, size, preset.seconds), _COPIES)
             if LATENCY in tables:
                 for system in present:
                     if system.name in _TIMELY:
-                        progress(f"latency of {system.name}")
-                        _try(results, LATENCY, system, lambda own: latency(own.name, max(0.3, preset.seconds)))
+                        seconds = max(0.3, preset.seconds)
+                        turn(LATENCY, system.name, partial(latency, system.name, seconds), system.settings)
             for name, receiver in receivers.items():
-                progress(f"receiver, {name}")
-                ours, bare = receiver.round()
-                results.row(RECEIVING, name).add({"bare_us": bare, "receiver_us": ours, "share_of_bare": bare / ours})
-            if SMALL in tables:
-                _small(results, preset, wanted, counters, progress)
-        if SMALL in tables and wanted("memory"):
-            progress("memory")
-            results.row(SMALL, f"memory a session, {preset.remembered:,} of them").add(
-                {"bytes": session_memory(preset.remembered)}
-            )
+                turn(RECEIVING, name, receiver.figures)
+            for name, take in small.items():
+                turn(SMALL, name, take)
+        name = f"memory a session, {preset.remembered:,} of them"
+        if SMALL in tables and wanted(name):
+            turn(SMALL, name, lambda: {"bytes": session_memory(preset.remembered)})
 
 
-def _small(
-    results: Results,
-    preset: Preset,
-    wanted: Callable[[str], bool],
-    counters: dict[str, Callable[[], float]],
-    progress: Callable[[str], object],
-) -> None:
-    if wanted("import"):
-        for _ in range(2 if preset.full else 1):
-            for name, code in STARTS.items():
-                progress(name)
-                results.row(SMALL, name).add({"ms": start(code)})
-    for name, cost in counters.items():
-        progress(f"inc() of {name}")
-        results.row(SMALL, f"inc() of {name}").add({"ns": cost()})
+def _small(preset: Preset, wanted: Callable[[str], bool]) -> dict[str, Callable[[], dict[str, float]]]:
+    """The figures of one process that are measured again and again."""
+    times = 2 if preset.full else 1
+    starts = {name: partial(_start, code, times) for name, code in STARTS.items()}
+    counters = {f"inc() of {name}": partial(_increment, cost) for name, cost in increments().items()}
+    return {name: take for name, take in {**starts, **counters}.items() if wanted(name)}
+
+
+def _start(code: str, times: int) -> dict[str, float]:
+    return {"ms": median(start(code) for _ in range(times))}
+
+
+def _increment(cost: Callable[[], float]) -> dict[str, float]:
+    return {"ns": cost()}
 
 
 def _note_missing(results: Results, system: System) -> bool:
@@ -125,33 +135,24 @@ def _note_missing(results: Results, system: System) -> bool:
     return reason is not None
 
 
-def _try(results: Results, table: str, system: System, turn: Callable[[System], dict[str, float]]) -> None:
-    """One measurement; a system that fails is named, and the others go on."""
-    if system.name in results.missing:
-        return
-    before = steal()
-    try:
-        figures = turn(system)
-    except TurnFailed as error:
-        results.missing[system.name] = f"it failed: {error}"
-        return
-    results.steal.append(stolen(before))
-    results.row(table, system.name, system.settings).add(figures)
-
-
 @contextmanager
-def _receivers(preset: Preset | None, folder: Path, wanted: Callable[[str], bool]) -> Iterator[dict[str, Receiving]]:
+def _receivers(
+    results: Results, preset: Preset | None, folder: Path, wanted: Callable[[str], bool]
+) -> Iterator[dict[str, Receiving]]:
     """The receivers that are measured; without a preset none."""
     urls = {"udp": "udp://127.0.0.1:0", "unix": f"unix://{folder}/bench.sock"}
     receivers: dict[str, Receiving] = {}
     try:
         for carrier, url in urls.items():
             for messages in (1, 10):
-                if preset is None or not wanted("receiver"):
-                    continue
                 name = f"{carrier}, {messages} message{'s' if messages > 1 else ''} a datagram"
+                if preset is None or not wanted(name):
+                    continue
                 own = url.replace("bench.sock", f"bench-{messages}.sock")
-                receivers[name] = Receiving(own, messages, preset.sessions)
+                try:
+                    receivers[name] = Receiving(own, messages, preset.sessions)
+                except (AtMostError, RuntimeError) as error:
+                    results.missing[name] = str(error)
         yield receivers
     finally:
         for receiver in receivers.values():

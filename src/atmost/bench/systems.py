@@ -23,20 +23,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from atmost.transport.base import RECEIVE_BUFFER
+from atmost.transport.sockets import ask_receive_buffer
+
 Handler = Callable[[bytes], None]
 Send = Callable[[bytes], Any]
 Stop = Callable[[], bool]
 Ready = Callable[[str], None]
 
-BUFFER: Final = 4 << 20
-"""The receive buffer that every datagram socket asks for, as ours does (bytes)."""
-_FORCED: Final = 33  # SO_RCVBUFFORCE
+_PATIENCE: Final = 30.0
+"""How long a server may take to begin, and to end, seconds."""
 _READ: Final = 65_536
 _SLICE: Final = 0.1
 """How often a consumer looks whether it shall stop, seconds."""
 _HIGH_WATER: Final = 100_000
 _NATS_TURN: Final = 50
 """Messages that a program publishes in one turn of its loop."""
+
+
+class TurnFailed(Exception):
+    """A system could not be measured; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +93,24 @@ def server(name: str) -> Iterator[str]:
             [program, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            while child.poll() is None:
+            deadline = time.monotonic() + _PATIENCE
+            while True:
+                if child.poll() is not None:
+                    raise TurnFailed(f"{name} ended with {child.returncode}")
                 with socket.socket() as probe:
                     if not probe.connect_ex(("127.0.0.1", port)):
                         break
+                if time.monotonic() > deadline:
+                    raise TurnFailed(f"{name} does not listen")
                 time.sleep(0.02)
             yield f"127.0.0.1:{port}"
         finally:
             child.terminate()
-            child.wait()
+            try:
+                child.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 # Ours.
@@ -144,10 +159,7 @@ def _place(address: str) -> tuple[str, int]:
 def bound(timeout: float | None = _SLICE) -> socket.socket:
     """A UDP socket on a free port of this host, with the receive buffer that ours asks for."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _FORCED, BUFFER)
-    except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    ask_receive_buffer(sock)
     sock.bind(("127.0.0.1", 0))
     sock.settimeout(timeout)
     return sock
@@ -339,7 +351,7 @@ SYSTEMS: Final = (
     System(LOOPBACK, "datagrams of 61,440 bytes; every rule on", _ours(None), _take_ours),
     System(NETWORK, "datagrams of 1432 bytes, as on a network; every rule on", _ours(1432), _take_ours),
     System(ZMQ, f"PUB/SUB over tcp, high-water mark {_HIGH_WATER:,}", _zmq, _take_zmq, needs="zmq"),
-    System(RAW, f"one message a datagram, receive buffer {BUFFER >> 20} MiB", _udp, _take_udp),
+    System(RAW, f"one message a datagram, receive buffer {RECEIVE_BUFFER >> 20} MiB", _udp, _take_udp),
     System("statsd", "pipeline of 20, a counter instead of the payload", _statsd, _take_lines, needs="statsd"),
     System(
         "datadog", "buffered, no telemetry, a counter instead of the payload", _dogstatsd, _take_lines, needs="datadog"

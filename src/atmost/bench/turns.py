@@ -8,12 +8,12 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from atmost.bench.systems import SYSTEMS, server
+from atmost.bench.systems import SYSTEMS, TurnFailed, server
 
 SIZE: Final = 128
 """Bytes of a payload."""
@@ -25,10 +25,6 @@ _PATIENCE: Final = 60.0
 _SETTLING: Final = 0.5
 """What is still on its way has this long to arrive, seconds."""
 _spawned: Final = multiprocessing.get_context("spawn")
-
-
-class TurnFailed(Exception):
-    """A system could not be measured."""
 
 
 def pin(core: int) -> None:
@@ -98,7 +94,8 @@ def _pair(name: str, sending: Any, *arguments: Any) -> Iterator[tuple[dict[str, 
             address = _answer(consumer)
             sent = _answer(start(_produce, name, address, sending, arguments))
             time.sleep(_SETTLING)
-            consumer.send("stop")
+            with suppress(BrokenPipeError):  # it is gone, and its answer says why
+                consumer.send("stop")
             yield sent, _answer(consumer)
         finally:
             for child in children:

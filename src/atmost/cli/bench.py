@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from atmost.bench.presets import FULL, QUICK, TABLES
+from atmost.bench.presets import FULL, QUICK, TABLES, THROUGHPUT
 from atmost.cli.options import Number
 
 _INTERRUPTED = 130
@@ -50,6 +50,10 @@ def bench(
     from atmost.bench.report import as_svg, as_text
     from atmost.bench.run import measure
 
+    if plot is not None and THROUGHPUT not in (tables or TABLES):
+        raise click.BadParameter(f"the bars are of the table {THROUGHPUT}, which is not measured", param_hint="--plot")
+    if plot is not None and not plot.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {plot.parent}", param_hint="--plot")
     preset = FULL if full else QUICK
     preset = replace(preset, seconds=seconds or preset.seconds, repetitions=repetitions or preset.repetitions)
     quiet = not sys.stderr.isatty()
@@ -68,7 +72,7 @@ def bench(
             "nothing was measured: "
             + ("; ".join(f"{name}: {reason}" for name, reason in results.missing.items()) or "no name has that text")
         )
+    click.echo(json.dumps(results.as_json()) if as_json else as_text(results))
     if plot is not None:
         plot.write_text(as_svg(results), encoding="utf-8")
-    click.echo(json.dumps(results.as_json()) if as_json else as_text(results))
     return 0
