@@ -8,12 +8,7 @@ within 10 ms is taken together.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Any
-
-from benchmarks.common import arguments, show
-from benchmarks.instructions import HERE, count
+from benchmarks import instructions
 
 SET_UP = """
 from collections import deque
@@ -85,22 +80,7 @@ for turn in range(rounds // 200):
 
 def main() -> None:
     """Counts, and prints a table or JSON."""
-    parser = arguments(__doc__)
-    parser.add_argument("--source", type=Path, help="the src folder of another checkout, to compare with")
-    parser.add_argument("--only", nargs="+", default=[], help="run only loops whose names contain one of these")
-    options = parser.parse_args()
-    if shutil.which("valgrind") is None:
-        raise SystemExit("no valgrind: on Debian, apt-get install valgrind")
-    rows: list[dict[str, Any]] = []
-    for name, loop in LOOPS.items():
-        if options.only and not any(each in name for each in options.only):
-            continue
-        row: dict[str, Any] = {"loop": name, "instructions": round(count(SET_UP + loop, HERE, 1.0))}
-        if options.source is not None:
-            row["before"] = round(count(SET_UP + loop, options.source, 1.0))
-            row["ratio"] = row["instructions"] / row["before"]
-        rows.append(row)
-    show(rows, as_json=options.json)
+    instructions.compare(__doc__, {name: instructions.SET_UP + SET_UP + loop for name, loop in LOOPS.items()})
 
 
 if __name__ == "__main__":

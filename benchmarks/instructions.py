@@ -96,27 +96,39 @@ SCALE = {
 
 def main() -> None:
     """Counts, and prints a table or JSON."""
-    parser = arguments(__doc__)
+    compare(__doc__, {name: SET_UP + loop for name, loop in LOOPS.items()}, SCALE)
+
+
+def compare(documentation: str | None, loops: dict[str, str], scale: dict[str, float] | None = None) -> None:
+    """Counts programs, where wanted beside the sources of another checkout, and prints a table or JSON.
+
+    Args:
+        documentation: of the command.
+        loops: programs by name, which find `rounds`.
+        scale: how many rounds of a loop one of `rounds` is; 1 where nothing is said.
+    """
+    parser = arguments(documentation)
     parser.add_argument("--source", type=Path, help="the src folder of another checkout, to compare with")
     parser.add_argument("--only", nargs="+", default=[], help="run only loops whose names contain one of these")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         raise SystemExit("no valgrind: on Debian, apt-get install valgrind")
     rows: list[dict[str, Any]] = []
-    for name, loop in LOOPS.items():
+    for name, loop in loops.items():
         if options.only and not any(each in name for each in options.only):
             continue
-        row: dict[str, Any] = {"loop": name, "instructions": round(count(loop, HERE, SCALE.get(name, 1.0)))}
+        times = (scale or {}).get(name, 1.0)
+        row: dict[str, Any] = {"loop": name, "instructions": round(_count(loop, HERE, times))}
         if options.source is not None:
-            row["before"] = round(count(loop, options.source, SCALE.get(name, 1.0)))
+            row["before"] = round(_count(loop, options.source, times))
             row["ratio"] = row["instructions"] / row["before"]
         rows.append(row)
     show(rows, as_json=options.json)
 
 
-def count(loop: str, source: Path, scale: float) -> float:
+def _count(loop: str, source: Path, scale: float) -> float:
     """Instructions of one round."""
-    few, many = (_run(SET_UP + loop, source, rounds) for rounds in (ROUNDS, 3 * ROUNDS))
+    few, many = (_run(loop, source, rounds) for rounds in (ROUNDS, 3 * ROUNDS))
     return (many - few) / (2 * ROUNDS * scale)
 
 
