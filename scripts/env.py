@@ -42,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     try:
         _check_python()
-        if arguments[:1] == ["lock"]:
+        if arguments and arguments[0] != "lock":
+            print(__doc__)
+            return 0 if arguments[0] in {"-h", "--help"} else 2
+        if arguments:
             write_lock(arguments[1:])
         else:
             set_up()

@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
             folders = [Path(folder) / str(number) for number in range(len(chosen))]
             outcomes = list(pool.map(_simulate, folders, chosen))
         return _end(outcomes)
-    named = [options.tests or [_path(test) for test in mutant.tests] for mutant in chosen]
+    named = [options.tests or [path_of(test) for test in mutant.tests] for mutant in chosen]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         unchanged = _copy(Path(folder) / "unchanged")
         _check_path(unchanged)
@@ -106,7 +106,8 @@ def main(arguments: Sequence[str]) -> int:
     return _end(outcomes)
 
 
-def _path(test: str) -> str:
+def path_of(test: str) -> str:
+    """Where a test of a table stands: of the core, where no folder is named."""
     return f"tests/{test}" if "/" in test.partition("::")[0] else f"tests/core/{test}"
 
 

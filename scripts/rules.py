@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from mutants import path_of
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "guarantee.md"
 MUTANTS = ROOT / "scripts" / "mutants.toml"
@@ -108,7 +110,7 @@ def mutants_table() -> Iterator[str]:
     yield "| rule | taken out, or made wrong | a test that fails |"
     yield "| --- | --- | --- |"
     for mutant in tomllib.loads(MUTANTS.read_text(encoding="utf-8"))["mutant"]:
-        names = "<br>".join(f"`tests/core/{test.partition('[')[0]}`" for test in mutant["tests"])
+        names = "<br>".join(f"`{path_of(test).partition('[')[0]}`" for test in mutant["tests"])
         yield f"| {mutant['rule']} | {mutant['says']} | {names} |"
 
 

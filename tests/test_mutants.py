@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.mutants import path_of
+
 ROOT = Path(__file__).parent.parent
 TABLES = [ROOT / "scripts" / "mutants.toml", ROOT / "scripts" / "mutants_hints.toml"]
 ROWS = [row for table in TABLES for row in tomllib.loads(table.read_text(encoding="utf-8"))["mutant"]]
@@ -17,3 +19,5 @@ def test_every_mutant_has_its_place(row):
     assert text.count(row["old"]) == 1
     assert row["new"] != row["old"]
     assert row.get("tests") or row.get("simulator")
+    for test in row.get("tests", ()):
+        assert (ROOT / path_of(test).partition("::")[0]).is_file(), test
