@@ -119,14 +119,14 @@ def test_a_command_that_cannot_be_run(run, watching, program, status):
 
 
 WAITING = """
-import signal, sys, time
+import os, signal, sys, time
 def take(number, frame):
-    print("got", signal.Signals(number).name, flush=True)
+    os.write(1, b"got %b\\n" % signal.Signals(number).name.encode())  # also in the middle of another's writing
     if number != signal.SIGUSR1:
         sys.exit(7 if number == signal.SIGHUP else 0)
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
     signal.signal(number, take)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 time.sleep(60)
 """
 

@@ -65,6 +65,9 @@ class _Death:
         self._point, self._count = when or ("", 0)
         if self._point == "marked":
             receive = ReceiverCore.receive
+            vars(intake)["native"] = (
+                None  # the readable loop asks for each datagram, the compiled one calls nothing in between
+            )
 
             def receive_and_die(core: ReceiverCore, datagram: bytes, now: float, wall_us: int) -> Sequence[Event]:
                 # The core has marked the datagram, and nobody has its messages yet (R11.8, R11.9).
