@@ -24,6 +24,7 @@ FLAGS = (
     "-fPIC",
     "-fno-strict-aliasing",
     "-fvisibility=hidden",
+    "-DNDEBUG",
     "-Wall",
     "-Wextra",
     "-Werror=implicit-function-declaration",
@@ -34,6 +35,7 @@ class NativeHook(BuildHookInterface[Any]):
     """Adds the compiled module to a wheel; into the source tree for an editable one."""
 
     PLUGIN_NAME = "custom"
+    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles, or leaves the wheel pure.
@@ -52,7 +54,11 @@ class NativeHook(BuildHookInterface[Any]):
             inside.unlink(missing_ok=True)
         if wanted == "no":
             return
-        target = inside if version == "editable" else Path(tempfile.mkdtemp()) / name
+        if version == "editable":
+            target = inside
+        else:
+            self._folder = tempfile.TemporaryDirectory()
+            target = Path(self._folder.name) / name
         try:
             compile_native(root / SOURCE, target)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -65,6 +71,11 @@ class NativeHook(BuildHookInterface[Any]):
             build_data["force_include"][str(target)] = f"atmost/{name}"
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
+
+    def finalize(self, *_: object) -> None:
+        """Removes what was compiled for the wheel, which has it now; see hatchling."""
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def compile_native(source: Path, target: Path, *flags: str) -> None:

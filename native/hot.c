@@ -29,6 +29,10 @@ static PyObject *
 hot_call(PyObject *self, PyObject *const *arguments, size_t given, PyObject *names)
 {
     Hot *hot = (Hot *)self;
+    if (hot->readable == NULL) { /* its module is being taken down */
+        PyErr_SetString(PyExc_ReferenceError, "atmost: the function is gone");
+        return NULL;
+    }
     return hot->twin(PyModule_GetState(hot->module), hot->readable, arguments, given, names);
 }
 

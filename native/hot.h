@@ -9,7 +9,8 @@
  * What can run Python code, and therefore stands before the first look or after the last assignment: allocating an object that the garbage
  * collector tracks (finalizers), releasing the last reference to a value of a user's, calling anything. Bytes, numbers and texts are not tracked.
  *
- * A thread that is traced or profiled runs the readable Python, so that debuggers, coverage and the tests that interrupt every line see it.
+ * A thread that is traced or profiled (sys.settrace, sys.setprofile) runs the readable Python, so that debuggers, coverage and the tests that
+ * interrupt every line see it. Tools on sys.monitoring (3.12) do not say so; ATMOST_PURE=1 is for them.
  */
 #ifndef ATMOST_HOT_H
 #define ATMOST_HOT_H
@@ -21,6 +22,7 @@
 #include <stdint.h>
 
 #define LARGEST 65507 /* MAX_DATAGRAM of core/limits.py */
+#define ROOM (LARGEST + 1024) /* what is read at once: more than a datagram can be */
 #define HEADER 48
 #define ARRAY 3
 #define TAG 16
@@ -87,7 +89,6 @@ typedef struct {
     uint8_t item[LARGEST + 1];    /* a message while it is encoded */
     uint8_t datagram[LARGEST + 1];
     Py_ssize_t swelling, queued_bytes; /* of endpoint/intake.py and core/limits.py */
-    uint8_t arrived[LARGEST + 1024];
 } State;
 
 /* A slot of an object whose type is known. */

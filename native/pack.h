@@ -9,10 +9,12 @@
 #include "encode.h"
 #include "xxh3.h"
 
-/* Whether an outlet stamps by the system's clock. */
+/* Whether an outlet is ours, and stamps by the system's clock. */
 static int
 has_wall_clock(State *state, PyObject *outlet)
 {
+    if (Py_TYPE(outlet) != state->Outlet) /* another's may be any code */
+        return 0;
     PyObject *clock = PyObject_GetAttr(outlet, state->str_clock);
     if (clock == NULL)
         PyErr_Clear();
@@ -84,6 +86,9 @@ enum { FAILED = -1, UNUSUAL = 0, DONE = 1, PYTHON_RAN = 2 };
 static int
 hand_over(State *state, PyObject *sender, PyObject *core, double now)
 {
+    /* Python may have run since the caller looked: a signal handler may have forked, and this is then the parent's (R8). */
+    if (!is_here(state) || AT(state, sender, Sender__core) != core)
+        return UNUSUAL;
     PyObject *open = AT(state, core, Life_open), *session = AT(state, core, Life__session);
     PyObject *tickets = AT(state, core, Life_tickets), *background = AT(state, core, Life_background);
     PyObject *options = AT(state, core, Life_options), *refused = AT(state, core, Life__refused);
@@ -229,9 +234,9 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
         return result == NULL ? FAILED : PYTHON_RAN;
     }
     if (comes_at > now + linger) {
+        Py_INCREF(background);
         PyObject *deadline = PyObject_VectorcallMethod(state->str_next_deadline, &core, 1, NULL);
         PyObject *arguments[] = {background, deadline};
-        Py_INCREF(background);
         PyObject *result = deadline == NULL ? NULL
                                             : PyObject_VectorcallMethod(state->str_wake_at, arguments, 2, NULL);
         Py_DECREF(background);
@@ -259,22 +264,24 @@ first_in(State *state, PyObject *sender, PyObject *core)
         return 0;
     put(&AT(state, core, Life_open_since), Py_NewRef(since));
     put(&AT(state, core, Life_armed), Py_NewRef(Py_True));
-    int done = DONE;
-    if (now >= immediate_at) {
-        done = hand_over(state, sender, core, now);
-        if (done == UNUSUAL) {
-            PyObject *arguments[] = {sender, since};
-            result = PyObject_VectorcallMethod(state->str__hand_over, arguments, 2, NULL);
-            done = result == NULL ? FAILED : DONE;
-        }
-    }
-    else if (now + linger < comes_at) {
+    int done = DONE, due = now >= immediate_at;
+    if (!due && now + linger < comes_at) {
         PyObject *when = PyFloat_FromDouble(now + linger), *arguments[] = {background, when};
         Py_INCREF(background);
         result = when == NULL ? NULL : PyObject_VectorcallMethod(state->str_wake_at, arguments, 2, NULL);
         Py_DECREF(background);
         Py_XDECREF(when);
         done = result == NULL ? FAILED : DONE;
+        due = result == Py_False; /* without a thread that comes when the linger is over it leaves at once */
+        Py_CLEAR(result);
+    }
+    if (due) {
+        done = hand_over(state, sender, core, now);
+        if (done == UNUSUAL) {
+            PyObject *arguments[] = {sender, since};
+            result = PyObject_VectorcallMethod(state->str__hand_over, arguments, 2, NULL);
+            done = result == NULL ? FAILED : DONE;
+        }
     }
     Py_DECREF(since);
     Py_XDECREF(result);

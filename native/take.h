@@ -306,37 +306,45 @@ drain(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
     double until = PyFloat_AsDouble(arguments[9]);
     if (PyErr_Occurred())
         return NULL;
+    /* One buffer a call: decoding may run a finalizer, or let another thread run, that drains another receiver. */
+    uint8_t *arrived = PyMem_RawMalloc(ROOM);
+    PyObject *result = NULL;
+    if (arrived == NULL)
+        return PyErr_NoMemory();
     while (left > 0 && total < goal) {
         ssize_t length;
         do
-            length = recv(descriptor, state->arrived, sizeof state->arrived, MSG_DONTWAIT);
+            length = recv(descriptor, arrived, ROOM, MSG_DONTWAIT);
         while (length < 0 && errno == EINTR);
         if (length < 0) /* empty, or closed */
             break;
         left--;
         Py_ssize_t heaviest = length > OVERHEAD
-            ? length * state->swelling / state->queued_bytes + (Py_ssize_t)read_big(state->arrived + 44, 2)
+            ? length * state->swelling / state->queued_bytes + (Py_ssize_t)read_big(arrived + 44, 2)
             : light;
         PyObject *messages = NULL;
         if (total + heaviest <= light && !is_watched())
-            messages = take(state, core, state->arrived, length, now, wall);
+            messages = take(state, core, arrived, length, now, wall);
         if (messages == NULL) {
-            if (PyErr_Occurred())
-                return NULL;
-            return Py_BuildValue("nny#", total, left, (const char *)state->arrived, (Py_ssize_t)length);
+            if (!PyErr_Occurred())
+                result = Py_BuildValue("nny#", total, left, (const char *)arrived, (Py_ssize_t)length);
+            goto done;
         }
         PyObject *batch = Py_BuildValue("nN", total + heaviest, messages);
         PyObject *queued = batch == NULL ? NULL : PyObject_VectorcallMethod(
             state->str_append, (PyObject *[]){queue, batch}, 2, NULL);
         Py_XDECREF(batch);
         if (queued == NULL)
-            return NULL;
+            goto done;
         Py_DECREF(queued);
         total += heaviest;
         if (monotonic() > until)
             left = 0;
     }
-    return Py_BuildValue("nnO", total, left, Py_None);
+    result = Py_BuildValue("nnO", total, left, Py_None);
+done:
+    PyMem_RawFree(arrived);
+    return result;
 }
 
 #endif

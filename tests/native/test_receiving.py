@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atmost.endpoint.intake  # noqa: F401  it puts the compiled twin in its place
+from atmost import Receiver, Sender
 from atmost.core import receiving
 from atmost.core.datagram import encode_message, read_header
 from atmost.core.events import Event, Message
@@ -18,6 +20,7 @@ from atmost.core.seal import NO_KEY, ChecksumSeal, no_keys
 from atmost.core.sending import SenderCore, SenderOptions
 from atmost.core.shards import Shards
 from tests.core.by_hand import with_tag
+from tests.real import until
 
 START_US = 3_000_000
 COMPILED: Callable[..., Sequence[Event]] = ReceiverCore.receive
@@ -205,6 +208,55 @@ def test_a_traced_thread_runs_the_readable_python(monkeypatch: pytest.MonkeyPatc
     finally:
         sys.settrace(before)
     assert not took
+
+
+def test_a_finalizer_that_reads_another_receiver_changes_nothing() -> None:
+    """Garbage is collected while a datagram from the socket is decoded, and what that runs reads another socket (R9)."""
+    import gc
+
+    with Receiver("udp://127.0.0.1:0", clock_guard=0) as one, Receiver("udp://127.0.0.1:0", clock_guard=0) as other:
+        receivers = {one: other, other: one}
+        senders = [Sender(each.url, linger=60, max_datagram=508) for each in receivers]
+        got: list[Any] = []
+
+        def read(receiver: Receiver) -> bool:
+            message = receiver.receive(0)
+            if message is not None:
+                got.append(message.payload)
+            return message is not None
+
+        class Litter:
+            def __init__(self, receiver: Receiver) -> None:
+                self.myself, self.receiver = self, receiver
+
+            def __del__(self) -> None:
+                read(receivers[self.receiver])
+
+        sent = count()
+        threshold = gc.get_threshold()
+        gc.set_threshold(50, 2, 2)
+        try:
+            for _ in range(30):
+                for sender in senders:
+                    for _ in range(40):
+                        sender.send("a.b", [[next(sent)], [], []])
+                    sender.flush()
+                for receiver in receivers:
+                    Litter(receiver)
+                    while read(receiver):
+                        Litter(receiver)
+        finally:
+            gc.set_threshold(*threshold)
+            gc.collect()
+        for sender in senders:
+            sender.close(1)
+        many = next(sent)
+        until(lambda: any([read(one), read(other)]) or len(got) == many)
+        for receiver in receivers:
+            ledger = receiver.ledger()
+            assert ledger.refused == {}
+            assert (ledger.delivered, ledger.lost) == (many // 2, 0)
+        assert sorted(payload[0][0] for payload in got) == list(range(many))
 
 
 def test_a_finalizer_in_the_middle_of_a_datagram_changes_nothing() -> None:

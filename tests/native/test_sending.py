@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 import threading
@@ -17,6 +18,7 @@ import pytest
 from atmost import Receiver, Sender, SenderStats
 from atmost.core import sending
 from atmost.endpoint import sender as endpoint
+from atmost.endpoint.background import Background
 from atmost.transport.udp import UdpOutlet
 from tests.core.by_hand import read
 from tests.harness import Interrupted
@@ -320,3 +322,57 @@ def test_one_that_an_older_checkout_left_behind_is_not_used() -> None:
     """Its names and arguments may be others."""
     code = "import atmost._native as n; n.INTERFACE = 0; import atmost; print(atmost.is_compiled(), atmost.Sender)"
     assert run(code).startswith("False ")
+
+
+def test_without_a_thread_each_message_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would come when the linger is over, so nothing lingers."""
+    monkeypatch.setattr(Background, "_start", lambda _self: False)
+    with raw_receiver() as sock:
+        sender = Sender(url_of(sock), name="n", linger=60)
+        for number in range(3):
+            sender.send("a.b", number)
+            assert sender.stats().open == 0
+        sender.close(0)
+        assert sum(header(one).count for one in waiting(sock)) == 3
+
+
+FORKED_WHILE_WAKING = """
+import ctypes, os, sys, time
+from atmost import Sender
+from atmost.endpoint.background import Background
+
+def forks(self, when):
+    global child
+    if child is None and number > 20 and bool(sender._core.open) == (sys.argv[2] == "armed"):
+        child = os.fork() if sys.argv[4] == "python" else ctypes.PyDLL(None).fork()
+        time.sleep(0.001)  # long enough that the sender is idle again, and no beacon is due
+    return sys.argv[3] == "comes"
+
+child, number = None, 0
+Background.wake_at = forks
+sender = Sender(sys.argv[1], name="n", linger=0.001, max_datagram=508)
+while child is None and number < 1000:
+    sender.send("a.b", [number, "x" * 40])
+    number += 1
+if child == 0:
+    sender.flush()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+sender.send("a.b", [number, ""])
+sender.close(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.parametrize("when", ["armed", "handed over"])
+@pytest.mark.parametrize("thread", ["comes", "does not"])
+@pytest.mark.parametrize("fork", ["python", "c"])
+def test_r8_a_fork_while_the_thread_is_called_leaves_all_with_the_parent(when: str, thread: str, fork: str) -> None:
+    """A signal handler may fork there: with the first message of a datagram, or when one has left."""
+    with raw_receiver() as sock:
+        run(FORKED_WHILE_WAKING, url_of(sock), when, thread, fork)
+        data = [one for one in waiting(sock) if one[1] & 15 == 1]
+    numbers = [payload[0] for one in data for payload in read(one).payloads]
+    assert len(numbers) > 1
+    assert numbers == list(range(len(numbers)))
+    assert len({read(one).random64 for one in data}) == 1
