@@ -72,13 +72,14 @@ def play(at: int, action: Callable[[Scene], object]) -> str:
     return interruption.where
 
 
-def play_fork(at: int) -> dict[str, Any]:
+def play_fork(at: int) -> None:
     """Fork the thread of a new sender at a line: the child, in which no other thread is, has a sender with nothing of its parent's."""
     scenes: list[Scene] = []
 
     def tell() -> dict[str, Any]:
         scene = scenes[0]
         before = len(scene.road.taken)
+        scene.road.open()
         scene.sender.send("a.b", ["child's"])
         scene.sender.flush()
         scene.sender.close(0)
@@ -99,9 +100,7 @@ def play_fork(at: int) -> dict[str, Any]:
     until(lambda: interruption.where is not None)
     told = fork.finish()
     scene.check(interrupted=False)
-    assert (told["offered"], told["open"]) == (1, 0), interruption.where
-    assert told["sent"] in ([], ["child's"]), interruption.where  # the road says "not now" to some, and refuses some
-    return told  # type: ignore[no-any-return]
+    assert told == {"sent": ["child's"], "offered": 1, "open": 0}, interruption.where
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -113,8 +112,8 @@ def test_a_sample_of_lines(action: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_sample_of_forks() -> None:
     """Every sixty-first: nothing of the parent's leaves the child."""
-    told = [play_fork(at) for at in range(FIRST, LINES, 61)]
-    assert any(each["sent"] for each in told)
+    for at in range(FIRST, LINES, 61):
+        play_fork(at)
 
 
 @pytest.mark.slow
