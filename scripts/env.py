@@ -14,8 +14,11 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -77,7 +80,9 @@ def set_up() -> None:
         _say("installing atmost itself, editable")
         _run("pip", [*_pip("install"), "--no-build-isolation", "--no-deps", "--editable", "."])
         STAMP.write_text("\n".join(wanted), encoding="utf-8")
-        _say(f"ready in {time.monotonic() - started:.0f} s")
+        compiled = (ROOT / "src" / "atmost" / f"_native{sysconfig.get_config_var('EXT_SUFFIX') or '.so'}").exists()
+        hot_path = "compiled" if compiled else "pure Python (docs/compiled.md)"
+        _say(f"ready in {time.monotonic() - started:.0f} s; the hot path is {hot_path}")
 
 
 def write_lock(options: Sequence[str]) -> None:
@@ -107,8 +112,10 @@ def _wanted() -> list[str]:
     """Two hashes: of what `.venv` is built from (a moved checkout counts, since scripts in it name its path), and of the project."""
     build = [LOCK.read_bytes(), str(VENV).encode(), repr(sys.version_info[:2]).encode()]
     # What the editable install reads: the project, and the compiled hot path, which it builds where a compiler is there.
-    project = [PROJECT.read_bytes(), HOOK.read_bytes(), *(path.read_bytes() for path in sorted(NATIVE.iterdir()))]
-    project.append(os.environ.get("ATMOST_BUILD", "auto").encode())
+    project = [PROJECT.read_bytes(), HOOK.read_bytes(), *(path.read_bytes() for path in sorted(NATIVE.glob("*.[ch]")))]
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    found = shutil.which(shlex.split(compiler)[0]) or "none"
+    project += [each.encode() for each in (os.environ.get("ATMOST_BUILD", "auto"), compiler, found)]
     return [hashlib.sha256(b"\0".join(each)).hexdigest() for each in (build, project)]
 
 
