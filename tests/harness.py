@@ -10,6 +10,7 @@ What it calls runs inside that line, as a signal handler does, and is not traced
 `Interruption` knows nothing of senders or receivers; what must hold afterwards is the test's.
 """
 
+import ctypes
 import json
 import os
 import select
@@ -137,6 +138,12 @@ def sampled(scene: Callable[[int], str | None], step: int) -> int:
 def forked(child: Callable[[], object], *, past_the_hook: bool = False) -> "Forked":
     """Something to do at a line: fork. The child comes back into the line like its parent, see `Forked`."""
     return Forked(child, past_the_hook=past_the_hook)
+
+
+def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Raise an exception in a thread, at the next step that it takes."""
+    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert set_exception(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)) == 1
 
 
 class Forked:

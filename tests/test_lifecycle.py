@@ -7,15 +7,27 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 import atmost
 from atmost import lifecycle
-from atmost.lifecycle import HERE, Floor, close_all, living, notice_fork, register, run_async, unregister
+from atmost.lifecycle import (
+    HERE,
+    Floor,
+    ThreadArguments,
+    close_all,
+    living,
+    notice_fork,
+    register,
+    run_async,
+    unregister,
+)
 from tests.cfork import c_fork
 from tests.real import BOUND, environment, run
 
@@ -434,3 +446,37 @@ assert {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, s
 def test_each_signal_that_was_put_off_is_handled() -> None:
     """Also where the handler of the first raises; and every handler is back in its place."""
     run(SEVERAL)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_end_of_a_thread_is_noticed_however_it_ends() -> None:
+    """Once, after its function, whether that returned or raised; not where no thread was started."""
+    told: list[object] = []
+
+    def ends(how: str) -> None:
+        told.append(how)
+        if how == "raises":
+            raise SystemExit
+
+    for how in ("returns", "raises"):
+        thread = threading.Thread(target=ends, args=ThreadArguments((how,), partial(told.append, "ended")))
+        thread.start()
+        thread.join(BOUND)
+    arguments = ThreadArguments((), partial(told.append, "never"))
+    arguments.forget()
+    del arguments
+    assert told == ["returns", "ended", "raises", "ended"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_child_does_not_hear_of_its_parents_threads() -> None:
+    """It has none of them."""
+    told: list[object] = []
+    arguments = ThreadArguments((), partial(told.append, "ended"))
+    child = os.fork()
+    if not child:
+        del arguments
+        os._exit(len(told))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    del arguments
+    assert told == ["ended"]

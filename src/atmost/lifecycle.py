@@ -25,6 +25,8 @@ more than once:
 3. once more when the interpreter is torn down, because exit functions that were registered *before* `import atmost` may still have sent;
 4. by `close_all()`, from programs whose processes end in another way.
 
+*Threads of ours* do work on which others rely, so each is started with `ThreadArguments`: however it ends, somebody notices.
+
 *uWSGI* loads the program in a process of its own, from which it forks its workers in C. CPython may never go on in a child that was forked so
 while another thread waited for the interpreter's lock, so no thread of ours runs in the process that loads (`may_start_threads`).
 That process runs no Python later, so it says its last words right before each fork. Its first worker takes over what waits for a thread (`resume`).
@@ -45,11 +47,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
 from types import BuiltinFunctionType
-from typing import Any, Final, Protocol, SupportsIndex
+from typing import Any, Final, Protocol, Self, SupportsIndex
 
 from atmost.errors import OptionError
 
@@ -160,6 +162,37 @@ def living(floor: Floor | None = None) -> list[Any]:
     """Everything that is registered and alive, in the order in which it was registered."""
     known = [(at, reference()) for at, reference in list(_living.values())]
     return [each for at, each in known if each is not None and floor in (None, at)]
+
+
+# Threads.
+
+
+class ThreadArguments(tuple[Any, ...]):  # noqa: SLOT001  a tuple's child can have no named slots
+    """The arguments of a `threading.Thread`; calls a function when the thread has ended, however it ended.
+
+    A `finally` in the thread's own function does not do: an exception that another thread, a tracer or a debugger raises there may come
+    before the first `try`, or inside `finally`. `Thread.run` passes a copy of these and lets go of them when the function is over, and CPython
+    lets go of a thread that comes to its end without having run.
+    """
+
+    _ended: Callable[[], object]
+    _process: int
+
+    def __new__(cls, arguments: Iterable[Any], ended: Callable[[], object]) -> Self:
+        """Args: arguments: for the thread's function. ended: what to call, mostly in that thread; `forget` it where no thread was started."""
+        made = super().__new__(cls, arguments)
+        made._ended = ended
+        made._process = os.getpid()
+        return made
+
+    def forget(self) -> None:
+        """Calls nothing any more."""
+        self._ended = object
+
+    def __del__(self) -> None:
+        # A forked child has none of its parent's threads; and the interpreter may be torn down this far already.
+        if sys is not None and not sys.is_finalizing() and self._process == os.getpid():
+            self._ended()
 
 
 # Forks.

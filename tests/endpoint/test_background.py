@@ -5,12 +5,14 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atmost.endpoint.background import Background, Rhythm, next_due
+from tests.harness import raise_in
 from tests.real import BOUND, until
 
 
@@ -194,3 +196,44 @@ def test_the_next_turn_is_the_first_of_the_rhythm_that_is_not_past(due, interval
     steps = (found - due) / interval
     assert steps == pytest.approx(round(steps), rel=1e-6, abs=1e-6)
     assert found - interval <= max(due, now) * (1 + 1e-9) + interval * 1e-9
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_ended_from_outside_is_replaced(clockwork: Clockwork, error: type[BaseException]) -> None:
+    """Callers may rely on its next turn."""
+    clockwork.background.wake_at(time.monotonic())
+    (thread,) = running()
+    until(lambda: clockwork.turns >= 2)
+    raise_in(thread, error)
+    clockwork.background.wake_at(time.monotonic())
+    until(lambda: not thread.is_alive())
+    (other,) = until(running)
+    turns = clockwork.turns
+    clockwork.background.wake_at(time.monotonic())
+    until(lambda: clockwork.turns > turns)
+    assert running() == [other]
+
+
+class Untimely(Exception):
+    """What a debugger raises in a thread."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_ended_before_its_first_step_is_replaced(clockwork: Clockwork) -> None:
+    """No `try` of its own has begun there."""
+    ended: list[threading.Thread] = []
+
+    def end_the_first(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code.co_name == "_run" and not ended:
+            ended.append(threading.current_thread())
+            raise Untimely
+
+    threading.settrace(end_the_first)
+    try:
+        clockwork.background.wake_at(time.monotonic() + 0.001)
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]
+    until(lambda: clockwork.turns)
+    assert ended
+    assert not ended[0].is_alive()

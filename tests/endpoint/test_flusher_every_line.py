@@ -20,9 +20,6 @@ from tests.real import until
 LINES = 320
 """The thread comes to so many lines within a second: it hands over, holds, offers again, and sends beacons."""
 
-FIRST = 4
-"""Before it the thread has not begun its first turn. An exception there still ends it for good: a fault that is known and not mended."""
-
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 """What ends a thread is shown, and another thread takes over."""
 
@@ -106,20 +103,20 @@ def play_fork(at: int) -> None:
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_sample_of_lines(action: str) -> None:
     """Every sixty-first: nothing is sent twice, the account balances, and the thread goes on or the sender is closed."""
-    assert len({play(at, ACTIONS[action]) for at in range(FIRST, LINES, 61)}) > 1
+    assert len({play(at, ACTIONS[action]) for at in range(1, LINES, 61)}) > 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_sample_of_forks() -> None:
     """Every sixty-first: nothing of the parent's leaves the child."""
-    for at in range(FIRST, LINES, 61):
+    for at in range(1, LINES, 61):
         play_fork(at)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_line(action: str) -> None:
-    """All of them; by an exception those of the first turns."""
-    wheres = [play(at, ACTIONS[action]) for at in range(FIRST, 120 if action == "exception" else LINES)]
+    """All of them."""
+    wheres = [play(at, ACTIONS[action]) for at in range(1, LINES)]
     print(f"{len(wheres)} places interrupted")  # noqa: T201  shown by `pytest -rP`
     assert len(set(wheres)) > 30

@@ -136,6 +136,26 @@ def test_a_resolver_that_does_not_answer_keeps_nobody_waiting(
         assert until(arrives(outlet, receiving)) == BEACON
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lookup_that_is_ended_from_outside_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]], opened: Callable[[str], UdpOutlet]
+) -> None:
+    """Nothing waits for its answer for ever."""
+    asked, really = [], socket.getaddrinfo
+
+    def look_up(host: str, port: int, **options: Any) -> list[Any]:
+        asked.append(host)
+        if asked.count(NAME) == 1:
+            raise SystemExit
+        return really(host, port, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    names[NAME] = ["127.0.0.1"]
+    with closing(open_inlet("udp://127.0.0.1:0")) as receiving:
+        outlet = opened(f"udp://{NAME}:{receiving.url.rpartition(':')[2]}")
+        assert until(arrives(outlet, receiving)) == BEACON
+
+
 def test_what_is_sent_waits_for_the_first_answer(
     monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], UdpOutlet]
 ) -> None:

@@ -9,6 +9,8 @@ A turn looks twice: after the first look it announces when it will come again, a
 The bell is a lock that the sleeping thread waits for, made together with the thread and never before it.
 A program that `gevent` or `eventlet` patches late then gets a green thread with a green lock; a native one would stop the whole process.
 The bell is also the thread's right to go on: a thread whose bell is no longer the current one ends at its next turn.
+A thread that ends while its bell is the current one was ended from outside, by an exception that is not its own; another one takes over at once,
+because callers may rely on its next turn.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from atmost.lifecycle import may_start_threads
+from atmost.lifecycle import ThreadArguments, may_start_threads
 
 NEVER: Final = float("inf")
 _LONGEST_WAIT: Final = 3600.0
@@ -100,7 +103,12 @@ class Background(Generic[Owner]):
             return False
         bell = threading.Lock()
         bell.acquire()
-        thread = threading.Thread(target=_run, args=(self, bell), name=self._name, daemon=True)
+        thread = threading.Thread(
+            target=_run,
+            args=ThreadArguments((self, bell), partial(self._replace, bell)),
+            name=self._name,
+            daemon=True,
+        )
         try:
             self._bell = bell
             thread.start()
@@ -110,8 +118,15 @@ class Background(Generic[Owner]):
             if not isinstance(error, RuntimeError):
                 raise
             return False  # the interpreter is ending, or threads have run out
-        self._thread = thread
+        if self._bell is bell:  # else it has ended already, and another one is there
+            self._thread = thread
         return True
+
+    def _replace(self, bell: object) -> None:
+        """Starts another thread in the place of one that was ended from outside."""
+        if self._bell is bell:
+            self.rest()
+            self.wake_at(time.monotonic())
 
     def _end_with_owner(self, _reference: object) -> None:
         self.stop()
@@ -142,19 +157,14 @@ class Background(Generic[Owner]):
 
 
 def _run(background: Background[Any], bell: Any) -> None:
-    try:
-        while True:
-            try:
-                wait = background._turn(bell)  # noqa: SLF001  the two are one component
-            except Exception:  # noqa: BLE001  an exception from outside, as another thread can raise here: the owner's own turns raise nothing
-                wait = _AFTER_ERROR
-            if wait is None:
-                return
-            bell.acquire(timeout=wait)
-    finally:
-        if background._bell is bell:  # noqa: SLF001  it was ended from outside, and a caller may rely on its next turn
-            background.rest()
-            background.wake_at(time.monotonic())
+    while True:
+        try:
+            wait = background._turn(bell)  # noqa: SLF001  the two are one component
+        except Exception:  # noqa: BLE001  an exception from outside, as another thread can raise here: the owner's own turns raise nothing
+            wait = _AFTER_ERROR
+        if wait is None:
+            return
+        bell.acquire(timeout=wait)
 
 
 class Rhythm(Generic[Owner]):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from atmost.core.limits import MAX_DATAGRAM
 from atmost.core.sending import NOT_NOW
 from atmost.errors import AddressError, AddressInUse, BindError
-from atmost.lifecycle import HERE, Floor, may_start_threads, register, unregister
+from atmost.lifecycle import HERE, Floor, ThreadArguments, may_start_threads, register, unregister
 from atmost.transport.base import (
     ANY_PROCESS,
     FORKED,
@@ -309,7 +309,9 @@ class _Lookup:
         if not may_start_threads():
             self.run()
             return
-        thread = threading.Thread(target=self.run, name="atmost-lookup", daemon=True)
+        thread = threading.Thread(
+            target=self.run, args=ThreadArguments((), self._ended), name="atmost-lookup", daemon=True
+        )
         if sys.is_finalizing():  # CPython 3.11 would wait for ever, because new threads can no longer run
             self.name, self.problem, self.done = "EAGAIN", "the interpreter is ending", True
             return
@@ -336,6 +338,12 @@ class _Lookup:
             self.mistake, self.name, self.problem = error, "EADDRNOTAVAIL", error.problem
         self.done = True
         self._answered()
+
+    def _ended(self) -> None:
+        """Has the name looked up again where an exception from outside ended the thread before its answer."""
+        if not self.done:
+            self.name, self.problem, self.done = "EAGAIN", "the lookup was interrupted", True
+            self._answered()
 
 
 def bind_udp(address: Address) -> SocketInlet:

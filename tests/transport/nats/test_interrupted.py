@@ -11,6 +11,7 @@ import pytest
 from atmost import Message, Receiver, Sender
 from atmost.transport import nats
 from tests.harness import Interruption as Interrupting
+from tests.harness import raise_in
 from tests.interrupting import At, Interruption
 from tests.nats_server import NatsServer
 from tests.real import BOUND, until
@@ -108,3 +109,22 @@ def test_the_thread_of_a_link_interrupted_at_its_lines_goes_on(server: NatsServe
         assert max(got.values()) == 1
         assert receiver.ledger().balanced()
     print(f"{len(wheres)} places interrupted")  # noqa: T201  shown by `pytest -rP`
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_link_whose_thread_is_ended_from_outside_gets_another(server: NatsServer) -> None:
+    """By `SystemExit`, which no `except Exception` catches; a sender's and a receiver's."""
+    numbers, got = count(), Counter[int]()
+    with (
+        Receiver(server.url(options="lease=0.2"), clock_guard=0.01, future_bound=0.01) as receiver,
+        Sender(receiver.url, linger=0.001) as sender,
+    ):
+        received(receiver, sender, numbers, got)
+        for link in (sender._core.outlet._link, receiver._intake.inlet._link):  # type: ignore[attr-defined]
+            ((_, thread),) = link._thread.values()
+            raise_in(thread, SystemExit)
+            link._waker.wake()
+            until(lambda thread=thread: not thread.is_alive())  # type: ignore[misc]
+            received(receiver, sender, numbers, got)
+        assert max(got.values()) == 1
+        assert receiver.ledger().balanced()

@@ -13,6 +13,8 @@ may wait. They take turns, and the sender never waits for its own: another's tur
 nothing is refused as a whole. One of which it took a part must be finished, or the stream is torn: its rest stays with the connection, and
 is written before anything else. So the only data that waits here is the rest of one message. When the connection is lost the rest is lost
 with it, and after a reconnect nothing old is sent (R6).
+
+A thread that an exception from outside ends is replaced by another, which connects anew.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from atmost.core.limits import EPISODE
 from atmost.core.sending import NOT_NOW
+from atmost.lifecycle import ThreadArguments
 from atmost.transport.mailbox import Waker
 from atmost.transport.nats.dial import Connection, DialError, dial, is_denied, read_info, wait_for
 from atmost.transport.nats.url import NatsAddress, Server
@@ -124,7 +128,8 @@ class Link:
         """Who writes, and who waits for it: a lock that an exception raised by a signal cannot leave taken, as `Sender` has it."""
         self._waker = Waker()
         self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._thread: dict[str, tuple[object, threading.Thread]] = {}
+        """Who keeps the connection, under one key that the first thread takes: a caller interrupted in `start` may have started one and not know it."""
         self._connection: Connection | None = None
         # In random order, so that senders spread over a cluster.
         self._known = random.sample(address.servers, len(address.servers))
@@ -138,14 +143,8 @@ class Link:
 
     def start(self) -> bool:
         """Starts the thread, once; False when none can be started now."""
-        if self._thread is None and not self._stopped:
-            thread = threading.Thread(target=self._run, name="atmost-nats", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                self.refusal = NOT_CONNECTED
-                return False
-            self._thread = thread
+        if not self._thread and not self._stopped:
+            return self._begin()
         return True
 
     @property
@@ -204,7 +203,7 @@ class Link:
         finally:
             self._stopped = True
             self._waker.wake()
-            if self._thread is None:
+            if not self._thread:
                 self._waker.close()
 
     def _alone(self, patience: float = float("inf")) -> _Alone:
@@ -212,31 +211,60 @@ class Link:
 
     def wait_for_end(self) -> None:
         """Waits until a closed link has ended; bounded."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN)
+        for _, thread in [*self._thread.values()]:
+            if thread is not threading.current_thread():
+                thread.join(_JOIN)
 
     def abandon(self) -> None:
         """Closes a forked child's copies: no thread runs there, and not a byte is written to the parent's connection."""
         self._stopped = True
         connection, self._connection = self._connection, None
-        self._thread = None
+        self._thread = {}
         if connection is not None:
             connection.abandon()
         self._waker.close()
 
+    def _begin(self) -> bool:
+        token = object()
+        arguments = ThreadArguments((token,), partial(self._ended, token))
+        try:
+            threading.Thread(target=self._run, args=arguments, name="atmost-nats", daemon=True).start()
+        except RuntimeError:
+            arguments.forget()
+            self.refusal = NOT_CONNECTED
+            return False
+        return True
+
     # --- in the link's thread ---------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            while not self._stopped:
-                try:
-                    self._keep_connected()
-                except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: begin again
-                    self._complain(f"interrupted by {error!r}")
-                    time.sleep(_BREATH)
-        finally:
+    def _run(self, token: object) -> None:
+        if self._thread.setdefault("it", (token, threading.current_thread()))[0] is not token:
+            return
+        while not self._stopped:
+            try:
+                self._leave()
+                self._keep_connected()
+            except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: begin again
+                self._complain(f"interrupted by {error!r}")
+                time.sleep(_BREATH)
+
+    def _ended(self, token: object) -> None:
+        """Has another thread take over from one that was ended from outside."""
+        if self._thread.get("it", (token, None))[0] is not token:  # there is another one
+            return
+        self._thread.pop("it", None)
+        if self._stopped:
             self._waker.close()
+        else:
+            self._begin()
+
+    def _leave(self) -> None:
+        """Lets go of what an exception from outside has left."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with self._alone():
+                connection.close()
+            self._ends.disconnected()
 
     def _keep_connected(self) -> None:
         turn = 0
