@@ -127,6 +127,11 @@ class HeartbeatMonitor:
         counts = self._counts
         return HeartbeatMonitorStats(**{name: counts[name] for name in HeartbeatMonitorStats.__dataclass_fields__})
 
+    @property
+    def malformed(self) -> int:
+        """Messages on the subject that are not beats; as in `stats`, and at no cost."""
+        return self._counts["malformed"]
+
     def on_change(self, callback: OnChange) -> OnChange:
         """Calls this with every change from now on, in the thread of `feed` and `tick`; also usable as a decorator."""
         if not callable(callback):

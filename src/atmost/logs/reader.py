@@ -319,6 +319,11 @@ class LogReader:
         names = [name for name in LogReaderStats.__dataclass_fields__ if name != "lost_by_level"]
         return LogReaderStats(**{name: self._counts[name] for name in names}, lost_by_level=lost)
 
+    @property
+    def malformed(self) -> int:
+        """Messages that claim to come from a handler, and do not make sense; as in `stats`, and at no cost."""
+        return self._counts["malformed"]
+
     def feed(self, event: Event, now: float) -> list[Read]:
         """Takes one event of a receiver, of any subject and kind; never raises for what a sender did.
 

@@ -170,6 +170,41 @@ def test_metrics_that_contradict_are_counted_and_name_both_senders():
     assert "shop says counter with labels (kind)" in sample["sample"]
 
 
+def test_messages_that_are_no_beats_and_no_records_are_counted():
+    """At /metrics by use and reason."""
+    asked = Asked()
+    asked.state.feed(message("heartbeats.w", "up"), T0, 0.0)
+    asked.state.feed(message("logs.app", {"handler": 1, "prior": 2}), T0, 0.0)
+    found = scrape(asked, OPEN)
+    for use in ("heartbeats", "logs"):
+        assert found[f"atmost_{use}_refused_total", (("reason", "malformed"),)] == 1.0
+    assert found["atmost_heartbeats_refused_total", (("reason", "sender_limit"),)] == 0.0
+    assert found["atmost_logs_refused_total", (("reason", "conflict"),)] == 0.0
+
+
+def test_a_series_that_is_not_shown_has_a_sample():
+    """What it is and whose name it has; once, however often it is asked for."""
+    asked = Asked()
+    registry = Registry(asked.state, "shop")
+    registry.metrics.gauge("depth").set(1)
+    registry.turn(T0)
+    feed_statsd(asked.state, "x:1|c\nx:2|g\nx.y:1|c\nx/y:1|c\natmost.lost:1|g\ndepth:1|c")
+    for _ in range(2):
+        asked.exporter._rendered.clear()
+        found = scrape(asked)
+    assert found["atmost_export_left_out_series", (("reason", "collision"),)] == 4.0
+    told = asked.json("/api/v1/rejected")["rejected"]
+    assert {(each["listener"], each["address"], each["peer"], each["reason"]) for each in told} == {
+        ("export", "/metrics", "statsd", "collision")
+    }
+    assert sorted(each["sample"] for each in told) == [
+        "atmost_lost (gauge): its name belongs to another family",
+        "depth (counter): its name is that of a gauge",
+        "x (gauge): its name is that of a counter",
+        "x_y (counter): another series has its name and labels",
+    ]
+
+
 def test_refused_senders_are_counted_by_reason():
     """Hosts, not datagrams; until an hour after their last refusal."""
     asked = Asked()
@@ -270,8 +305,8 @@ def test_histograms_are_valid_whatever_was_observed(accept):
     assert (found["p_count", ()], found["p_bucket", (("le", "+Inf"),)]) == (3.0, 3.0)
     assert found["p_sum", ()] == pytest.approx(0.1 / 0.3)
     assert found["n_bucket", (("le", "+Inf"),)] == 2.0
-    assert found["big_bucket", (("le", "+Inf"),)] == 2.0
-    assert not {"n_sum", "big_sum"} & {name for name, _ in found}
+    assert (found["big_bucket", (("le", "+Inf"),)], found["big_sum", ()]) == (1.0, 1e308 / 0.9)
+    assert "n_sum" not in {name for name, _ in found}
 
 
 def test_labels_of_strangers_are_escaped():

@@ -1,5 +1,7 @@
 """The state as a whole: events find their use, limits are told, and reload changes what may change."""
 
+import pytest
+
 from atmost.collector.options import CollectorOptions
 from atmost.collector.state.listeners import ListenerStats
 from atmost.collector.state.state import CollectorState
@@ -7,6 +9,7 @@ from atmost.core.accounts import Ledger
 from atmost.core.events import ClockAlarm, ClockTrouble
 from atmost.ingest import statsd
 from tests.collector.scene import T0, feed_statsd, make_state, message, session
+from tests.collector.state.test_series import Registry
 
 
 def limits(state):
@@ -46,6 +49,72 @@ def test_statsd_is_counted_with_its_refusals_and_its_clients_own_drops():
     ]
     assert state.client_drops == {("127.0.0.1", "packets_dropped"): 3}
     assert list(state.statsd.series) == [("a", "counter", ())]
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "reason", "sample"),
+    [
+        ({}, f"a:1|c|#x:{'y' * 1100}", "tags_limit", "a:1.0|c|#x:yyy"),
+        ({"max_statsd_series": 1}, "a:1|c\nb\x1bc:1|g\nb:1|g|#k:v,f", "series_limit", "b:1.0|g|#k:v,f"),
+        ({"max_histograms": 1}, "a:1|ms\nb:2:3|ms", "histogram_limit", "b:2.0|ms"),
+        ({}, "a:1e308|c\na:1e308|c", "total_limit", "a:1e+308|c"),
+    ],
+)
+def test_a_measurement_beyond_a_limit_is_rejected_with_a_sample(options, lines, reason, sample):
+    """It is not among those that were taken, and the log tells the first of each kind."""
+    state = make_state(**options)
+    stats = feed_statsd(state, lines)
+    assert stats.rejected[reason] == 1
+    assert stats.accepted == len(lines.splitlines()) - sum(stats.rejected.values())
+    found = [each for each in state.rejected.latest() if each.reason == reason]
+    assert [each.sample.startswith(sample) and each.peer for each in found] == ["127.0.0.1:9"]
+    assert any(reason.replace("_", " ") in line for line in state.news())
+
+
+@pytest.mark.parametrize(
+    ("subject", "payload", "sample"),
+    [
+        (
+            "heartbeats.w-1",
+            {"number": 0, "interval": 10.0, "timeout": 5.0},
+            "heartbeats.w-1: {'number': 0, 'interval': 10.0",
+        ),
+        ("heartbeats.w-1", "up", "heartbeats.w-1: 'up'"),
+        ("heartbeats.w-1", [1], "heartbeats.w-1: <list>"),
+        ("heartbeats.w-1", {"number": {}, "a" * 99: "\x1b" * 99}, "heartbeats.w-1: {'number': <dict>"),
+        ("logs.app", {"handler": b"x", "prior": {}, "time": 1.0}, "logs.app: {'handler': <bytes>, 'prior': <dict>"),
+    ],
+)
+def test_a_message_that_its_use_refuses_is_seen(subject, payload, sample):
+    """Of whom it was and what it said: as a sample, and the first one in the log."""
+    state = make_state()
+    for _ in range(2):
+        state.feed(message(subject, payload), T0, 0.0)
+    found = state.rejected.latest()
+    use = subject.partition(".")[0]
+    assert [(each.listener, each.address, each.peer, each.reason) for each in found] == [
+        ("atmost", use, "web-1", "malformed")
+    ] * 2
+    assert found[0].sample.startswith(sample)
+    assert found[0].sample.isprintable()
+    [line] = state.news()
+    assert line.startswith(f"first message of {use} refused: malformed, from web-1: {sample[:12]}")
+    state.feed(message(subject, payload), T0, 0.0)
+    assert state.news() == []
+
+
+def test_the_first_refusal_of_a_senders_metric_is_in_the_log():
+    """Of each reason, with both senders of a conflict."""
+    state = make_state()
+    first, second = Registry(state, "shop", 1), Registry(state, "job", 2)
+    first.metrics.counter("orders_total", "", ("kind",)).labels("new").inc()
+    second.metrics.counter("orders_total").inc()
+    first.turn(T0)
+    second.turn(T0)
+    [line] = state.news()
+    assert line.startswith("first of senders' metrics: conflict, from job: orders_total: shop says counter")
+    second.turn(T0 + 1)
+    assert state.news() == []
 
 
 def test_a_pickle_is_refused_with_advice():

@@ -1,10 +1,11 @@
 """What StatsD's lines add up to, against sums made by hand; every bound counted when it is hit."""
 
+import math
 import random
 
 import pytest
 
-from atmost.collector.state.statsd import SCALE, StatsdState
+from atmost.collector.state.statsd import SCALE, Spelling, StatsdState
 from atmost.ingest import statsd
 from tests.collector.scene import T0
 
@@ -191,3 +192,36 @@ def test_series_that_nobody_writes_any_more_make_room():
     assert state.counts["series_limit"] == 1
     feed(state, "newer:1|c", T0 + 21_611)
     assert (len(state.series), state.counts["series_limit"]) == (3, 2)
+
+
+BIG = "1e308"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "value"),
+    [
+        (f"a:{BIG}|c\na:{BIG}|c\na:1|c", "counter", 1e308),
+        (f"a:{BIG}|g\na:+{BIG}|g", "gauge", 1e308),
+        (f"a:-{BIG}|g\na:-{BIG}|g", "gauge", -1e308),
+        (f"a:{BIG}|h\na:{BIG}|h", "histogram", 1.0),
+        (f"a:2:{BIG}|h|@0.5\na:3|h", "histogram", 1.0),
+        (f"a:{BIG}|h|@0.1\na:3|h", "histogram", 1.0),
+    ],
+)
+def test_no_total_becomes_infinite(lines, kind, value):
+    """Each number is finite, but not their sum: it could never come back, so the last one is refused and counted."""
+    state = make()
+    series = feed(state, lines)["a", kind]
+    assert (series.value, math.isfinite(series.sum), state.counts["total_limit"]) == (value, True, 1)
+
+
+def test_values_near_the_limit_are_taken_after_what_was_gathered():
+    """What waits to be booked is part of the total that is looked at."""
+    state = make()
+    feed(state, f"a:{BIG}|c")
+    spelling = Spelling(state.series["a", "counter", ()], 1.0, 1.0)
+    state.gather(T0)
+    state.open(spelling)
+    spelling.append(0.5e308)
+    assert feed(state, f"a:{BIG}|c")["a", "counter"].value == 1.5e308
+    assert state.counts["total_limit"] == 1

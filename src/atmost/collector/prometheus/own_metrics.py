@@ -53,6 +53,7 @@ class OwnMetrics:
             )
         yield from self._of_limits(overview.memory.limits)
         yield self._of_metrics()
+        yield from self._of_malformed()
         yield from self._of_senders()
         yield from self._of_listeners(overview.listeners)
         yield from self._of_logs()
@@ -89,6 +90,16 @@ class OwnMetrics:
         for reason, count in counts.items():
             refused.add_metric((reason,), count)
         return refused
+
+    def _of_malformed(self) -> Iterator[Own]:
+        """Counts messages of logs and heartbeats that were refused, by reason; the API has samples."""
+        state = self._views.state
+        with state.lock:
+            of_logs, of_heartbeats = state.our_logs.reader.stats(), state.heartbeats.monitor.stats()
+        logs = {"malformed": of_logs.malformed, "conflict": of_logs.conflict}
+        beats = {"malformed": of_heartbeats.malformed, "sender_limit": of_heartbeats.sender_limit}
+        yield _counter("atmost_logs_refused", "Messages of senders' logs that were refused", ("reason",), logs)
+        yield _counter("atmost_heartbeats_refused", "Messages of heartbeats that were refused", ("reason",), beats)
 
     def _of_senders(self) -> Iterator[Own]:
         state, totals = self._views.state, self._views.state.totals

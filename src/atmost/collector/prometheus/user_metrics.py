@@ -22,13 +22,17 @@ from prometheus_client.openmetrics.exposition import UNDERSCORES
 from atmost.collector.api.views import Views
 from atmost.collector.prometheus.names import as_shown, label_names, metric_name
 from atmost.collector.state.listing import COMPLETENESS_OF
+from atmost.collector.state.rejected import Sample
 from atmost.collector.state.series import Snapshot, grouped, incomplete, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
+from atmost.core.names import harmless
 from atmost.metrics.buckets import Buckets, default_bounds
 from atmost.metrics.query import Found, completeness, gauge_value
 
 FRESH_STATSD: Final = 300.0
 """How long the last value of a gauge or set is shown, because StatsD's clients do not repeat it (seconds)."""
+_MAX_TOLD: Final = 1024
+"""Series left out of which there ever is a sample."""
 _NAMES: Final = {
     "counter": ("", "_total", "_created"),
     "gauge": ("",),
@@ -74,6 +78,8 @@ class UserMetrics:
         """Series not shown in the last scrape because another one has their name and labels."""
         self.beyond = 0
         """Series not shown in the last scrape because there were `max_exported` already."""
+        self._told: set[str] = set()
+        """Collisions of which there is a sample."""
 
     def families(self, taken: set[str], escaping: str = UNDERSCORES) -> Iterator[Family]:
         """Yields every family once.
@@ -96,11 +102,36 @@ class UserMetrics:
                 self.beyond += 1
             elif key in labelled or (family := _family_of(name, sample, shown, reserved)) is None:
                 self.collisions += 1
+                self._tell(name, sample, shown.get(name), now)
             else:
                 labelled.add(key)
                 _add(family, sample)
         yield from shown.values()
         yield from self._completeness(seen, now, escaping)
+
+    def _tell(self, name: str, sample: _Sample, family: Family | None, now: float) -> None:
+        """Keeps a sample of a series that is not shown, once for each name and sender."""
+        sender = sample.labels.get("sender", "")
+        about = f"{name} ({sample.kind})"
+        if family is None:
+            text = f"{about}: its name belongs to another family"
+        elif family.type != sample.kind:
+            text = f"{about}: its name is that of a {family.type}"
+        else:
+            text = f"{about}: another series has its name and labels"
+        if (key := f"{sender} {text}") in self._told or len(self._told) >= _MAX_TOLD:
+            return
+        self._told.add(key)
+        row = Sample(
+            t=now,
+            listener="export",
+            address="/metrics",
+            peer=harmless(sender) if sender else "statsd",
+            reason="collision",
+            sample=harmless(text),
+        )
+        with self._views.state.lock:
+            self._views.state.rejected.append(row)
 
     def _completeness(self, seen: Snapshot, now: float, escaping: str) -> Iterator[GaugeMetricFamily]:
         """The share of readings that arrived in the last minute, absent where unknown; and why totals may be too small."""

@@ -19,10 +19,11 @@ class Sample(msgspec.Struct, kw_only=True):
 
     t: float
     listener: str
-    """The protocol: statsd, syslog or gelf."""
+    """The protocol: statsd, syslog or gelf; atmost for what our senders sent; export for what /metrics left out."""
     address: str
-    """The listener's address, because several listeners may share a protocol."""
+    """The listener's address, because several listeners may share a protocol; metrics, logs or heartbeats for our senders."""
     peer: str
+    """Who sent it: an address, or a sender's name."""
     reason: str
     sample: str
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 import msgspec
 
@@ -29,15 +30,21 @@ from atmost.collector.state.statsd_lines import StatsdLines
 from atmost.collector.state.subjects import MAX_SUBJECTS, SubjectTable
 from atmost.core.accounts import Ledger, merge_ledgers
 from atmost.core.events import Arrival, ClockAlarm, Event, Message
+from atmost.core.names import harmless
 from atmost.ingest.pickled import ADVICE
-from atmost.ingest.rejected import Rejected
-from atmost.ingest.statsd import StatsdDatagram, StatsdMapping, StatsdNote
+from atmost.ingest.rejected import Rejected, escaped
+from atmost.ingest.statsd import StatsdDatagram, StatsdMapping, StatsdMetric, StatsdNote
 from atmost.metrics.reader import MetricsReader
 from atmost.metrics.state import LARGEST
 
 _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's events, because its readings carry no numbers."""
 _METRICS: Final = "metrics."
+_OF_METRICS: Final = "metrics"
+_MALFORMED: Final = "malformed"
+_SHOWN_FIELDS: Final = 12
+_SHOWN_TEXT: Final = 32
+"""Fields, and characters of a text, in the sample of a malformed message."""
 _OF_USES: Final = (_METRICS, "logs.", "heartbeats.")
 _APART: Final = 32
 """Log records, heartbeats and other facts that are taken under one hold of the lock."""
@@ -135,6 +142,8 @@ class CollectorState:
         self._groups: deque[list[Message]] = deque()
         """Messages in the hand of `feed_all`; a fault of ours may leave some for the next call."""
         self._news: deque[str] = deque(maxlen=_MOST_NEWS)
+        self._told: set[tuple[str, str]] = set()
+        """Uses and reasons of refusals that the log has told."""
         self.warnings: dict[str, str] = {}
         """Warnings for the operator, by subject."""
 
@@ -166,9 +175,15 @@ class CollectorState:
             subject = event.subject
             self.subjects.feed(event, now)
             if subject.startswith("heartbeats."):
+                known = self.heartbeats.monitor.malformed
                 self.heartbeats.feed(event, now, mono)
+                if self.heartbeats.monitor.malformed > known:
+                    self._malformed("heartbeats", event, now)
             elif subject.startswith("logs."):
+                known = self.our_logs.reader.malformed
                 self.our_logs.feed(event, now)
+                if self.our_logs.reader.malformed > known:
+                    self._malformed("logs", event, now)
             return
         self.heartbeats.feed(event, now, mono)
         self.our_logs.feed(event, now)
@@ -238,9 +253,12 @@ class CollectorState:
     def feed_statsd(self, datagram: StatsdDatagram, stats: ListenerStats, host: str, peer: str, now: float) -> None:
         """Takes a parsed StatsD datagram; `host` is the peer's address, `peer` has its port too."""
         feed = self.statsd.feed
+        refused_of_all = 0
         for metric in datagram.metrics:
-            feed(metric, now)
-        stats.accepted += len(datagram.metrics) + len(datagram.events) + len(datagram.checks)
+            if (limit := feed(metric, now)) is not None:
+                refused_of_all += 1
+                self.reject(Rejected(limit, _written(metric)), stats, peer, now)
+        stats.accepted += len(datagram.metrics) - refused_of_all + len(datagram.events) + len(datagram.checks)
         for event in datagram.events:
             self.foreign.event(event, host, now)
         for check in datagram.checks:
@@ -281,8 +299,25 @@ class CollectorState:
             )
         )
 
+    def _malformed(self, use: str, message: Message, now: float) -> None:
+        """Keeps a sample of a message that is not what its use sends; the use's reader counts it."""
+        session = message.session
+        peer, sample = harmless(session.name or session.id), f"{message.subject}: {_shown(message.payload)}"
+        self.rejected.append(
+            Sample(t=now, listener="atmost", address=use, peer=peer, reason=_MALFORMED, sample=escaped(sample))
+        )
+        if (use, _MALFORMED) not in self._told:
+            self._told.add((use, _MALFORMED))
+            self._news.append(f"first message of {use} refused: malformed, from {peer}: {escaped(sample)}")
+
     def news(self) -> list[str]:
-        """Log lines since the last call: the first refusal of each kind at each address."""
+        """Log lines since the last call: the first refusal of each kind at each address, and of each use."""
+        for each in self.metrics.stats().samples:
+            kind = (_OF_METRICS, str(each.reason))
+            if kind not in self._told:
+                self._told.add(kind)
+                text = harmless(each.text)
+                self._news.append(f"first of senders' metrics: {each.reason}, from {harmless(each.sender)}: {text}")
         news = [*self._news, *(f"first sender refused: {describe(row)}" for row in self.refused.news())]
         self._news.clear()
         return news
@@ -361,3 +396,25 @@ class CollectorState:
             LimitUse("refused_senders", len(self.refused), MAX_ROWS, self.refused.left_out),
             LimitUse("heartbeats", len(self.heartbeats), options.max_heartbeats, self.heartbeats.refused),
         ]
+
+
+def _written(metric: StatsdMetric) -> str:
+    """The beginning of a measurement about as its client wrote it, for a sample."""
+    tags = ",".join(f"{name}:{value}" if value else name for name, value in metric.tags)
+    return escaped(f"{metric.name}:{metric.values[0]}|{metric.kind}" + (f"|#{tags}" if tags else ""))
+
+
+def _shown(payload: Any) -> str:
+    """A payload in a few words, whatever its size."""
+    if not isinstance(payload, dict):
+        return _shown_scalar(payload)
+    fields = [
+        f"{_shown_scalar(name)}: {_shown_scalar(value)}" for name, value in islice(payload.items(), _SHOWN_FIELDS)
+    ]
+    return "{" + ", ".join(fields) + (", …}" if len(payload) > _SHOWN_FIELDS else "}")
+
+
+def _shown_scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value[:_SHOWN_TEXT]) + ("…" if len(value) > _SHOWN_TEXT else "")
+    return repr(value) if value is None or isinstance(value, bool | int | float) else f"<{type(value).__name__}>"

@@ -11,7 +11,9 @@ time enters another slot, and before anything else reads or writes their series.
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from functools import reduce
+from math import isfinite
 from operator import add
 from typing import Final
 
@@ -46,6 +48,17 @@ KINDS: Final = {
 Tags = tuple[tuple[str, str], ...]
 Key = tuple[str, str, Tags]
 """Name, kind and labels of a series."""
+
+
+class StatsdLimit(StrEnum):
+    """Why a measurement that could be read was not kept."""
+
+    SERIES = "series_limit"
+    HISTOGRAMS = "histogram_limit"
+    TAGS = "tags_limit"
+    """Its tags are longer than 1,024 bytes in all."""
+    TOTAL = "total_limit"
+    """A total, a sum or a gauge would become infinite by it, and never come back."""
 
 
 class StatsdSeries:
@@ -177,18 +190,19 @@ class StatsdState:
         for series in [each for each in self._sets if each.period < period]:
             self._empty(series)
 
-    def feed(self, metric: StatsdMetric, now: float) -> bool:
-        """Takes a measurement; returns whether it was kept.
+    def feed(self, metric: StatsdMetric, now: float) -> StatsdLimit | None:
+        """Takes a measurement; returns why it was not kept, or None.
 
         Args:
             metric: as parsed; the client's own timestamp is not used, because all series follow one clock.
             now: seconds.
         """
-        series = self._find(metric, now)
-        if series is None:
-            return False
-        if series.open is not None:
-            self._book(series.open)
+        key = _key(metric)
+        limit = self._refused(key, metric, now)
+        if limit is not None:
+            self.counts[limit] += 1
+            return limit
+        series = self._find(key, metric)
         if metric.timestamp is not None:
             self.counts["client_time"] += 1
         series.updated = now
@@ -206,7 +220,7 @@ class StatsdState:
             self._observe(series, metric, now)
         else:
             self._join(series, metric, now)
-        return True
+        return None
 
     def find(self, metric: StatsdMetric) -> StatsdSeries | None:
         """The series of a measurement, where there is one."""
@@ -313,25 +327,31 @@ class StatsdState:
         series.members = set()  # not `clear`, which may keep the memory
         self._sets.discard(series)
 
-    def _find(self, metric: StatsdMetric, now: float) -> StatsdSeries | None:
-        key = _key(metric)
+    def _refused(self, key: Key, metric: StatsdMetric, now: float) -> StatsdLimit | None:
+        """The limit that a measurement exceeds; books what is gathered for its series."""
         found = self._series.get(key)
         if found is not None:
-            return found
+            if found.open is not None:
+                self._book(found.open)
+            return None if _stays_finite(metric, found.value, found.sum) else StatsdLimit.TOTAL
         _, kind, labels = key
         if len(self._series) >= self._max_series or (kind == "histogram" and self.histograms >= self._max_histograms):
             self._forget_idle(now)
         if len(self._series) >= self._max_series:
-            self.counts["series_limit"] += 1
-            return None
+            return StatsdLimit.SERIES
         if sum(len(name.encode()) + len(value.encode()) for name, value in labels) > _MAX_TAGS_TEXT:
-            self.counts["tags_limit"] += 1
-            return None
-        if kind == "histogram":
-            if self.histograms >= self._max_histograms:
-                self.counts["histogram_limit"] += 1
-                return None
-            self.histograms += 1
+            return StatsdLimit.TAGS
+        if kind == "histogram" and self.histograms >= self._max_histograms:
+            return StatsdLimit.HISTOGRAMS
+        return None if _stays_finite(metric, 0.0, 0.0) else StatsdLimit.TOTAL
+
+    def _find(self, key: Key, metric: StatsdMetric) -> StatsdSeries:
+        """The series of a measurement that no limit refuses; it begins where there is none."""
+        found = self._series.get(key)
+        if found is not None:
+            return found
+        _, kind, labels = key
+        self.histograms += kind == "histogram"
         unit = self._timer_unit if metric.kind is StatsdKind.TIMER else ""
         ring = Ring(*self._fine, Ring(*self._coarse))
         found = self._series[key] = StatsdSeries(metric.name, kind, labels, ring, unit)
@@ -354,6 +374,20 @@ class StatsdState:
 def _key(metric: StatsdMetric) -> Key:
     labels = metric.tags if len(metric.tags) < 2 else tuple(sorted(set(metric.tags)))
     return (metric.name, KINDS[metric.kind], labels)
+
+
+def _stays_finite(metric: StatsdMetric, value: float, total: float) -> bool:
+    """Whether a series of this value, and of this sum if it is a histogram, stays finite with a measurement."""
+    if metric.kind is StatsdKind.SET:
+        return True
+    if metric.kind is StatsdKind.COUNTER:
+        return isfinite(value + metric.total)
+    values = [float(each) for each in metric.values]
+    if metric.kind is StatsdKind.GAUGE:
+        return not metric.relative or isfinite(reduce(add, values, value))
+    weight = metric.weight
+    # In the order in which they will be added: of numbers near the limit another order may give infinity.
+    return isfinite(value + weight * len(values)) and isfinite(reduce(add, [each * weight for each in values], total))
 
 
 def _count(into: Buckets, value: float, scaled: int) -> None:
