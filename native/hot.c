@@ -176,6 +176,22 @@ given_float(PyObject *given, const char *name, double *number)
     return !(*number == -1.0 && PyErr_Occurred());
 }
 
+/* The page that tells forked processes apart. */
+static int
+given_page(State *state, PyObject *given)
+{
+    PyObject *page = given_object(given, "here");
+    if (page == NULL || state->here == page)
+        return page != NULL;
+    if (state->here_view.obj != NULL)
+        PyBuffer_Release(&state->here_view);
+    state->here = NULL;
+    if (PyObject_GetBuffer(page, &state->here_view, PyBUF_SIMPLE) < 0)
+        return 0;
+    state->here = page; /* the view keeps it */
+    return 1;
+}
+
 static int
 find_socket(State *state)
 {
@@ -220,8 +236,8 @@ bind_sending(PyObject *module, PyObject *given)
         return NULL;
     SENDING_SLOTS(find)
 #undef find
-    PyObject *clock = given_object(given, "wall_clock"), *page = clock == NULL ? NULL : given_object(given, "here");
-    if (page == NULL || !given_float(given, "immediate_every", &state->immediate_every)
+    PyObject *clock = given_object(given, "wall_clock");
+    if (clock == NULL || !given_page(state, given) || !given_float(given, "immediate_every", &state->immediate_every)
         || !given_float(given, "beacon_after_data", &state->beacon_after_data)
         || !given_float(given, "beacon_under_load", &state->beacon_under_load) || !find_socket(state))
         return NULL;
@@ -229,13 +245,6 @@ bind_sending(PyObject *module, PyObject *given)
     Py_XSETREF(state->after_data, PyFloat_FromDouble(state->beacon_after_data));
     if (state->after_data == NULL)
         return NULL;
-    if (state->here != page) {
-        if (state->here_view.obj != NULL)
-            PyBuffer_Release(&state->here_view);
-        if (PyObject_GetBuffer(page, &state->here_view, PyBUF_SIMPLE) < 0)
-            return NULL;
-        state->here = page; /* the view keeps it */
-    }
     state->sends = 1;
     Py_RETURN_NONE;
 }
@@ -261,7 +270,7 @@ bind_receiving(PyObject *module, PyObject *given)
 #undef find
     PyObject *decode = given_object(given, "decode"), *no_gap = decode == NULL ? NULL : given_object(given, "no_gap");
     PyObject *errors = no_gap == NULL ? NULL : given_object(given, "decoding_errors");
-    if (errors == NULL)
+    if (errors == NULL || !given_page(state, given))
         return NULL;
     double swelling, queued_bytes;
     if (!given_float(given, "swelling", &swelling) || !given_float(given, "queued_bytes", &queued_bytes))
@@ -325,7 +334,7 @@ static PyMethodDef methods[] = {
     {"bind_sending", bind_sending, METH_O, PyDoc_STR("bind_sending(objects): the types and constants of the sender.")},
     {"bind_receiving", bind_receiving, METH_O, PyDoc_STR("bind_receiving(objects): those of the receiver.")},
     {"drain", (PyCFunction)(void (*)(void))drain, METH_FASTCALL,
-        PyDoc_STR("drain(core, descriptor, queue, now, wall_us, total, goal, light, left, until): takes what waits at a socket.")},
+        PyDoc_STR("drain(core, descriptor, queue, ahead, now, wall_us, total, goal, light, left, until): takes what waits at a socket.")},
     {"tag", tag, METH_VARARGS, PyDoc_STR("tag(data, seed): the checksum behind a datagram without a key.")},
     {"many_array_keys", many_array_keys, METH_VARARGS,
         PyDoc_STR("many_array_keys(body, count): whether a body must not be decoded; None when it is nested very deep.")},
@@ -334,7 +343,7 @@ static PyMethodDef methods[] = {
 };
 
 /* What the Python half expects of this one: raise it, there and here, with every change of the names and arguments between the two. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 static int
 execute(PyObject *module)
@@ -400,6 +409,7 @@ release(void *module)
     Py_CLEAR(state->after_data);
     if (state->here_view.obj != NULL)
         PyBuffer_Release(&state->here_view);
+    PyMem_RawFree(state->spare);
 }
 
 static PyModuleDef_Slot module_slots[] = {

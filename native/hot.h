@@ -89,6 +89,7 @@ typedef struct {
     uint8_t item[LARGEST + 1];    /* a message while it is encoded */
     uint8_t datagram[LARGEST + 1];
     Py_ssize_t swelling, queued_bytes; /* of endpoint/intake.py and core/limits.py */
+    void *spare;                       /* a buffer that no call of `drain` uses now */
 } State;
 
 /* A slot of an object whose type is known. */
@@ -171,11 +172,18 @@ is_watched(void)
     return thread->c_tracefunc != NULL || thread->c_profilefunc != NULL;
 }
 
+/* The number of this process in its line of forks, as `HERE[0]` of atmost/lifecycle.py has it: 0 where a fork has yet to be noticed (R8). */
+static inline uint8_t
+here_now(const State *state)
+{
+    return ((const volatile uint8_t *)state->here_view.buf)[0];
+}
+
 /* Whether this process is the one whose objects these are (R8). */
 static inline int
 is_here(const State *state)
 {
-    return ((const volatile uint8_t *)state->here_view.buf)[0] != 0;
+    return here_now(state) != 0;
 }
 
 #endif

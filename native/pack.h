@@ -370,7 +370,7 @@ outlet_send_hot(State *state, PyObject *readable, PyObject *const *arguments, si
     int descriptor = plain_descriptor(state, outlet), error;
     long process = count == 3 ? PyLong_AsLong(arguments[2]) : -1; /* ANY_PROCESS */
     if (descriptor < 0 || (process == -1 && PyErr_Occurred())
-        || (process != -1 && process != ((const volatile uint8_t *)state->here_view.buf)[0])) {
+        || (process != -1 && process != here_now(state))) {
         PyErr_Clear();
         return PyObject_Vectorcall(readable, arguments, given, names);
     }

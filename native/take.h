@@ -9,6 +9,7 @@
 #include "hot.h"
 #include "xxh3.h"
 
+#define AHEAD 16 /* datagrams that one system call reads, at most */
 #define MAX_ARRAY_KEYS 15
 #define DEEPEST_WALK 256
 
@@ -287,64 +288,136 @@ receive_hot(State *state, PyObject *readable, PyObject *const *arguments, size_t
     return PyObject_Vectorcall(readable, arguments, given, names);
 }
 
-/* drain(core, descriptor, queue, now, wall_us, total, goal, light, left, until): the loop of `Intake._read` over a plain socket.
+/* What `drain` reads into. */
+typedef struct {
+#ifdef __linux__
+    struct mmsghdr heads[AHEAD];
+    struct iovec places[AHEAD];
+#endif
+    Py_ssize_t lengths[AHEAD];
+    uint8_t datagrams[AHEAD][ROOM];
+} Arrived;
+
+/* Reads what waits at a socket, at most `wanted` datagrams, and returns how many came; `is_empty` says whether no more wait. */
+static int
+read_some(int descriptor, Arrived *arrived, int wanted, int *is_empty)
+{
+    ssize_t length;
+#ifdef __linux__
+    int came;
+    for (int at = 0; at < wanted; at++) {
+        arrived->places[at] = (struct iovec){arrived->datagrams[at], ROOM};
+        arrived->heads[at] = (struct mmsghdr){.msg_hdr = {.msg_iov = &arrived->places[at], .msg_iovlen = 1}};
+    }
+    do
+        came = recvmmsg(descriptor, arrived->heads, (unsigned)wanted, MSG_DONTWAIT, NULL);
+    while (came < 0 && errno == EINTR);
+    for (int at = 0; at < came; at++)
+        arrived->lengths[at] = (Py_ssize_t)arrived->heads[at].msg_len;
+    *is_empty = came < wanted;
+    if (came >= 0 || errno == EAGAIN || errno == EWOULDBLOCK || errno == EBADF)
+        return came < 0 ? 0 : came;
+#endif
+    do /* where a sandbox does not know the other call */
+        length = recv(descriptor, arrived->datagrams[0], ROOM, MSG_DONTWAIT);
+    while (length < 0 && errno == EINTR);
+    arrived->lengths[0] = (Py_ssize_t)length;
+    *is_empty = length < 0; /* or closed */
+    return length < 0 ? 0 : 1;
+}
+
+/* Gives back what was read and not taken, in its order, also while an exception is set. Returns 0 with one set. */
+static int
+give_back(State *state, PyObject *ahead, const Arrived *arrived, int from, int to)
+{
+    PyObject *kind, *value, *traceback;
+    PyErr_Fetch(&kind, &value, &traceback);
+    for (int at = from; at < to; at++) {
+        PyObject *datagram = PyBytes_FromStringAndSize((const char *)arrived->datagrams[at], arrived->lengths[at]);
+        PyObject *given = datagram == NULL ? NULL : PyObject_VectorcallMethod(
+            state->str_append, (PyObject *[]){ahead, datagram}, 2, NULL);
+        Py_XDECREF(datagram);
+        if (given == NULL)
+            break;
+        Py_DECREF(given);
+    }
+    if (kind != NULL)
+        PyErr_Restore(kind, value, traceback);
+    return !PyErr_Occurred();
+}
+
+/* drain(core, descriptor, queue, ahead, now, wall_us, total, goal, light, left, until): the loop of `Intake._read` over a plain socket.
  *
  * Takes datagrams and queues their messages, until one is unusual, or the queue would no longer be light, which the caller then has to
  * decide on; or until the socket is empty, `total` has reached `goal`, or `left` datagrams were taken; after `until` (monotonic, seconds)
- * none is left to be taken. Gives the new `total` and `left`, and that datagram or None. An exception leaves the messages of a datagram in the core's hand, as in the readable loop.
+ * none is left to be taken. Several are read by one system call: what was read and not taken is appended to `ahead`. Gives the new `total`
+ * and `left`, and whether nothing is left to be taken anywhere. An exception leaves the messages of a datagram in the core's hand, as in the
+ * readable loop.
  */
 static PyObject *
 drain(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
 {
     State *state = PyModule_GetState(module);
-    if (given != 10 || !state->receives || !PyObject_TypeCheck(arguments[0], state->ReceiverCore))
-        return PyErr_Format(PyExc_TypeError, "drain: a core and nine values are expected");
-    PyObject *core = arguments[0], *queue = arguments[2], *now = arguments[3], *wall = arguments[4];
+    if (given != 11 || !state->receives || !PyObject_TypeCheck(arguments[0], state->ReceiverCore))
+        return PyErr_Format(PyExc_TypeError, "drain: a core and ten values are expected");
+    PyObject *core = arguments[0], *queue = arguments[2], *ahead = arguments[3], *now = arguments[4], *wall = arguments[5];
     int descriptor = (int)PyLong_AsLong(arguments[1]);
-    Py_ssize_t total = PyLong_AsSsize_t(arguments[5]), goal = PyLong_AsSsize_t(arguments[6]);
-    Py_ssize_t light = PyLong_AsSsize_t(arguments[7]), left = PyLong_AsSsize_t(arguments[8]);
-    double until = PyFloat_AsDouble(arguments[9]);
+    Py_ssize_t total = PyLong_AsSsize_t(arguments[6]), goal = PyLong_AsSsize_t(arguments[7]);
+    Py_ssize_t light = PyLong_AsSsize_t(arguments[8]), left = PyLong_AsSsize_t(arguments[9]);
+    double until = PyFloat_AsDouble(arguments[10]);
     if (PyErr_Occurred())
         return NULL;
-    /* One buffer a call: decoding may run a finalizer, or let another thread run, that drains another receiver. */
-    uint8_t *arrived = PyMem_RawMalloc(ROOM);
-    PyObject *result = NULL;
+    /* A buffer serves one call at a time: decoding may run a finalizer, or let another thread run, that drains another receiver. Such a call
+     * finds none, and makes its own. */
+    Arrived *arrived = state->spare;
+    state->spare = NULL;
+    if (arrived == NULL)
+        arrived = PyMem_RawMalloc(sizeof *arrived);
     if (arrived == NULL)
         return PyErr_NoMemory();
-    while (left > 0 && total < goal) {
-        ssize_t length;
-        do
-            length = recv(descriptor, arrived, ROOM, MSG_DONTWAIT);
-        while (length < 0 && errno == EINTR);
-        if (length < 0) /* empty, or closed */
-            break;
-        left--;
-        Py_ssize_t heaviest = length > OVERHEAD
-            ? length * state->swelling / state->queued_bytes + (Py_ssize_t)read_big(arrived + 44, 2)
-            : light;
-        PyObject *messages = NULL;
-        if (total + heaviest <= light && !is_watched())
-            messages = take(state, core, arrived, length, now, wall);
-        if (messages == NULL) {
-            if (!PyErr_Occurred())
-                result = Py_BuildValue("nny#", total, left, (const char *)arrived, (Py_ssize_t)length);
-            goto done;
+    int is_empty = 0, failed = 0, given_back = 0;
+    uint8_t process = here_now(state);
+    while (left > 0 && total < goal && !is_empty && !given_back && !failed) {
+        int came = read_some(descriptor, arrived, left < AHEAD ? (int)left : AHEAD, &is_empty), at = 0;
+        while (at < came && left > 0 && total < goal) {
+            const uint8_t *datagram = arrived->datagrams[at];
+            Py_ssize_t length = arrived->lengths[at];
+            Py_ssize_t heaviest = length > OVERHEAD
+                ? length * state->swelling / state->queued_bytes + (Py_ssize_t)read_big(datagram + 44, 2)
+                : light;
+            if (total + heaviest > light || is_watched())
+                break;
+            PyObject *messages = take(state, core, datagram, length, now, wall);
+            failed = messages == NULL && PyErr_Occurred();
+            if (messages == NULL && !failed)
+                break;
+            at++;
+            left--;
+            PyObject *batch = failed ? NULL : Py_BuildValue("nN", total + heaviest, messages);
+            PyObject *queued = batch == NULL ? NULL : PyObject_VectorcallMethod(
+                state->str_append, (PyObject *[]){queue, batch}, 2, NULL);
+            Py_XDECREF(batch);
+            failed = queued == NULL;
+            Py_XDECREF(queued);
+            if (here_now(state) != process) { /* a finalizer has forked: all this is the parent's (R8) */
+                is_empty = 1;
+                came = at;
+            }
+            if (failed)
+                break;
+            total += heaviest;
+            if (monotonic() > until)
+                left = 0;
         }
-        PyObject *batch = Py_BuildValue("nN", total + heaviest, messages);
-        PyObject *queued = batch == NULL ? NULL : PyObject_VectorcallMethod(
-            state->str_append, (PyObject *[]){queue, batch}, 2, NULL);
-        Py_XDECREF(batch);
-        if (queued == NULL)
-            goto done;
-        Py_DECREF(queued);
-        total += heaviest;
-        if (monotonic() > until)
-            left = 0;
+        given_back = at < came;
+        if (given_back && !give_back(state, ahead, arrived, at, came))
+            failed = 1;
     }
-    result = Py_BuildValue("nnO", total, left, Py_None);
-done:
-    PyMem_RawFree(arrived);
-    return result;
+    if (state->spare == NULL)
+        state->spare = arrived;
+    else
+        PyMem_RawFree(arrived);
+    return failed ? NULL : Py_BuildValue("nnO", total, left, is_empty && !given_back ? Py_True : Py_False);
 }
 
 #endif

@@ -15,6 +15,7 @@ def drain(
     core: Any,
     descriptor: int,
     queue: Any,
+    ahead: Any,
     now: float,
     wall_us: int,
     total: int,
@@ -23,6 +24,6 @@ def drain(
     left: int,
     until: float,
     /,
-) -> tuple[int, int, bytes | None]: ...
+) -> tuple[int, int, bool]: ...
 def tag(data: bytes, seed: int, /) -> bytes: ...
 def encode(subject: str, payload: Any, /) -> bytes | None: ...

@@ -161,6 +161,45 @@ def test_a_child_forked_past_the_hook_lets_go_at_its_next_look() -> None:
     run(PAST_THE_HOOK, "udp://127.0.0.1:0")
 
 
+FORKED_IN_A_TURN = """
+import os, socket, sys
+import atmost
+from tests.cfork import c_fork
+from tests.real import forge
+receiver = atmost.Receiver("udp://127.0.0.1:0", clock_guard=0)
+host, _, port = receiver.url.removeprefix("udp://").partition(":")
+child, got = None, []
+began_us = receiver._intake.inlet.clock()
+
+def fork(*_):
+    global child
+    if child is None:
+        child = c_fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+
+receiver._intake.watch_refusals(fork)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.connect((host, int(port)))
+    sock.send(b"nobody's")
+    for number in range(60):
+        sock.send(forge([("a", number)], sequence=number, prior=number, start_us=began_us))
+while len(got) < 60 and (message := receiver.receive(30)) is not None:
+    if not child:
+        os._exit(1)
+    got.append(message.payload)
+if child == 0:
+    os._exit(0)
+receiver.close()
+assert got == list(range(60)), got
+"""
+
+
+def test_h2_a_child_forked_past_the_hook_in_a_turn_takes_nothing_more() -> None:
+    """It goes on in the middle of the turn, and what waits at the socket is the parent's."""
+    run(FORKED_IN_A_TURN)
+
+
 CHILD_CLOSES = """
 import os, sys
 import atmost

@@ -295,13 +295,12 @@ class ReceiverCore:
 
     def next_deadline(self) -> float | None:
         """When `handle_deadline` should be called next, monotonic seconds; None when nothing waits."""
-        deadlines = (
-            self._books.next_deadline(),
-            self._refusals.next_deadline(),
-            self._alarms.next_deadline(),
-            self._overflows.next_deadline(),
-        )
-        return min((d for d in deadlines if d is not None), default=None)
+        deadline = self._books.next_deadline()
+        for episodes in (self._refusals, self._alarms, self._overflows):
+            other = episodes.next_deadline()
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
 
     def handle_deadline(self, now: float) -> Sequence[Event]:
         """Declares lost what has been missing for a grace, and reports what was kept quiet."""

@@ -110,8 +110,9 @@ class Intake:
     """One incarnation at one address: reads, lets the core decide, queues.
 
     Theory of operation. A message is in one of five places: in the inlet, in the core's hand, in the queue, in `current`, or with the handler.
-    What moves messages between the first four is a *turn*: `pump` (inlet to queue), `next_batch` (queue to `current`), and the end of the
-    incarnation. From `current`, an iterator over a list, consumers take one message at a time, which is atomic.
+    (What the compiled half has read ahead is as in the inlet: nobody has decided on it.) What moves messages between the first four is a
+    *turn*: `pump` (inlet to queue), `next_batch` (queue to `current`), and the end of the incarnation. From `current`, an iterator over a
+    list, consumers take one message at a time, which is atomic.
 
     *One turn at a time.* Turns of other threads wait for the lock. A turn within a turn of the same thread is a signal handler's, or a
     finalizer's: it moves nothing, because the turn below it stands between two steps. So a handler that drains the receiver finds what
@@ -174,6 +175,8 @@ class Intake:
         self._descriptor: Callable[[], int] | None = None
         if native is not None and isinstance(self.inlet, SocketInlet):
             self._descriptor = self.inlet.descriptor
+        self._ahead: deque[bytes] = deque()
+        """Datagrams that one system call has read and no turn has taken yet; the next turn begins with them."""
         self._incarnation = self.inlet.incarnation()
         self.inlet.resume(self._incarnation)
         # R10: the clock is read after the bind.
@@ -286,6 +289,8 @@ class Intake:
 
     def next_wait(self, timeout: float | None) -> float | None:
         """How long to wait for a datagram: until the core's next deadline, at most `timeout` seconds; None for ever."""
+        if self._ahead:
+            return 0.0
         deadline = self._core.next_deadline()
         longest = min(_LONGEST_WAIT, self.inlet.look_every)
         if deadline is None:
@@ -361,7 +366,7 @@ class Intake:
 
     def renew(self, *, seen: bool) -> None:  # noqa: ARG002  either way nothing of the parent's is processed here
         """Lets go in a forked child: two processes reading one socket could each process the same message (H2)."""
-        self._lock, self._queue, self._unhandled = threading.RLock(), deque(), []
+        self._lock, self._queue, self._unhandled, self._ahead = threading.RLock(), deque(), [], deque()
         if not self._over:
             self.closed = self._ending = self._over = True
             for _ in self.current:  # a handler that forked goes on in the child, with its loop over this very iterator
@@ -384,24 +389,26 @@ class Intake:
         # H2: the clock is read first, then the inlet checks whether it still holds its address; `_read_clock_again` checks once more.
         now, self._reading = time.monotonic(), inlet.clock()
         receive, decide = inlet.receive, core.receive
+        ahead, here = self._ahead, HERE[0]
         total = queue[-1][0] if queue else self._taken[0]
         goal = total + messages
         light = self._taken[0] + self._max_queue // _LIGHT
         more, left, unlooked = True, _DATAGRAMS_A_TURN, 0
-        while left and total < goal:
+        while left and total < goal and HERE[0] == here:  # a forked child takes nothing more: it is its parent's
             if unlooked > _BYTES_A_LOOK:
                 if time.monotonic() - now > _TURN:
                     break
                 unlooked = 0
-            if self._descriptor is not None and (descriptor := self._descriptor()) >= 0:
-                # Compiled: queues the usual ones, and stops at another, or when the turn is over.
-                total, left, datagram = native.drain(
-                    core, descriptor, queue, now, self._reading, total, goal, light, left, now + _TURN
+            if not ahead and self._descriptor is not None and (descriptor := self._descriptor()) >= 0:
+                # Compiled: queues the usual ones, and stops at another, which it leaves in `ahead`, or when the turn is over.
+                total, left, is_empty = native.drain(
+                    core, descriptor, queue, ahead, now, self._reading, total, goal, light, left, now + _TURN
                 )
-                if datagram is None and (not left or total >= goal):
-                    break
+                if not is_empty and not self._ending:
+                    continue
+                datagram = None
             else:
-                datagram = receive()
+                datagram = ahead.popleft() if ahead else receive()
                 left -= 1
             if datagram is None or self._ending:
                 more = False
@@ -513,6 +520,7 @@ class Intake:
             if not self.closed:
                 self._finish_turn()
                 self.closed = True
+            self._ahead.clear()  # as what waits in the kernel's buffer
             # The consumer may be taking from `current` too: each message goes to one of the two.
             unhandled = self._unhandled
             unhandled.extend(self.current)
@@ -613,6 +621,7 @@ if native is not None:
             "Seal": ChecksumSeal,
             "Arrival": Arrival,
             "Message": Message,
+            "here": HERE,
             "decode": decode_messages,
             "decoding_errors": DECODING_ERRORS,
             "no_gap": NO_GAP,
