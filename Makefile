@@ -17,6 +17,8 @@ PURE := tests/core tests/endpoint tests/transport tests/lab tests/system
 RUN := .venv/bin/python -m
 TYPED := src scripts $(wildcard tests/typing_api.py)
 MAKEFLAGS += --no-print-directory
+# Or each of the hundreds of processes that tests start would compile everything that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo quick test test-all coverage lint format types soak fuzz bench lock clean

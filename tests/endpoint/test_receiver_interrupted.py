@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.endpoint.listening import AWAITED, SCENES, WAYS, Scene, check, works
-from tests.harness import Forked, alone
+from tests.harness import Forked
 from tests.interrupting import At, Interruption, places_of
 
 pytestmark = [
@@ -210,21 +210,17 @@ STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["
 
 @can_fork
 @pytest.mark.parametrize("past_the_hook", [False, True], ids=["by Python", "by C"])
-def test_h2_forked_around_the_start_of_a_handler_it_is_started_in_one_process(
-    past_the_hook: bool, request: pytest.FixtureRequest
-) -> None:
+def test_h2_forked_around_the_start_of_a_handler_it_is_started_in_one_process(past_the_hook: bool) -> None:
     """At every place there, where a signal handler may fork."""
-    if not past_the_hook or alone(request.node.nodeid):
-        for way, take, within in STARTS:
-            assert forked(way, take, "signals", 1, past_the_hook=past_the_hook, within=within) > 20
+    for way, take, within in STARTS:
+        assert forked(way, take, "signals", 1, past_the_hook=past_the_hook, within=within) > 20
 
 
 @can_fork
-def test_h2_forked_by_c_here_and_there_the_child_processes_nothing(request: pytest.FixtureRequest) -> None:
+def test_h2_forked_by_c_here_and_there_the_child_processes_nothing() -> None:
     """A sample of the places where a signal handler may call C code that forks."""
-    if alone(request.node.nodeid):
-        for way, take in FORKED:
-            assert forked(way, take, "signals", 211, past_the_hook=True) > 2
+    for way, take in FORKED:
+        assert forked(way, take, "signals", 211, past_the_hook=True) > 2
 
 
 @pytest.mark.slow
@@ -237,10 +233,8 @@ def test_h2_forked_anywhere_the_child_processes_nothing(
     take: Take,
     places: str,
     past_the_hook: bool,
-    request: pytest.FixtureRequest,
 ) -> None:
     """Every place where a signal can come in, and every line."""
-    if not past_the_hook or alone(request.node.nodeid):
-        count = forked(way, take, places, 1, past_the_hook=past_the_hook)
-        print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
-        assert count > 400
+    count = forked(way, take, places, 1, past_the_hook=past_the_hook)
+    print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
+    assert count > 400

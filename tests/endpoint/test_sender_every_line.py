@@ -18,7 +18,7 @@ from atmost.endpoint import sender as module
 from atmost.endpoint.checking import find_keys
 from atmost.transport.base import FORKED
 from tests.endpoint.tape import Tape
-from tests.harness import Forked, Interrupted, Interruption, alone, every_line, raises, sampled
+from tests.harness import Forked, Interrupted, Interruption, every_line, raises, sampled
 
 FILES = (
     "endpoint/sender.py",
@@ -243,18 +243,14 @@ def play_fork(work: str, *, past_the_hook: bool) -> Callable[[int], str | None]:
 
 @pytest.mark.parametrize("past_the_hook", [False, True])
 @pytest.mark.parametrize("work", WORKS)
-def test_a_sample_of_forks(work: str, past_the_hook: bool, request: pytest.FixtureRequest) -> None:
+def test_a_sample_of_forks(work: str, past_the_hook: bool) -> None:
     """At every forty-first line, by Python and by C: nothing of the parent's leaves the child (R8)."""
-    if past_the_hook and not alone(request.node.nodeid):
-        return
     assert sampled(play_fork(work, past_the_hook=past_the_hook), 41)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("past_the_hook", [False, True])
 @pytest.mark.parametrize("work", WORKS)
-def test_a_fork_at_every_line(work: str, past_the_hook: bool, request: pytest.FixtureRequest) -> None:
+def test_a_fork_at_every_line(work: str, past_the_hook: bool) -> None:
     """All of them."""
-    if past_the_hook and not alone(request.node.nodeid):
-        return
     assert every_line(play_fork(work, past_the_hook=past_the_hook))

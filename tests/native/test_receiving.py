@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -24,7 +25,7 @@ from tests.real import until
 
 START_US = 3_000_000
 COMPILED: Callable[..., Sequence[Event]] = ReceiverCore.receive
-READABLE: Callable[..., Sequence[Event]] = ReceiverCore.receive.__wrapped__  # type: ignore[attr-defined]
+READABLE: Callable[..., Sequence[Event]] = inspect.unwrap(ReceiverCore.receive)
 PAYLOADS = st.none() | st.integers(0, 300) | st.binary(max_size=40) | st.lists(st.text(max_size=3), max_size=3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from tests.core.by_hand import read
 from tests.harness import Interrupted
 from tests.real import header, raw_receiver, run, until, url_of, waiting
 
-READABLE: Callable[..., bool] = Sender.send.__wrapped__  # type: ignore[attr-defined]
+READABLE: Callable[..., bool] = inspect.unwrap(Sender.send)
 FIELDS = ("prior", "count", "flags", "key_id")
 """Not the sequence: beacons come by the clock, and spend numbers too."""
 
