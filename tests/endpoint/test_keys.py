@@ -11,6 +11,7 @@ import pytest
 from atmost import InvalidKey, Receiver, Sender
 from atmost.core.keys import KeyMode, new_key
 from atmost.endpoint.checking import find_keys
+from tests.interrupting import At
 
 WAIT = 10.0
 """A bound for what comes at once, seconds."""
@@ -183,3 +184,13 @@ def test_h3_the_same_key_again_begins_a_session() -> None:
             identities.append(message.session.key)
             sender.rotate_key(key)
         assert len(set(identities)) == 3
+
+
+def test_a_key_for_a_closed_sender_ends_at_once() -> None:
+    """Nothing will ever be sealed with it, so nothing is tried again and again."""
+    with Sender("memory://closed", key=text()) as sender:
+        sender.send("a", 1)
+    key = text()
+    with At(1000, lambda: pytest.fail("it goes on and on"), places="lines") as at:
+        sender.rotate_key(key)
+    assert at.seen > 0

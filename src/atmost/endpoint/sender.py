@@ -424,6 +424,8 @@ class Sender:
                 if core.background.comes_at > now + self._linger:
                     core.background.wake_at(core.next_deadline())
                 return
+            if core.finished:  # it was closed: neither the key nor what is left will ever be needed
+                return
             turns -= 1
         core.background.wake_at(now + (self._linger if turns else _BREATH))
 
