@@ -239,6 +239,31 @@ def test_odd_values_do_no_harm(value, becomes):
     assert record.fields == {"v": becomes}
 
 
+def test_what_is_nested_is_not_taken_apart():
+    """An inflated message of a megabyte of brackets costs its length, not an object for each of them."""
+    nested = "[" + "[]," * 300_000 + "[]]"
+    datagram = zlib.compress(f'{{"short_message":"x","_v":{nested}}}'.encode())
+    assert len(datagram) < 2000
+    tracemalloc.start()
+    try:
+        record = one(GelfReader().feed(datagram, PEER, NOW))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert record.fields == {"v": nested}
+    assert peak < 8 * len(nested)  # a list of its own for each would be 24 times as much
+
+
+def test_escapes_are_repaired_one_by_one():
+    """An escaped backslash begins no escape, a whole character stays, and what is large is refused rather than searched."""
+    text = rb"\\ud800 \ud83d\ude00 \ud83d\n \udcff\ud800"
+    record = one(GelfReader().feed(b'{"short_message":"%b"}' % text, PEER, NOW))
+    assert record.message == "\\ud800 😀 \ufffd\n \ufffd\ufffd"
+    assert "not_unicode" in record.notes
+    large = b'{"short_message":"\\ud800%b"}' % (b"x" * 70_000)
+    assert one(GelfReader().feed(zlib.compress(large), PEER, NOW)).reason == "malformed_json"
+
+
 def test_levels_have_names():
     """The severity's name is the level; without one there is none."""
     assert one(GelfReader().feed(json.dumps(MESSAGE).encode(), PEER, NOW)).level == "info"

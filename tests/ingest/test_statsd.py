@@ -63,7 +63,7 @@ JUNK = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=40).map(b"".
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters=":|,;#[]@="), min_size=1, max_size=20
-)
+).filter(lambda word: not word.startswith("_e{"))  # which begins an event
 NUMBERS = st.one_of(
     st.integers(-(10**12), 10**12).map(float),
     st.floats(allow_nan=False, allow_infinity=False, min_value=-1e200, max_value=1e200),
@@ -244,13 +244,16 @@ def test_what_is_within_a_bound_is_taken(datagram):
 
 def test_a_datagram_is_bounded_in_values():
     """However they are packed: lines behind the bound are refused with their number, those before are taken."""
-    for line in (b"a:" + b":".join([b"1"] * 4000) + b"|h", b"a" + b":1|c" * 2000):
+    for line in (b"a:" + b":".join([b"1"] * 4000) + b"|h", b"a" + b":1|c" * 2000, b"a" + b":x|c" * 2000):
         read = statsd.parse(b"\n".join([line] * 8))
-        taken = sum(len(metric.values) for metric in read.metrics)
-        assert MAX_VALUES <= taken < 2 * MAX_VALUES
-        assert [(one.reason, one.count) for one in read.rejected] == [
-            (StatsdReason.TOO_MANY_VALUES, 8 - taken // (4000 if b"|h" in line else 2000))
-        ]
+        refused = sum(one.count for one in read.rejected[:-1])
+        looked_at = sum(len(metric.values) for metric in read.metrics) + refused
+        assert MAX_VALUES <= looked_at < 2 * MAX_VALUES
+        last = read.rejected[-1]
+        assert (last.reason, last.count) == (
+            StatsdReason.TOO_MANY_VALUES,
+            8 - looked_at // (4000 if b"|h" in line else 2000),
+        )
 
 
 def test_a_line_that_is_refused_leaves_nothing_out():

@@ -35,6 +35,7 @@ from atmost.ingest.gelf import GelfIncomplete, GelfReader
 from atmost.ingest.gelf.reader import Outcome
 from atmost.ingest.rejected import Rejected
 from atmost.ingest.statsd import StatsdGauges, StatsdNote
+from atmost.ingest.statsd.values import MAX_LINE
 from atmost.ingest.syslog import SyslogHost
 from atmost.transport.sockets import SocketInlet
 from atmost.transport.url import DEFAULT_URL, has_shards, open_inlet, parse_url
@@ -368,7 +369,11 @@ class StatsdReader:
                 waiting.extendleft(reversed(together[fed:]))
             else:
                 datagram, address = waiting.popleft()
-                self._parse(datagram, address, stats, now)
+                pieces = _pieces(datagram)
+                if len(pieces) > 1:
+                    waiting.extendleft((piece, address) for piece in reversed(pieces))
+                else:
+                    self._parse(datagram, address, stats, now)
             if between is not None:
                 between()
             if time.monotonic() >= until:
@@ -417,6 +422,27 @@ class StatsdReader:
             _map(found, self.state.mapping)
         with self.state.lock:
             self.state.feed_statsd(found, stats, *peer_text(address), now)
+
+
+def _pieces(datagram: bytes) -> list[bytes]:
+    """A long datagram as whole lines of at most `MAX_LINE` bytes together, so that a turn can end between them.
+
+    A pickle, and a line that is too long, stay in one piece: the parser refuses them as they are.
+    """
+    if datagram[:1] == b"\0":
+        return [datagram]
+    pieces: list[bytes] = []
+    start = 0
+    while len(datagram) - start > MAX_LINE:
+        end = datagram.rfind(b"\n", start, start + MAX_LINE + 1)
+        if end < 0:
+            end = datagram.find(b"\n", start)
+        if end < 0:
+            break
+        pieces.append(datagram[start:end])
+        start = end + 1
+    pieces.append(datagram[start:])
+    return pieces
 
 
 def _ends(together: list[tuple[bytes, Any]]) -> Iterator[tuple[int, Any]]:

@@ -137,3 +137,23 @@ def test_lines_for_the_parser_hold_up_neither_the_queue_nor_the_turn(monkeypatch
     assert turns >= 4
     assert len(emptied) >= 40
     assert state.statsd.largest_set == 40
+
+
+@pytest.mark.parametrize("long_line", [b"", b"x" * 9000])
+def test_a_long_datagram_of_statsd_is_read_over_several_turns(monkeypatch, long_line):
+    """Whole lines at a time, none lost or read twice, the one that is too long refused; what follows waits for its turn."""
+    state = CollectorState(CollectorOptions(), 0.0, 0.0)
+    read = READERS["statsd"](state, Place(path="/s.sock"))
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr("atmost.collector.listening.time.monotonic", lambda: next(clock) * 0.011)
+    lines = [b"users:u%d|s" % number for number in range(4000)]
+    datagram = b"\n".join([*lines[:2000], *([long_line] if long_line else []), *lines[2000:], b""])
+    waiting, turns = deque([(datagram, ("127.0.0.1", 1)), (b"last:1|c", ("127.0.0.1", 1))]), 0
+    stats = ListenerStats("statsd", "x")
+    while waiting:
+        assert waiting[-1][0] == b"last:1|c"
+        read.feed(waiting, stats, 1.0, None)
+        turns += 1
+    assert turns >= len(datagram) // 8192
+    assert stats.accepted == 4001
+    assert dict(stats.rejected) == ({"line_too_long": 1} if long_line else {})

@@ -107,6 +107,8 @@ class GelfNote(StrEnum):
     """The moment of arrival stands for it."""
     NO_LEVEL = "no_level"
     """The severity is None; the format's default would be an alert."""
+    NOT_UNICODE = "not_unicode"
+    """Halves of characters in it; the sign U+FFFD stands for each."""
     FIELDS_LEFT_OUT = "fields_left_out"
     """`_id`, which is reserved, names that are empty or twice there, values that nothing can carry, or more fields than are kept."""
 

@@ -92,10 +92,12 @@ def _one_by_one(datagram: bytes, into: StatsdDatagram) -> Iterator[str]:
             count = rest.count(b"\n") + (rest[-1:] != b"\n")
             into.rejected.append(rejected(StatsdReason.TOO_MANY_LINES, rest, count))
     values = counted = 0
+    refused_before = len(into.rejected)
     for number, line in enumerate(lines):
-        # One datagram may not hold up all others: its lines are packed at a byte or two a value.
+        # One datagram may not hold up all others: its lines are packed at a byte or two a value, and one refused costs as much.
         values += sum(len(metric.values) for metric in into.metrics[counted:])
-        counted = len(into.metrics)
+        values += sum(each.count for each in into.rejected[refused_before:])
+        counted, refused_before = len(into.metrics), len(into.rejected)
         if values >= MAX_VALUES:
             if refused := sum(1 for rest in lines[number:] if rest):
                 into.rejected.append(rejected(StatsdReason.TOO_MANY_VALUES, line, refused))

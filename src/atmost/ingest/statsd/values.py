@@ -14,7 +14,8 @@ MAX_LINE: Final = 8192
 MAX_LINES: Final = 4096
 """Lines of a datagram longer than `MAX_LINE`; a shorter one holds no more that are not empty."""
 MAX_VALUES: Final = 4096
-"""Values, or samples, packed into a line; and of all lines of a datagram longer than `MAX_LINE`, but for those of the last."""
+"""Values, or samples, packed into a line; and of all lines of a datagram longer than `MAX_LINE`, but for those of the last.
+Refused ones count too."""
 MAX_TAGS: Final = 64
 """Tags of a line."""
 MAX_NAME: Final = 200
