@@ -21,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo quick test test-all coverage lint format types soak fuzz bench lock clean
+.PHONY: help env demo quick test test-pure test-all coverage lint format types soak fuzz bench lock clean
 
 help: ## say what each verb does
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r verb text; do printf '  %-14s %s\n' "$$verb" "$$text"; done
@@ -38,9 +38,12 @@ quick: env ## run the tests of the pure parts: the core, the uses, the parsers; 
 test: env ## run the tests, but for those that take long
 	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
 
-test-all: env ## run all tests: real servers, browsers, networks, every line, every seed; then the hot path without its compiled half
+test-pure: env ## run what sends and receives once more, without the compiled half of the hot path
+	@ATMOST_PURE=1 $(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow" $(PURE) $(ARGS)
+
+test-all: env ## run all tests: real servers, browsers, networks, every line, every seed; then test-pure
 	@$(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
-	@ATMOST_PURE=1 $(RUN) pytest -n $(TEST_PROCESSES) --dist loadfile $(PURE) $(ARGS)
+	@$(MAKE) test-pure
 
 coverage: env ## run the tests and say which lines and branches they never took
 	@$(RUN) coverage erase

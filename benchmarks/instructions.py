@@ -16,12 +16,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import arguments, show
 
 ROUNDS = 2000
+_TOTALS = re.compile(r"^totals: (\d+)$", re.MULTILINE)
 HERE = Path(__file__).resolve().parent.parent / "src"
 
 SET_UP = """
@@ -132,15 +134,45 @@ def _count(loop: str, source: Path, scale: float) -> float:
     return (many - few) / (2 * ROUNDS * scale)
 
 
+def phases(program: str, rounds: int, **variables: str) -> list[int]:
+    """Counts the instructions between one call of `os.getppid()` and the next, in a single run.
+
+    Args:
+        program: finds `rounds` as the first argument.
+        rounds: how often it does what is counted.
+        variables: of the environment.
+
+    Returns:
+        What was counted before each call, and after the last one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        _callgrind([f"--callgrind-out-file={out}", "--dump-before=getppid"], program, HERE, rounds, variables)
+        # The files with numbers are dumps in their order; the one without is what came after the last of them.
+        dumps = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
+        return [int(_TOTALS.findall(path.read_text(encoding="utf-8", errors="replace"))[-1]) for path in [*dumps, out]]
+
+
 def _run(program: str, source: Path, rounds: int) -> int:
-    # Fixed hashes, because dictionaries would otherwise differ from run to run.
-    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", program]
-    done = subprocess.run([*command, str(rounds)], env=environment, capture_output=True, text=True, check=False)
+    done = _callgrind(["--callgrind-out-file=/dev/null"], program, source, rounds, {})
     found = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode or found is None:
+    if found is None:
         raise SystemExit(done.stderr)
     return int(found[1])
+
+
+def _callgrind(
+    options: list[str], program: str, source: Path, rounds: int, variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    # Fixed hashes, because dictionaries would otherwise differ from run to run.
+    fixed = {"PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["valgrind", "--tool=callgrind", *options, sys.executable, "-c", program, str(rounds)]
+    done = subprocess.run(
+        command, env={**os.environ, **fixed, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done
 
 
 if __name__ == "__main__":

