@@ -42,6 +42,17 @@ def test_statsd_series_have_prometheus_names(accept):
     assert found["uses", ()] == 2.0
 
 
+@pytest.mark.parametrize("version", ["1.x.y", "9" * 5000, "1.-", "1.0.0\xff", "\xb2.0.0"])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_an_accept_header_without_a_version_is_answered(kind, version):
+    """In some format that a scraper reads, whatever stands where the version should."""
+    asked = Asked()
+    feed_statsd(asked.state, "a:1|c")
+    body, found = asked.exporter.render(f"{kind}; version={version}; escaping=allow-utf-8")
+    assert b"a_total 1.0" in body
+    assert found.startswith(("text/plain", "application/openmetrics-text"))
+
+
 UTF8 = "escaping=allow-utf-8"
 
 

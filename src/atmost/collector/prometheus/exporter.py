@@ -38,7 +38,10 @@ class Exporter:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that the Accept header asks for, and its content type."""
-        encode, kind = choose_encoder(accept)
+        try:
+            encode, kind = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is not numbers
+            encode, kind = choose_encoder("")
         now = time.monotonic()
         made, body = self._rendered.get(kind, (float("-inf"), b""))
         if now - made >= _FRESH:
