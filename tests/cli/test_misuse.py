@@ -175,3 +175,43 @@ def test_a_command_line_that_makes_no_sense(commands, arguments, problem):
 def test_a_process_of_its_own_says_the_same(run, arguments):
     """One line and status 2, as a shell sees it."""
     one_line(run(*arguments))
+
+
+SECRET = "S3cr3tW0rd"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*SEND, "--url", f"udp://u:{SECRET}@127.0.0.1:7140"),
+        (*SEND, "--url", f"nats://u:{SECRET}@host/a%00b"),
+        ("listen", "--bind", f"udp://127.0.0.1:7140?token={SECRET}"),
+        ("listen", "--bind", f"nats://u:{SECRET}@host"),
+        ("collect", "--bind", f"unix://u:{SECRET}@/run/x"),
+        ("collect", "--bind", f"tcp://u:{SECRET}@host"),
+        ("collect", "--bind", f"nats://host/x?token={SECRET}"),
+        ("top", "--collector", f"http://u:{SECRET}@127.0.0.1:1"),
+        ("forget", "x", "--collector", f"http://127.0.0.1:1/?token={SECRET}"),
+        ("listen", "--collector", f"ftp://u:{SECRET}@h"),
+        ("top", "--collector", f"http://u:{SECRET}@127.0.0.1:x"),
+        ("collect", "--statsd", f"u:{SECRET}@127.0.0.1:1"),
+        ("collect", "--syslog", f"udp://u:{SECRET}@h"),
+        ("collect", "--http", f"http://u:{SECRET}@127.0.0.1:1"),
+        ("collect", "--http", f"/u:{SECRET}@x"),
+        ("collect", "--set", SECRET),
+        ("send", f"nats://u:{SECRET}@host/x", "1"),
+        ("listen", f"nats://u:{SECRET}@host/x?token={SECRET}"),
+    ],
+)
+def test_no_secret_is_shown_of_an_address(commands, command):
+    """Wherever somebody has put a password: what is said of it ends up in logs and in reports."""
+    done = commands(*command)
+    assert SECRET not in one_line(done)
+
+
+def test_a_printed_configuration_has_no_credentials(commands):
+    """Printed configurations end up in reports; without credentials an address is printed whole."""
+    done = commands("collect", "--print-config", "--bind", f"nats://u:{SECRET}@host/x", "--bind", "udp://127.0.0.1:1")
+    assert done.status == 0
+    assert SECRET not in done.out
+    assert '# Credentials are left out here.\nbind = ["nats://host/x", "udp://127.0.0.1:1"]\n' in done.out

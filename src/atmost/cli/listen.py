@@ -10,6 +10,7 @@ from atmost.cli.logview import LogView
 from atmost.cli.options import (
     audience_option,
     bind_option,
+    check_no_address,
     key_file_option,
     seconds_option,
     shards_option,
@@ -72,6 +73,7 @@ def listen(
       atmost listen --collector http://127.0.0.1:7141 'orders.>'
       atmost listen --bind nats://127.0.0.1:4222/telemetry --shards 0-7/16
     """
+    check_no_address(patterns, "--bind or --collector")
     matches = matcher(patterns or (">",))
     if collector is not None:
         return tap(collector, token, patterns or (">",), count=count, seconds=seconds, as_json=as_json)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 import click
 
+from atmost.core.names import harmless
 from atmost.errors import PayloadTooLarge
+from atmost.transport.base import without_credentials
 
 DEFAULT_PAGE: Final = "http://127.0.0.1:7141"
 """The default address of a collector's page."""
@@ -81,3 +84,15 @@ def too_large(error: PayloadTooLarge) -> str:
         f"a message of {error.size:,} bytes, at most {error.limit:,} fit one datagram here: "
         "send less, split it, or allow more with --max-datagram"
     )
+
+
+def check_no_address(subjects: Iterable[str], option: str) -> None:
+    """Refuse an address where a subject stands, so that its credentials go nowhere.
+
+    Raises:
+        click.UsageError: one of them is an address; the message does not show what secret it may hold.
+    """
+    for each in subjects:
+        if "://" in each:
+            shown = harmless(without_credentials(each).partition("?")[0])
+            raise click.UsageError(f"{shown!r} is an address, not a subject: give it with {option}")

@@ -13,7 +13,15 @@ from typing import Any
 import click
 
 from atmost.agent.lines import Line, LineSplitter
-from atmost.cli.options import audience_option, key_file_option, max_datagram_option, too_large, url_option, utf8
+from atmost.cli.options import (
+    audience_option,
+    check_no_address,
+    key_file_option,
+    max_datagram_option,
+    too_large,
+    url_option,
+    utf8,
+)
 from atmost.cli.output import refused_line, to_json
 from atmost.cli.stopping import Stop, stopping
 from atmost.core.accounts import SenderStats
@@ -69,6 +77,7 @@ def send(
       atmost send temperature -- -5
       tail -F app.log | atmost send --lines logs.app
     """
+    check_no_address((subject,), "--url")
     check_lossy(subject)
     if payload is not None and lines:
         raise click.UsageError("--lines reads standard input: leave the JSON away, or --lines")

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from atmost.cli.options import DEFAULT_PAGE
+from atmost.transport.base import without_credentials
 
 MAX_ANSWER: Final = 32 << 20
 """Bytes of one answer; a collector's are bounded far below."""
@@ -54,13 +55,20 @@ class Source:
         Raises:
             ValueError: the address is none, and how one looks.
         """
-        parts = urlsplit(url)
+        shown = without_credentials(url).partition("?")[0]
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"{shown!r} is no address of a collector: give one like {DEFAULT_PAGE}") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is no address of a collector: give one like {DEFAULT_PAGE}")
+            raise ValueError(f"{shown!r} is no address of a collector: give one like {DEFAULT_PAGE}")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError(f"{shown!r}: an address has no user name or query here; a token is given with --token")
         self.url = url.rstrip("/")
         default = 443 if parts.scheme == "https" else 80
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port or default, timeout=_PATIENCE)
+        self._connection = kind(parts.hostname, port or default, timeout=_PATIENCE)
         self._path = parts.path.rstrip("/")
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._started: float | None = None

@@ -22,6 +22,7 @@ from atmost.endpoint.checking import read_secret
 from atmost.errors import ConfigError
 from atmost.ingest.statsd import StatsdMapping, read_mapping
 from atmost.metrics.state import most_plain
+from atmost.transport.base import without_credentials
 
 MEBIBYTE: Final = 1 << 20
 CHOICES: Final = {
@@ -347,10 +348,11 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
     if option in PLACE_OPTIONS and "?" in text:
         text, _, query = text.partition("?")
         own = tuple(_place_option(part, option) for part in query.split("&"))
+    shown = without_credentials(text)
     given = text.removeprefix("unix://") if text.startswith("unix:///") else text
     if given.startswith("/"):
         if not path:
-            raise ConfigError(option, f"{text!r}: expected HOST:PORT or off")
+            raise ConfigError(option, f"{shown!r}: expected HOST:PORT or off")
         return Place(path=given, options=own)
     host, colon, port = text.removeprefix("udp://").rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -359,7 +361,7 @@ def parse_place(text: str, option: str, *, path: bool = True) -> Place | None:
         host = ""
     if not colon or not host or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         also = ", an absolute PATH" if path else ""
-        raise ConfigError(option, f"{text!r}: expected HOST:PORT (for IPv6 [ADDRESS]:PORT){also} or off")
+        raise ConfigError(option, f"{shown!r}: expected HOST:PORT (for IPv6 [ADDRESS]:PORT){also} or off")
     return Place(host=host, port=int(port), options=own)
 
 
@@ -497,7 +499,7 @@ def _from_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise ConfigError("--set", f"{setting!r}: expected NAME=VALUE")
+            raise ConfigError("--set", "expected NAME=VALUE")
         if name not in _FIELDS:
             raise ConfigError(f"--set {name}", f"no such option{nearest(name, _FIELDS)}")
         found[name] = _parse(_FIELDS[name], text, f"--set {name}")
@@ -533,6 +535,8 @@ def print_config(options: CollectorOptions) -> str:
             lines.append(f"#{each.name} = {_toml(value)}")
         elif each.name == "token":
             lines.append("# token is set, and not shown")
+        elif each.name == "bind" and (shown := tuple(map(without_credentials, value))) != value:
+            lines += ["# Credentials are left out here.", f"bind = {_toml(shown)}"]
         else:
             lines += [f"# default: {_toml(each.default)}", f"{each.name} = {_toml(value)}"]
     lines += ["", f"# With these limits the process needs at most about {options.memory_bound() / (1 << 20):,.0f} MiB."]

@@ -99,7 +99,9 @@ def parse_url(url: str) -> Address:
     if not isinstance(url, str):
         raise AddressError(repr(url), f"not a string: write {_KNOWN}")
     if "\0" in unquote(url):
-        raise AddressError(url, "a NUL character would end the name early, so that another address would be used")
+        raise AddressError(
+            without_credentials(url), "a NUL character would end the name early, so that another address would be used"
+        )
     name = url.partition("://")[0].lower()
     scheme = _SCHEMES.get(name) if "://" in url else None
     if scheme is not None and scheme.parse is None:
@@ -115,11 +117,11 @@ def parse_url(url: str) -> Address:
         what = f"unknown scheme {parts.scheme!r}" if "://" in url else "no scheme"
         raise AddressError(without_credentials(url), f"{what}: write {_KNOWN}")
     if parts.username is not None or parts.fragment:
-        raise AddressError(url, "a user name or fragment has no meaning here")
+        raise AddressError(without_credentials(url), "a user name or fragment has no meaning here")
     unknown = sorted(set(dict(parse_qsl(parts.query, keep_blank_values=True))) - scheme.options)
     if unknown:
         known = ", ".join(sorted(scheme.options)) or "none"
-        raise AddressError(url, f"unknown option {unknown[0]!r}; {parts.scheme} has: {known}")
+        raise AddressError(url.partition("?")[0], f"unknown option {unknown[0]!r}; {parts.scheme} has: {known}")
     return scheme.parse(url, parts)
 
 

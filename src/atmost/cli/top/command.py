@@ -41,7 +41,7 @@ def top(url: str, token: str, once: bool, as_json: bool) -> int:
     try:
         source = Source(url, token)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--url") from None
+        raise click.BadParameter(str(error), param_hint="'--collector'") from None
     try:
         snapshot = source.snapshot()
         if as_json:
