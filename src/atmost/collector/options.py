@@ -499,7 +499,8 @@ def _from_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise ConfigError("--set", "expected NAME=VALUE")
+            known = f"{name!r}: " if name in _FIELDS else ""  # what is no name may be a secret
+            raise ConfigError("--set", f"{known}expected NAME=VALUE")
         if name not in _FIELDS:
             raise ConfigError(f"--set {name}", f"no such option{nearest(name, _FIELDS)}")
         found[name] = _parse(_FIELDS[name], text, f"--set {name}")
