@@ -1,4 +1,4 @@
-"""A payment must not be lost: `send()` refuses it, and moving it to another guarantee is one line. Needs `nats-server -js`."""
+"""A payment must not be lost: `send()` refuses it, and one changed line publishes it exactly once. Needs `nats-server -js`."""
 
 import sys
 import time
@@ -15,12 +15,12 @@ with atmost.Sender() as sender, Blocking(lambda: ExactlyOnce(url, Stream("PAYMEN
         sender.send("payments.captured", payment)
     except atmost.LossNotTolerated as error:
         print("refused:", error)
-    for _ in range(2):  # the second time as a program does that was restarted before it heard of the first
+    for _ in range(2):  # the second time as after a restart before the acknowledgement came
         print("published:", payments.publish("payments.captured", payment, id=order))
     with SQLiteStore("ledger.db") as store:
 
         def book(message: DurableMessage) -> None:
-            """Commits the booking and its record as one."""
+            """Commits the booking and its record in one transaction."""
             with store.transaction(message) as ledger:
                 ledger.execute("CREATE TABLE IF NOT EXISTS bookings (id, amount)")
                 ledger.execute("INSERT INTO bookings VALUES (?, ?)", (message.id, message.payload["amount"]))

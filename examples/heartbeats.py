@@ -1,4 +1,4 @@
-"""Heartbeats over a link that loses a quarter: beats that are lost explain themselves, and a job says how it ended."""
+"""Heartbeats over a link that loses a quarter: lost beats raise no alarm, and a job reports how it ended."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from atmost.lab.link import Link
 
 
 def work() -> None:
-    """A worker that ends in order, and within it a job that fails."""
+    """Runs a worker that ends in order, and within it a job that fails."""
     with atmost.Sender(link.url, name="shop") as sender, atmost.Heartbeat(sender, "worker-7", interval=0.1):
         time.sleep(3)
         with suppress(RuntimeError), atmost.Heartbeat(sender, "nightly-report", interval=0.1):

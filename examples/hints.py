@@ -1,4 +1,4 @@
-"""A cache that hears what changes, over a link that loses a quarter: a lost hint costs a refetch, no stale page."""
+"""A cache that is told what changes, over a link that loses a quarter: a lost hint costs a reload, never a stale page."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ with atmost.Receiver("udp://127.0.0.1:0") as receiver, Link(receiver.url, faults
     with atmost.Sender(link.url, name="shop") as sender, atmost.Invalidator(sender, interval=0.2) as hints:
         for turn in range(40):
             changed = f"item:{turn % 20}"
-            prices[changed] += 1  # commit first, then tell
+            prices[changed] += 1  # commit first, then send the hint
             hints.invalidate(changed)
             shown = {item: cache.get_or_load(item, lambda item=item: prices[item]) for item in prices}
             time.sleep(0.03)

@@ -1,4 +1,4 @@
-"""A program that logs to syslog and counts with StatsD, as it is; what it says is read without a line of it being changed."""
+"""A program that logs to syslog and counts with StatsD, and parsers that read both; the program needs no change."""
 
 import logging
 import socket

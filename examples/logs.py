@@ -1,4 +1,4 @@
-"""Logs over a link that loses a tenth of all datagrams: what is missing is reported where it is missing, by level."""
+"""Logs over a link that loses a tenth of all datagrams: missing records are reported by level, where they are missing."""
 
 import logging
 import time
