@@ -89,7 +89,7 @@ def test_the_environment_configures(commands, monkeypatch):
         (("--statsd", "8125"), "statsd: '8125': expected HOST:PORT"),
         (("--http", "0.0.0.0:0"), "set a token"),
         (("--config", "/nowhere/at/all.toml"), "cannot be read: No such file"),
-        (("--bind", "off", "--bind", "udp://127.0.0.1:0"), "off stands alone"),
+        (("--bind", "off", "--bind", "udp://127.0.0.1:0"), "'off' cannot be combined with addresses"),
     ],
 )
 def test_a_mistake_is_one_line(commands, arguments, problem):

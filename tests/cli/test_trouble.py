@@ -82,7 +82,7 @@ def test_a_file_that_is_no_socket_is_left_alone(commands, tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("precious")
     line = one_line(commands("listen", "--bind", f"unix://{path}"), status=1)
-    assert "there is a file that is not a socket: choose another path, or move it away" in line
+    assert "a file that is not a socket is there: choose another path, or move the file" in line
     assert path.read_text() == "precious"
 
 

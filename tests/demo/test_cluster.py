@@ -62,5 +62,5 @@ def test_without_a_server_it_says_how_to_get_one(tmp_path, monkeypatch):
 def test_servers_that_do_not_come_up_are_told_with_their_last_words(tmp_path, monkeypatch):
     """What is started is no server: it ends at once."""
     monkeypatch.setattr(cluster, "find_server", lambda: "/bin/false")
-    with pytest.raises(ClusterError, match="did not come up"):
+    with pytest.raises(ClusterError, match="did not start"):
         Cluster(tmp_path)

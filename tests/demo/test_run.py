@@ -118,7 +118,7 @@ def test_a_child_that_is_killed_ends_the_demo_with_a_line(demo):
     agent.kill()
     done = it.wait()
     assert done.status == 1
-    assert done.err.splitlines() == ["atmost: demo: a process of the demo ended early; its own message stands above"]
+    assert done.err.splitlines() == ["atmost: demo: a process of the demo ended early; its error message is above"]
     until(lambda: not processes_of(first))
 
 

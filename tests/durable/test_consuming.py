@@ -289,7 +289,7 @@ def test_a_store_that_fails_is_counted_and_the_message_comes_again(scene, tmp_pa
     calls, stats = asyncio.run(failing())
     assert calls == [1, 2]
     assert stats.not_recorded == 1
-    assert "cannot be recorded" in caplog.text
+    assert "could not be recorded" in caplog.text
 
 
 def test_a_copy_of_what_is_in_hand_waits(scene, tmp_path):

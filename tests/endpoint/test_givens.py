@@ -11,7 +11,7 @@ from atmost.endpoint.checking import check_handler, check_receiver, check_sender
 @pytest.mark.parametrize("given", [None, "udp://127.0.0.1:7140", 5, Sender, object()])
 def test_what_is_no_sender_is_refused(given):
     """Addresses and classes too, with how to make one."""
-    with pytest.raises(OptionError, match=r"^sender=.*expected a Sender, as atmost\.Sender\("):
+    with pytest.raises(OptionError, match=r"^sender=.*expected a Sender, such as atmost\.Sender\("):
         check_sender(given)
 
 

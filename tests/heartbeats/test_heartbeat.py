@@ -188,7 +188,7 @@ def test_a_cancelled_run_says_goodbye(sender):
     ("options", "why"),
     [
         ({"timeout": 1.9}, "at least 2 × interval = 2 seconds"),
-        ({"interval": 10, "timeout": 10}, "one lost or delayed beat reads as death"),
+        ({"interval": 10, "timeout": 10}, "one lost or delayed beat would count as death"),
         ({"timeout": float("nan")}, "timeout"),
         ({"timeout": float("inf")}, "timeout"),
         ({"timeout": True}, "timeout"),

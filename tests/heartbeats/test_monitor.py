@@ -272,7 +272,7 @@ def test_what_never_begins_is_found(monitor):
 
 def test_misuse_is_refused_with_the_reason(monitor):
     """A timeout below two intervals, and options out of range."""
-    with pytest.raises(OptionError, match="2 × interval = 2 seconds, because with less one lost"):
+    with pytest.raises(OptionError, match="2 × interval = 2 seconds, because otherwise one lost"):
         monitor.expect("x", 0.0, timeout=1.5)
     with pytest.raises(SubjectError):
         monitor.expect("no spaces", 0.0)

@@ -350,7 +350,7 @@ def test_a_child_without_a_thread_for_its_hints_says_so_once(monkeypatch, caplog
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         assert cache.get_or_load("a", lambda: 1) == 1
-    assert "hears no hints" in caplog.text
+    assert "receives no hints" in caplog.text
     Receiver("memory://childless").close()
 
 
@@ -381,7 +381,7 @@ def test_a_receiver_that_fails_ends_its_hints_and_says_so(caplog):
 
     broken = Broken()
     cache = HintedCache(300, receiver=broken)
-    until(lambda: "hears no hints any more" in caplog.text)
+    until(lambda: "receives no more hints" in caplog.text)
     until(lambda: not any(thread.name == "atmost-hints" for thread in threading.enumerate()))
     assert broken.asked == 1
     cache.close()

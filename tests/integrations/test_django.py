@@ -230,7 +230,7 @@ def test_addresses():
 
 def test_misconfiguration_is_told():
     """As Django's own errors."""
-    with pytest.raises(ImproperlyConfigured, match="unknown MAXTTL; there are AUDIENCE"):
+    with pytest.raises(ImproperlyConfigured, match="unknown option MAXTTL; known options are AUDIENCE"):
         HintedCacheBackend(LOCATION, {"OPTIONS": {"MAXTTL": 5}})
     with Receiver("memory://taken"), pytest.raises(ImproperlyConfigured, match="no address of LOCATION is free"):
         HintedCacheBackend("memory://taken", {}).get("a")

@@ -30,11 +30,11 @@ def metrics():
         (7, "", "letters"),
         (None, "", "letters"),
         ("a" * 130 + "_total", "", "128"),
-        ("a", "", "ends in _total: a_total"),
-        ("_total", "", "ends in _total"),
+        ("a", "", "must end in _total: a_total"),
+        ("_total", "", "must end in _total"),
         ("a_total", "seconds", "_seconds_total"),
-        ("a_seconds_total", "sec onds", "a unit is a word"),
-        ("a_seconds_total", 5, "a unit is a word"),
+        ("a_seconds_total", "sec onds", "a unit must be a word"),
+        ("a_seconds_total", 5, "a unit must be a word"),
     ],
 )
 def test_counter_names_that_cannot_be(metrics, name, unit, problem):
@@ -73,7 +73,7 @@ def test_names_that_can_be(metrics):
 
 def test_help_is_text(metrics):
     """And anything else is refused."""
-    with pytest.raises(MetricError, match="help is text"):
+    with pytest.raises(MetricError, match="help must be a string"):
         metrics.counter("a_total", 5)
 
 

@@ -104,7 +104,7 @@ def test_a_listening_stream_socket_is_a_live_one(path: Path, url: str) -> None:
 def test_what_is_no_socket_is_never_removed(kind: str, path: Path, url: str) -> None:
     """Whatever it is, it may be somebody's."""
     {"file": path.touch, "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}[kind]()
-    with pytest.raises(BindError, match="there is a file that is not a socket: choose another path, or move it away"):
+    with pytest.raises(BindError, match="a file that is not a socket is there: choose another path, or move the file"):
         open_inlet(url)
     assert [file.name for file in path.parent.iterdir()] == ["a.sock"]
 

@@ -92,7 +92,7 @@ def locate(path: str, *, anywhere: bool) -> str:
     home = os.path.realpath(os.path.dirname(path))
     if not anywhere and os.path.commonpath([home, real]) != home:
         raise OSError(
-            errno.EPERM, f"A symbolic link to {real}, out of its directory (name that file, or --follow-links)"
+            errno.EPERM, f"A symbolic link to {real}, outside its directory: name that file, or give --follow-links"
         )
     return real
 
@@ -100,7 +100,7 @@ def locate(path: str, *, anywhere: bool) -> str:
 def _check_same(found: os.stat_result, opened: os.stat_result) -> None:
     """Raise OSError when a symbolic link was pointed at another file between looking and opening."""
     if identity_of(found) != identity_of(opened):
-        raise OSError(errno.EAGAIN, "The symbolic link changed meanwhile")
+        raise OSError(errno.EAGAIN, "The symbolic link changed while it was followed")
 
 
 class OpenFile:

@@ -93,7 +93,7 @@ class _View(Watcher):
         click.echo(
             click.style(f"the page is on {page}", bold=True)
             if page is not None
-            else "there is no page without: pip install 'atmost[server]'"
+            else "the page needs: pip install 'atmost[server]'"
         )
 
     def trouble(self, text: str) -> None:

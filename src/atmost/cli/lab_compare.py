@@ -115,7 +115,7 @@ def compare(
     began = time.monotonic()
     with stopping() as stop, _progress(points) as watch:
         if real or expected_work(points) >= _LONG:
-            click.echo("Ctrl-C ends with what was compared until then", err=True)
+            click.echo("Ctrl-C ends with a partial result", err=True)
         done = run_points(points, watch, lambda: stop.asked, compare_real if real else compare_simulated)
     complete = len(done) == len(points) and all(point.complete for point in done)
     field = sweep.field if sweep is not None else None

@@ -51,7 +51,7 @@ class LogView:
         try:
             self._show(found)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            click.echo(f"-- something of {harmless(found.sender)} cannot be shown: {type(error).__name__}")
+            click.echo(f"-- a record of {harmless(found.sender)} cannot be shown: {type(error).__name__}")
 
     def _show(self, found: Read) -> None:
         if self._as_json:

@@ -80,7 +80,7 @@ def send(
     check_no_address((subject,), "--url")
     check_lossy(subject)
     if payload is not None and lines:
-        raise click.UsageError("--lines reads standard input: leave the JSON away, or --lines")
+        raise click.UsageError("--lines reads standard input: give either the JSON or --lines")
     value = None if payload is None else _parse(payload)
     unsent = _Unsent()
     with stopping() as stop:
@@ -124,7 +124,7 @@ def _parse(text: str) -> Any:
     except ValueError as error:
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
         raise click.UsageError(
-            f"{shown!r} is not JSON ({error}): text needs quotes of its own, as in '\"hello\"'"
+            f"{shown!r} is not JSON ({error}): a string needs quotes of its own, as in '\"hello\"'"
         ) from None
 
 

@@ -60,9 +60,9 @@ class Source:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError(f"{shown!r} is no address of a collector: give one like {DEFAULT_PAGE}") from None
+            raise ValueError(f"{shown!r} is not the address of a collector: write one like {DEFAULT_PAGE}") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{shown!r} is no address of a collector: give one like {DEFAULT_PAGE}")
+            raise ValueError(f"{shown!r} is not the address of a collector: write one like {DEFAULT_PAGE}")
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError(f"{shown!r}: an address has no user name or query here; a token is given with --token")
         self.url = url.rstrip("/")
@@ -173,7 +173,7 @@ class Source:
         if len(body) > MAX_ANSWER:
             raise http.client.HTTPException(f"an answer of more than {MAX_ANSWER} bytes")
         if answer.length:
-            raise http.client.HTTPException("the answer broke off")
+            raise http.client.HTTPException("the answer ended early")
         return answer.status, body
 
     def _unreachable(self, error: Exception) -> SourceError:
@@ -185,7 +185,7 @@ class Source:
         )
 
     def _wants_token(self) -> SourceError:
-        return SourceError(f"the collector at {self.url} wants its token: give it with --token, or in ATMOST_TOKEN")
+        return SourceError(f"the collector at {self.url} asks for its token: give it with --token, or in ATMOST_TOKEN")
 
     def _refusal(self, status: int, answer: Object | None) -> str:
         error = answer.get("error") if answer else None

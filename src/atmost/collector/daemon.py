@@ -82,7 +82,7 @@ class CollectorDaemon:
         if place is not None and not place.loopback and not token:
             raise ConfigError(
                 "http",
-                f"{options.http} can be reached from other hosts: set a token, as by "
+                f"{options.http} can be reached from other hosts: set a token, for example with "
                 "'(umask 077; openssl rand -hex 16 > token)' and --token-file token, or bind 127.0.0.1:7141",
             )
         self._keyed = bool(find_keys(None, options.key_file or None))
@@ -189,10 +189,10 @@ class CollectorDaemon:
         try:
             token = read_token(options)
             if self.http is not None and not self.http.local and not token:
-                raise ConfigError("token", "the page can be reached from other hosts, so it cannot be taken away")
+                raise ConfigError("token", "the page can be reached from other hosts, so the token cannot be removed")
             keys = [key.text() for key in find_keys(None, options.key_file or None)]
             if not keys and self._keyed:
-                raise ConfigError("key_file", "keys cannot be taken away while it runs: start it anew")
+                raise ConfigError("key_file", "keys cannot be removed while the collector runs: restart it")
             mapping = load_mapping(options)
             self._expect(options.expect)
             if keys:
@@ -285,7 +285,7 @@ class CollectorDaemon:
         if dropped := channel.dropped:
             self._warn(
                 "channel",
-                f"{dropped} messages of workers are in no chart and no log: the state is slower than they are",
+                f"{dropped} messages of workers are missing from charts and logs, because the state is slower than the workers",
             )
 
     def _warn_without_key(self) -> None:
@@ -295,8 +295,8 @@ class CollectorDaemon:
         if open_to_all:
             self._warn(
                 "key",
-                f"{', '.join(open_to_all)}: other hosts can send here, and without a key anybody who can may do so under "
-                "any name; make one with 'atmost keygen > atmost.key', and give it to both sides with --key-file",
+                f"{', '.join(open_to_all)}: other hosts can send here, and without a key under "
+                "any name: make a key with 'atmost keygen > atmost.key', and give it to both sides with --key-file",
             )
 
     def _log_news(self) -> None:

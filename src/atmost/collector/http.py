@@ -123,7 +123,7 @@ def bind_http(place: Place) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise BindError(url, f"it is in use; stop what serves there, {_MOVE}") from None
+            raise BindError(url, f"it is in use: stop the program that serves there, {_MOVE}") from None
         if error.errno == errno.EACCES:
             raise BindError(
                 url, f"no permission: ports below 1024 need root or CAP_NET_BIND_SERVICE; {_MOVE}"

@@ -327,7 +327,7 @@ def bind_foreign(kind: str, place: Place, read: Reader) -> ForeignListener:
         inlet = open_inlet(place.url)
     except AddressInUse as error:
         by = f" by {error.holder}" if error.holder else ""
-        raise BindError(error.url, f"it is in use{by}; stop that one, {move}") from None
+        raise BindError(error.url, f"it is in use{by}: stop that program, {move}") from None
     except BindError as error:
         raise BindError(error.url, f"{error.problem}; or {move}") from None
     assert isinstance(inlet, SocketInlet)
@@ -587,7 +587,7 @@ def open_all(
     places = places_of(options)
     urls = list(options.bind) or [environment.get("ATMOST_BIND") or DEFAULT_URL]
     if urls != [OFF] and OFF in urls:
-        raise ConfigError("bind", "off stands alone")
+        raise ConfigError("bind", "'off' cannot be combined with addresses")
     opened = Opened()
     with ExitStack() as undo:
         undo.callback(opened.close)
@@ -633,7 +633,7 @@ def _open_ours(
         opened.addresses.append(("atmost", opened.workers.url))
         state.events_missing = True
     if options.shards and not any(has_shards(url) for url in urls):
-        raise ConfigError("shards", f"{options.shards}: only a nats:// address has shards, and bind has none")
+        raise ConfigError("shards", f"{options.shards}: only nats:// addresses have shards, and bind has no such address")
     for url in urls[1:] if options.workers > 1 else urls:
         own = arguments.copy()
         if options.shards and has_shards(url):

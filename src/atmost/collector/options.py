@@ -227,7 +227,7 @@ class CollectorOptions:
             if getattr(self, name) not in words:
                 raise ConfigError(name, f"{getattr(self, name)!r}: expected {' or '.join(words)}")
         if self.unix_mode and not re.fullmatch("0?[0-7]{3}", self.unix_mode):
-            raise ConfigError("unix_mode", f"{self.unix_mode!r}: expected three octal digits in quotes, as '0660'")
+            raise ConfigError("unix_mode", f"{self.unix_mode!r}: expected three octal digits in quotes, such as '0660'")
         if self.token and self.token_file:
             raise ConfigError("token", "give token or token_file, not both")
 
@@ -429,10 +429,10 @@ def read_token(options: CollectorOptions) -> str:
         except ValueError as error:  # a path with a NUL among them
             raise ConfigError("token_file", f"{path} {error}") from None
         if not token:
-            raise ConfigError("token_file", f"{path} holds no token: openssl rand -hex 16 > {path}")
+            raise ConfigError("token_file", f"{path} holds no token: write one with 'openssl rand -hex 16 > {path}'")
     if token and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
         raise ConfigError(
-            "token", f"expected {_LEAST_TOKEN} or more printable ASCII characters, as of: openssl rand -hex 16"
+            "token", f"expected {_LEAST_TOKEN} or more printable ASCII characters, for example from 'openssl rand -hex 16'"
         )
     return token
 

@@ -96,9 +96,9 @@ def parse_key(text: str) -> Key:
     if len(fields) != 4 or fields[0] != _PREFIX or fields[1] not in set(KeyMode) or not fields[2].isdecimal():
         raise InvalidKey(f"a key is {_FORM}")
     if not text.isascii():
-        raise InvalidKey("the key is mistyped: it contains characters that no key contains")
+        raise InvalidKey("the key is mistyped: it contains characters that never occur in a key")
     if not hmac.compare_digest(_check(body), check):
-        raise InvalidKey("the key is mistyped or cut: its check digits do not fit")
+        raise InvalidKey("the key is mistyped or cut: its check digits do not match")
     try:
         secret = base64.b64decode(fields[3] + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -52,7 +52,7 @@ def check_pattern(pattern: object) -> str:
         if token not in {"*", ">"} and ("*" in token or ">" in token):
             raise SubjectError(pattern, f"the wildcard in {token!r} must be the whole token")
         if token == ">" and position != len(tokens) - 1:
-            raise SubjectError(pattern, "'>' stands only at the end")
+            raise SubjectError(pattern, "'>' must be the last token")
     return text
 
 
@@ -116,7 +116,7 @@ def _check_tokens(subject: object) -> str:
     if (size := len(subject.encode())) > MAX_SUBJECT:
         raise SubjectError(subject, f"is {size} bytes long, at most {MAX_SUBJECT} are allowed")
     if subject[0] == "." or subject[-1] == "." or ".." in subject:
-        raise SubjectError(subject, "has an empty token: dots only stand between tokens, as in 'orders.new'")
+        raise SubjectError(subject, "has an empty token: dots may only stand between tokens, as in 'orders.new'")
     return subject
 
 

@@ -93,7 +93,7 @@ class Cluster:
         while not all(_routes_formed(log) for log in self._logs):
             if self.failed() or time.monotonic() > deadline:
                 said = "\n".join(log.read_text(errors="replace")[-500:] for log in self._logs if log.exists())
-                raise ClusterError(f"the NATS servers did not come up; their last words:\n{said}")
+                raise ClusterError(f"the NATS servers did not start; their last output:\n{said}")
             time.sleep(0.05)
 
 

@@ -116,7 +116,7 @@ class _Demo:
             self._watcher.trouble(text)
         self._take(float("inf") if seconds is None else began + seconds, over)
         if self._carrier.failed() or source.has_line():
-            raise ChildError("a process of the demo ended early; its own message stands above")
+            raise ChildError("a process of the demo ended early; its error message is above")
 
     def _end(self, collector: CollectorDaemon, source: Child) -> DemoAccount:
         """Ends sender, carrier and receiver in this order, so that nothing is on its way when a counter is read."""

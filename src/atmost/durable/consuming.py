@@ -234,7 +234,7 @@ class Consumption:
             await self._process(raw, message)
         except Exception:  # raised by a user's store or by ours: the message was not acknowledged, and comes again
             self._counts.increment(Count.TROUBLE)
-            logger.exception("atmost.durable: %r of %s was not brought to an end", message.id, message.scope)
+            logger.exception("atmost.durable: a fault in handling %r of %s, which is delivered again", message.id, message.scope)
         finally:
             del self._in_hand[message.id]
 
@@ -244,7 +244,7 @@ class Consumption:
             wanted = await self._books.begin(message)
         except Exception:  # no handler has begun with it, so it may come again under every guarantee
             self._counts.increment(Count.NOT_RECORDED)
-            logger.exception("atmost.durable: no record of %r of %s, it comes again", message.id, message.scope)
+            logger.exception("atmost.durable: the store failed on %r of %s, which is delivered again", message.id, message.scope)
             await self._again(raw, self._delay(message))
             return
         if wanted and message.attempt > options.max_deliver:
@@ -266,7 +266,7 @@ class Consumption:
             await self._books.done(message)
         except Exception:
             self._counts.increment(Count.NOT_RECORDED)
-            logger.exception("atmost.durable: %r of %s cannot be recorded, it comes again", message.id, message.scope)
+            logger.exception("atmost.durable: %r of %s could not be recorded, and is delivered again", message.id, message.scope)
             await self._again(raw, options.retry_delay)
             return
         if not await self._books.acknowledge(raw):
@@ -279,7 +279,7 @@ class Consumption:
             logger.exception("atmost.durable: %s", self._tell(message))  # noqa: LOG004  the caller is handling it
             await self._bury(raw, f"{type(error).__name__}: {error}")
             return
-        logger.warning("atmost.durable: %s, it comes again", self._tell(message), exc_info=True)  # noqa: LOG014  as above
+        logger.warning("atmost.durable: %s, the message is delivered again", self._tell(message), exc_info=True)  # noqa: LOG014  as above
         await self._again(raw, self._delay(message))
 
     def _delay(self, message: DurableMessage) -> float:

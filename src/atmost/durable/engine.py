@@ -206,7 +206,7 @@ def _checked(url: str, shown: str) -> str:
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise AddressError(
             shown.partition("?")[0],
-            "a path or option has no meaning here: where messages are kept is Stream's to say",
+            "a path or option has no meaning here: the Stream says where messages are kept",
         )
     return url
 

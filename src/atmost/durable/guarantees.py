@@ -74,7 +74,7 @@ class AtLeastOnce:
             max_in_flight=max_in_flight,
         )
         if not isinstance(stream, Stream):
-            raise OptionError("stream", stream, "a durable.Stream, as Stream('PAYMENTS', ['payments.>'])")
+            raise OptionError("stream", stream, "a durable.Stream, such as Stream('PAYMENTS', ['payments.>'])")
         if self._deduplicated and not deadline + ack_timeout <= stream.duplicate_window:
             raise OptionError(
                 "deadline",

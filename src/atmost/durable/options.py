@@ -139,7 +139,7 @@ def check_id(value: object) -> str:
         OptionError: a header cannot carry it.
     """
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise OptionError("id", value, "1 to 255 printable ASCII characters without spaces, as an order's number")
+        raise OptionError("id", value, "1 to 255 printable ASCII characters without spaces, such as an order's number")
     return value
 
 

@@ -65,7 +65,7 @@ def check_retention(store: IdempotencyStore, max_age: float, deadline: float, ac
         raise OptionError(
             "retention",
             store.retention,
-            f"at least {horizon:g} s, because a copy can come for so long (max_age {max_age:g} s of the stream, "
+            f"at least {horizon:g} s, because copies can come until then (max_age {max_age:g} s of the stream, "
             f"deadline {deadline:g} s of its publishers, ack_wait {ack_wait:g} s; 0 keeps for ever)",
         )
 

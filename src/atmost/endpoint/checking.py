@@ -36,7 +36,7 @@ def check_sender(sender: T, *does: str) -> T:
         OptionError: it is not a sender, but an address, for example.
     """
     if isinstance(sender, type) or not all(callable(getattr(sender, name, None)) for name in ("send", "flush", *does)):
-        raise OptionError("sender", sender, "a Sender, as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')")
+        raise OptionError("sender", sender, "a Sender, such as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')")
     return sender
 
 
@@ -138,7 +138,7 @@ def check_audience(audience: object) -> None:
             raise OptionError("audience", audience, "text")
         audience.encode()
     except UnicodeEncodeError:
-        raise OptionError("audience", audience, "text without lone surrogates") from None
+        raise OptionError("audience", audience, "a string without lone surrogates") from None
 
 
 def read_secret(path: Path) -> str:

@@ -109,7 +109,7 @@ def check_rhythm(interval: float, timeout: float | None) -> tuple[float, float |
         raise OptionError(
             "timeout",
             timeout,
-            f"at least 2 × interval = {2 * interval:g} seconds, because with less one lost or delayed beat reads as death, and "
-            f"at most {MAX_TIMEOUT:,.0f}; None follows the loss that is measured",
+            f"at least 2 × interval = {2 * interval:g} seconds, because otherwise one lost or delayed beat would count as death, and "
+            f"at most {MAX_TIMEOUT:,.0f}; None adapts to the measured loss",
         )
     return float(interval), float(timeout)

@@ -135,7 +135,7 @@ class HeartbeatMonitor:
     def on_change(self, callback: OnChange) -> OnChange:
         """Calls this with every change from now on, in the thread of `feed` and `tick`; also usable as a decorator."""
         if not callable(callback):
-            raise OptionError("on_change", callback, "something that can be called with a HeartbeatChange")
+            raise OptionError("on_change", callback, "a function of a HeartbeatChange")
         self._callbacks.append(callback)
         return callback
 
@@ -175,7 +175,7 @@ class HeartbeatMonitor:
             watched = self._watch(name, key_id or 0, now, interval=interval, timeout=timeout)
             if watched is None:
                 self._patterns.pop(name, None)
-                raise OptionError("max_senders", self._max_senders, "room for one more heartbeat")
+                raise OptionError("max_senders", self._max_senders, "a larger number, because the table is full")
             watched.any_key = key_id is None
             known = [watched]
         for one in known:

@@ -171,9 +171,9 @@ class HintedCache:
         if own is not None and not isinstance(getattr(own, "life", None), bytes):
             raise OptionError("own", own, "the Invalidator of this process, or None")
         if store is not None and not all(callable(getattr(store, name, None)) for name in _STORES):
-            raise OptionError("store", store, "a mapping that can be changed, as a dict or a cache of cachetools")
+            raise OptionError("store", store, "a mutable mapping, such as a dict or a cache of cachetools")
         if not callable(clock):
-            raise OptionError("clock", clock, "a function that returns seconds, as time.monotonic")
+            raise OptionError("clock", clock, "a function that returns seconds, such as time.monotonic")
         self._own = own
         self._clock = clock
         self._store = store
@@ -542,7 +542,7 @@ class HintedCache:
                 self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
             except (AtMostError, RuntimeError) as error:  # the latter where the system has no thread
                 _log.warning(
-                    "a HintedCache hears no hints in this forked process, so max_ttl bounds its staleness: %s", error
+                    "a HintedCache receives no hints in this forked process, so only max_ttl bounds its staleness: %s", error
                 )
 
     def _fresh(self, key: str) -> CacheEntry | None:

@@ -54,7 +54,7 @@ class CacheOptions:
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
         if not _is_number(self.max_ttl) or not 0 < self.max_ttl < 1e9:
-            raise OptionError("max_ttl", self.max_ttl, "seconds above 0: it bounds staleness where no hint does")
+            raise OptionError("max_ttl", self.max_ttl, "seconds above 0, because it bounds staleness when hints fail")
         for name, most in (("grace", 60.0), ("soft", 1e6), ("jitter", 60.0), ("forget_after", 1e6)):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= most:
@@ -494,7 +494,7 @@ class CacheCore:
 
     def _tagged(self, tags: Iterable[str]) -> Tagged:
         if isinstance(tags, str):
-            raise HintError("tag", tags, "tags are several: write (tag,)")
+            raise HintError("tag", tags, "tags must be several strings: write (tag,) for one")
         return tuple((text, shard_of(text, self._options.shards)) for text in (check_text("tag", tag) for tag in tags))
 
     def _remove(self, key: str, digest: int | None, now: float) -> None:

@@ -115,7 +115,7 @@ def hinted(
         >>> hints.invalidate(load_user.key(42))
     """
     if not (key is None or isinstance(key, str) or callable(key)):
-        raise OptionError("key", key, "a text such as 'user:{user_id}', a function of the arguments, or None")
+        raise OptionError("key", key, "a string such as 'user:{user_id}', a function of the arguments, or None")
 
     def decorate(function: Callable[P, R]) -> Hinted[P, R]:
         maker = key if callable(key) else _by_name(function, key) if key is not None else _written_out(function)

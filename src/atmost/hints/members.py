@@ -68,17 +68,17 @@ def addresses_of(given: object, option: str) -> tuple[str, ...]:
     addresses: list[str] = []
     for url in texts:
         if not isinstance(url, str):
-            raise OptionError(option, given, "addresses, as udp://127.0.0.1:7150-7157")
+            raise OptionError(option, given, "addresses, such as udp://127.0.0.1:7150-7157")
         found = _RANGE.match(url)
         if found is None:
             addresses.append(url)
             continue
         first, last = int(found.group(2)), int(found.group(3))
         if not 0 < first <= last <= 65_535 or last - first >= MAX_MEMBERS:
-            raise OptionError(option, url, f"a range of at most {MAX_MEMBERS} ports, as udp://127.0.0.1:7150-7157")
+            raise OptionError(option, url, f"a range of at most {MAX_MEMBERS} ports, such as udp://127.0.0.1:7150-7157")
         addresses += [f"{found.group(1)}{port}" for port in range(first, last + 1)]
     if not any(addresses) or len(addresses) > MAX_MEMBERS:
-        raise OptionError(option, given, f"1 to {MAX_MEMBERS} addresses, as udp://127.0.0.1:7150-7157")
+        raise OptionError(option, given, f"1 to {MAX_MEMBERS} addresses, such as udp://127.0.0.1:7150-7157")
     return tuple(addresses)
 
 
@@ -216,7 +216,7 @@ class Feeder:
         try:
             event = None if self._ended or self._receiver.closed else self._receiver.next_event(_TURN)
         except Exception as error:  # noqa: BLE001  of a receiver that is the user's: nothing more comes from it
-            _log.warning("a HintedCache hears no hints any more, so max_ttl bounds its staleness: %r", error)
+            _log.warning("a HintedCache receives no more hints, so only max_ttl bounds its staleness: %r", error)
             self._ended = True
             self._background.stop()
             return None

@@ -530,7 +530,7 @@ class LogWriter:
 
     def __reduce__(self) -> NoReturn:
         """A copy would number its records like the original."""
-        raise TypeError("what writes logs cannot be pickled or copied: construct one in each process")
+        raise TypeError("a LogWriter cannot be pickled or copied: construct one in each process")
 
     def _begin(self, before: _Life | None) -> _Life:
         """The life after this one: the same for all who ask, whatever comes between."""

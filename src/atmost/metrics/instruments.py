@@ -106,7 +106,7 @@ class Instrument:
         Raises:
             MetricError: always.
         """
-        raise MetricError(self.name, f"declared without labels: labels{values or named!r} has nothing to name")
+        raise MetricError(self.name, f"declared without labels: leave out .labels{values or named!r}")
 
     def reset(self) -> None:
         """Begins at nothing, as in a forked child."""

@@ -363,7 +363,7 @@ class Metrics:
 
 def _with_callback(made: Any, callback: Callable[[], Number], name: str) -> None:
     if isinstance(made, Labelled):
-        raise MetricError(name, "a callback answers for a metric without labels")
+        raise MetricError(name, "a callback is possible only for a metric without labels")
     if not callable(callback):
         raise MetricError(name, f"callback={callback!r} cannot be called")
     made.callback = callback

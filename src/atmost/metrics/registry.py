@@ -133,7 +133,7 @@ class Registry:
         check_name(name, tag, unit)
         names = check_labels(name, labels)
         if not isinstance(help, str):
-            raise MetricError(name, f"help is text, not {help!r}")
+            raise MetricError(name, f"help must be a string, not {help!r}")
         text = _cut(help, wire.MAX_HELP)
         with self.guard:
             declared = Declared(name, tag, names, unit, text, extra, len(self._declared), self.number)
@@ -365,18 +365,18 @@ def check_name(name: object, kind: str, unit: object) -> str:
     if isinstance(name, str) and ":" in name:
         raise MetricError(name, "colons are for recording rules of Prometheus: use '_'")
     if not isinstance(name, str) or not _METRIC.fullmatch(name):
-        raise MetricError(name, "a name has letters, digits and '_', and does not begin with a digit")
+        raise MetricError(name, "a name may have only letters, digits and '_', and must not begin with a digit")
     if len(name) > wire.MAX_NAME:
         raise MetricError(name, f"a name has at most {wire.MAX_NAME} characters")
     if is_reserved(name):
         raise MetricError(name, "Prometheus writes a series of this name itself: choose another name")
     if kind == "counter":
         if not name.endswith("_total") or name == "_total":
-            raise MetricError(name, f"a counter's name ends in _total: {name.removesuffix('_count')}_total")
+            raise MetricError(name, f"a counter's name must end in _total: {name.removesuffix('_count')}_total")
     elif taken := next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None):
         raise MetricError(name, f"a {kind}'s name must not end in {taken}, which means another kind of metric")
     if not isinstance(unit, str) or not _UNIT.fullmatch(unit) or len(unit) > wire.MAX_UNIT:
-        raise MetricError(name, f"a unit is a word like seconds or bytes, not {unit!r}")
+        raise MetricError(name, f"a unit must be a word such as seconds or bytes, not {unit!r}")
     if unit and not name.removesuffix("_total").endswith(f"_{unit}"):
         raise MetricError(name, f"the name must end in its unit: …_{unit}{'_total' if kind == 'counter' else ''}")
     return name
@@ -389,15 +389,15 @@ def check_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
         MetricError: they are not several names, break a rule, or are too many.
     """
     if isinstance(labels, str):
-        raise MetricError(name, f"labels are several names: ({labels!r},) for one")
+        raise MetricError(name, f"labels must be several names: write ({labels!r},) for one")
     try:
         names = tuple(labels)
     except TypeError:
-        raise MetricError(name, f"labels are several names, not {labels!r}") from None
+        raise MetricError(name, f"labels must be several names, not {labels!r}") from None
     for label in names:
         if not isinstance(label, str) or not _LABEL.fullmatch(label) or label.startswith("__"):
             raise MetricError(
-                name, f"label {label!r}: has letters, digits and '_', does not begin with a digit or with '__'"
+                name, f"label {label!r}: may have only letters, digits and '_', and must not begin with a digit or with '__'"
             )
         if label in _RESERVED_LABELS:
             raise MetricError(name, f"label {label!r} is taken by {_RESERVED_LABELS[label]}: choose another name")
@@ -421,11 +421,11 @@ def check_bounds(name: str, buckets: Iterable[float] | None) -> tuple[float, ...
     try:
         bounds = tuple(float(bound) for bound in buckets)
     except (TypeError, ValueError, OverflowError):
-        raise MetricError(name, f"buckets are upper bounds, ascending numbers, not {buckets!r}") from None
+        raise MetricError(name, f"buckets must be upper bounds, as ascending numbers, not {buckets!r}") from None
     if bounds and bounds[-1] == float("inf"):
         bounds = bounds[:-1]  # Prometheus' clients allow it, and it is always there
     if not bounds or not wire.are_bounds(bounds):
-        raise MetricError(name, f"buckets are upper bounds, ascending finite numbers, not {buckets!r}")
+        raise MetricError(name, f"buckets must be upper bounds, as ascending finite numbers, not {buckets!r}")
     if len(bounds) > MAX_BOUNDS:
         raise MetricError(name, f"at most {MAX_BOUNDS} buckets, not {len(bounds)}")
     return bounds

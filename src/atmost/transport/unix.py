@@ -245,7 +245,7 @@ def _remove_stale(address: Address) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise BindError(address.url, "there is a file that is not a socket: choose another path, or move it away")
+        raise BindError(address.url, "a file that is not a socket is there: choose another path, or move the file")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(address.path)

@@ -119,7 +119,7 @@ def test_misuse(commands):
     """An address that is none is the user's error: status 2."""
     done = commands("top", "--collector", "udp://127.0.0.1:7140")
     assert done.status == 2
-    assert "is no address of a collector: give one like http://127.0.0.1:7141" in done.err
+    assert "is not the address of a collector: write one like http://127.0.0.1:7141" in done.err
 
 
 def test_the_token_from_the_environment(fake, run):

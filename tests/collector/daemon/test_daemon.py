@@ -293,7 +293,7 @@ def test_keys_are_read_again(tmp_path):
         with atmost.Sender(daemon.url, key=keys[1], linger=0) as sender:
             sender.send("metrics.x", 1.0)
             until(lambda: daemon.state.metrics.stats().series == 1)
-        with pytest.raises(ConfigError, match="cannot be taken away"):
+        with pytest.raises(ConfigError, match="cannot be removed"):
             daemon.reload(CollectorOptions(**QUIET | {"bind": ("udp://127.0.0.1:0",)}))
 
 

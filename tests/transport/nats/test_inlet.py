@@ -121,7 +121,7 @@ def test_what_comes_after_the_end_is_no_drop(server):
 def test_no_server_is_an_error_at_once():
     """A receiver that cannot receive does not pretend to."""
     (port,) = free_ports(1)
-    with pytest.raises(atmost.BindError, match=f"no connection to {HOST}:{port}: Connection refused; is it running"):
+    with pytest.raises(atmost.BindError, match=f"no connection to {HOST}:{port}: Connection refused; is the server running"):
         atmost.Receiver(f"nats://{HOST}:{port}/c")
 
 
@@ -131,7 +131,7 @@ def test_a_server_that_goes_away_meanwhile_is_told_as_such(tmp_path):
         claiming = threads.submit(atmost.Receiver, server.url(options=LEASE), **FAST)
         until(lambda: any(each.raddr and each.raddr.port == server.port for each in psutil.Process().net_connections()))
         server.kill()
-        with pytest.raises(atmost.BindError, match="Connection refused; is it running"):
+        with pytest.raises(atmost.BindError, match="Connection refused; is the server running"):
             claiming.result(BOUND)
 
 

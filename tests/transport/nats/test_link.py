@@ -42,7 +42,7 @@ def test_a_process_may_have_many_descriptors():
     with closing(connection), far:
         while connection.write(bytes(4096)):
             pass
-        with pytest.raises(DialError, match="takes nothing"):
+        with pytest.raises(DialError, match="accepts no more data"):
             link._write(connection, [b"PONG\r\n"])
         link._finish(connection)
     link.close()

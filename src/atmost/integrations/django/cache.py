@@ -48,7 +48,7 @@ class Node:
             self.receiver = first_free(members, grace=grace, **keys)
         except (AddressInUse, BindError) as error:
             raise ImproperlyConfigured(
-                f"no address of LOCATION is free here, of {len(members)}: widen the range ({error})"
+                f"no address of LOCATION is free on this host, of {len(members)} tried: widen the range ({error})"
             ) from error
         try:
             self._begin(members, options, keys, grace)
@@ -138,11 +138,11 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
         options = dict(params.get("OPTIONS", {}))
         if unknown := sorted(set(options) - _OPTIONS):
             raise ImproperlyConfigured(
-                f"OPTIONS of {type(self).__name__}: unknown {unknown[0]}; there are {', '.join(sorted(_OPTIONS))}"
+                f"OPTIONS of {type(self).__name__}: unknown option {unknown[0]}; known options are {', '.join(sorted(_OPTIONS))}"
             )
         options["MAX_ENTRIES"] = params.get("max_entries", options.get("MAX_ENTRIES", 10_000))
         if not location:
-            raise ImproperlyConfigured("LOCATION is missing: the members' addresses, as udp://127.0.0.1:7150-7157")
+            raise ImproperlyConfigured("LOCATION is missing: give the members' addresses, such as udp://127.0.0.1:7150-7157")
         try:
             self._members = addresses_of(location, "LOCATION")
         except OptionError as error:

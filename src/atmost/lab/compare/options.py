@@ -79,7 +79,7 @@ class CompareOptions:
             raise OptionError(
                 "retry_after",
                 self.retry_after,
-                f"more than the longest round trip, 2 × (latency + jitter) = {self.round_trip:g} s, or every message is sent twice for nothing",
+                f"more than the longest round trip, 2 × (latency + jitter) = {self.round_trip:g} s, because otherwise every message would be sent twice",
             )
         if self.transmissions > MAX_TRANSMISSIONS:
             raise OptionError(

@@ -175,7 +175,7 @@ def check_work(points: Sequence[CompareOptions]) -> None:
             "messages",
             points[0].messages,
             f"at most {MAX_WORK:,} transmissions and simulated seconds in all, not {work:,.0f}: "
-            "fewer messages or points, or a shorter interval",
+            "give fewer messages or points, or a shorter interval",
         )
 
 

@@ -184,7 +184,7 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
         raise
     except ssl.SSLCertVerificationError as error:
         _close(sock)
-        raise DialError(f"its certificate is not trusted: {error.verify_message}; see ca=") from error
+        raise DialError(f"its certificate is not trusted ({error.verify_message}): give the certificates to trust with ca=") from error
     except TimeoutError:
         _close(sock)
         raise DialError(f"no answer within {TIMEOUT:g} s") from None
@@ -203,7 +203,7 @@ def _hear_greeting(
         raise DialError("not a NATS server")
     info = _info(said.text)
     if address.tls is Tls.REQUIRED and not (info.get("tls_required") or info.get("tls_available")):
-        raise DialError("it offers no TLS, and tls= asks for it")
+        raise DialError("it offers no TLS, which tls= requires")
     return info
 
 
@@ -358,4 +358,4 @@ def _sign(address: NatsAddress, option: str, seed: str, nonce: str) -> tuple[str
         pair = nkeys.from_seed(bytearray(seed.encode()))
         return pair.public_key.decode(), base64.b64encode(pair.sign(nonce.encode())).decode()
     except Exception:  # noqa: BLE001  the library raises errors of binascii, of the cipher and its own
-        raise AddressError(address.url, f"{option}: the file holds no seed (it begins with SU)") from None
+        raise AddressError(address.url, f"{option}: the file holds no seed (a seed begins with SU)") from None

@@ -173,7 +173,7 @@ class NatsInlet:
             # A receiver that hears itself still waits only when another one has a longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
             if never or (unheard and link.trouble):
-                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is it running, and the URL right?")
+                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is the server running, and is the URL right?")
             if unheard:
                 raise BindError(
                     self.url,
@@ -268,7 +268,7 @@ class _Receiving:
             self.decided.set()
         elif not self._complained:
             self._complained = True
-            logger.warning("%s: the server says %s: what is sent there is lost", self._address.url, text)
+            logger.warning("%s: the server says %s: messages sent there are lost", self._address.url, text)
         return True
 
     def deadline(self) -> float | None:

@@ -408,7 +408,7 @@ class Link:
                 if connection.write(data):
                     return
             if self._stopped or time.monotonic() > deadline:
-                raise DialError("it takes nothing any more")
+                raise DialError("it accepts no more data")
             connection.wait_for_room(0.01)
 
     def _finish(self, connection: Connection) -> None:

@@ -117,7 +117,7 @@ def parse_nats(url: str) -> NatsAddress:
     user, password, token, servers = _authority(shown, authority)
     files = {name: options.get(name) or None for name in ("ca", "cert", "cert_key", "creds", "nkey")}
     if sum((user is not None or token is not None, files["creds"] is not None, files["nkey"] is not None)) > 1:
-        raise AddressError(shown, "one way to prove who you are: user and password, a token, nkey or creds")
+        raise AddressError(shown, "give only one of user and password, a token, nkey and creds")
     return NatsAddress(
         url=f"nats://{','.join(map(str, servers))}/{channel}" + (f"?{query}" if query else ""),
         servers=servers,
@@ -155,7 +155,7 @@ def _authority(shown: str, text: str) -> tuple[str | None, str | None, str | Non
         users |= {who} if who else set()
         servers.append(_server(shown, where))
     if len(users) > 1:
-        raise AddressError(shown, "one user for all servers; a comma in a password is written %2C")
+        raise AddressError(shown, "give one user for all servers; a comma in a password is written %2C")
     if not users:
         return None, None, None, tuple(servers)
     user, colon, password = users.pop().partition(":")
@@ -169,7 +169,7 @@ def _server(shown: str, text: str) -> Server:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise AddressError(shown, "an IPv6 address stands in brackets: [::1]:4222")
+            raise AddressError(shown, "write an IPv6 address in brackets: [::1]:4222")
         port = rest[1:]
     elif ":" in text:
         host, _, port = text.partition(":")
@@ -184,7 +184,7 @@ def _server(shown: str, text: str) -> Server:
 def _tls(shown: str, options: dict[str, str]) -> Tls:
     text = options.get("tls", "")
     if text not in {"", "1", "first"}:
-        raise AddressError(shown, f"tls={text}: 1 for always, first where the server expects it before anything else")
+        raise AddressError(shown, f"tls={text}: write 1 (always encrypt) or first (begin TLS before the server's greeting)")
     if not text and (options.get("ca") or options.get("cert")):
         return Tls.REQUIRED
     return Tls(text)
