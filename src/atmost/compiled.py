@@ -35,5 +35,5 @@ native: Any = _load()
 
 
 def is_compiled() -> bool:
-    """Whether the hot path is compiled code in this process; the same messages and accounts come of it, at less cost."""
+    """Whether the hot path is compiled code in this process; messages and accounts are the same with it, at less cost."""
     return native is not None

@@ -110,7 +110,7 @@ class PayloadNotEncodable(AtMostError, TypeError):
     """A payload that holds something MessagePack cannot carry."""
 
     def __init__(self, where: str, problem: str) -> None:
-        """Args: where: the place in the structure, as `payload['a'][0]`. problem: the type or value that stands there."""
+        """Args: where: the place in the structure, such as `payload['a'][0]`. problem: the type or value found there."""
         super().__init__(f"{where}: {problem}")
         self.where = where
         self.problem = problem

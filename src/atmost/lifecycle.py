@@ -299,10 +299,10 @@ async def run_async(steps: Iterator[float]) -> None:
 
 
 def close_all(timeout: float = 0.1) -> None:
-    """Says the last words of everything in this process: snapshots, marks and goodbyes; then the process may end in any way.
+    """Sends the last words of everything in this process: snapshots, marks and goodbyes; then the process may end in any way.
 
     At a normal end this happens by itself. Call it in processes that end by `os._exit` or by a signal: in a worker pool's exit function, in a
-    server's shutdown hook, before `os.execv`. What is used afterwards begins anew, in another session.
+    server's shutdown hook, before `os.execv`. An object that is used afterwards begins anew, in another session.
 
     Args:
         timeout: seconds over which the repeats of all objects are spaced together, at most 86,400; 0 says everything once.

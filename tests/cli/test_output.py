@@ -185,7 +185,7 @@ def test_the_account_lists_the_busiest_senders():
         ("ECONNREFUSED", "nobody receives on URL: start a receiver with 'atmost listen --bind URL'"),
         ("EACCES", "no permission to send to URL"),
         ("ENETUNREACH", "is the network up?"),
-        ("ENOTCONN", "no server of URL took the connection: is one up?"),
+        ("ENOTCONN", "no server of URL accepted the connection: is one running?"),
         ("EAGAIN", "does not keep up"),
     ],
 )

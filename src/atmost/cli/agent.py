@@ -31,7 +31,7 @@ from atmost.endpoint.sender import Sender
     callback=utf8,
     metavar="TEXT",
     envvar="ATMOST_NAME",
-    help="The sender's name at receivers.  [default: ATMOST_NAME, or else the host's name]",
+    help="The sender's name that receivers show.  [default: ATMOST_NAME, or else the host's name]",
 )
 @audience_option
 @key_file_option
@@ -49,7 +49,7 @@ from atmost.endpoint.sender import Sender
 @click.option(
     "--follow-links",
     is_flag=True,
-    help="Let FILE be a symbolic link out of its directory, as Kubernetes' container logs are.",
+    help="Allow FILE to be a symbolic link out of its directory, such as Kubernetes' container logs.",
 )
 @max_datagram_option
 @seconds_option

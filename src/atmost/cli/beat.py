@@ -37,7 +37,7 @@ _MISSED: Final = 3.5
 _STOPS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
-@click.command(short_help="Report that a script or job lives.")
+@click.command(short_help="Report that a script or job is alive.")
 @click.argument("name", callback=utf8)
 @click.option(
     "--interval",
@@ -70,9 +70,9 @@ def beat(
     audience: str,
     key_file: str | None,
 ) -> int:
-    """Report that NAME lives: once, for a script that calls this again, or until it is ended.
+    """Report that NAME is alive: once, for a script that calls this again, or until this command is ended.
 
-    Whoever watches calls NAME down when no further beat comes in time; see 'atmost run' for a whole command.
+    Receivers report NAME as down when no further beat comes in time; see 'atmost run' for a whole command.
     Exits with 1 when a beat could not leave this host.
 
     \b

@@ -34,7 +34,9 @@ answer is rendered.
 
 
 @click.command(short_help="Receive everything, and show it with what is missing.")
-@click.option("--config", "file", metavar="FILE", help="A TOML file of options, as --print-config shows them.")
+@click.option(
+    "--config", "file", metavar="FILE", help="A TOML file of options, in the form that --print-config prints."
+)
 @click.option(
     "--bind",
     multiple=True,
@@ -44,10 +46,23 @@ answer is rendered.
 )
 @shards_option
 @click.option(
-    "--statsd", multiple=True, metavar="PLACE", help="StatsD: HOST:PORT, a path, off.  [default: 127.0.0.1:8125]"
+    "--statsd",
+    multiple=True,
+    metavar="PLACE",
+    help="Where StatsD is received: HOST:PORT, a path, or off.  [default: 127.0.0.1:8125]",
 )
-@click.option("--syslog", multiple=True, metavar="PLACE", help="Syslog, the same.  [default: 127.0.0.1:5514]")
-@click.option("--gelf", multiple=True, metavar="PLACE", help="GELF, the same.  [default: 127.0.0.1:12201]")
+@click.option(
+    "--syslog",
+    multiple=True,
+    metavar="PLACE",
+    help="Where syslog is received, as for --statsd.  [default: 127.0.0.1:5514]",
+)
+@click.option(
+    "--gelf",
+    multiple=True,
+    metavar="PLACE",
+    help="Where GELF is received, as for --statsd.  [default: 127.0.0.1:12201]",
+)
 @click.option("--http", metavar="PLACE", help="Page, API and /metrics: HOST:PORT, or off.  [default: 127.0.0.1:7141]")
 @click.option("--token-file", metavar="FILE", help="The token that readers must show, in a file only you can read.")
 @audience_option
@@ -74,7 +89,7 @@ def collect(
 ) -> int:
     """Receive from our senders, StatsD, syslog and GELF; serve a page, an API and /metrics.
 
-    Ctrl-C or SIGTERM takes in what has arrived, prints the account and ends. SIGHUP reloads keys, token and limits.
+    On Ctrl-C or SIGTERM it processes what has arrived, prints the account and ends. SIGHUP reloads keys, token and limits.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ from atmost.demo.run import PAGE, DemoOptions, Watcher, run_demo
 _SHARE = Number(0, 1)
 
 
-@click.command(short_help="See it at work on this machine, with an account.")
+@click.command(short_help="Show everything at work on this machine, with an account.")
 @click.option("--seconds", type=Number(min=0), metavar="S", help="End after S seconds.  [default: on Ctrl-C]")
 @click.option(
     "--loss", type=_SHARE, default=0.05, show_default=True, metavar="P", help="Share of datagrams the link loses."

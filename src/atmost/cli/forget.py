@@ -9,15 +9,15 @@ from atmost.cli.output import harmless
 from atmost.cli.source import Source, SourceError
 
 
-@click.command(short_help="Tell a collector that a heartbeat was decommissioned.")
+@click.command(short_help="Take a decommissioned heartbeat off a collector's board.")
 @click.argument("name", callback=utf8)
 @collector_option
 @token_option
 def forget(name: str, url: str, token: str) -> int:
-    """Stop missing the heartbeat NAME, until it beats again.
+    """Take the heartbeat NAME off a collector's board; it is not missed until it beats again.
 
-    NAME is a heartbeat's name, or a pattern as the collector's 'expect' lists it. What 'expect' lists is missed again after
-    the collector's next start: take it out there too.
+    NAME is a heartbeat's name, or a pattern as in the collector's 'expect'. A name in 'expect' is missed again after the
+    collector's next start, so remove it there too.
 
     \b
     Examples:

@@ -20,7 +20,7 @@ from atmost.core.keys import MAX_KEY_ID, SECRET, KeyMode, new_key, require_encry
 def keygen(encrypted: bool, key_id: int | None) -> int:
     """Print a new key as one line of text.
 
-    Give the same line to the senders and to the receiver: as key=, in ATMOST_KEY, or in a file for --key-file.
+    Give the same line to senders and receivers: as key=, in ATMOST_KEY, or in a file for --key-file.
 
     \b
     Examples:

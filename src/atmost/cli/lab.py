@@ -1,4 +1,4 @@
-"""`atmost lab` and its command `simulate`: the guarantee put to the test, one run or thousands."""
+"""`atmost lab` and its command `simulate`, which tests the guarantee in one run or in thousands."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SHORTENED: Final = 3
 
 @click.group()
 def lab() -> None:
-    """Put the guarantee to the test, and compare it with the others."""
+    """Test the guarantee, and compare it with others."""
 
 
 lab.add_command(compare)
 lab.add_command(scale)
 
 
-@lab.command("simulate", short_help="The guarantee put to the test: one run, or thousands.")
+@lab.command("simulate", short_help="Test the guarantee in one run, or in thousands.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Run this seed, and print everything that happens.")
 @click.option("--campaign", "runs", type=click.IntRange(1), metavar="N", help="Run this many seeds, and sum up.")
 @click.option(

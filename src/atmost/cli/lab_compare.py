@@ -46,7 +46,12 @@ def _option(flag: str, kind: click.ParamType[Any], metavar: str, text: str) -> C
 @_option("--ack-loss", _SHARE, "P", "Share of acknowledgements lost on their way back.")
 @_option("--duplicate", _SHARE, "P", "Share of datagrams that arrive twice.")
 @_option("--crash-before", _SHARE, "P", "Share of messages over which the receiver crashes before processing them.")
-@_option("--crash-after", _SHARE, "P", "The same, after processing and before the acknowledgement.")
+@_option(
+    "--crash-after",
+    _SHARE,
+    "P",
+    "Share of messages over which it crashes after processing and before the acknowledgement.",
+)
 @_option("--latency", Number(0), "S", "Shortest travel time of a datagram (s).")
 @_option("--jitter", Number(0), "S", "Longest extra travel time, uniformly distributed (s).")
 @click.option(

@@ -56,7 +56,7 @@ def scale(
 ) -> int:
     """Measure the receiving core here, plan a fleet from it, and simulate one whose collector dies and returns.
 
-    The simulation runs the real cores in virtual time; it fails when a message is processed twice, be it by two
+    The simulation runs the real cores in virtual time; it fails when a message is processed twice, also if by two
     owners, or when an owner's account is not exact.
 
     \b

@@ -40,7 +40,7 @@ _LOOK = 0.1
     "collector",
     callback=utf8,
     metavar="URL",
-    help="Tap the collector whose page is there, instead of receiving.",
+    help="Tap the collector whose page is at this address, instead of receiving.",
 )
 @token_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N matching messages.")
@@ -61,7 +61,7 @@ def listen(
     """Print the messages whose subject matches a PATTERN, and every loss in its place.
 
     '*' stands for one token and '>' for the rest; without a pattern everything is printed.
-    A log record behind a missing one waits for it, up to a second, so that the gap stands in its place.
+    A log record after a missing one is held back for up to a second, so that the gap is printed in its place.
     Ctrl-C ends it and prints the account.
 
     \b

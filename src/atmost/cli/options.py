@@ -37,7 +37,7 @@ def utf8(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
 
 
 audience_option = click.option(
-    "--audience", default="", callback=utf8, metavar="TEXT", help="The audience both ends agreed on."
+    "--audience", default="", callback=utf8, metavar="TEXT", help="The audience that both ends agreed on."
 )
 bind_option = click.option(
     "--bind", callback=utf8, metavar="URL", help="Where to receive.  [default: ATMOST_BIND, then udp://127.0.0.1:7140]"

@@ -41,7 +41,7 @@ _ADVICE: Final = {
     "EPERM": "no permission to send to {url}: does a firewall forbid it?",
     "ENETUNREACH": "this host has no way to {url}: is the network up?",
     "EHOSTUNREACH": "no host answers at {url}: is it up?",
-    "ENOTCONN": "no server of {url} took the connection: is one up?",
+    "ENOTCONN": "no server of {url} accepted the connection: is one running?",
     "EAGAIN": "the receiver on {url} does not keep up: is it stopped?",
 }
 """What to do, by the errno's name."""

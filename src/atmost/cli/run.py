@@ -91,7 +91,7 @@ _NOT_IN_NAME: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff*>]")
     default=20,
     metavar="LINES",
     show_default=True,
-    help="Lines of output sent at the end; with 0 the command has our output itself, and nothing of it is sent.",
+    help="Lines of output sent at the end; with 0 none is sent, and the command writes to the terminal itself.",
 )
 @url_option
 @audience_option
@@ -108,10 +108,10 @@ def run(
 ) -> int:
     """Run COMMAND, and report that it runs, and how it ended.
 
-    A heartbeat lasts as long as the command, and is 'failed' when the command fails. A log record says that it started, and
-    another one its duration, its exit status and the end of its output; of the command itself only the program is named.
-    Signals are passed on, and the exit status is the command's: 127 where there is no such program, 126 where it cannot be
-    executed, 128 and the signal's number where a signal ended it. A network that is down changes nothing of that.
+    A heartbeat lasts as long as the command, and is 'failed' when the command fails. A log record reports the start, another
+    one the duration, the exit status and the end of the output; of the command line only the program's name is sent.
+    Signals are passed on, and the exit status is the command's: 127 if there is no such program, 126 if it cannot be
+    executed, 128 plus the signal's number if a signal ended it. A network that is down changes none of this.
 
     \b
     Examples:

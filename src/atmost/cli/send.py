@@ -47,7 +47,7 @@ _SHOWN = 60
     metavar="TEXT",
     envvar="ATMOST_NAME",
     default="atmost",
-    help="What receivers show.  [default: ATMOST_NAME, then 'atmost']",
+    help="The sender's name that receivers show.  [default: ATMOST_NAME, then 'atmost']",
 )
 @audience_option
 @key_file_option
@@ -67,7 +67,7 @@ def send(
 ) -> int:
     """Send one message on SUBJECT, or one per line of standard input.
 
-    A line that is JSON is sent as that value, any other line as text.
+    A line of valid JSON is sent as that value, any other line as text.
     Exits with 1 when a message was not sent, or dropped or refused on this side; losses in the network are not reported here.
 
     \b

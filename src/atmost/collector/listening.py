@@ -633,7 +633,9 @@ def _open_ours(
         opened.addresses.append(("atmost", opened.workers.url))
         state.events_missing = True
     if options.shards and not any(has_shards(url) for url in urls):
-        raise ConfigError("shards", f"{options.shards}: only nats:// addresses have shards, and bind has no such address")
+        raise ConfigError(
+            "shards", f"{options.shards}: only nats:// addresses have shards, and bind has no such address"
+        )
     for url in urls[1:] if options.workers > 1 else urls:
         own = arguments.copy()
         if options.shards and has_shards(url):

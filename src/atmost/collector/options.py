@@ -110,7 +110,7 @@ class CollectorOptions:
         (), "where our senders are received: URLs, or off; empty takes ATMOST_BIND, then udp://127.0.0.1:7140"
     )
     shards: str = option("", "the shards received here of a nats:// address in bind, such as 0-7/16; empty takes all")
-    audience: str = option("", "the audience both ends agreed on")
+    audience: str = option("", "the audience that both ends agreed on")
     key_file: str = option(
         "", "a file with a key of 'atmost keygen' on each line; empty takes ATMOST_KEY, then no key", reload=True
     )
@@ -127,7 +127,7 @@ class CollectorOptions:
     )
     statsd_gauges: str = option(
         "statsd",
-        "what a gauge with a sign means: statsd, a change, or dogstatsd, a value; for one listener HOST:PORT?gauges=dogstatsd",
+        "meaning of a gauge's sign: statsd (a change) or dogstatsd (a value); for one listener HOST:PORT?gauges=dogstatsd",
         reload=True,
     )
     statsd_timer_unit: str = option(
@@ -140,14 +140,14 @@ class CollectorOptions:
     syslog: tuple[str, ...] = option(("127.0.0.1:5514",), "where syslog is received: HOST:PORT, paths, or off")
     syslog_host: str = option(
         "field",
-        "what the word behind an RFC 3164 time is, where no tag follows it: field, the host, or peer, the first word of "
-        "the text; for one listener HOST:PORT?host=peer",
+        "meaning of the word after an RFC 3164 time if no tag follows it: field (it is the host) or peer (it begins "
+        "the text); for one listener HOST:PORT?host=peer",
         reload=True,
     )
     gelf: tuple[str, ...] = option(("127.0.0.1:12201",), "where GELF is received: HOST:PORT, paths, or off")
     unix_mode: str = option(
         "",
-        "permissions of the Unix sockets in bind, statsd, syslog and gelf, as 0660; empty leaves what the umask makes them",
+        "permissions of the Unix sockets in bind, statsd, syslog and gelf, such as 0660; empty leaves them to the umask",
     )
     http: str = option("127.0.0.1:7141", "where page, API and /metrics are served: HOST:PORT, or off")
     http_hosts: tuple[str, ...] = option(
@@ -188,7 +188,7 @@ class CollectorOptions:
     max_log_bytes: int = option(32 * MEBIBYTE, "bytes of the log tail", unit="bytes", least=65_536, reload=True)
     max_log_records_per_sender: int = option(
         10_000,
-        "records of one sender in the tail; beyond it that sender's oldest go",
+        "records of one sender in the tail; beyond it that sender's oldest are dropped",
         unit="records",
         least=1,
         reload=True,
@@ -432,7 +432,8 @@ def read_token(options: CollectorOptions) -> str:
             raise ConfigError("token_file", f"{path} holds no token: write one with 'openssl rand -hex 16 > {path}'")
     if token and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
         raise ConfigError(
-            "token", f"expected {_LEAST_TOKEN} or more printable ASCII characters, for example from 'openssl rand -hex 16'"
+            "token",
+            f"expected {_LEAST_TOKEN} or more printable ASCII characters, for example from 'openssl rand -hex 16'",
         )
     return token
 
@@ -522,7 +523,7 @@ def _parse(each: Field[Any], text: str, source: str) -> Any:
 
 def print_config(options: CollectorOptions) -> str:
     """TOML with a comment on each option; options at their default are commented out, and a token is never shown."""
-    lines = ["# Options of 'atmost collect'; file < environment < flags. What stands behind '#' is the default."]
+    lines = ["# Options of 'atmost collect'; file < environment < flags. The value after '#' is the default."]
     for each in fields(CollectorOptions):
         meaning, value = meaning_of(each), getattr(options, each.name)
         facts = [meaning.unit] if meaning.unit else []

@@ -110,9 +110,10 @@ class MergedLedger(Ledger):
     """The account of several workers as if they were one receiver (R17, R20); messages, unless the field says otherwise.
 
     A worker that is replaced is forgotten like an evicted session: its figures stay in the totals, and its sessions leave the list.
-    The incarnation after it takes them up again, so their earlier messages are in its `sent` and `before_join` once more.
-    No figure includes what a killed worker did after its last report.
-    What it had pending or queued at that report is `unknown`, neither delivered nor lost.
+    The worker that replaces it joins these sessions again, so their earlier messages are once more in its `sent` and
+    `before_join`.
+    No figure includes messages of a killed worker after its last report.
+    Messages that were pending or queued at that report are `unknown`, neither delivered nor lost.
     """
 
     workers: int = 0

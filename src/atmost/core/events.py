@@ -127,7 +127,7 @@ _NOWHERE = Arrival(Session(bytes(18), 0), 0, 0, 0)
 
 
 class Message(msgspec.Struct, array_like=True, gc=False, eq=False):
-    """What was given to `send()`, with its sender and times.
+    """A message as it was given to `send()`, with its sender and times.
 
     On the wire it is the pair `[subject, payload]`.
     The third field cannot come from the wire (its type is one that no MessagePack value has), so a longer array is malformed.

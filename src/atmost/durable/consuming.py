@@ -234,7 +234,9 @@ class Consumption:
             await self._process(raw, message)
         except Exception:  # raised by a user's store or by ours: the message was not acknowledged, and comes again
             self._counts.increment(Count.TROUBLE)
-            logger.exception("atmost.durable: a fault in handling %r of %s, which is delivered again", message.id, message.scope)
+            logger.exception(
+                "atmost.durable: a fault in handling %r of %s, which is delivered again", message.id, message.scope
+            )
         finally:
             del self._in_hand[message.id]
 
@@ -244,7 +246,9 @@ class Consumption:
             wanted = await self._books.begin(message)
         except Exception:  # no handler has begun with it, so it may come again under every guarantee
             self._counts.increment(Count.NOT_RECORDED)
-            logger.exception("atmost.durable: the store failed on %r of %s, which is delivered again", message.id, message.scope)
+            logger.exception(
+                "atmost.durable: the store failed on %r of %s, which is delivered again", message.id, message.scope
+            )
             await self._again(raw, self._delay(message))
             return
         if wanted and message.attempt > options.max_deliver:
@@ -266,7 +270,9 @@ class Consumption:
             await self._books.done(message)
         except Exception:
             self._counts.increment(Count.NOT_RECORDED)
-            logger.exception("atmost.durable: %r of %s could not be recorded, and is delivered again", message.id, message.scope)
+            logger.exception(
+                "atmost.durable: %r of %s could not be recorded, and is delivered again", message.id, message.scope
+            )
             await self._again(raw, options.retry_delay)
             return
         if not await self._books.acknowledge(raw):

@@ -26,7 +26,7 @@ class NotAcknowledged(AtMostError, TimeoutError):
             id: the message's; publishing again under it is safe within the deduplication window of `ExactlyOnce`.
             attempts: how often it was handed to a server.
             seconds: how long it was tried.
-            cause: what the last attempt ended with.
+            cause: the error that ended the last attempt.
             unknown: whether it may be stored after all; False means that it certainly is not.
         """
         outcome = (

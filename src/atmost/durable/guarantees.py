@@ -117,12 +117,12 @@ class AtLeastOnce:
         Args:
             subject: one of the stream's.
             payload: as for `Sender.send`.
-            id: stands for this message in all attempts, also those of a restarted program: derive it from the business,
-                for example from an order's number. None makes one up for this call.
+            id: identifies this message in all attempts, also those of a restarted program: derive it from business data,
+                for example from an order's number. None generates one for this call.
             deadline: seconds, at most the deadline given at construction.
 
         Raises:
-            NotAcknowledged: no server confirmed it in time; its `unknown` says whether it may be stored all the same.
+            NotAcknowledged: no server confirmed it in time; its `unknown` says whether the message may nevertheless be stored.
             StreamMismatch: the stream is not as it must be.
             SubjectError: it is malformed, or not one of the stream's.
             OptionError: the id or deadline cannot be used.
@@ -134,7 +134,7 @@ class AtLeastOnce:
         """Processes messages until stopped or cancelled, each at least once: acknowledged when the handler has ended.
 
         Args:
-            handler: a coroutine function, or a plain one, which is called in a thread. If it raises, the message comes again.
+            handler: a coroutine function, or a plain one, which is called in a thread. If it raises, the message is delivered again.
             durable: the consumer's name; those that run under one name share the messages.
             options: the others of `ConsumeOptions`: subjects, ack_wait, max_deliver, retry_delay, max_retry_delay, dead_letter,
                 concurrency.

@@ -29,7 +29,7 @@ _NOBODY: Final = bytes(18)
 
 
 class DurableMessage(Message, array_like=True, gc=False, eq=False):
-    """A `Message` with the durable path's facts about it; a handler written for `Message` takes it as it is.
+    """A `Message` with further facts about its delivery; a handler written for `Message` can take it.
 
     `session.name` is the publisher's name, `sent_at` its clock at the first attempt, `received_at` this one's.
     """

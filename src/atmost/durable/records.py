@@ -24,7 +24,7 @@ from atmost.errors import OptionError
 
 @runtime_checkable
 class IdempotencyStore(Protocol):
-    """What `ExactlyOnce.run` asks of a store. The methods may wait; they are called from threads, and must be safe from any."""
+    """The interface of a store for `ExactlyOnce.run`. Its methods may wait, and are called from several threads."""
 
     @property
     def retention(self) -> float:

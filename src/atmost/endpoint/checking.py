@@ -36,7 +36,9 @@ def check_sender(sender: T, *does: str) -> T:
         OptionError: it is not a sender, but an address, for example.
     """
     if isinstance(sender, type) or not all(callable(getattr(sender, name, None)) for name in ("send", "flush", *does)):
-        raise OptionError("sender", sender, "a Sender, such as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')")
+        raise OptionError(
+            "sender", sender, "a Sender, such as atmost.Sender('udp://127.0.0.1:7140', name='checkout-1')"
+        )
     return sender
 
 

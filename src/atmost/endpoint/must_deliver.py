@@ -41,7 +41,7 @@ def must_deliver(*patterns: str) -> None:
     Messages already given to `send()` are not recalled.
 
     Args:
-        patterns: subjects, or patterns with `*` for one token and `>` for the rest, as `"payments.>"`.
+        patterns: subjects, or patterns with `*` for one token and `>` for the rest, such as `"payments.>"`.
 
     Raises:
         SubjectError: a pattern is malformed, or there is none; then nothing is declared.

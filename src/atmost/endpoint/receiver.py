@@ -32,7 +32,7 @@ class Receiver:
                 Larger calls fewer reordered datagrams lost, and reports loss later.
             window: datagrams; how far behind the highest number of its session one may arrive.
                 Larger tolerates more reordering, and takes an eighth of it in bytes for each session that loses.
-            max_sessions: sessions remembered, about 1 KB each; beyond it the one whose loss matters least is forgotten.
+            max_sessions: sessions remembered, about 1 KB each; beyond it the one is forgotten whose loss matters least.
             future_bound: F, seconds a sender's clock may be ahead; None takes 0.01 on one host, 0.5 on a network.
                 Larger accepts worse clocks, and lengthens the start by as much.
             clock_guard: G, seconds this host's clock may be set back in total between starts; None takes 0.5.
@@ -119,9 +119,9 @@ class Receiver:
                     yield event
 
     def events(self) -> Iterator[Event]:
-        """Yields messages and what happened to the others, in the order it became known, until the receiver is closed.
+        """Yields messages and other events, in the order in which they became known, until the receiver is closed.
 
-        What happens before the first step of the iteration is in the ledger only.
+        Events before the first step of the iteration are in the ledger only.
         """
         intake = self._intake
         intake.wants_events = True
@@ -136,7 +136,7 @@ class Receiver:
         """Calls `handler` with every message whose subject matches, until the receiver is closed.
 
         Args:
-            handler: called once a message; what it raises is counted and reported, and never redelivered.
+            handler: called once a message; an exception is counted and reported, and the message is never redelivered.
             subjects: patterns; messages on other subjects count as delivered.
 
         Raises:

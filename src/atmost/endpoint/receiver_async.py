@@ -96,7 +96,7 @@ class AsyncReceiver:
             yield message
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yields messages and what happened to the others, until the receiver is closed."""
+        """Yields messages and other events, until the receiver is closed."""
         while (event := await self.next_event()) is not None:
             yield event
 
@@ -105,7 +105,7 @@ class AsyncReceiver:
     ) -> None:
         """Calls `handler`, plain or a coroutine function, with every message whose subject matches, one after the other.
 
-        What it raises is counted and never redelivered; a handler that is cancelled is counted too.
+        An exception is counted, and the message is never redelivered; a handler that is cancelled is counted too.
 
         Raises:
             OptionError: the handler cannot be called.

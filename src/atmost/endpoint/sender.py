@@ -134,14 +134,14 @@ class Sender:
         """Prepares to send; nothing is sent, and no thread started, before the first message.
 
         Args:
-            url: where to; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
-            name: what receivers show; None takes `ATMOST_NAME`, then the program's name.
+            url: where to send; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
+            name: the sender's name that receivers show; None takes `ATMOST_NAME`, then the program's name.
             audience: a name both ends agree on; receivers of another audience refuse these datagrams.
-            linger: seconds a message may wait for company when the sender is busy; a lone one leaves at once.
+            linger: seconds a message may wait for others when the sender is busy; a message that comes alone leaves at once.
                 Larger fills datagrams better and delays more; 0 puts every message in a datagram of its own.
             max_datagram: bytes of one datagram; None takes 1432 on a network and 61,440 on loopback and Unix sockets.
                 Larger costs less a message, and loses more messages with one datagram.
-            max_bytes_per_second: pacing; None sends as fast as it is asked to. What does not fit is dropped and counted.
+            max_bytes_per_second: pacing; None sends as fast as `send` is called. Messages beyond the rate are dropped and counted.
             max_buffer: bytes that may wait while the transport cannot take them.
             max_hold: seconds a numbered datagram waits for such a transport before it is counted as refused.
             key: the text of a key, as `atmost keygen` prints it; None takes `key_file`, then `ATMOST_KEY`, then no key.
@@ -189,10 +189,10 @@ class Sender:
             subject: dotted text without wildcards or white space, at most 255 bytes.
             payload: None, bool, int, float, str, bytes, list, tuple, dict, datetime, msgspec Struct or dataclass.
                 An instance of a subclass travels as the type that it extends. It is encoded here; changing it afterwards changes nothing.
-                A dict with more than 15 tuples as keys is not looked for, and receivers refuse its datagram: send a list of pairs.
+                A dict with more than 15 tuples as keys is not noticed here, and receivers refuse its datagram: send a list of pairs.
 
         Returns:
-            True when the message is on its way or waits for company, False when it was dropped and counted.
+            True when the message was handed over or waits for others, False when it was dropped and counted.
 
         Raises:
             SubjectError: the subject is malformed.
@@ -222,12 +222,12 @@ class Sender:
         return True
 
     def flush(self) -> None:
-        """Hands over what waits for company, now; what the transport cannot take keeps waiting, bounded."""
+        """Hands over the waiting messages now; those that the transport cannot take keep waiting, within bounds."""
         if not self._core.closed:  # after the goodbye nothing leaves: it would need another socket
             self._hand_over(time.monotonic(), turns=_ALL)
 
     def rotate_key(self, key: str) -> None:
-        """Rotates the key: what was given to `send()` before still leaves under the old one, the rest in a new session.
+        """Rotates the key: messages given to `send()` before still leave under the old key, later ones in a new session.
 
         Args:
             key: the text of the new key; receivers must accept it already.
@@ -240,7 +240,7 @@ class Sender:
         self._hand_over(time.monotonic(), turns=_ALL)
 
     def close(self, timeout: float = 0.1) -> None:
-        """Hands over what waits, says goodbye and lets go of the socket; may be called twice.
+        """Hands over the waiting messages, says goodbye and closes the socket; may be called twice.
 
         It sleeps between the goodbyes: in an event loop await `aclose()`.
 
@@ -310,7 +310,7 @@ class Sender:
             self._core = life
 
     def last_words(self, until: float) -> Iterator[float]:
-        """Ends the session, but not the sender: what is sent afterwards begins another."""
+        """Ends the session, but not the sender: a later message begins another session."""
         core = self._core
         if core.ended or not (core.began or core.open):
             return

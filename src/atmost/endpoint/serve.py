@@ -24,7 +24,7 @@ def serve(
     subjects: Iterable[str] = (">",),
     **options: Unpack[ReceiverArguments],
 ) -> Ledger:
-    """Receives until Ctrl-C or SIGTERM, in several processes where one is not enough; call it in the main thread.
+    """Receives until Ctrl-C or SIGTERM, in one process or several; call it in the main thread.
 
     Args:
         handler: called once a message, in a worker process, or with `workers=1` in this one.

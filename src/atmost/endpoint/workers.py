@@ -74,7 +74,7 @@ class Workers:
         """Binds, forks, and waits until what is sent from now on is accepted; afterwards call `supervise` again and again.
 
         Args:
-            handler: called in a worker, once a message; what it raises is counted and reported, and never redelivered.
+            handler: called in a worker, once a message; an exception is counted and reported, and the message is never redelivered.
             url: a UDP address; None takes `ATMOST_BIND`, then udp://127.0.0.1:7140. Port 0 lets the system choose, see `url`.
             workers: processes. All messages of one session go to the same worker: with fewer senders than workers, some idle.
             subjects: patterns; messages on other subjects count as delivered.
@@ -131,7 +131,7 @@ class Workers:
         return len(children) == self._job.count and all(child.ready and child.silent < _SILENT for child in children)
 
     def supervise(self, timeout: float = 0.0, ended: Callable[[], bool] = lambda: False) -> None:
-        """Takes reports, replaces workers that ended, and ends those that hang; call it at least once a second.
+        """Reads reports, replaces workers that ended, and ends those that hang; call it at least once a second.
 
         Args:
             timeout: seconds to do so; 0 looks once.
@@ -152,7 +152,7 @@ class Workers:
         )
 
     def close(self, timeout: float = 5.0) -> None:
-        """Lets the workers take in what has arrived and end, and lets go of the address; may be called twice.
+        """Ends the workers after they have processed what has arrived, and frees the address; may be called twice.
 
         Args:
             timeout: seconds; workers whose handler has not returned by then are killed.

@@ -46,7 +46,7 @@ class HeartbeatStats:
 
 
 class Heartbeat:
-    """One thing that lives: a process, a worker, or a job.
+    """Signs of life of a process, a worker, or a job.
 
     Example:
         >>> Heartbeat(sender, "worker-7").start()
@@ -66,9 +66,9 @@ class Heartbeat:
         """Prepares; the first beat is sent by `start`, `async with` or `with`.
 
         Args:
-            sender: carries the beats. A `Sender` stays its owner's to close. From a URL, from the arguments of a Sender by
+            sender: carries the beats. A `Sender` is not closed here. From a URL, from the arguments of a Sender by
                 name, or from None, which takes `ATMOST_URL`, one is made here; its session ends with the heartbeat.
-            name: who lives, the rest of the subject; unique among what one monitor watches. None takes the sender's name.
+            name: the rest of the subject; unique among the heartbeats that one monitor watches. None takes the sender's name.
             interval: seconds between beats. Shorter finds a death sooner and costs a datagram each.
             timeout: seconds of silence that mean `down`; None leaves it to the loss that the monitor measures.
             subject: the first tokens of the subject.
@@ -107,10 +107,10 @@ class Heartbeat:
         return HeartbeatStats(self._number, self._errors)
 
     def start(self) -> Self:
-        """Beats now, and then once an interval from a thread of its own; does nothing when it beats already.
+        """Beats now, and then once an interval from a thread of its own; does nothing if it beats already.
 
         It is held until `stop`, or until its sender is closed. After `stop` it begins a new life.
-        While uWSGI loads the program no thread may run: it beats from uWSGI's first worker then.
+        While uWSGI loads the program no thread may run, so it beats from uWSGI's first worker.
         """
         if not may_start_threads():
             self._waits = True
@@ -135,7 +135,7 @@ class Heartbeat:
         """Says goodbye as `failed`.
 
         Args:
-            error: what ended it. Of an exception only the name of its class is sent; a text is sent as it is, at most 128
+            error: why it failed. Of an exception only the name of its class is sent; a text is sent as it is, at most 128
                 characters of it.
             timeout: as for `stop`.
         """

@@ -49,7 +49,7 @@ class HeartbeatMemory:
         self._written = b""
 
     def restore(self, monitor: HeartbeatMonitor, now: float) -> str:
-        """Makes a monitor expect what the one before it knew; to be called first.
+        """Makes a monitor expect the heartbeats that the monitor before it knew; to be called first.
 
         Args:
             monitor: knows nobody yet.

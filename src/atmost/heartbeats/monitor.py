@@ -64,7 +64,7 @@ class _Pattern(NamedTuple):
 
 
 class HeartbeatMonitor:
-    """Watches the heartbeats of many senders, and doubts itself before it calls anybody dead.
+    """Watches the heartbeats of many senders, and rules out its own faults before it calls a sender dead.
 
     Example:
         >>> monitor = HeartbeatMonitor(on_change=print)
@@ -88,11 +88,11 @@ class HeartbeatMonitor:
 
         Args:
             subject: the first tokens of the heartbeats' subjects.
-            target: false alarms a sender-day. Fewer means that deaths are found later where beats are lost.
-            cap: missed beats that are tolerated, at most; where more would be needed the verdict is `unknown` up to twice this.
+            target: false alarms a sender-day. With fewer, deaths are found later if beats are lost.
+            cap: missed beats that are tolerated, at most; if more would be needed, the verdict is `unknown` up to twice this.
             max_senders: heartbeats watched, about 1.5 KB each. Beyond it, those that ended make room; if none did, the new
                 ones are counted.
-            on_change: called with every change; what it raises is counted. See `on_change` for more of them.
+            on_change: called with every change; its exceptions are counted. See `on_change` for further functions.
 
         Raises:
             OptionError: an option is outside its range.
@@ -148,14 +148,14 @@ class HeartbeatMonitor:
         timeout: float | None = None,
         key_id: int | None = None,
     ) -> None:
-        """Watches a heartbeat before it was heard, so that one which never begins is found too.
+        """Watches a heartbeat before it was heard, so that a heartbeat that never begins is missed too.
 
         Args:
             name: the heartbeat's; or a pattern, where `*` stands for any characters. A pattern is watched under its own text
-                until something matches it; then what matches is expected instead, and never forgotten to make room.
+                until a heartbeat matches it; then that heartbeat is expected instead, and never forgotten to make room.
             now: seconds.
             interval: seconds between beats, until the heartbeat says so itself.
-            timeout: seconds of silence that mean `down`; None follows the loss that is measured.
+            timeout: seconds of silence that mean `down`; None adapts to the measured loss.
             key_id: the key of its sender, 0 without keys; None takes any.
 
         Raises:
@@ -202,7 +202,7 @@ class HeartbeatMonitor:
         return self._take_changes()
 
     def observe(self, ledger: Ledger, now: float) -> list[HeartbeatChange]:
-        """Takes the receiver's account, where it is at hand: beacons are signs of life, and drops a reason to doubt.
+        """Takes the receiver's account, if the program has it: beacons are signs of life, and drops a reason to doubt.
 
         Args:
             ledger: of the receiver whose events are fed here.
@@ -247,7 +247,7 @@ class HeartbeatMonitor:
         return None if deadline is None else max(0.0, deadline - now)
 
     def state(self, name: str, key_id: int | None = None) -> HeartbeatState | None:
-        """Returns what is believed of a heartbeat; None when it is not watched.
+        """Returns the state of a heartbeat; None when it is not watched.
 
         Args:
             name: the heartbeat's.
@@ -262,7 +262,7 @@ class HeartbeatMonitor:
         return [watched.status(now) for watched in self._watched.values()]
 
     def forget(self, name: str, key_id: int | None = None) -> bool:
-        """Watches a heartbeat no more, until it beats again: for one that was decommissioned, expected or not.
+        """Stops watching a decommissioned heartbeat, expected or not, until it beats again.
 
         Args:
             name: the heartbeat's, or a pattern that was expected.
@@ -277,9 +277,9 @@ class HeartbeatMonitor:
         return self._patterns.pop(name, None) is not None or bool(known)
 
     def remembered(self) -> list[RememberedHeartbeat]:
-        """Returns what another monitor should know to go on in this one's place; see `restore`.
+        """Returns the state that another monitor needs to take this one's place; see `restore`.
 
-        What stopped is left out, unless it is expected, and so are patterns that nothing matched yet.
+        Stopped heartbeats that are not expected are left out, and so are patterns that nothing matched yet.
         """
         return [
             RememberedHeartbeat(
@@ -297,9 +297,9 @@ class HeartbeatMonitor:
         ]
 
     def restore(self, remembered: Iterable[RememberedHeartbeat], now: float) -> int:
-        """Expects what beat before the observer restarted; to be called first, before `expect` and `feed`.
+        """Expects the heartbeats that beat before the observer restarted; to be called first, before `expect` and `feed`.
 
-        What was `down` or `failed` is so at once, so that no alarm ends by a restart; everything else is `unknown`, and
+        Those that were `down` or `failed` are so at once, so that no alarm ends by a restart; all others are `unknown`, and
         `down` when it is not heard in time.
 
         Args:

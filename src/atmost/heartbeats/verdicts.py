@@ -9,7 +9,7 @@ from atmost.core.names import harmless
 
 
 class HeartbeatState(StrEnum):
-    """What is believed of a heartbeat."""
+    """The state of a heartbeat, as far as the monitor can know it."""
 
     UP = "up"
     LATE = "late"
@@ -27,7 +27,7 @@ class HeartbeatState(StrEnum):
 
 
 class HeartbeatVerdictKind(StrEnum):
-    """Why the state changed, or what a silence was."""
+    """Why the state changed, or what caused a silence."""
 
     FIRST = "first"
     """The first sign of life."""
@@ -70,7 +70,7 @@ _DOUBTS = {
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatVerdict:
-    """An explanation; `str()` makes a sentence of it."""
+    """The reason for a state; `str()` gives it as a sentence."""
 
     kind: HeartbeatVerdictKind
     count: int = 0

@@ -24,7 +24,7 @@ def watch(
 ) -> Iterator[HeartbeatChange]:
     """Yields what changes, until the receiver is closed.
 
-    Between two changes it waits; while the caller keeps a change for long, the monitor counts the observer as late.
+    Between two changes it waits; if the caller takes long over a change, the monitor counts the observer as late.
 
     Args:
         receiver: whose events are all consumed here.

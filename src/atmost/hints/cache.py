@@ -49,9 +49,9 @@ class TakesMetrics(Protocol):
 
 
 class Fill(PendingFill):
-    """One load of one key, so that a value which was read before a change is not cached after its hint has passed.
+    """One load of one key, so that a value read before a change is not cached after the hint of that change has come.
 
-    Made by `HintedCache.filling`, and entered before the load begins: whatever concerns the key from then on refuses it.
+    Made by `HintedCache.filling`, and entered before the load begins: a hint for the key from then on refuses the value.
     """
 
     __slots__ = ("_cache",)
@@ -107,7 +107,7 @@ class Fill(PendingFill):
 
 
 class HintedCache:
-    """Caches values by key until a hint, doubt or their age ends it.
+    """Caches values by key until a hint, a doubt or their age ends this.
 
     Example:
         >>> cache = HintedCache(max_ttl=300, receiver="udp://127.0.0.1:7150-7157")
@@ -134,17 +134,19 @@ class HintedCache:
         """Starts empty, and without knowing any invalidator.
 
         Args:
-            max_ttl: the most seconds an entry is served, from the beginning of its load: the bound where hints give none.
-            max_entries: the most entries; beyond it the one that was used longest ago goes. Not for a store with a bound of its own.
+            max_ttl: seconds that an entry is served at most, from the beginning of its load: the bound if hints give none.
+            max_entries: entries at most; beyond it the one that was used longest ago is dropped. Not for a store with a
+                bound of its own.
             store: keeps the entries instead of a dictionary of the cache's own: any cachetools cache or other mapping. Its values
                 are `CacheEntry` objects, so a `getsizeof` of cachetools is given one. It is used under this cache's lock alone.
-            receiver: where hints arrive, taken from by a thread of the cache. A `Receiver` of which all events are consumed; or
+            receiver: where hints arrive, read by a thread of the cache. A `Receiver`, of which all events are consumed; or
                 an address; or addresses that the processes of a host share, as "udp://127.0.0.1:7150-7157" or
                 "unix:///run/shop/" (a directory): this process receives on the first that is free. None: see `feed`.
             subject: as the invalidators have it; messages of other subjects are left alone.
             shards: 1 to 256. More make a lost hint cost fewer refetches.
             grace: seconds that a hint may come late without being lost, and that the quickest marks may take.
-            policy: "stale" makes a miss of what may be stale; "soft" serves it while one caller of `get_or_load` loads it anew.
+            policy: with "stale" an entry that may be stale is a miss; with "soft" it is served while one caller of
+                `get_or_load` loads it anew.
             soft: for how many seconds; by policy "soft" it adds to `staleness_bound`.
             jitter: seconds; a load that a lost hint caused waits a random part of it, so that many readers do not load at once.
             forget_after: seconds of blindness after which a silent invalidator is forgotten.
@@ -229,7 +231,7 @@ class HintedCache:
         ttl: float | None = None,
         tags: Iterable[str] | Callable[[T], Iterable[str]] = (),
     ) -> T:
-        """The value of a key; what is not fresh is loaded by one caller, and the others wait for it.
+        """The value of a key; if it is not fresh, one caller loads it, and the others wait for that load.
 
         Args:
             key: text.
@@ -321,7 +323,7 @@ class HintedCache:
                 return flight.result()  # type: ignore[no-any-return]
 
     def filling(self, key: str) -> Fill:
-        """Begins a load of one's own: `with cache.filling(key) as fill: value = fill.set(load())`.
+        """Begins a load by the caller: `with cache.filling(key) as fill: value = fill.set(load())`.
 
         Raises:
             HintError: the key is not text.
@@ -368,7 +370,7 @@ class HintedCache:
                 self._core.lives.session_closed(event.session.key)
 
     def tick(self, now: float | None = None) -> None:
-        """Finds out what silence means; reads do so themselves, so this is for a cache that nobody reads.
+        """Judges silent invalidators; reads do so themselves, so this is for a cache that nobody reads.
 
         Args:
             now: seconds on the cache's clock; None reads it.
@@ -401,12 +403,12 @@ class HintedCache:
             self._core.shelf.clear()
 
     def atomic(self) -> AbstractContextManager[object]:
-        """Makes several calls one step, which no other thread's hint, load or `discard` divides: `with cache.atomic(): …`."""
+        """Makes several calls one step that no other thread's hint, load or `discard` can interrupt: `with cache.atomic(): …`."""
         return self._lock
 
     @property
     def staleness_bound(self) -> float:
-        """Seconds: no value is served whose change a known invalidator sent longer ago.
+        """Seconds: a value is never served if a known invalidator sent its change longer ago than this.
 
         2 × grace + mark interval × (marks that may be lost in a row + 1), of the slowest invalidator that is known; with the
         policy "soft" that much more; `max_ttl` where none is known, and never more than that.
@@ -443,7 +445,7 @@ class HintedCache:
             return self._core.stats(self._hits, self._joined, self._clock())
 
     def measure(self, metrics: TakesMetrics, name: str = "cache") -> None:
-        """Has hits, misses, lost hints, blindness, entries and the bound sent with the metrics of this process.
+        """Adds hits, misses, lost hints, blindness, entries and the bound to the metrics of this process.
 
         Args:
             metrics: a `Metrics`; it keeps the cache alive.
@@ -542,7 +544,8 @@ class HintedCache:
                 self._feeder = Feeder(self.feed, first_free(self._addresses), owned=True)
             except (AtMostError, RuntimeError) as error:  # the latter where the system has no thread
                 _log.warning(
-                    "a HintedCache receives no hints in this forked process, so only max_ttl bounds its staleness: %s", error
+                    "a HintedCache receives no hints in this forked process, so only max_ttl bounds its staleness: %s",
+                    error,
                 )
 
     def _fresh(self, key: str) -> CacheEntry | None:

@@ -100,8 +100,8 @@ def hinted(
 
     Args:
         cache: keeps the results.
-        key: the key of a call: a text with the arguments' names in braces, as "user:{user_id}", or a function of the arguments.
-            None writes out module, name and arguments, which must be text, whole numbers, bools or None.
+        key: the key of a call: a string with the arguments' names in braces, such as "user:{user_id}", or a function of the arguments.
+            None writes out module, name and arguments, which must be strings, whole numbers, bools or None.
         ttl: seconds, see `Fill.set`.
         tags: tags that invalidate the results too, or a function of a result that returns them.
 

@@ -253,14 +253,15 @@ class Invalidator:
         )
 
     def invalidate(self, key: str, *, digest: int | None = None) -> bool:
-        """Says that the value of a key has changed; call it when whoever loads it sees the change, as after the commit.
+        """Reports that the value of a key has changed; call it when a load sees the change, for example after the commit.
 
         Args:
             key: text, at most 1024 bytes.
             digest: of the new value, 64 bits; a reader that has this very value, by its own digest, may keep it.
 
         Returns:
-            True when the hint is on its way; False when the sender dropped it. Readers find out about it like about any loss.
+            True when the hint was handed over or waits for others; False when the sender dropped it. Readers notice that as
+            they notice any loss.
 
         Raises:
             HintError: the key is not text.
@@ -272,9 +273,9 @@ class Invalidator:
         return self._hint(HintKind.KEY, check_text("key", key), digest)
 
     def invalidate_prefix(self, prefix: str) -> bool:
-        """Says that the values of all keys that begin with this have changed; the empty prefix stands for all keys.
+        """Reports that the values of all keys that begin with this have changed; the empty prefix stands for all keys.
 
-        A lost one would cost readers everything they have cached, so marks repeat the last ones.
+        A lost hint for a prefix would cost readers everything they have cached, so marks repeat the last such hints.
 
         Args:
             prefix: text, at most 1024 bytes.
@@ -289,7 +290,7 @@ class Invalidator:
         return self._hint(HintKind.PREFIX, check_text("prefix", prefix))
 
     def invalidate_tag(self, tag: str) -> bool:
-        """Says that all values that were cached with this tag have changed.
+        """Reports that all values that were cached with this tag have changed.
 
         Args:
             tag: text, at most 1024 bytes.

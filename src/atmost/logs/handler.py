@@ -52,10 +52,10 @@ class LogHandler(logging.Handler):
         """Prepares to send; no thread is started, and nothing sent, before the first record.
 
         Args:
-            sender: carries the records. A `Sender` stays its owner's to close, after this handler. From a URL, or from the
+            sender: carries the records. A `Sender` is not closed here: close it after this handler. From a URL, or from the
                 arguments of a Sender by name, one is made here; its session ends with the handler. None takes `url`.
             url: where to send, when no sender is given; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
-            level: records below it are not this handler's, and are not counted.
+            level: records below it are ignored, and not counted.
             subject, drop, max_queue, max_record, mark_interval, flush_level: see `LogOptions`.
 
         Raises:
@@ -89,14 +89,14 @@ class LogHandler(logging.Handler):
         return self.writer.stats()
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
-        """Filters a record, and sends it; unlike other handlers without a lock, because nothing here needs one."""
+        """Filters a record, and sends it; without the lock that other handlers take, because nothing here needs one."""
         passed = self.filter(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends a record, or counts what became of it."""
+        """Sends a record, or drops and counts it."""
         inside = self._inside
         depth = getattr(inside, "depth", 0)
         inside.depth = depth + 1
@@ -137,9 +137,9 @@ class LogHandler(logging.Handler):
             self.writer.flush()
 
     def close(self) -> None:
-        """Says how many records there were, which takes 0.1 s, and goodbye for a sender that was made here.
+        """Sends the number of records, which takes 0.1 s, and ends the session of a sender that was made here.
 
-        A record that comes later opens the handler again, as with the standard library's network handlers: `dictConfig`,
+        A later record opens the handler again, as with the standard library's network handlers: `dictConfig`,
         `fileConfig` and servers that configure logging close every handler there is.
         """
         self.writer.close()

@@ -146,9 +146,9 @@ _WHY: Final = {
 
 
 def display_lines(found: LogRecord | LogGap) -> list[str]:
-    """Returns a record or a gap as lines of text without anything that could steer a terminal. It never raises.
+    """Returns a record or a gap as lines of text without control characters that a terminal would obey. It never raises.
 
-    A text keeps its line breaks, but each further line is indented, so that none can pass for a record of its own. The
+    A text keeps its line breaks, but each further line is indented, so that no line looks like a record of its own. The
     first line has no time and no sender: these are the caller's to show. All lines together have at most `MAX_DISPLAY`
     characters; what is left out is counted in the last one.
     """

@@ -473,7 +473,7 @@ class LogWriter:
         self._sender.flush()
 
     def mark(self, *, final: bool = False) -> bool:
-        """Says how many records there were so far; returns whether that could be sent.
+        """Sends a mark with the number of records so far; returns whether it could be sent.
 
         Args:
             final: whether it is the last of this life, as `close` has it.
@@ -482,9 +482,9 @@ class LogWriter:
         return life is not None and self._mark(life, final=final)
 
     def close(self, timeout: float = 0.1) -> None:
-        """Says how many records there were, and says goodbye for a sender that was made here; may be called twice.
+        """Sends the number of records, and ends the session of a sender that was made here; may be called twice.
 
-        What is written later opens it again.
+        A later record opens it again.
 
         Args:
             timeout: seconds over which the marks are spaced; 0 sends only one.
@@ -492,7 +492,7 @@ class LogWriter:
         run(self._closing(timeout, goodbye=self._owned))
 
     def last_words(self, until: float) -> Iterator[float]:
-        """Says how many records there were when the process ends; see `lifecycle.register`."""
+        """Sends the number of records when the process ends; see `lifecycle.register`."""
         return self._closing(max(0.0, until - time.monotonic()), goodbye=False)
 
     def renew(self, *, seen: bool) -> None:

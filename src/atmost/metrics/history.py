@@ -45,7 +45,7 @@ class MetricSlot(NamedTuple):
 
     @property
     def completeness(self) -> float | None:
-        """received / (received + lost); None when nothing was to come."""
+        """received / (received + lost); None when nothing was expected."""
         due = self.received + self.lost
         return self.received / due if due else None
 

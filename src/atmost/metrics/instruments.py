@@ -370,7 +370,7 @@ I = TypeVar("I", bound=Instrument)  # noqa: E741  the instrument
 
 
 class Labelled(Generic[I]):
-    """A metric with labels: one instrument for each set of values. Keep what `labels` returns where the values are known beforehand."""
+    """A metric with labels: one instrument for each set of values. If the values are known beforehand, keep what `labels` returns."""
 
     __slots__ = ("_admit", "_children", "_names", "_refuse", "_unsent", "name")
 

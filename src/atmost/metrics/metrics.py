@@ -50,8 +50,9 @@ class Metrics:
         """Prepares to measure; no thread is started, and nothing sent, before the first declaration.
 
         Args:
-            sender: carries the readings, and stays its owner's to close, after `close()` here. A URL, or a mapping of the arguments of
-                `Sender`, opens a sender of its own, which `close()` closes; None takes `ATMOST_URL`, then udp://127.0.0.1:7140.
+            sender: carries the readings; it is not closed here, so close it after this `close()`. A URL, or a mapping of the
+                arguments of `Sender`, opens a sender of its own, which `close()` closes; None takes `ATMOST_URL`, then
+                udp://127.0.0.1:7140.
             interval: seconds between snapshots. Shorter shows more and costs more; totals are right with any.
             subject: the first tokens of every subject used here.
             max_series: series over all metrics; beyond it `labels()` returns an instrument that is not sent, and counts.
@@ -107,8 +108,8 @@ class Metrics:
         Args:
             name: as Prometheus allows.
             help: one sentence for people.
-            labels: their names; with any, use `.labels(…)` to have the counter itself.
-            unit: a base unit, as seconds or bytes; the name must have it before `_total`.
+            labels: their names; if there are any, `.labels(…)` returns the counter itself.
+            unit: a base unit, such as seconds or bytes; the name must have it before `_total`.
             callback: asked for the total at each snapshot instead; of a counter without labels.
 
         Raises:
@@ -153,7 +154,7 @@ class Metrics:
             help: one sentence for people.
             labels: their names.
             unit: a base unit that the name ends in.
-            mode: what the values of several processes under one sender name become, on the page, in the API and at `/metrics`:
+            mode: how the values of several processes under one sender name are combined, on the page, in the API and at `/metrics`:
                 `latest` the one that was set last, `sum`, `min`, `max`, or `each` a series of its own with the label `process`.
             callback: asked for the value at each snapshot instead; of a gauge without labels.
         """
@@ -206,8 +207,8 @@ class Metrics:
         """Sends one plain reading, now: for agents, which measure things that keep no totals.
 
         Args:
-            name: dotted, as `cpu.utilization`; the rest of the subject.
-            value: what is no finite number is counted as `bad_value`, and not sent.
+            name: dotted, such as `cpu.utilization`; the rest of the subject.
+            value: one that is not a finite number is counted as `bad_value`, and not sent.
 
         Returns:
             What `Sender.send` says; False for a bad value.
@@ -235,7 +236,7 @@ class Metrics:
         return self._sender
 
     def close(self, timeout: float = 0.1) -> None:
-        """Sends a last snapshot of everything, several times, and ends; may be called twice. What is measured afterwards is never sent.
+        """Sends a last snapshot of everything, several times, and ends; may be called twice. Later measurements are never sent.
 
         Args:
             timeout: seconds over which the repeats are spaced, at most 86,400; 0 sends them at once.

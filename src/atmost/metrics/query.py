@@ -132,7 +132,7 @@ class MetricTotal:
 
     @property
     def completeness(self) -> float | None:
-        """1.0 when nothing that was counted up to the latest snapshots can be missing; None where nobody knows."""
+        """1.0 when nothing that was counted up to the latest snapshots can be missing; None when that is unknown."""
         return None if self.reasons or self.value is None else 1.0
 
 
@@ -159,7 +159,7 @@ class MetricWindow:
 
     @property
     def completeness(self) -> float | None:
-        """received / (received + lost + overdue); None when nothing was to come, and when a process ended unheard in the window."""
+        """received / (received + lost + overdue); None when nothing was expected, and when a process ended unheard in the window."""
         due = self.received + self.lost + self.overdue
         return self.received / due if due and not self.reasons else None
 

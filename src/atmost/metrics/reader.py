@@ -224,7 +224,7 @@ class MetricsReader:
         self._state.feed_together(messages, now)
 
     def tick(self, now: float) -> None:
-        """Calls lost what is missing for longer than the grace; every answer does so first."""
+        """Counts as lost what has been missing for longer than the grace; every answer does so first."""
         for life in self._state.lives.values():
             life.settle(now)
 
@@ -397,7 +397,7 @@ class MetricsReader:
         ]
 
     def completeness(self, seconds: float, now: float, sender: str | None = None) -> float | None:
-        """received / (received + lost) over all series; None when nothing was to come."""
+        """received / (received + lost) over all series; None when nothing was expected."""
         self.tick(now)
         return completeness(self._matches(None, None, sender), seconds, now, self._slot)
 

@@ -397,7 +397,8 @@ def check_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
     for label in names:
         if not isinstance(label, str) or not _LABEL.fullmatch(label) or label.startswith("__"):
             raise MetricError(
-                name, f"label {label!r}: may have only letters, digits and '_', and must not begin with a digit or with '__'"
+                name,
+                f"label {label!r}: may have only letters, digits and '_', and must not begin with a digit or with '__'",
             )
         if label in _RESERVED_LABELS:
             raise MetricError(name, f"label {label!r} is taken by {_RESERVED_LABELS[label]}: choose another name")

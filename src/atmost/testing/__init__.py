@@ -1,4 +1,4 @@
-"""Tests of programs that send: what they sent, and what their metrics and logs say, in this process and without waiting.
+"""Tests of programs that send: captures their messages, metrics and log records in this process, without waiting.
 
     with atmost.testing.Capture() as capture:
         shop = Shop(atmost.Metrics(capture.sender))
@@ -125,7 +125,7 @@ class Capture:
         return [one for one in [*found, *reader.tick(now + 3600.0)] if isinstance(one, LogRecord)]
 
     def clear(self) -> None:
-        """Forgets the messages so far; metrics go on from their totals."""
+        """Forgets the messages so far; metrics keep their totals."""
         self._collect()
         self._events.clear()
 

@@ -121,7 +121,9 @@ def test_what_comes_after_the_end_is_no_drop(server):
 def test_no_server_is_an_error_at_once():
     """A receiver that cannot receive does not pretend to."""
     (port,) = free_ports(1)
-    with pytest.raises(atmost.BindError, match=f"no connection to {HOST}:{port}: Connection refused; is the server running"):
+    with pytest.raises(
+        atmost.BindError, match=f"no connection to {HOST}:{port}: Connection refused; is the server running"
+    ):
         atmost.Receiver(f"nats://{HOST}:{port}/c")
 
 

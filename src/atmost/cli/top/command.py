@@ -24,11 +24,11 @@ _EVERY: Final = 1.0
 @click.option(
     "--once",
     is_flag=True,
-    help="Print the state once, as text; the default without a terminal, or with a dumb one.",
+    help="Print the state once, as text; the default if the output is not a full terminal.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a second; one in all with --once.")
 def top(url: str, token: str, once: bool, as_json: bool) -> int:
-    """Show what a collector knows, live: senders with their loss by place, heartbeats, and the end of the log.
+    """Show a collector's state, live: senders with their loss by place, heartbeats, and the end of the log.
 
     Keys: q ends, p pauses the log, s sorts the senders differently.
 

@@ -1,7 +1,7 @@
 """GELF in UDP datagrams: JSON, plain or compressed, whole or in chunks.
 
 Source: the Graylog Extended Log Format 1.1, and what its clients send. A set of chunks that stays incomplete is the one
-loss that these protocols prove: how many chunks are missing is known, and so is that one message is.
+loss that these protocols prove: the number of missing chunks is known, and that one message is missing.
 """
 
 from atmost.ingest.gelf.reader import GelfReader

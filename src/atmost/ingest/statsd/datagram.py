@@ -37,12 +37,12 @@ _TELEMETRY: Final = TELEMETRY.encode()
 
 
 def parse(datagram: bytes, *, gauges: StatsdGauges = StatsdGauges.STATSD) -> StatsdDatagram:
-    """All that a datagram says; never raises, whatever the bytes.
+    """Reads everything that a datagram holds; never raises, whatever the bytes.
 
     Args:
-        datagram: lines between LF or CRLF, the last one with or without; empty lines say nothing.
+        datagram: lines between LF or CRLF, the last one with or without; empty lines are skipped.
         gauges: what a gauge with a sign means. The two protocols write the same line and mean different things by it, so
-            the reader is told which of them its clients speak.
+            the caller says which of them its clients use.
     """
     into = StatsdDatagram()
     if datagram[:1] == b"\0" and is_pickle(datagram):

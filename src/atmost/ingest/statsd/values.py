@@ -61,7 +61,7 @@ class StatsdReason(StrEnum):
 
 
 class StatsdNote(StrEnum):
-    """What was left out of a line that was taken, or is doubtful in it."""
+    """What was left out of an accepted line, or is doubtful in it."""
 
     UNKNOWN_FIELD = "unknown_field"
     EMPTY_VALUE = "empty_value"
@@ -79,7 +79,7 @@ class StatsdNote(StrEnum):
 
 
 class StatsdGauges(StrEnum):
-    """What a gauge with a sign means."""
+    """The meaning of a gauge's sign."""
 
     STATSD = "statsd"
     """A change of the gauge."""
@@ -199,7 +199,7 @@ class StatsdCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatsdDatagram(msgspec.Struct):
-    """All that one datagram says."""
+    """Everything that one datagram holds."""
 
     metrics: list[StatsdMetric] = []
     events: list[StatsdEvent] = []

@@ -1,7 +1,7 @@
-"""Syslog in datagrams: RFC 5424, and RFC 3164 as it is found in the wild, down to a bare text.
+"""Syslog in datagrams: RFC 5424, and RFC 3164 as programs really write it, and bare text.
 
 Sources: RFC 5424, RFC 5426 (over UDP), RFC 3164, the datagrams of util-linux' `logger` and of Python's `SysLogHandler`.
-docs/ingest.md says what is made of each form. A host that is not told is never invented: the peer's address stands for it.
+docs/ingest.md says how each form is read. A missing host is never invented: the peer's address is used.
 """
 
 from atmost.ingest.syslog.gaps import SyslogGap, SyslogGaps, SyslogGapStats, SyslogLate

@@ -94,10 +94,10 @@ def parse(
 
     Args:
         datagram: one message. NUL bytes at its end (Python's `SysLogHandler` writes one) and one line end are not part of it.
-        peer: who sent it, which stands for a host that is not told.
+        peer: who sent it, used if the message has no host.
         now: when it arrived, Unix seconds.
         zone: of timestamps that name none, as all of RFC 3164's.
-        host: what a word behind an RFC 3164 timestamp is that may be the host as well as the text.
+        host: the meaning of a word after an RFC 3164 timestamp that may be the host or the text.
     """
     if datagram[:1] == b"\0" and is_pickle(datagram):
         return rejected(SyslogReason.PICKLE_REFUSED, datagram)

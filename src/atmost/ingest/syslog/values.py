@@ -39,7 +39,7 @@ class SyslogReason(StrEnum):
 
 
 class SyslogHost(StrEnum):
-    """What an ambiguous word behind an RFC 3164 timestamp is, where neither it nor the next word is a tag."""
+    """The meaning of an ambiguous word after an RFC 3164 timestamp, if neither it nor the next word is a tag."""
 
     FIELD = "field"
     """The host, which stands in that place (RFC 3164, 4.1.2)."""
@@ -58,7 +58,7 @@ class SyslogForm(StrEnum):
 
 
 class SyslogNote(StrEnum):
-    """What a message did not say, and what stands for it."""
+    """What a message left out, and what is used instead."""
 
     NO_PRIORITY = "no_priority"
     """Missing or out of range: 13 stands for it, and an impossible one stays in the text."""

@@ -142,7 +142,9 @@ class HintedCacheBackend(BaseCache):  # type: ignore[misc]  # Django is not type
             )
         options["MAX_ENTRIES"] = params.get("max_entries", options.get("MAX_ENTRIES", 10_000))
         if not location:
-            raise ImproperlyConfigured("LOCATION is missing: give the members' addresses, such as udp://127.0.0.1:7150-7157")
+            raise ImproperlyConfigured(
+                "LOCATION is missing: give the members' addresses, such as udp://127.0.0.1:7150-7157"
+            )
         try:
             self._members = addresses_of(location, "LOCATION")
         except OptionError as error:

@@ -63,7 +63,9 @@ class Fleet:
                 raise OptionError(name, getattr(self, name), f"{least} to {most:,}")
         if self.collectors > self.shards:
             raise OptionError(
-                "collectors", self.collectors, f"at most as many as shards ({self.shards}), because each collector must own one"
+                "collectors",
+                self.collectors,
+                f"at most as many as shards ({self.shards}), because each collector must own one",
             )
         for name in ("loss", "duplicate"):
             if not 0 <= getattr(self, name) <= 1:

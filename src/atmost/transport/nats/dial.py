@@ -184,7 +184,9 @@ def dial(address: NatsAddress, server: Server, name: str) -> Connection:
         raise
     except ssl.SSLCertVerificationError as error:
         _close(sock)
-        raise DialError(f"its certificate is not trusted ({error.verify_message}): give the certificates to trust with ca=") from error
+        raise DialError(
+            f"its certificate is not trusted ({error.verify_message}): give the certificates to trust with ca="
+        ) from error
     except TimeoutError:
         _close(sock)
         raise DialError(f"no answer within {TIMEOUT:g} s") from None

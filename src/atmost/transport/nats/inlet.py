@@ -173,7 +173,9 @@ class NatsInlet:
             # A receiver that hears itself still waits only when another one has a longer lease.
             unheard = receiving.connected_at is not None and now > receiving.heard_at + receiving.patience
             if never or (unheard and link.trouble):
-                raise BindError(self.url, f"{link.trouble or 'no server answers'}; is the server running, and is the URL right?")
+                raise BindError(
+                    self.url, f"{link.trouble or 'no server answers'}; is the server running, and is the URL right?"
+                )
             if unheard:
                 raise BindError(
                     self.url,

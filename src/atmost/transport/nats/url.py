@@ -184,7 +184,9 @@ def _server(shown: str, text: str) -> Server:
 def _tls(shown: str, options: dict[str, str]) -> Tls:
     text = options.get("tls", "")
     if text not in {"", "1", "first"}:
-        raise AddressError(shown, f"tls={text}: write 1 (always encrypt) or first (begin TLS before the server's greeting)")
+        raise AddressError(
+            shown, f"tls={text}: write 1 (always encrypt) or first (begin TLS before the server's greeting)"
+        )
     if not text and (options.get("ca") or options.get("cert")):
         return Tls.REQUIRED
     return Tls(text)
