@@ -12,6 +12,7 @@ from benchmarks import instructions
 
 SET_UP = """
 from collections import deque
+import msgspec
 from atmost.collector.listening import StatsdReader, SyslogReader
 from atmost.collector.options import CollectorOptions, Place
 from atmost.collector.state.listeners import ListenerStats
@@ -46,6 +47,15 @@ def statsd(rounds, lines_each, kind, tags=b""):
 session = Session(b"\\0\\0" + (1).to_bytes(8, "big") + (2).to_bytes(8, "big"), 0)
 session.name = "bench"
 
+HANDLER = int(T0 * 1e6).to_bytes(8, "big") + b"life"
+
+def record(n, fields=None):
+    body = {"handler": HANDLER, "prior": {20: n} if n else {}, "time": T0, "level": "INFO", "process": 4711}
+    body["message"] = "request %d served" % n
+    if fields is not None:
+        body["fields"] = fields
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(("logs.shop.cart", body)))
+
 def messages(rounds, make):
     for turn in range(rounds // 200):
         now = T0 + turn * 0.01
@@ -69,6 +79,14 @@ LOOPS = {
     "DogStatsD gauge with 2 tags, packed": 'statsd(rounds, 40, b"g", b"|#env:prod,host:web-3")',
     "plain reading of ours": 'messages(rounds, lambda n: (f"metrics.plain_{n % 20}", float(n)))',
     "other message of ours": 'messages(rounds, lambda n: ("orders.viewed", n))',
+    "record of ours": "messages(rounds, record)",
+    "record of ours with 3 fields": """
+messages(rounds, lambda n: record(n, {"order": n, "user": "u%d" % n, "seconds": n / 7}))
+""",
+    "line of a file, as the agent sends it": """
+messages(rounds, lambda n: ("logs.app", {"message": "line %d of a file" % n, "file": "/var/log/app"}))
+""",
+    "making a record, without taking it": "for n in range(rounds): record(n)",
     "syslog line": """
 reader = SyslogReader(state, Place(host="127.0.0.1"))
 for turn in range(rounds // 200):

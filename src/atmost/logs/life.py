@@ -36,9 +36,9 @@ from operator import attrgetter
 from sys import getsizeof
 from typing import Any, Final
 
-from atmost.core.events import Message, Session
+from atmost.core.events import Arrival, Message, Session
 from atmost.logs.records import LogGapReason
-from atmost.logs.wire import MAX_PARTS, Body, LevelKey, LevelTotals, level_key
+from atmost.logs.wire import MAX_NUMBER, MAX_PARTS, STANDARD, Body, LevelKey, LevelTotals, level_key, read_next
 
 MAX_INTERVALS = 1024
 """Runs of missing numbers remembered for one life; older ones are forgotten, and what comes of them lowers nothing."""
@@ -95,7 +95,7 @@ class Held:
     def join(self) -> tuple[str, str, dict[str, Any], tuple[int, ...]]:
         """Returns message, exception, fields and the parts that are missing; where one is missing the text says so."""
         if self.parts is None:
-            return self.body.message, self.body.exception, _named(self.body.fields), ()
+            return self.body.message, self.body.exception, named(self.body.fields), ()
         message: list[str] = []
         exception: list[str] = []
         fields: dict[str, list[Any]] = {}
@@ -111,7 +111,7 @@ class Held:
                 continue
             message.append(part.message)
             exception.append(part.exception)
-            for name, value in _named(part.fields).items():
+            for name, value in named(part.fields).items():
                 latest = fields.setdefault(name, [])
                 latest.append(value)
         together = {name: _together(pieces) for name, pieces in fields.items()}
@@ -173,7 +173,8 @@ def _leaves(value: Any) -> int:
     return count
 
 
-def _named(fields: Any) -> dict[str, Any]:
+def named(fields: Any) -> dict[str, Any]:
+    """Returns a record's fields under names that are text."""
     if not fields:
         return {}
     return {name if isinstance(name, str) else str(name): value for name, value in fields.items()}
@@ -509,6 +510,34 @@ class LogLife:
             self._counts["repeated"] += not known.add_part(body)
             self.size += known.size
         self._drain(now)
+
+    def take_next(self, payload: dict[Any, Any], arrival: Arrival, now: float) -> Body | None:
+        """Takes the usual record: a whole one, the next of its life, while nothing is missing or held back.
+
+        It does what `receive` does with such a record, except that the caller reports it.
+
+        Returns:
+            What the payload carries. None for anything else, which is left to `receive`: nothing has changed.
+        """
+        known = self._known
+        if self.held or self.tail_lost or self._tail_gap is not None or self.next >= MAX_NUMBER:
+            return None
+        body = read_next(payload, known)
+        if body is None:
+            return None
+        level = STANDARD.get(body.level, body.level)
+        count = known.get(level)
+        if count is None:  # its first record
+            return None
+        known[level] = count + 1
+        self.next += 1
+        self.received += 1
+        self.heard_at = now
+        self.top = max(self.top, self.next)
+        self.last_t = max(self.last_t, body.time)
+        self.dropped = max(self.dropped, body.dropped)
+        self.sequence = max(self.sequence, arrival.sequence)
+        return body
 
     def due(self) -> float:
         """Returns when `settle` has something to do, seconds."""

@@ -311,6 +311,8 @@ class LogReader:
         self._room = IntervalRoom()
         self._size = 0
         self._began = now
+        self._latest: LogLife | None = None
+        """The life of the latest usual record: mostly that of the next one."""
         self._out: list[Read] = []
 
     def stats(self) -> LogReaderStats:
@@ -358,6 +360,37 @@ class LogReader:
         if self._heap and self._heap[0][0] <= now:  # without a grace, what it reveals is due at once
             self._settle(now)
         return self._take()
+
+    def take_next(self, message: Message, now: float) -> Body | None:
+        """Takes the usual record, at a fraction of what `feed` costs: a whole one, the next of its life, while nothing is missing.
+
+        Args:
+            message: with a subject of this reader's.
+            now: seconds.
+
+        Returns:
+            What it carries, for the caller to show: it has been counted as a record. None for anything else: nothing has changed,
+            and the message is to be given to `feed`.
+        """
+        payload, arrival = message.payload, message.arrival
+        if payload.__class__ is not dict or (self._heap and self._heap[0][0] <= now):
+            return None
+        handler, session, life = payload.get("handler"), arrival.session, self._latest
+        if life is None or life.session is not session or life.key[1] != handler:
+            life = self._lives.get((session.key_id, handler)) if handler.__class__ is bytes else None
+            if life is None or life.session is not session:
+                return None
+            self._latest = life
+        body = life.take_next(payload, arrival, now)
+        if body is not None:
+            self._counts["records"] += 1
+            if body.truncated:
+                self._counts["truncated"] += 1
+        return body
+
+    def logger_of(self, subject: str) -> str:
+        """Returns the logger that a subject of this reader's names."""
+        return subject[len(self._prefix) :]
 
     def tick(self, now: float) -> list[Read]:
         """What is to be shown because time has passed; to be called at `next_deadline`, and may be called at any time."""
@@ -485,6 +518,7 @@ class LogReader:
             victim.session_ended()
             victim.gaps.forget()
             del self._lives[victim.key]
+            self._latest = None
             self._carry(victim.session.key, b"", victim)
             self._began = now
             self._whole.clear()

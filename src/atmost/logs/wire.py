@@ -60,7 +60,8 @@ LIFE: Final = 12
 MAX_PARTS: Final = 4096
 MAX_FIELDS: Final = 256
 """Fields of one record; more are left out, and the record is `truncated`."""
-_MAX_NUMBER: Final = 1 << 63
+MAX_NUMBER: Final = 1 << 63
+"""Above every record's number."""
 
 encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -128,12 +129,12 @@ def read_body(payload: Any, sent_at: float) -> Body | None:
     sound = (
         len(body.handler) == LIFE
         and len(body.prior) <= MAX_LEVELS
-        and all(0 <= count < _MAX_NUMBER for count in body.prior.values())
+        and all(0 <= count < MAX_NUMBER for count in body.prior.values())
         and all(isinstance(level, int) or len(level) <= MAX_LEVEL for level in body.prior)
         and 0 <= body.part < body.parts <= MAX_PARTS
         and (body.mark or 0 < len(body.level) <= MAX_LEVEL)
         and (body.fields is None or isinstance(body.fields, dict))
-        and body.number < _MAX_NUMBER
+        and body.number < MAX_NUMBER
         and body.dropped >= 0
         and body.original_bytes >= 0
     )
@@ -142,6 +143,38 @@ def read_body(payload: Any, sent_at: float) -> Body | None:
     if not 0 <= body.time <= MAX_TIME:  # NaN is not either
         body.time, note = time_or(sent_at, body.time)
         body.error = f"{body.error}; {note}" if body.error else note
+    return body
+
+
+def read_next(payload: dict[Any, Any], prior: dict[LevelKey, int]) -> Body | None:
+    """Returns what a message of a handler carries when it is a sound and whole record with these counts before it.
+
+    Args:
+        payload: of the message.
+        prior: sound themselves, but for their number.
+
+    Returns:
+        The same as `read_body`; None for anything else, sound or not.
+    """
+    try:
+        body = msgspec.convert(payload, Body)
+    except Exception:  # noqa: BLE001  as above
+        return None
+    fields = body.fields
+    if (
+        body.prior != prior
+        or body.parts != 1
+        or body.part
+        or body.mark
+        or body.final
+        or not 0 <= body.time <= MAX_TIME
+        or not 0 < len(body.level) <= MAX_LEVEL
+        or (fields is not None and fields.__class__ is not dict)
+        or body.dropped < 0
+        or body.original_bytes < 0
+        or len(prior) > MAX_LEVELS
+    ):
+        return None
     return body
 
 

@@ -46,7 +46,7 @@ def test_the_bounds_hold_and_the_oldest_go_first(entries, most, size, each):
     assert went == len(entries) - len(kept)
     by_sender = [sum(entry.size() for entry in kept if entry.sender == sender) for sender in "abc"]
     assert ours.most_bytes_of_sender == max(by_sender)
-    assert ours._bytes_of_sender.keys() == {entry.sender for entry in kept}
+    assert ours._of_sender.keys() == {entry.sender for entry in kept}
     assert ours.most_of_sender == max(([entry.sender for entry in kept].count(sender) for sender in "abc"), default=0)
 
 

@@ -86,8 +86,7 @@ class LogTail:
         """`lost`, by the names of `LEVELS` and `unknown`."""
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._sizes: dict[int, int] = {}
-        self._of_sender: dict[str, deque[int]] = {}
-        self._bytes_of_sender: Counter[str] = Counter()
+        self._of_sender: dict[str, _Share] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -95,7 +94,7 @@ class LogTail:
     @property
     def most_of_sender(self) -> int:
         """The largest number of entries of one sender."""
-        return max(map(len, self._of_sender.values()), default=0)
+        return max((len(own.cursors) for own in self._of_sender.values()), default=0)
 
     @property
     def max_bytes_per_sender(self) -> int:
@@ -105,36 +104,41 @@ class LogTail:
     @property
     def most_bytes_of_sender(self) -> int:
         """The largest number of bytes of one sender."""
-        return max(self._bytes_of_sender.values(), default=0)
+        return max((own.bytes for own in self._of_sender.values()), default=0)
 
     def limit(self, max_records: int, max_bytes: int, max_records_per_sender: int) -> None:
         """Sets new bounds, and removes the oldest entries beyond them."""
         self.max_records, self.max_bytes, self.max_records_per_sender = max_records, max_bytes, max_records_per_sender
-        for sender in list(self._of_sender):
-            self._trim_sender(sender)
+        for own in list(self._of_sender.values()):
+            self._trim_sender(own)
         self._trim()
 
-    def append(self, entry: Entry) -> Entry:
-        """Adds a record or gap, and gives it a cursor."""
-        self.cursor += 1
-        entry.cursor = self.cursor
-        size = entry.size()
-        self._entries[self.cursor] = entry
-        self._sizes[self.cursor] = size
+    def append(self, entry: Entry, size: int = 0) -> Entry:
+        """Adds a record or gap, and gives it a cursor.
+
+        Args:
+            entry: it is the tail's from now on.
+            size: what its `size()` is, where the caller knows.
+        """
+        size = size or entry.size()
+        self.cursor = cursor = self.cursor + 1
+        entry.cursor = cursor
+        self._entries[cursor] = entry
+        self._sizes[cursor] = size
         self.bytes += size
-        self._bytes_of_sender[entry.sender] += size
         own = self._of_sender.get(entry.sender)
         if own is None:
-            own = self._of_sender[entry.sender] = deque()
-        own.append(self.cursor)
+            own = self._of_sender[entry.sender] = _Share()
+        own.cursors.append(cursor)
+        own.bytes += size
         if isinstance(entry, Record):
             self.counts["records"] += 1
             self.longest = max(self.longest, len(entry.message), len(entry.exception or ""))
         else:
             self.counts["gaps"] += 1
             self._lose(entry.lost, entry.by_level or {})
-        if len(own) > self.max_records_per_sender or self._bytes_of_sender[entry.sender] > self.max_bytes_per_sender:
-            self._trim_sender(entry.sender)
+        if len(own.cursors) > self.max_records_per_sender or own.bytes > self.max_bytes_per_sender:
+            self._trim_sender(own)
         if len(self._entries) > self.max_records or self.bytes > self.max_bytes:
             self._trim()
         return entry
@@ -175,12 +179,11 @@ class LogTail:
             lost -= known
         self.lost_by_level[UNKNOWN] += lost
 
-    def _trim_sender(self, sender: str) -> None:
-        own = self._of_sender[sender]
-        while len(own) > self.max_records_per_sender:
-            self._remove(own[0], "log_records_per_sender")
-        while len(own) > 1 and self._bytes_of_sender[sender] > self.max_bytes_per_sender:
-            self._remove(own[0], "log_bytes_per_sender")
+    def _trim_sender(self, own: _Share) -> None:
+        while len(own.cursors) > self.max_records_per_sender:
+            self._remove(own.cursors[0], "log_records_per_sender")
+        while len(own.cursors) > 1 and own.bytes > self.max_bytes_per_sender:
+            self._remove(own.cursors[0], "log_bytes_per_sender")
 
     def _trim(self) -> None:
         while len(self._entries) > self.max_records:
@@ -189,18 +192,27 @@ class LogTail:
             self._remove(next(iter(self._entries)), "log_bytes")
 
     def _remove(self, cursor: int, why: str) -> None:
-        entry = self._entries.pop(cursor)
-        size = self._sizes.pop(cursor)
-        self.bytes -= size
-        self._bytes_of_sender[entry.sender] -= size
+        entry, size = self._entries.pop(cursor), self._sizes.pop(cursor)
         own = self._of_sender[entry.sender]
-        if own[0] == cursor:
-            own.popleft()
+        self.bytes -= size
+        own.bytes -= size
+        if own.cursors[0] == cursor:
+            own.cursors.popleft()
         else:
-            own.remove(cursor)
-        if not own:
-            del self._of_sender[entry.sender], self._bytes_of_sender[entry.sender]
+            own.cursors.remove(cursor)
+        if not own.cursors:
+            del self._of_sender[entry.sender]
         self.counts[why] += 1
+
+
+class _Share:
+    """What one sender has of a tail."""
+
+    __slots__ = ("bytes", "cursors")
+
+    def __init__(self) -> None:
+        self.cursors: deque[int] = deque()
+        self.bytes = 0
 
 
 def look_up(

@@ -40,14 +40,17 @@ from atmost.metrics.state import LARGEST
 _LOSS_BY_RECEIVER: Final = "reading"
 """The kind of series whose completeness comes from the receiver's events, because its readings carry no numbers."""
 _METRICS: Final = "metrics."
+_LOGS: Final = "logs."
 _OF_METRICS: Final = "metrics"
 _MALFORMED: Final = "malformed"
 _SHOWN_FIELDS: Final = 12
 _SHOWN_TEXT: Final = 32
 """Fields, and characters of a text, in the sample of a malformed message."""
-_OF_USES: Final = (_METRICS, "logs.", "heartbeats.")
+_OF_USES: Final = (_METRICS, _LOGS, "heartbeats.")
 _APART: Final = 32
 """Log records, heartbeats and other facts that are taken under one hold of the lock."""
+_RECORDS: Final = 1 << 19
+"""Weight of log records of the usual kind that are taken under one hold of the lock (bytes)."""
 _PICKLES: Final = "pickle_refused"
 _MAX_CLIENTS: Final = 256
 OTHER_CLIENTS: Final = "other"
@@ -65,6 +68,10 @@ _AMBIGUOUS: Final = (
     "a gauge with a sign and DogStatsD's tags was taken for a change, as StatsD has it; DogStatsD means a value: where the "
     "clients are DogStatsD's, set statsd_gauges = 'dogstatsd', or '?gauges=dogstatsd' behind this listener's address"
 )
+
+
+_Groups = dict[str, list[Message]]
+"""Messages of one session by subject."""
 
 
 class LimitUse(msgspec.Struct):
@@ -179,7 +186,7 @@ class CollectorState:
                 self.heartbeats.feed(event, now, mono)
                 if self.heartbeats.monitor.malformed > known:
                     self._malformed("heartbeats", event, now)
-            elif subject.startswith("logs."):
+            elif subject.startswith(_LOGS):
                 known = self.our_logs.reader.malformed
                 self.our_logs.feed(event, now)
                 if self.our_logs.reader.malformed > known:
@@ -195,15 +202,18 @@ class CollectorState:
         """Takes some of the events that came together from one receiver: the same as `feed` with each, in this order.
 
         Plain readings, and messages of no use of ours, are grouped by session and subject, and each group is taken at once.
+        A log record of the usual kind is taken at once, because records keep their order; for all else it is in a group like them.
         Any other event is taken after the groups before it. After a part of a snapshot, which may take milliseconds, and after some
         others it returns and leaves the rest to the next call, so that the lock is free in between.
         """
-        left = _APART
+        left, room = _APART, _RECORDS
+        take_next = self.our_logs.take_next
         groups = self._groups
         self._feed_groups(now)
-        of_sessions: dict[bytes, tuple[dict[str, list[Message]], dict[str, list[Message]]]] = {}
-        plain: dict[str, list[Message]] = {}
-        readings: dict[str, list[Message]] = {}
+        of_sessions: dict[bytes, tuple[_Groups, _Groups, _Groups]] = {}
+        plain: _Groups = {}
+        records: _Groups = {}
+        readings: _Groups = {}
         arrival: Arrival | None = None
         key = b""
         for event in events:
@@ -213,8 +223,8 @@ class CollectorState:
                     key = arrival.session.key
                     found = of_sessions.get(key)
                     if found is None:
-                        found = of_sessions[key] = ({}, {})
-                    plain, readings = found
+                        found = of_sessions[key] = ({}, {}, {})
+                    plain, readings, records = found
                 subject = event.subject
                 group = plain.get(subject)
                 if group is not None:
@@ -231,6 +241,18 @@ class CollectorState:
                         readings[subject] = group = [event]
                         groups.append(group)
                         continue
+                elif subject.startswith(_LOGS) and (weight := take_next(event, now)):
+                    group = records.get(subject)
+                    if group is not None:
+                        group.append(event)
+                    else:
+                        records[subject] = group = [event]
+                        groups.append(group)
+                    room -= weight
+                    if room > 0:
+                        continue
+                    self._feed_groups(now)
+                    return
                 if not subject.startswith(_OF_USES):
                     plain[subject] = group = [event]
                     groups.append(group)
