@@ -120,7 +120,7 @@ def test_another_life_of_the_collector(fake, visit):
     fake.log(record("new one"))
     fake.start()
     is_live(page)
-    shows(page, "old one", "old two", "The collector started anew at ", "new one")
+    shows(page, "old one", "old two", "The collector restarted at ", "new one")
     fake.log(record("new two"), record("new three"))
     until(lambda: lines(page)[-3:] == ["new one", "new two", "new three"])
     page.wait_for_selector("#senders .empty")
@@ -193,7 +193,7 @@ def test_the_account_is_shown_balanced(fake, visit):
         "4 lost = 1 sender socket + 3 in flight",
     ]
     assert "✓ balanced" in page.inner_text(".ledger h3")
-    assert "unknown: this system does not tell" in page.inner_text(".ledger")
+    assert "unknown: this system does not report it" in page.inner_text(".ledger")
     fake.receivers = [ledger | {"delivered": 91, "balanced": False}]
     page.wait_for_selector(".ledger[data-balanced=false]")
     assert page.locator(".identity[data-holds=false]").all_inner_texts()[0].startswith("Messages")

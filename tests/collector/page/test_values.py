@@ -190,7 +190,7 @@ def test_series_are_found_and_chosen(fake, visit):
     until(lambda: len(page.query_selector_all(".chart-card")) == 5)
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
-    page.click("button[aria-label^='Take the chart of load0.mean']")
+    page.click("button[aria-label^='Remove the chart of load0.mean']")
     page.reload()
     until(lambda: page.locator(".chart-card h3").all_inner_texts()[-1:] == ['load66.mean{disk="sd66"}'])
     assert page.locator(".chart-card").count() == 4
@@ -232,7 +232,7 @@ def test_a_copied_address_shows_the_same(fake, visit):
     page = visit(fake.url)
     until(lambda: page.locator(".chart-card").count() == 3)
     for name in ("a.x", "c.z"):
-        page.get_by_role("button", name=f"Take the chart of {name} away").click()
+        page.get_by_role("button", name=f"Remove the chart of {name}").click()
     until(lambda: page.locator(".chart-card h3").all_inner_texts() == ["b.y"])
     page.wait_for_selector(".chart .line")
     box = page.locator("svg.chart").bounding_box()
@@ -342,7 +342,7 @@ def test_several_series_in_one_chart(fake, visit):
     assert any(text.endswith("GiB") for text in ticks)
     assert "60" in ticks
     assert "web-1" in card.locator("svg.chart").get_attribute("aria-valuetext")
-    card.get_by_role("button", name="Take memory.used of web-3 out of the chart").click()
+    card.get_by_role("button", name="Remove memory.used of web-3 from the chart").click()
     until(lambda: card.locator("rect.gap").count() == 1)
     assert card.locator(".lines li").count() == 2
     card.locator("svg.chart").hover(position={"x": 340, "y": 60})
@@ -430,7 +430,7 @@ def test_an_address_of_many_lines_is_not_too_long(fake, visit):
     until(lambda: other.locator(".chart-card h3").all_inner_texts() == page.locator(".chart-card h3").all_inner_texts())
     page.keyboard.press("Escape")
     for _ in range(11):
-        page.get_by_role("button", name="Take the chart of").last.click()
+        page.get_by_role("button", name="Remove the chart of").last.click()
     until(lambda: "#" not in page.url)
 
 

@@ -55,9 +55,9 @@ function factsOf(ledger) {
     ["Refused, by reason", reasons(ledger.refused)],
     ["Arrived after being counted as lost", `${count(ledger.late)}, delivered and taken off the loss again`],
     ["Tail unknown", ledger.tail_unknown ? `${plural(ledger.tail_unknown, "sender")} fell silent without a goodbye and may have sent more` : "0"],
-    ["Dropped by the kernel at this socket", ledger.kernel_drops === null ? "unknown: this system does not tell" : `${plural(ledger.kernel_drops, "datagram")}, counted in lost too`],
+    ["Dropped by the kernel at this socket", ledger.kernel_drops === null ? "unknown: this system does not report it" : `${plural(ledger.kernel_drops, "datagram")}, counted in lost too`],
     ["Clock troubles", reasons(ledger.clock_troubles)],
-    ["Sessions forgotten for want of room", count(ledger.evicted)],
+    ["Sessions forgotten because the table was full", count(ledger.evicted)],
     ["Handler errors", count(ledger.handler_errors)],
   ];
   if (ledger.workers) facts.push(["Workers", `${count(ledger.workers)} running, ${count(ledger.replaced)} replaced, ${count(ledger.killed)} killed`]);

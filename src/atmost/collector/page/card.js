@@ -89,7 +89,7 @@ export class Card {
     this.#add.setAttribute("aria-label", `Add a series to the chart of ${title}`);
     this.#csv.setAttribute("aria-label", `Save the points of ${title} as CSV`);
     this.#png.setAttribute("aria-label", `Save the picture of ${title} as PNG`);
-    this.#close.setAttribute("aria-label", `Take the chart of ${title} away`);
+    this.#close.setAttribute("aria-label", `Remove the chart of ${title}`);
     this.#keepingFocus(() => replace(this.#rows, ...this.lines.map((line, index) => this.#row(line, index))));
     this.update();
   }
@@ -108,7 +108,7 @@ export class Card {
 
   #row(line, index) {
     const many = this.lines.length > 1;
-    const remove = el("button", { type: "button", class: "quiet", "aria-label": `Take ${line.title} of ${line.from} out of the chart`, onclick: () => this.#remove(line) }, "✕");
+    const remove = el("button", { type: "button", class: "quiet", "aria-label": `Remove ${line.title} of ${line.from} from the chart`, onclick: () => this.#remove(line) }, "✕");
     return el(
       "li",
       {},

@@ -56,7 +56,7 @@ export function showHeartbeatsOf(sender) {
 function nobody(overview) {
   const address = addressOf(overview, "atmost") ?? "udp://127.0.0.1:7140";
   return emptyState(
-    "Nobody beats yet. The agent does; so does a line in your own program.",
+    "No heartbeat was heard yet. The agent sends one; a line in your own program does too.",
     `atmost agent --url ${address}`,
     `atmost.Heartbeat(atmost.Sender("${address}"), "worker-7").start()`,
   );

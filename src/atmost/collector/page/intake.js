@@ -43,7 +43,7 @@ function limitsTable({ bytes: used, limits }) {
     return el("tr", {}, el("th", { scope: "row" }, plain(words(limit.name))), number(count(limit.used)), number(count(limit.max)), el("td", {}, meter), hit);
   });
   const made = table("Memory and its limits", ["Limit", "Used", "Most", "Share", "Refused by it"], rows, [1, 2, 4]);
-  return el("div", {}, el("p", { class: "muted" }, used === null ? "This system does not tell how much memory the collector uses." : `${bytes(used)} resident in memory.`), made);
+  return el("div", {}, el("p", { class: "muted" }, used === null ? "This system does not report how much memory the collector uses." : `${bytes(used)} resident in memory.`), made);
 }
 
 /** The samples by listener and reason, the one rejected last first, with the listener's own count. */

@@ -13,7 +13,7 @@ const INCOMPLETE = {
   tail_unknown: "a process ended, or is silent, and its last snapshot did not come: the total may be too small",
   pending: "the latest snapshot is not known yet",
   refused_by_sender: "a process did not send all it counted",
-  conflict: "another sender means something else by this name, and was refused",
+  conflict: "another sender declared this name differently, and was refused",
   limit: "a limit refused series",
   evicted: "a process came back after it had been forgotten: the total may be too small",
 };

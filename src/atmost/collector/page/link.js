@@ -24,7 +24,7 @@ export function showLink(state, { seconds, message } = {}) {
   }
   setText(byId("link-status"), "Not connected");
   document.documentElement.dataset.stale = "true";
-  const since = lastHeard === null ? "Start it with: atmost collect" : `What stands here is what it said at ${clock(lastHeard)}.`;
+  const since = lastHeard === null ? "Start it with: atmost collect" : `This is its last answer, from ${clock(lastHeard)}.`;
   setText(byId("stale"), `${message} ${since}`);
   byId("stale").hidden = false;
   const until = performance.now() + seconds * 1000;

@@ -60,7 +60,7 @@ function unknownLevels({ lost, by_level: levels }) {
 }
 
 function gapRow(record) {
-  const doubt = record.verified === false ? el("span", { class: "badge", title: "This protocol's numbers may jump without a loss, where a relay filters." }, "unverified") : null;
+  const doubt = record.verified === false ? el("span", { class: "badge", title: "This protocol's numbers may jump without a loss if a relay filters." }, "unverified") : null;
   const about = [record.reason && plain(words(record.reason)), period(record)].filter(Boolean).join(", ");
   const text = el("span", { class: "message" }, el("strong", {}, gapText(record)), " ", el("span", { class: "muted" }, about), " ", doubt);
   return row(record, "gap", text);

@@ -89,7 +89,7 @@ export class Logs {
   /** Marks where another life of the collector begins: its cursors start anew. */
   restarted({ started }) {
     this.#epoch++;
-    this.#mark(`The collector started anew at ${clock(started)}; what it held before is gone`);
+    this.#mark(`The collector restarted at ${clock(started)}; what it held before is gone`);
     this.#show();
   }
 

@@ -14,9 +14,9 @@ const COLUMNS = [
   ["name", "Sender", "text"],
   ["tail", "State", "text"],
   ["rate", "Rate /s", "number mid"],
-  ["lost_now", "Lost now", "number", "In the last minute, those that came late among them"],
+  ["lost_now", "Lost now", "number", "In the last minute, including those that came late"],
   ["delivered", "Delivered", "number wide"],
-  ["lost", "Lost", "number", "Since the collector knows these sessions, less what came late"],
+  ["lost", "Lost", "number", "Since the collector first heard these sessions, less those that came late"],
   ["loss_ratio", "Loss", "number mid"],
   ["place", "Where", "text wide"],
   ["late", "Late", "number wide broad"],
@@ -119,7 +119,7 @@ export class Senders {
       const inside = sorts ? el("button", { type: "button", title: about ?? false, onclick: () => this.#sortBy(name) }, title) : title;
       return [name, el("th", { scope: "col", class: style }, inside)];
     });
-    const made = el("table", { class: "senders" }, el("caption", { class: "hidden" }, "Senders, and what of theirs is lost where"));
+    const made = el("table", { class: "senders" }, el("caption", { class: "hidden" }, "Senders, and where their messages are lost"));
     made.append(el("thead", {}, el("tr", {}, ...headings.map(([, heading]) => heading))), el("tbody"));
     made.headings = headings;
     return made;
@@ -237,7 +237,7 @@ function badgeOf(tail) {
 
 function nobody(overview) {
   const address = addressOf(overview, "atmost");
-  if (!address) return emptyState("This collector takes no datagrams of ours: its listener is off. Start it with --bind.", "atmost collect --bind udp://127.0.0.1:7140");
+  if (!address) return emptyState("This collector does not receive from atmost's own senders: its listener is off. Start it with --bind.", "atmost collect --bind udp://127.0.0.1:7140");
   return emptyState("No sender was heard yet. Start one: it sends this host's readings, a heartbeat, and log files if you name them.", `atmost agent --url ${address}`);
 }
 
@@ -291,5 +291,5 @@ function refusedTable(refused) {
   );
   const head = ["Refused sender", "Address", "Why, and what mends it", "Datagrams", "Last"].map((text, at) => el("th", { scope: "col", class: at > 2 ? "number" : false }, text));
   const table = el("table", {}, el("caption", { class: "hidden" }, "Senders that are refused"), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  return el("div", { class: "notice warn" }, el("p", {}, "Refused: nothing that these senders sent was taken."), el("div", { class: "wide-scroll stacked", tabindex: "0", role: "group", "aria-label": "Senders that are refused" }, table));
+  return el("div", { class: "notice warn" }, el("p", {}, "Refused: nothing that these senders sent was accepted."), el("div", { class: "wide-scroll stacked", tabindex: "0", role: "group", "aria-label": "Senders that are refused" }, table));
 }

@@ -26,7 +26,7 @@ export class EventParser {
         this.#size = 0;
       } else this.#field(line);
     }
-    if (this.#buffer.length + this.#size > LARGEST_EVENT) throw new Error("an event larger than this page takes");
+    if (this.#buffer.length + this.#size > LARGEST_EVENT) throw new Error("an event larger than this page accepts");
   }
 
   #field(line) {
