@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from atmost.metrics.history import PAGE, Ring
 
 BOOKINGS = st.lists(
-    st.tuples(st.sampled_from(["receive", "lose", "add"]), st.integers(0, 900), st.integers(1, 5)), max_size=60
+    st.tuples(st.sampled_from(["receive", "lose", "increase"]), st.integers(0, 900), st.integers(1, 5)), max_size=60
 )
 
 

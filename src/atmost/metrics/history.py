@@ -135,14 +135,14 @@ class Ring:
         if self.coarse is not None:
             self.coarse.receive_all(when, amounts, set_at)
 
-    def add(self, when: float, amount: float) -> None:
+    def increase(self, when: float, amount: float) -> None:
         """Adds to a slot without booking a snapshot."""
         found = self._find(when)
         if found is not None:
             page, at = found
             page.sum[at] += amount
         if self.coarse is not None:
-            self.coarse.add(when, amount)
+            self.coarse.increase(when, amount)
 
     def lose(self, when: float, count: int = 1) -> None:
         """Books snapshots in which the value was not known."""

@@ -287,7 +287,7 @@ class Life:
         bit = number - self.settled - 1
         if bit < 0 or series.known >> bit & 1:
             if amount and bit >= 0:  # a further piece of the same snapshot
-                series.ring.add(self._when(number), amount)
+                series.ring.increase(self._when(number), amount)
             return
         series.known |= 1 << bit
         series.ring.receive(self._when(number), amount, series.set_at if series.gauge else None)

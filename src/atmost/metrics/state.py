@@ -378,7 +378,7 @@ class ReaderState:
             return
         series.touched = max(series.touched, number)
         if isinstance(entry, wire.HistogramEntry) and entry.chunks > 1:
-            series.ring.add(now, amount)  # known as a whole when the snapshot is complete
+            series.ring.increase(now, amount)  # known as a whole when the snapshot is complete
         else:
             life.know(series, number, amount, now)
 

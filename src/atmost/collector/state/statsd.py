@@ -319,7 +319,7 @@ class StatsdState:
             series.members.add(member)
             self._sets.add(series)
             self._members += 1
-            series.ring.add(period * RECENT, 1.0)
+            series.ring.increase(period * RECENT, 1.0)
         series.value = float(len(series.members))
 
     def _empty(self, series: StatsdSeries) -> None:
