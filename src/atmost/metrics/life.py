@@ -161,8 +161,8 @@ class _Missing:
         self._snapshots = array("Q")
         self._parts = array("i")
 
-    def add(self, snapshots: Sequence[int], parts: Sequence[int | None]) -> None:
-        """Adds some; beyond the bound the oldest go."""
+    def record(self, snapshots: Sequence[int], parts: Sequence[int | None]) -> None:
+        """Records lost ones; beyond the bound the oldest are dropped."""
         self._snapshots.extend(snapshots)
         self._parts.extend(-1 if part is None else part for part in parts)
         if len(self._parts) > _MAX_MISSING:
@@ -392,14 +392,14 @@ class Life:
         else:
             absent = sorted(set(range(min(snapshot.parts, _MAX_MISSING))) - snapshot.came)
             self.parts_lost += snapshot.parts - len(snapshot.came)
-            self.missing.add([number] * len(absent), absent)
+            self.missing.record([number] * len(absent), absent)
         self._lose_slots(number, snapshot.at)
 
     def _lose(self, span: _Span, first: int, last: int) -> None:
         """Snapshots of which no part came."""
         self.lost_snapshots += last - first + 1
         told = range(max(first, last - _MAX_MISSING + 1), last + 1)
-        self.missing.add(told, [None] * len(told))
+        self.missing.record(told, [None] * len(told))
         if last - first < _SHORT:
             for number in range(first, last + 1):
                 self._lose_slots(number, span.when(number))
