@@ -111,8 +111,8 @@ class Marker:
         del seen
         self._background = Background(self, Marker._turn, "atmost-logs")
 
-    def add(self, writer: LogWriter) -> None:
-        """Makes a writer known."""
+    def watch(self, writer: LogWriter) -> None:
+        """Sends the marks of this writer too."""
         self._writers.add(writer)
 
     def wake_at(self, when: float) -> bool:
@@ -341,7 +341,7 @@ class LogWriter:
         self._pid = os.getpid()
         self._first: dict[str, _Life] = {}
         self._life: _Life | None = None
-        _marker.add(self)
+        _marker.watch(self)
         register(self, Floor.USE)
 
     @property
