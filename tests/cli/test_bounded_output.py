@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,52 @@ def test_the_same_line_is_said_once_in_a_while(capfd):
     logging.getLogger("asyncio").error("another line")
     take_down_logging(handler)
     assert len(capfd.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("errors", ["read", "unread"])
+@pytest.mark.parametrize("arguments", [("listen",), ("listen", "--json")])
+def test_a_command_whose_output_nobody_reads_ends_when_asked(arguments, errors):
+    """Though it waits to write, on standard output or on both: what nobody reads is let go of."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    place = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    command = [sys.executable, "-m", "atmost", *arguments, "--bind", place]
+    process = subprocess.Popen(
+        command, env=environment(), stdout=writing, stderr=subprocess.DEVNULL if errors == "read" else writing
+    )
+    try:
+        with atmost.Sender(place, name="much", linger=0) as sender:
+
+            def filled():
+                sender.send("a.b", "x" * 500)
+                return is_full(writing)
+
+            until(filled)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(BOUND) == 0
+    finally:
+        process.kill()
+        process.wait(BOUND)
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize("command", ["collect", "listen", "agent"])
+def test_standard_error_on_a_full_disk_ends_no_command(command):
+    """It does its work, and says that it could not write only by what is missing."""
+    place = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    where = ["--url" if command == "agent" else "--bind", place]
+    if command == "collect":
+        where += [option for name in ("statsd", "syslog", "gelf", "http") for option in (f"--{name}", "off")]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "atmost", command, *where, "--seconds", "0.3", "--json"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=2 * BOUND,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert done.stdout.count(b"\n") >= (command != "listen")

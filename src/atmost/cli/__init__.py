@@ -16,6 +16,7 @@ from typing import Final
 import click
 
 from atmost import __version__
+from atmost.cli.bounded_output import TellingHandler, tell, tell_the_rest
 from atmost.compiled import is_compiled
 from atmost.errors import AddressInUse, AtMostError, BindError, MissingExtra
 
@@ -67,8 +68,8 @@ def commands() -> None:
 
 def main() -> None:
     """The `atmost` command."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     _prepare_output()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[TellingHandler()])
     try:
         status = commands.main(prog_name="atmost", standalone_mode=False, color=False if _wants_no_color() else None)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -92,6 +93,7 @@ def main() -> None:
     except OSError as error:  # such as a full disk under standard output; click itself ends quietly after `| head`
         _say(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}")
         status = _FAILED
+    tell_the_rest()
     sys.exit(_flushed(status))
 
 
@@ -124,4 +126,4 @@ def _say(text: str) -> None:
     """One line, whatever it quotes."""
     from atmost.cli.output import harmless
 
-    click.echo(f"atmost: {harmless(text)}", err=True)
+    tell(f"atmost: {harmless(text)}")

@@ -10,6 +10,7 @@ import click
 
 from atmost.agent.agent import Agent
 from atmost.agent.follow import Follower, FollowOptions
+from atmost.cli.bounded_output import tell
 from atmost.cli.options import (
     Number,
     audience_option,
@@ -88,9 +89,7 @@ def agent(
         began = time.monotonic()
         followers = [Follower(log, FollowOptions(follow_links=follow_links)) for log in logs]
         worker = Agent(sender, began, interval=interval, logs=followers, notice=_notice)
-        click.echo(
-            f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)", err=True
-        )
+        tell(f"sending readings every {interval:g} s to {sender.url} as {harmless(sender.name)} (Ctrl-C ends)")
         while not stop.asked and (seconds is None or time.monotonic() - began < seconds):
             time.sleep(min(worker.turn(time.monotonic()), 0.2))
         worker.close()
@@ -100,11 +99,11 @@ def agent(
         click.echo(to_json(stats))
     else:
         dropped = "".join(f", dropped {count:,} ({reason})" for reason, count in stats.dropped.items())
-        click.echo(f"offered {stats.offered:,} messages, handed over {stats.handed_over:,}{dropped}", err=True)
+        tell(f"offered {stats.offered:,} messages, handed over {stats.handed_over:,}{dropped}")
         if stats.refused:
-            click.echo(refused_line(stats.refused, sender.url), err=True)
+            tell(refused_line(stats.refused, sender.url))
     return 0
 
 
 def _notice(text: str) -> None:
-    click.echo(f"atmost agent: {harmless(text)}", err=True)
+    tell(f"atmost agent: {harmless(text)}")

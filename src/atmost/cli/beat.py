@@ -10,6 +10,7 @@ from typing import Final
 import click
 import msgspec
 
+from atmost.cli.bounded_output import tell
 from atmost.cli.options import Number, audience_option, key_file_option, url_option, utf8
 from atmost.cli.output import refused_line
 from atmost.core.accounts import SenderStats
@@ -126,7 +127,7 @@ def _keep(
 
 def _report(stats: SenderStats, url: str) -> int:
     if stats.refused:
-        click.echo(f"atmost: {refused_line(stats.refused, url)}", err=True)
+        tell(f"atmost: {refused_line(stats.refused, url)}")
     if stats.dropped:
-        click.echo(f"atmost: {sum(stats.dropped.values()):,} beats were dropped before sending", err=True)
+        tell(f"atmost: {sum(stats.dropped.values()):,} beats were dropped before sending")
     return 1 if stats.refused or stats.dropped else 0

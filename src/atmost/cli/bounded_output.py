@@ -6,7 +6,9 @@ counted, and the next line that goes out says how many were. Safe from any threa
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
 from collections import deque
 from typing import Final, TextIO
@@ -15,6 +17,8 @@ import click
 
 MAX_WAITING: Final = 1 << 20
 """Bytes that may wait to be written."""
+_told: BoundedOutput | None = None
+"""What `tell` writes to, once it has."""
 _PAUSE: Final = 1.0
 """Before the next try where the system refuses, as on a full disk, seconds."""
 _LINGER: Final = 2.0
@@ -54,6 +58,10 @@ class BoundedOutput:
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
+
+    def writes_to(self, stream: TextIO) -> bool:
+        """Whether this is the stream, and it still takes lines."""
+        return stream is self._stream and not self._closing
 
     def line(self, text: str) -> None:
         """Writes a line as soon as it is taken, or counts it."""
@@ -115,3 +123,25 @@ class BoundedOutput:
         with self._changed:
             if not self._closing:
                 self._changed.wait(_PAUSE)
+
+
+def tell(text: str) -> None:
+    """Writes a line to standard error, or drops it: a full disk, or a pipe that nobody reads, ends no command and holds none up."""
+    global _told  # noqa: PLW0603  one for the process, as its stream is
+    if _told is None or not _told.writes_to(sys.stderr):
+        _told = BoundedOutput(sys.stderr)
+    _told.line(text)
+
+
+def tell_the_rest() -> None:
+    """Waits a little for what was told and is not written yet; before the process ends."""
+    if _told is not None:
+        _told.close()
+
+
+class TellingHandler(logging.Handler):
+    """Logs to standard error by `tell`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        tell(self.format(record))

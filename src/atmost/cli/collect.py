@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atmost.cli.bounded_output import BoundedOutput
+from atmost.cli.bounded_output import BoundedOutput, tell
 from atmost.cli.options import audience_option, key_file_option, seconds_option, shards_option, utf8
 from atmost.cli.output import to_json
 from atmost.collector.options import CollectorOptions, load_options, print_config
@@ -120,7 +120,7 @@ def collect(
         sys.setswitchinterval(_SWITCH)
         with ended_by_signals(asked.set), _reloads() as hung_up, CollectorDaemon(options) as daemon:
             began = time.monotonic()
-            click.echo(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True), err=True)
+            tell(click.style(f"listening on {daemon.url} for everything (Ctrl-C ends)", dim=True))
             if not as_json:
                 out.line("\n".join(banner(daemon)))
             table, notable = SenderTable(began), Notable(daemon)

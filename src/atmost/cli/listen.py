@@ -6,6 +6,7 @@ import time
 
 import click
 
+from atmost.cli.bounded_output import tell
 from atmost.cli.logview import LogView
 from atmost.cli.options import (
     audience_option,
@@ -80,7 +81,7 @@ def listen(
     with stopping() as stop, Receiver(bind, audience=audience, key_file=key_file, shards=shards) as receiver:
         began = time.monotonic()
         shown = ", ".join(patterns) or "everything"
-        click.echo(click.style(f"listening on {receiver.url} for {harmless(shown)} (Ctrl-C ends)", dim=True), err=True)
+        tell(click.style(f"listening on {receiver.url} for {harmless(shown)} (Ctrl-C ends)", dim=True))
         matched, logs = 0, LogView(patterns or (">",), as_json=as_json)
         while not stop.asked and matched != count and not receiver.closed:
             if seconds is not None and time.monotonic() - began >= seconds:
@@ -98,7 +99,7 @@ def listen(
         for found in logs.end() if matched != count else ():
             logs.show(found)
         for line in account_lines(receiver.ledger(), receiver.url, time.monotonic() - began):
-            click.echo(line, err=True)
+            tell(line)
         return int(receiver.closed)  # its shards were taken over
 
 

@@ -25,6 +25,7 @@ from typing import Final
 
 import click
 
+from atmost.cli.bounded_output import tell
 from atmost.cli.options import Number, audience_option, key_file_option, url_option, utf8
 from atmost.core.names import MAX_SUBJECT
 from atmost.endpoint.must_deliver import check_lossy
@@ -182,7 +183,7 @@ class _Job:
         if self._refused is not None:
             missing = self._refused.errno in (errno.ENOENT, errno.ENOTDIR)
             why = f"{self.program}: {self._refused.strerror}"
-            click.echo(f"atmost: cannot run {why}", err=True)
+            tell(f"atmost: cannot run {why}")
             self._end_outputs()
             return (NOT_FOUND if missing else NOT_EXECUTABLE), why
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from atmost.agent.lines import Line, LineSplitter
+from atmost.cli.bounded_output import tell
 from atmost.cli.options import (
     audience_option,
     check_no_address,
@@ -175,11 +176,11 @@ def _report(stats: SenderStats, url: str, unsent: _Unsent, *, as_json: bool) -> 
     if as_json:
         click.echo(to_json({**asdict(stats), "too_large": unsent.too_large, "not_encodable": unsent.not_encodable}))
     if count := unsent.too_large + unsent.not_encodable:
-        click.echo(f"atmost: {count:,} of {unsent.lines:,} lines were not sent; {unsent.first}", err=True)
+        tell(f"atmost: {count:,} of {unsent.lines:,} lines were not sent; {unsent.first}")
     if stats.dropped:
-        click.echo(f"atmost: dropped before sending: {_counts(stats.dropped)}", err=True)
+        tell(f"atmost: dropped before sending: {_counts(stats.dropped)}")
     if stats.refused:
-        click.echo(f"atmost: {refused_line(stats.refused, url)}", err=True)
+        tell(f"atmost: {refused_line(stats.refused, url)}")
     return 1 if stats.dropped or stats.refused or stats.open or count else 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from atmost.cli.bounded_output import tell
 from atmost.cli.output import clock_time, harmless, to_json
 from atmost.cli.source import Source, SourceError
 from atmost.cli.stopping import stopping
@@ -35,7 +36,7 @@ def tap(
     try:
         with stopping() as stop:
             shown = harmless(", ".join(patterns))
-            click.echo(click.style(f"tapping {harmless(url)} for {shown} (Ctrl-C ends)", dim=True), err=True)
+            tell(click.style(f"tapping {harmless(url)} for {shown} (Ctrl-C ends)", dim=True))
             for line in source.lines("tap", subject=patterns):
                 late = seconds is not None and time.monotonic() - began >= seconds
                 if stop.asked or late or matched == count:
