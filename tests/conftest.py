@@ -7,13 +7,14 @@ A new need is one line in `NEEDS`: how to find out whether it is there, and how 
 """
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -177,6 +178,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
         signal.signal(hang_up, lambda _number, _frame: None)
     config.addinivalue_line("markers", f"needs(*names): skip where the machine lacks one of: {', '.join(NEEDS)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Keep what collecting makes out of every later garbage collection.
+
+    That is a million objects, which live to the end; many tests collect garbage to see what is left of theirs.
+    """
+    del session
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
