@@ -284,40 +284,62 @@ def test_a_forked_child_is_silent_in_its_parents_name(hook):
     assert beats["heartbeats.parent"][0][0] != beats["heartbeats.child"][0][0]
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("end", "ending", "reason"),
     [
         ("", "stopped", ""),
-        ("sys.exit()", "stopped", ""),
+        pytest.param("sys.exit()", "stopped", "", marks=SLOW),
         ("sys.exit(0)", "stopped", ""),
-        ("sys.exit(128 + 15)", "stopped", ""),
+        pytest.param("sys.exit(128 + 15)", "stopped", "", marks=SLOW),
         ("os.kill(os.getpid(), 2)", "stopped", ""),
         ("try: sys.exit(1)\nexcept SystemExit: pass", "stopped", ""),
         ("t = threading.Thread(target=sys.exit, args=(1,)); t.start(); t.join()", "stopped", ""),
         ("sys.exit(1)", "failed", "exit status 1"),
-        ("def main():\n try: 1 / 0\n except Exception: sys.exit(3)\nmain()", "failed", "exit status 3"),
+        pytest.param(
+            "def main():\n try: 1 / 0\n except Exception: sys.exit(3)\nmain()", "failed", "exit status 3", marks=SLOW
+        ),
         ("sys.exit(128 + 11)", "failed", "exit status 139"),
         ("sys.exit('cannot connect\\nto it')", "failed", "cannot connect"),
         ("import asyncio\nasync def main(): sys.exit(4)\nasyncio.run(main())", "failed", "exit status 4"),
-        ("try: sys.exit(5)\nexcept SystemExit as error:\n kept = error\n raise", "failed", "exit status 5"),
-        ("def main():\n try: sys.exit(6)\n except SystemExit as e: return e\nkept = main()", "stopped", ""),
-        ("exit(2)", "failed", "exit status 2"),
-        ("quit()", "stopped", ""),
+        pytest.param(
+            "try: sys.exit(5)\nexcept SystemExit as error:\n kept = error\n raise",
+            "failed",
+            "exit status 5",
+            marks=SLOW,
+        ),
+        pytest.param(
+            "def main():\n try: sys.exit(6)\n except SystemExit as e: return e\nkept = main()",
+            "stopped",
+            "",
+            marks=SLOW,
+        ),
+        pytest.param("exit(2)", "failed", "exit status 2", marks=SLOW),
+        pytest.param("quit()", "stopped", "", marks=SLOW),
         ("raise SystemExit", "stopped", ""),
-        ("raise SystemExit()", "stopped", ""),
-        ("raise SystemExit(0)", "stopped", ""),
+        pytest.param("raise SystemExit()", "stopped", "", marks=SLOW),
+        pytest.param("raise SystemExit(0)", "stopped", "", marks=SLOW),
         ("raise SystemExit(1)", "failed", "exit status 1"),
-        ("raise SystemExit('cannot connect')", "failed", "cannot connect"),
-        ("try: 1 / 0\nexcept Exception: raise SystemExit(70000)", "failed", "exit status 70000"),
-        ("try: 1 / 0\nexcept Exception as error: raise SystemExit(8) from error", "failed", "exit status 8"),
+        pytest.param("raise SystemExit('cannot connect')", "failed", "cannot connect", marks=SLOW),
+        pytest.param(
+            "try: 1 / 0\nexcept Exception: raise SystemExit(70000)", "failed", "exit status 70000", marks=SLOW
+        ),
+        pytest.param(
+            "try: 1 / 0\nexcept Exception as error: raise SystemExit(8) from error",
+            "failed",
+            "exit status 8",
+            marks=SLOW,
+        ),
         ("try: 1 / 0\nexcept Exception: raise SystemExit(9) from None", "failed", "exit status 9"),
-        ("try: raise SystemExit(1)\nexcept SystemExit: pass", "stopped", ""),
+        pytest.param("try: raise SystemExit(1)\nexcept SystemExit: pass", "stopped", "", marks=SLOW),
         (
             "before = sys.exit; sys.exit = lambda status=None: before(status)\natmost.heartbeats.ending.watch_the_exit()\nsys.exit(3)",
             "failed",
             "exit status 3",
         ),
-        ("raise SystemExit(int('0'))", "stopped", ""),
+        pytest.param("raise SystemExit(int('0'))", "stopped", "", marks=SLOW),
         ("def main(): raise SystemExit(7)\nmain()", "stopped", ""),  # leaves no trace, see `ending`
         ("1 / 0", "failed", "ZeroDivisionError"),
     ],

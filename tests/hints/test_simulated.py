@@ -20,10 +20,24 @@ WORLDS = {
     "policy soft": (World(loss=0.6, burst=3, policy="soft"), 2),
 }
 """With a seed each; `scripts/mutants_hints.toml` says which rules show there when they are taken out."""
+QUICK = ("loss in runs", "partitions", "restarts and stalls", "policy soft")
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.01, 0.05, 0.3, 0.6])
-@pytest.mark.parametrize("policy", ["stale", "soft"])
+@pytest.mark.parametrize(
+    ("loss", "policy"),
+    [
+        (0.0, "stale"),
+        (0.3, "soft"),
+        (0.6, "stale"),
+        *(
+            pytest.param(loss, policy, marks=pytest.mark.slow)
+            for loss, policy in [
+                *((loss, "stale") for loss in (0.01, 0.05, 0.3)),
+                *((loss, "soft") for loss in (0.0, 0.01, 0.05, 0.6)),
+            ]
+        ),
+    ],
+)
 def test_no_read_is_staler_than_the_bound(loss, policy):
     """Loss in runs, duplicates, delays up to the grace, clocks that drift, restarts, partitions, stalls, and slow loads."""
     report = run(World(loss=loss, burst=2, policy=policy), 50.0, 11)
@@ -39,7 +53,10 @@ def test_whatever_the_number_of_shards(shards):
     assert run(World(loss=0.3, shards=shards), 25.0, 5).violations == 0
 
 
-@pytest.mark.parametrize(("world", "seed"), WORLDS.values(), ids=WORLDS)
+@pytest.mark.parametrize(
+    ("world", "seed"),
+    [pytest.param(*one, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, one in WORLDS.items()],
+)
 def test_nor_where_it_is_worse(world, seed):
     """Partitions, stalls and restarts all the time."""
     report = run(world, 50.0, seed)

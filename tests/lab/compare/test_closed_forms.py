@@ -35,7 +35,7 @@ POINTS = {
 QUICK = QUIET | {"loss": 0.2, "ack_loss": 0.2, "duplicate": 0.1, "crash_before": 0.05, "crash_after": 0.05}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 @pytest.mark.parametrize("point", POINTS)
 def test_the_simulation_lies_where_theory_says(point, seed):
     """Every figure with a closed form, of all three arms."""
@@ -45,6 +45,7 @@ def test_the_simulation_lies_where_theory_says(point, seed):
     assert len(comparison.checks) >= 15
 
 
+@pytest.mark.slow
 def test_at_fifty_thousand_messages_too():
     """Where the intervals are narrow: about one percent."""
     comparison = compare(CompareOptions(**POINTS["both"], messages=50_000, seed=7))
