@@ -1,9 +1,12 @@
 """Datagrams wait bounded between the link's thread and the receiver's, and nobody waits in vain."""
 
+import contextlib
+import itertools
 import select
 import threading
 
 from atmost.transport.mailbox import Mailbox
+from tests.interrupting import At, Interruption
 
 
 def test_first_in_first_out_and_what_finds_no_room_is_counted():
@@ -20,6 +23,30 @@ def test_first_in_first_out_and_what_finds_no_room_is_counted():
     box.put(b"z")
     assert box.take() == b"z"
     box.close()
+
+
+def test_an_interruption_takes_no_room_for_ever():
+    """Wherever it comes in putting and taking: once everything was taken, as much fits as at first."""
+
+    def interrupt():
+        raise Interruption
+
+    for number in itertools.count(1):
+        box = Mailbox(max_datagrams=5, max_bytes=10)
+        at = At(number, interrupt, places="lines", within="take")
+        with contextlib.suppress(Interruption), at:
+            box.put(b"x" * 9)
+            box.take()
+        while box.take() is not None:
+            pass
+        for _ in range(3):
+            box.put(b"x" * 4)
+        assert (box.dropped, at.where) == (0, at.where)
+        assert [box.take() for _ in range(4)] == [b"x" * 4] * 3 + [None]
+        box.close()
+        if not at.reached:
+            break
+    assert number > 1
 
 
 def test_a_wait_ends_when_something_comes_or_somebody_wakes():

@@ -56,9 +56,10 @@ class Mailbox:
         """
         self._max_datagrams = max_datagrams
         self._max_bytes = max_bytes
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        """Each datagram with the bytes put before it: what waits is measured from the oldest, so that an exception between two
+        steps leaves no byte counted for ever."""
         self._put = 0
-        self._taken = 0
         self._guard = threading.RLock()
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -69,12 +70,16 @@ class Mailbox:
 
     def _take_in(self, datagram: bytes) -> None:
         """Keeps a datagram, or drops and counts it when there is no room."""
-        size = len(datagram)
-        if len(self._waiting) >= self._max_datagrams or self._put - self._taken >= self._max_bytes:
+        size, waiting = len(datagram), self._waiting
+        try:
+            full = len(waiting) >= self._max_datagrams or self._put - waiting[0][1] >= self._max_bytes
+        except IndexError:
+            full = False
+        if full:
             self.dropped += 1
             return
-        self._waiting.append(datagram)
         self._put += size
+        waiting.append((datagram, self._put - size))
         self.wake()
 
     put = guarded(_take_in, "_guard")
@@ -82,7 +87,7 @@ class Mailbox:
     def take(self) -> bytes | None:
         """The oldest datagram; None when there is none."""
         try:
-            datagram = self._waiting.popleft()
+            return self._waiting.popleft()[0]
         except IndexError:
             self._bell.acquire(blocking=False)
             if self._waker is not None:
@@ -90,10 +95,7 @@ class Mailbox:
             # A datagram may have come between the two steps, and its ring was cleared with the others.
             if not self._waiting:
                 return None
-            datagram = self._waiting.popleft()
-        size = len(datagram)
-        self._taken += size
-        return datagram
+            return self._waiting.popleft()[0]
 
     def wait(self, timeout: float | None) -> None:
         """Returns when there may be something to take, when `wake` was called, or after `timeout` seconds."""
