@@ -16,7 +16,7 @@ from atmost import AddressError, Heartbeat, Message, OptionError, Receiver, Send
 from atmost.core.sending import SenderStats
 from atmost.heartbeats import HeartbeatEnding, read_beat
 from atmost.heartbeats import heartbeat as module
-from atmost.heartbeats.ending import ending_of
+from atmost.heartbeats.ending import ending_of, ending_of_child
 from atmost.heartbeats.heartbeat import GOODBYES
 from tests.real import BOUND, environment, run, until
 
@@ -435,9 +435,9 @@ def test_a_process_of_multiprocessing_that_ends_says_how(tmp_path, method, end, 
         (KeyboardInterrupt(), "stopped", ""),
         (asyncio.CancelledError(), "stopped", ""),
         (SystemExit(None), "stopped", ""),
-        (SystemExit(-15), "stopped", ""),
+        (SystemExit(-1), "failed", "exit status -1"),
+        (SystemExit(-15), "failed", "exit status -15"),
         (SystemExit(143), "stopped", ""),
-        (SystemExit(-11), "failed", "SIGSEGV"),
         (SystemExit(255), "failed", "exit status 255"),
         (SystemExit(""), "failed", "exit status 1"),
         (SystemExit("x" * 500), "failed", "x" * 128),
@@ -449,6 +449,22 @@ def test_a_process_of_multiprocessing_that_ends_says_how(tmp_path, method, end, 
 def test_what_is_a_failure(error, ending, reason):
     """Success and being told to stop are not; of an exception only the class is told, and of an exit its own text."""
     assert ending_of(error) == (ending, reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "ending", "reason"),
+    [
+        (0, "stopped", ""),
+        (-15, "stopped", ""),
+        (143, "stopped", ""),
+        (-11, "failed", "SIGSEGV"),
+        (-64, "failed", "SIGRTMAX"),
+        (7, "failed", "exit status 7"),
+    ],
+)
+def test_what_a_childs_status_means(status, ending, reason):
+    """To its parent a status below 0 is a signal, which to `sys.exit` it is not."""
+    assert ending_of_child(status) == (ending, reason)
 
 
 def test_what_fails_may_say_why(sender):

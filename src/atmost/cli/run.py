@@ -39,7 +39,7 @@ from atmost.heartbeats.beat import (
     check_rhythm,
     subject_of,
 )
-from atmost.heartbeats.ending import How, ending_of_status
+from atmost.heartbeats.ending import How, ending_of_child
 from atmost.heartbeats.heartbeat import Heartbeat
 from atmost.logs.writer import LogWriter
 
@@ -138,7 +138,7 @@ def run(
         began = time.monotonic()
         status, reason = job.wait()
         took = time.monotonic() - began
-        how: How = (HeartbeatEnding.FAILED, reason) if reason else ending_of_status(status)
+        how: How = (HeartbeatEnding.FAILED, reason) if reason else ending_of_child(status)
         _log_end(log, name, job, status, how, took)
         if how[0] is HeartbeatEnding.FAILED:
             heartbeat.fail(how[1])

@@ -65,8 +65,8 @@ def ending_of_status(status: object) -> How:
     """Returns how a process ended that exits with this, as `sys.exit` takes it.
 
     Args:
-        status: None or 0 is success. 128 and more, or less than 0, is a signal: one that means "please stop" is no failure.
-            Another number is a failure, and so is a text, which is its own reason.
+        status: None or 0 is success. 128 and more is a signal: one that means "please stop" is no failure. Any other number is a
+            failure, also one below 0, which is no signal here. A text is a failure and its own reason.
     """
     if status is None:
         return STOPPED
@@ -77,11 +77,16 @@ def ending_of_status(status: object) -> How:
             text = []
         return HeartbeatEnding.FAILED, _cut(text[0] if text else "exit status 1")
     number = int(status)
-    if number == 0 or -number in _STOP_SIGNALS or number - 128 in _STOP_SIGNALS:
+    if number == 0 or number - 128 in _STOP_SIGNALS:
         return STOPPED
-    if number < 0:
-        return HeartbeatEnding.FAILED, name_of_signal(-number)
     return HeartbeatEnding.FAILED, f"exit status {number}"
+
+
+def ending_of_child(status: int) -> How:
+    """Returns how a process ended whose parent got this, as `os.waitstatus_to_exitcode` has it: below 0 is a signal."""
+    if status >= 0:
+        return ending_of_status(status)
+    return STOPPED if -status in _STOP_SIGNALS else (HeartbeatEnding.FAILED, name_of_signal(-status))
 
 
 def name_of_signal(number: int) -> str:
