@@ -149,6 +149,64 @@ def test_lines_and_gaps_divide_the_points(call):
         assert silence == ([[last + 1, len(curve) - 1]] if last < len(curve) - 2 else [])
 
 
+def common_gaps(answers):
+    """Moments in steps of a half that lie in some line's gap, and in which no line has a value."""
+    moments = [at / 2 + 0.25 for at in range(160)]
+    missing = []
+    for moment in moments:
+        held = any(
+            point["t"] <= moment < point["t"] + answer["step"] and point["value"] is not None
+            for answer in answers
+            for point in answer["points"]
+        )
+        inside = False
+        for answer in answers:
+            points, step = answer["points"], answer["step"]
+            runs = runs_of([point["value"] for point in points])
+            stretches = [(one[1] + 1, other[0] - 1) for one, other in pairwise(runs)]
+            if runs and runs[-1][1] < len(points) - 2:
+                stretches.append((runs[-1][1] + 1, len(points) - 1))
+            inside |= any(points[first]["t"] <= moment < points[last]["t"] + step for first, last in stretches)
+        missing.append(inside and not held)
+    return missing
+
+
+def test_gaps_that_lines_have_in_common(call):
+    """Of lines with steps and beginnings of their own, against each moment by itself."""
+    dice = Random(4)
+    given = []
+    for _ in range(100):
+        answers = []
+        for _ in range(dice.randint(1, 3)):
+            step, start = dice.choice([1, 2]), dice.randint(0, 10)
+            values = [dice.choice([None, None, 1.0]) for _ in range(dice.randint(0, 20))]
+            answers.append(
+                {"step": step, "points": [{"t": start + at * step, "value": value} for at, value in enumerate(values)]}
+            )
+        given.append(answers)
+    for answers, found in zip(given, call("scale.js", "commonGaps", *[[answers] for answers in given]), strict=True):
+        covered = [any(first <= at / 2 + 0.25 < last for first, last in found) for at in range(160)]
+        assert covered == common_gaps(answers)
+        assert all(one[1] < other[0] for one, other in pairwise(found))
+
+
+def test_the_work_for_common_gaps_grows_with_the_points(page):
+    """Twice as many points with a gap after each are read about twice as often, not four times."""
+    code = """async () => {
+      const { commonGaps } = await import('/scale.js');
+      let reads = 0;
+      const point = (at) => ({ get t() { reads += 1; return at; }, value: at % 2 ? null : 1 });
+      return [1000, 2000].map((count) => {
+        reads = 0;
+        commonGaps([0, 1, 2].map(() => ({ step: 1, points: Array.from({ length: count }, (_, at) => point(at)) })));
+        return reads;
+      });
+    }"""
+    few, many = page.evaluate(code)
+    assert few > 1000
+    assert many < 2.5 * few
+
+
 def test_a_range_of_values_has_room(call):
     """From 0 where the values come near it; a constant is no line on the edge; nothing is a range too."""
     given = [[[]], [[0, 0]], [[5, 5]], [[-5]], [[10, 100]], [[98, 100]], [[-10, 10]]]

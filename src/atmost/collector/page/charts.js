@@ -48,6 +48,10 @@ export class Charts {
     });
     byId("charts-other").addEventListener("toggle", () => byId("charts-other").open && this.#fillSpan());
     this.#showRange();
+    // A link to a part of the page takes the fragment's place, and with it the charts that stand there.
+    addEventListener("hashchange", ({ oldURL }) => {
+      if (new URL(oldURL).hash.startsWith(IN_FRAGMENT) && !location.hash.startsWith(IN_FRAGMENT)) this.#toAddress();
+    });
     document.addEventListener("visibilitychange", () => this.refresh());
     for (const one of Array.isArray(this.#chosen) ? this.#chosen : []) this.#add(linesOf(one));
   }

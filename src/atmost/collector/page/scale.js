@@ -61,21 +61,34 @@ export function gaps(points) {
   return found;
 }
 
-/** The gaps that several answers have in common: [[from, to], …], seconds since 1970. */
+/** The gaps that several answers have in common: [[from, to], …], seconds since 1970. Each answer is walked through once, from its first point to its last. */
 export function commonGaps(answers) {
-  const holds = (answer, time) => answer.points.some(({ t, value }) => t <= time && time < t + answer.step && value !== null);
-  const edges = answers.map((answer) => gaps(answer.points).map(([first, last]) => [answer.points[first].t, answer.points[last].t + answer.step]));
-  const moments = [...new Set(edges.flat(2))].sort((one, other) => one - other);
+  const spans = ({ points, step }, divided) => divided.map(([first, last]) => [points[first].t, points[last].t + step]);
+  const missing = answers.map((answer) => spans(answer, gaps(answer.points)));
+  const held = answers.map((answer) => spans(answer, runs(answer.points)));
+  const moments = [...new Set([missing, held].flat(3))].sort((one, other) => one - other);
+  const areIn = missing.map(walk);
+  const before = held.map(walk);
   const found = [];
   moments.slice(1).forEach((to, index) => {
     const from = moments[index];
-    const isIn = (each) => each.some(([start, end]) => start <= from && to <= end);
     // Before its first value a line neither has a gap nor fills one.
-    if (!edges.some(isIn) || answers.some((answer) => holds(answer, (from + to) / 2))) return;
+    const isIn = areIn.map((latest) => latest(from)).some((gap) => gap && to <= gap[1]);
+    const isHeld = before.map((latest) => latest(from)).some((run) => run && to <= run[1]);
+    if (!isIn || isHeld) return;
     if (found.at(-1)?.[1] === from) found.at(-1)[1] = to;
     else found.push([from, to]);
   });
   return found;
+}
+
+/** A function that returns the last of some spans, which are in order, that begins at a moment or before it; to be asked about ever later moments. */
+function walk(spans) {
+  let next = 0;
+  return (moment) => {
+    while (next < spans.length && spans[next][0] <= moment) next += 1;
+    return spans[next - 1];
+  };
 }
 
 /** What the band says of a point: complete, partial (at least 0.9), poor, unknown, or nothing where no value is. */
