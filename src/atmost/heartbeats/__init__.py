@@ -1,4 +1,4 @@
-"""Heartbeats: lost is not dead, and what comes back explains itself (docs/heartbeats.md)."""
+"""Heartbeats: a lost beat does not mean a death, and every silence that ends is explained (docs/heartbeats.md)."""
 
 from atmost.heartbeats.beat import Beat, HeartbeatEnding, read_beat
 from atmost.heartbeats.heartbeat import Heartbeat

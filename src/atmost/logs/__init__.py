@@ -1,4 +1,4 @@
-"""Logs: a lost record is a counted hole, by level and in its place (docs/logs.md)."""
+"""Logs: a lost record leaves a gap in its place, with the number missing of each level (docs/logs.md)."""
 
 from atmost.logs.handler import LogHandler
 from atmost.logs.parts import LogDropPolicy
