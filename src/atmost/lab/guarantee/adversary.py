@@ -51,6 +51,7 @@ class Forger:
             self._flood,
             self._claim,
             self._in_a_senders_name,
+            self._contradiction,
             self._odd_stamp,
             self._odd_flags,
             self._stranger,
@@ -120,6 +121,21 @@ class Forger:
             )
         )
         self._stage.hit(coverage.FORGERY, "another's session")
+
+    def _contradiction(self, _tape: list[Entry]) -> None:
+        """Takes the very next number of a session that the receiver remembers, after more messages than there were, or fewer."""
+        incarnation = self._stage.cast.receivers.newest(RECEIVER)
+        if incarnation is None or not incarnation.witness.sessions:
+            return
+        random = self._stage.random
+        key, resident = random.choice(list(incarnation.witness.sessions.items()))
+        start_us = int.from_bytes(key[2:10], "big")
+        known = {"start_us": start_us, "random64": int.from_bytes(key[10:], "big")}
+        known |= {"sequence": min(resident.highest + 1, _ALL_ONES), "sent_us": max(start_us, self._now_us())}
+        for prior in (resident.end + random.choice((1, 5)), resident.end - 1):
+            if prior >= 0:
+                self._send(self._data(known | {"prior": prior}))
+        self._stage.hit(coverage.FORGERY, "contradiction")
 
     def _odd_stamp(self, _tape: list[Entry]) -> None:
         for sent_us in (0, _ALL_ONES, self._now_us() + self._future_us(), self._now_us() + self._future_us() + 1):

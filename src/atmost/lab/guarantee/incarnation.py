@@ -160,6 +160,8 @@ class Incarnation:
             self.refused[refused.value] += 1
             findings.hit(coverage.REFUSAL, refused.value)
             findings.say(f"{self.label} refuses {entry.label}: {refused.value}")
+            if refused is RefusalReason.INCONSISTENT and whole and not entry.honest:
+                self._classify_contradiction(entry.facts)
             far = refused is RefusalReason.IMPLAUSIBLE and entry.facts is not None and self.witness.far(entry.facts)
             if trusted and refused is not expected and not far:
                 text = f"{self.label} refused {entry.label} as {refused.value}, R11 says {expected or 'accept'}"
@@ -278,6 +280,21 @@ class Incarnation:
         self._accepted_now.append(entry)
         if findings.trace is not None:
             findings.say(f"{self.label} accepts {entry.label}")
+
+    def _classify_contradiction(self, facts: Facts | None) -> None:
+        """Counts a forged datagram that was refused although nothing but the messages before it was wrong (R11.7)."""
+        resident = None if facts is None else self.witness.sessions.get(facts.key)
+        if (
+            facts is None
+            or resident is None
+            or facts.sequence != resident.highest + 1
+            or facts.sent_us < facts.start_us
+        ):
+            return
+        if resident.end < facts.prior < FAR:
+            self.findings.hit(coverage.FORGERY, "refused, the next number after too many messages")
+        elif facts.prior < resident.end:
+            self.findings.hit(coverage.FORGERY, "refused, the next number after too few messages")
 
     def _tainted(self, entry: Entry) -> bool:
         resident = self.witness.sessions.get(entry.facts.key) if entry.facts else None
