@@ -9,14 +9,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from tests.endpoint.listening import AWAITED, SCENES, WAYS, Scene, check, works
 from tests.harness import Forked
-from tests.interrupting import At, Interruption, places_of
+from tests.interrupting import At, Interruption, Place, Where, chosen, places_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
@@ -29,8 +29,9 @@ Action = Callable[[Scene], object]
 
 
 @pytest.fixture(autouse=True)
-def closed(request: pytest.FixtureRequest) -> Iterator[None]:
+def closed(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Every scene is closed at the end of its test, also after a failure; a tracer of a coverage run is given back."""
+    caplog.set_level("ERROR", "atmost")  # each scene has more senders than its table has room for, and says so
     before = sys.gettrace()
     yield
     sys.settrace(before)
@@ -67,7 +68,9 @@ EXCEPTION, CLOSE = "an exception", "a close"
 EVERYWHERE: dict[str, Action] = {EXCEPTION: raises, CLOSE: closes, "ledger": looks}
 NESTED: dict[str, Action] = {"a drain": drains} | {name: take for name, take in WAYS.items() if name != "receive"}
 """A signal handler that consumes, in each way that there is."""
-KINDS: list[tuple[str, Take, str, Action]] = [
+Kind = tuple[str, Take, str, Action]
+"""How the receiver is consumed, and what interrupts it; each with its name."""
+KINDS: list[Kind] = [
     *((way, take, name, action) for way, take in WAYS.items() for name, action in (EVERYWHERE | NESTED).items()),
     *((f"await {way}", take, name, action) for way, take in AWAITED.items() for name, action in EVERYWHERE.items()),
 ]
@@ -78,35 +81,52 @@ def scene_of(way: str) -> Scene:
     return Scene(awaited=way.startswith("await"))
 
 
-def total(way: str, take: Take, places: str, within: str = "") -> int:
-    """How many places a way has."""
+def places_in(way: str, take: Take, places: str, within: str = "") -> list[Where]:
+    """The places of a way."""
     scene = scene_of(way)
-    count = places_of(lambda: scene.consume(take), places=places, within=within)
+    passed = places_of(lambda: scene.consume(take), places=places, within=within)
     scene.close()
-    return count
+    return passed
 
 
-def interrupted(kind: tuple[str, Take, str, Action], places: str, step: int, first: int = 1, within: str = "") -> int:
-    """Interrupt at every `step`-th place; return how many they were."""
+def drawn(ways: Mapping[str, Take], places: str, seed: str) -> list[tuple[str, Place]]:
+    """Every place of these ways: where signals come in, twice a way; a line once, because the ways share most of them."""
+    passed = {way: places_in(way, take, places) for way, take in ways.items()}
+    if places == "lines":
+        return chosen(passed, 1, seed)
+    return [one for way in ways for one in chosen({way: passed[way]}, 2, f"{seed} {way}")]
+
+
+def interrupt(kind: Kind, places: str, place: int | Place, within: str = "") -> bool:
+    """Interrupt a new scene at a place; return whether it came there."""
     way, take, name, action = kind
-    tried, raised = 0, int(name == EXCEPTION)
-    for number in range(first, total(way, take, places, within) + 1, step):
-        scene = scene_of(way)
-        with At(number, lambda scene=scene: action(scene), places=places, within=within) as at:  # type: ignore[misc]
-            scene.consume(take)
-        if at.reached:
-            tried += 1
-            where = f"{name} at place {number}, {at.where}"
-            assert scene.receiver.closed == (name == CLOSE), where
-            check(scene, where, in_hand=raised)
-            # In `run` an exception that comes in right before or after the handler is the handler's.
-            assert scene.caught + scene.receiver.ledger().handler_errors == raised, where
-            assert scene.receiver.ledger().refused.get("malformed", 0) <= 1, where
-            works(scene, where)
-        scene.close()
-        SCENES.remove(scene)
-        del at  # or it would be forgotten in the midst of the next walk, with the receiver that it holds
-    return tried
+    raised = int(name == EXCEPTION)
+    scene = scene_of(way)
+    with At(place, lambda: action(scene), places=places, within=within) as at:
+        scene.consume(take)
+    if at.reached:
+        where = f"{name} in {way} at {place}, {at.where}"
+        assert scene.receiver.closed == (name == CLOSE), where
+        check(scene, where, in_hand=raised)
+        # In `run` an exception that comes in right before or after the handler is the handler's.
+        assert scene.caught + scene.receiver.ledger().handler_errors == raised, where
+        assert scene.receiver.ledger().refused.get("malformed", 0) <= 1, where
+        works(scene, where)
+    scene.close()
+    SCENES.remove(scene)
+    return at.reached
+
+
+def sampled(kind: Kind, places: str, step: int, first: int = 1, within: str = "") -> int:
+    """Interrupt at every `step`-th place; return how many they were."""
+    numbers = range(first, len(places_in(*kind[:2], places, within)) + 1, step)
+    return sum(interrupt(kind, places, number, within) for number in numbers)
+
+
+def most_of(count: int, tried: int) -> None:
+    """Say how many places there were, and check that hardly any was missed: the walks are not always the same to the line."""
+    print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
+    assert count > max(200, tried * 0.9)
 
 
 def ids(kinds: list[Any]) -> list[str]:
@@ -116,27 +136,33 @@ def ids(kinds: list[Any]) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids(KINDS))
 @pytest.mark.parametrize("places", ["signals", "lines"])
-def test_interrupted_here_and_there_nothing_is_lost_or_repeated(
-    kind: tuple[str, Take, str, Action], places: str
-) -> None:
+def test_interrupted_here_and_there_nothing_is_lost_or_repeated(kind: Kind, places: str) -> None:
     """A sample of the places; the next test has all."""
-    assert interrupted(kind, places, step=97, first=1 + len(kind[0]) % 4) > 4
+    assert sampled(kind, places, step=97, first=1 + len(kind[0]) % 4) > 4
 
 
 @pytest.mark.parametrize("way", ["receive", "iteration", "run"])
 def test_interrupted_where_the_queue_is_full_nothing_overflows_twice(way: str) -> None:
     """R14: at every line there."""
-    assert interrupted((way, WAYS[way], EXCEPTION, raises), "lines", 1, within="ReceiverCore.overflowed") > 4
+    assert sampled((way, WAYS[way], EXCEPTION, raises), "lines", 1, within="ReceiverCore.overflowed") > 4
+
+
+GROUPS = [(WAYS, name, action) for name, action in (EVERYWHERE | NESTED).items()] + [
+    ({f"await {way}": take for way, take in AWAITED.items()}, name, action) for name, action in EVERYWHERE.items()
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS, ids=ids(KINDS))
+@pytest.mark.parametrize(
+    ("ways", "name", "action"), GROUPS, ids=[f"{name}-{next(iter(ways))}" for ways, name, _ in GROUPS]
+)
 @pytest.mark.parametrize("places", ["signals", "lines"])
-def test_interrupted_anywhere_nothing_is_lost_or_repeated(kind: tuple[str, Take, str, Action], places: str) -> None:
+def test_interrupted_anywhere_nothing_is_lost_or_repeated(
+    ways: dict[str, Take], name: str, action: Action, places: str
+) -> None:
     """Every place where a signal can come in, and every line."""
-    count = interrupted(kind, places, step=1)
-    print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
-    assert count > 400
+    at = drawn(ways, places, name)
+    most_of(sum(interrupt((way, ways[way], name, action), places, place) for way, place in at), len(at))
 
 
 class Child:
@@ -161,47 +187,49 @@ class Child:
         return told | {"closed": scene.receiver.closed, "queued": scene.receiver.ledger().queued}
 
 
-def forked(way: str, take: Take, places: str, step: int, *, past_the_hook: bool, within: str = "") -> int:
-    """Fork at every `step`-th place; return how many they were.
+def fork_at(way: str, take: Take, places: str, place: int | Place, *, past_the_hook: bool, within: str = "") -> bool:
+    """Fork a new scene at a place; return whether it came there.
 
     What the interrupted call was about to hand out may be in the child's hands too, where only a tracer comes in between,
     as it is after a fork that comes right after the call; nothing else is.
     """
-    tried = 0
-    for number in range(1, total(way, take, places, within) + 1, step):
-        scene = scene_of(way)
-        child = Child(scene, past_the_hook=past_the_hook)
-        # asyncio itself does not go on in the child of a running loop: what would wait there ends by a RuntimeError.
-        expected = (RuntimeError,) if scene.loop is not None else ()
-        with child.fork.keeping(*expected), At(number, child, places=places, within=within) as at:
-            scene.consume(take)
-        told = child.fork.finish()
-        if at.reached:
-            tried += 1
-            where = f"forked at place {number}, {at.where}: {told}"
-            assert len(told["in hand"]) <= int(places == "lines"), where
-            assert (told["more"], told["closed"], told["queued"]) == ([], True, 0), where
-            assert not scene.receiver.closed
-            check(scene, where)
-            works(scene, where)
-        scene.close()
-        SCENES.remove(scene)
-        del at  # or it would be forgotten in the midst of the next walk, with the receiver that it holds
-    return tried
+    scene = scene_of(way)
+    child = Child(scene, past_the_hook=past_the_hook)
+    # asyncio itself does not go on in the child of a running loop: what would wait there ends by a RuntimeError.
+    expected = (RuntimeError,) if scene.loop is not None else ()
+    with child.fork.keeping(*expected), At(place, child, places=places, within=within) as at:
+        scene.consume(take)
+    told = child.fork.finish()
+    if at.reached:
+        where = f"{way} forked at {place}, {at.where}: {told}"
+        assert len(told["in hand"]) <= int(places == "lines"), where
+        assert (told["more"], told["closed"], told["queued"]) == ([], True, 0), where
+        assert not scene.receiver.closed
+        check(scene, where)
+        works(scene, where)
+    scene.close()
+    SCENES.remove(scene)
+    return at.reached
 
 
-FORKED = [(way, take) for way, take in WAYS.items()] + [(f"await {way}", take) for way, take in AWAITED.items()]
+def forks(way: str, take: Take, places: str, step: int, *, past_the_hook: bool, within: str = "") -> int:
+    """Fork at every `step`-th place; return how many they were."""
+    numbers = range(1, len(places_in(way, take, places, within)) + 1, step)
+    return sum(fork_at(way, take, places, number, past_the_hook=past_the_hook, within=within) for number in numbers)
+
+
+FORKED = WAYS | {f"await {way}": take for way, take in AWAITED.items()}
 
 
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 
 @can_fork
-@pytest.mark.parametrize(("way", "take"), FORKED, ids=[way for way, _ in FORKED])
+@pytest.mark.parametrize("way", FORKED)
 @pytest.mark.parametrize("places", ["signals", "lines"])
-def test_h2_forked_here_and_there_the_child_processes_nothing(way: str, take: Take, places: str) -> None:
+def test_h2_forked_here_and_there_the_child_processes_nothing(way: str, places: str) -> None:
     """A sample of the places; the next tests have all."""
-    assert forked(way, take, places, 211, past_the_hook=False) > 2
+    assert forks(way, FORKED[way], places, 211, past_the_hook=False) > 2
 
 
 STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["run"], "AsyncReceiver.run")]
@@ -213,28 +241,22 @@ STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["
 def test_h2_forked_around_the_start_of_a_handler_it_is_started_in_one_process(past_the_hook: bool) -> None:
     """At every place there, where a signal handler may fork."""
     for way, take, within in STARTS:
-        assert forked(way, take, "signals", 1, past_the_hook=past_the_hook, within=within) > 20
+        assert forks(way, take, "signals", 1, past_the_hook=past_the_hook, within=within) > 20
 
 
 @can_fork
 def test_h2_forked_by_c_here_and_there_the_child_processes_nothing() -> None:
     """A sample of the places where a signal handler may call C code that forks."""
-    for way, take in FORKED:
-        assert forked(way, take, "signals", 211, past_the_hook=True) > 2
+    for way, take in FORKED.items():
+        assert forks(way, take, "signals", 211, past_the_hook=True) > 2
 
 
 @pytest.mark.slow
 @can_fork
-@pytest.mark.parametrize(("way", "take"), FORKED, ids=[way for way, _ in FORKED])
 @pytest.mark.parametrize("places", ["signals", "lines"])
 @pytest.mark.parametrize("past_the_hook", [False, True], ids=["by Python", "by C"])
-def test_h2_forked_anywhere_the_child_processes_nothing(
-    way: str,
-    take: Take,
-    places: str,
-    past_the_hook: bool,
-) -> None:
+def test_h2_forked_anywhere_the_child_processes_nothing(places: str, past_the_hook: bool) -> None:
     """Every place where a signal can come in, and every line."""
-    count = forked(way, take, places, 1, past_the_hook=past_the_hook)
-    print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
-    assert count > 400
+    at = drawn(FORKED, places, "a fork")
+    count = sum(fork_at(way, FORKED[way], places, place, past_the_hook=past_the_hook) for way, place in at)
+    most_of(count, len(at))
