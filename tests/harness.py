@@ -4,8 +4,7 @@ A tracer counts the lines that the work executes in the files under test, and do
 An exception that it raises comes out of that line, as one that a signal handler raises would.
 What it calls runs inside that line, as a signal handler does, and is not traced itself.
 
-    for at in every_line(lambda at: scene(at)):    # all lines; sampled(..., 20) for twenty of them
-        ...
+    every_line(lambda at: scene(at))    # all lines; sampled(..., 20) for every twentieth
 
 `Interruption` knows nothing of senders or receivers; what must hold afterwards is the test's.
 """
@@ -24,6 +23,7 @@ from typing import Any
 
 import atmost
 from tests.cfork import c_fork
+from tests.interrupting import Place, Where, chosen, where
 
 _LIFE = 60
 """A forked child that hangs is ended after so many seconds."""
@@ -42,21 +42,29 @@ def raises() -> None:
 class Interruption:
     """Does something at one line of the files under test."""
 
-    def __init__(self, at: int, do: Callable[[], object], files: Iterable[str]) -> None:
+    def __init__(
+        self, at: int | Place, do: Callable[[], object], files: Iterable[str], *, at_latest: int | None = None
+    ) -> None:
         """Prepare.
 
         Args:
-            at: the number of the line, from 1, in the order in which they are executed.
+            at: the number of the line, from 1, in the order in which they are executed; or one of the places that were chosen.
             do: what to do there.
             files: below src/atmost, as `endpoint/sender.py`; a folder is all files below it.
+            at_latest: the number of the line at which it is done where the chosen place did not come.
         """
         self._at = at
+        self._at_latest = at_latest
         self._do = do
         self._files = tuple(str(SOURCES / file) for file in files)
         self._known: dict[str, bool] = {}
-        self._seen = 0
+        self._turns = 0
+        self.passed: list[Where] = []
+        """The lines that were come to before."""
         self.where: str | None = None
         """The line at which it was done; None while it was not."""
+        self.is_over = False
+        """Whether it was done, and had an end."""
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
@@ -95,38 +103,43 @@ class Interruption:
         return self._line
 
     def _line(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if event == "line" and self.where is None:
-            self._seen += 1
-            if self._seen == self._at:
-                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({frame.f_code.co_name})"
-                tracer = sys.gettrace()
-                sys.settrace(None)
-                try:
-                    self._do()
-                finally:
-                    sys.settrace(tracer)
+        if event == "line" and self.where is None and self._is_there(where(frame, frame.f_lineno)):
+            self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({frame.f_code.co_name})"
+            tracer = sys.gettrace()
+            sys.settrace(None)
+            try:
+                self._do()
+            finally:
+                sys.settrace(tracer)
+                self.is_over = True
         return self._line
 
-
-def every_line(scene: Callable[[int], str | None]) -> int:
-    """Play a scene at line 1, 2, 3 … until the work is over before its line comes.
-
-    Args:
-        scene: is given the number of the line; returns where it interrupted, None when there was no such line.
-
-    Returns:
-        How many lines there were.
-    """
-    at = 0
-    while scene(at + 1) is not None:
-        at += 1
-    return at
+    def _is_there(self, here: Where) -> bool:
+        self.passed.append(here)
+        at, number = self._at, len(self.passed)
+        if isinstance(at, Place):
+            self._turns += here == at.where
+            return (here == at.where and self._turns == at.turn) or number == self._at_latest
+        return number == at
 
 
-def sampled(scene: Callable[[int], str | None], step: int) -> int:
+Scenes = Callable[[int | Place], Interruption]
+"""Plays a scene that is interrupted at a line, by its number or chosen; with 0 at none."""
+
+
+def every_line(scene: Scenes, most: int = 2) -> int:
+    """Play a scene at each of its lines, so many times at most where it comes to one again and again; return how many were interrupted."""
+    places = [place for _, place in chosen({"": scene(0).passed}, most, "")]
+    count = sum(scene(place).where is not None for place in places)
+    print(f"{count} places interrupted")  # noqa: T201  shown by `pytest -rP`
+    assert count > len(places) * 0.7  # some come only when threads meet
+    return count
+
+
+def sampled(scene: Scenes, step: int) -> int:
     """Play a scene at every `step`-th line only; return how many were interrupted."""
     count = 0
-    while scene(1 + count * step) is not None:
+    while scene(1 + count * step).where is not None:
         count += 1
     return count
 

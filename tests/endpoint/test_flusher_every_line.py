@@ -15,6 +15,7 @@ import pytest
 
 from tests.endpoint.test_sender_every_line import FILES, Scene
 from tests.harness import Forked, Interruption
+from tests.interrupting import Place, chosen
 from tests.real import until
 
 LINES = 320
@@ -50,12 +51,12 @@ ACTIONS: dict[str, Callable[[Scene], object]] = {
 }
 
 
-def play(at: int, action: Callable[[Scene], object]) -> str:
-    """Interrupt the thread of a new sender at a line; return where."""
+def play(at: int | Place, action: Callable[[Scene], object]) -> Interruption:
+    """Interrupt the thread of a new sender at a line, or at the last of `LINES` where a chosen one does not come."""
     scenes: list[Scene] = []
-    interruption = Interruption(at, lambda: action(scenes[0]), FILES)
+    interruption = Interruption(at, lambda: action(scenes[0]), FILES, at_latest=LINES)
     scene = Scene(0.005, then=scenes.append, tracing=interruption.tracing_threads)
-    until(lambda: interruption.where is not None)
+    until(lambda: interruption.is_over)
     try:
         if not scene.sender._core.closed:
             # It goes on: what is sent now leaves without any other call.
@@ -63,13 +64,12 @@ def play(at: int, action: Callable[[Scene], object]) -> str:
             until(lambda: scene.sender.stats().open == 0)
         scene.check(interrupted=action is throws)
     except AssertionError as error:
-        error.add_note(f"at line {at}, {interruption.where}")
+        error.add_note(f"at {at}, {interruption.where}")
         raise
-    assert interruption.where is not None
-    return interruption.where
+    return interruption
 
 
-def play_fork(at: int) -> None:
+def play_fork(at: int | Place) -> Interruption:
     """Fork the thread of a new sender at a line: the child, in which no other thread is, has a sender with nothing of its parent's."""
     scenes: list[Scene] = []
 
@@ -92,31 +92,52 @@ def play_fork(at: int) -> None:
         if fork.pid == 0:
             fork.finish()
 
-    interruption = Interruption(at, forks, FILES)
+    interruption = Interruption(at, forks, FILES, at_latest=LINES)
     scene = Scene(0.005, then=scenes.append, tracing=interruption.tracing_threads)
-    until(lambda: interruption.where is not None)
+    until(lambda: interruption.is_over)
     told = fork.finish()
-    scene.check(interrupted=False)
-    assert told == {"sent": ["child's"], "offered": 1, "open": 0}, interruption.where
+    try:
+        scene.check(interrupted=False)
+        assert told == {"sent": ["child's"], "offered": 1, "open": 0}
+    except AssertionError as error:
+        error.add_note(f"forked at {at}, {interruption.where}: {told}")
+        raise
+    return interruption
+
+
+can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_sample_of_lines(action: str) -> None:
     """Every sixty-first: nothing is sent twice, the account balances, and the thread goes on or the sender is closed."""
-    assert len({play(at, ACTIONS[action]) for at in range(1, LINES, 61)}) > 1
+    assert len({play(at, ACTIONS[action]).where for at in range(1, LINES, 61)}) > 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@can_fork
 def test_a_sample_of_forks() -> None:
     """Every sixty-first: nothing of the parent's leaves the child."""
     for at in range(1, LINES, 61):
         play_fork(at)
 
 
+def each(play_at: Callable[[int | Place], Interruption]) -> None:
+    """Play at each of the lines, a few times where the thread comes to one again and again."""
+    passed = play(LINES, ACTIONS["stats"]).passed
+    wheres = [play_at(place).where for _, place in chosen({"": passed}, 4, "")]
+    print(f"{len(wheres)} places interrupted")  # noqa: T201  shown by `pytest -rP`
+    assert len(set(wheres)) > 60
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_line(action: str) -> None:
     """All of them."""
-    wheres = [play(at, ACTIONS[action]) for at in range(1, LINES)]
-    print(f"{len(wheres)} places interrupted")  # noqa: T201  shown by `pytest -rP`
-    assert len(set(wheres)) > 30
+    each(lambda at: play(at, ACTIONS[action]))
+
+
+@pytest.mark.slow
+@can_fork
+def test_a_fork_at_every_line() -> None:
+    """All of them."""
+    each(play_fork)

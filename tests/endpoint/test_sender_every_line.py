@@ -18,7 +18,8 @@ from atmost.endpoint import sender as module
 from atmost.endpoint.checking import find_keys
 from atmost.transport.base import FORKED
 from tests.endpoint.tape import Tape
-from tests.harness import Forked, Interrupted, Interruption, every_line, raises, sampled
+from tests.harness import Forked, Interrupted, Interruption, Scenes, every_line, raises, sampled
+from tests.interrupting import Place
 
 FILES = (
     "endpoint/sender.py",
@@ -157,19 +158,19 @@ def _untraced() -> Iterator[None]:
     sys.settrace(before)
 
 
-def play(work: str, action: str, linger: float) -> Callable[[int], str | None]:
+def play(work: str, action: str, linger: float) -> Scenes:
     """Return the scene of one work and one interruption."""
 
-    def scene(at: int) -> str | None:
+    def scene(at: int | Place) -> Interruption:
         stage = Scene(linger)
         interruption = Interruption(at, lambda: ACTIONS[action](stage), FILES)
         outcome = interruption.run(lambda: WORKS[work](stage))
         try:
             stage.check(interrupted=isinstance(outcome, Interrupted))
         except Exception as error:
-            error.add_note(f"{work} interrupted by {action} at line {at}, {interruption.where}")
+            error.add_note(f"{work} interrupted by {action} at {at}, {interruption.where}")
             raise
-        return interruption.where
+        return interruption
 
     return scene
 
@@ -195,10 +196,10 @@ ENTRY = f"sender.py:{sorted({line for *_, line in Sender.send.__code__.co_lines(
 """Here `send()` has not begun: a fork is one before the call, which then both processes make."""
 
 
-def play_fork(work: str, *, past_the_hook: bool) -> Callable[[int], str | None]:
+def play_fork(work: str, *, past_the_hook: bool) -> Scenes:
     """Return the scene of one work and a fork in it."""
 
-    def scene(at: int) -> str | None:
+    def scene(at: int | Place) -> Interruption:
         stage = Scene(0.005)
 
         def tell() -> dict[str, Any]:
@@ -234,9 +235,9 @@ def play_fork(work: str, *, past_the_hook: bool) -> Callable[[int], str | None]:
                 assert told["balance"] == 0
                 assert told["offered"] >= len(told["said"])
         except Exception as error:
-            error.add_note(f"{work} forked at line {at}, {interruption.where}: {told}")
+            error.add_note(f"{work} forked at {at}, {interruption.where}: {told}")
             raise
-        return interruption.where
+        return interruption
 
     return scene
 
