@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ MAX_MEMORY: Final = 8 << 30
 SEEDS: Final = 300
 """Seeds of the simulator within which every mutant that names a violation must show it."""
 _SEARCH: Final = """
-import sys
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[3]), int(sys.argv[3]) + 1))
 from atmost.lab.guarantee import simulate
 for seed in range(int(sys.argv[1])):
     if any(found.kind.value == sys.argv[2] for found in simulate(seed).violations):
@@ -132,7 +134,11 @@ def _simulate(folder: Path, mutant: Mutant) -> Outcome:
     """Runs the simulator against one mutant."""
 
     def judge(source: Path) -> Outcome:
-        _, said = _python(source, ["-c", _SEARCH, str(SEEDS), mutant.simulator])
+        # By the processor's time: on a busy machine one that passes all seeds must not be taken for one that runs for ever.
+        search = ["-c", _SEARCH, str(SEEDS), mutant.simulator, str(TIMEOUT)]
+        code, said = _python(source, search, timeout=20 * TIMEOUT)
+        if code in {-signal.SIGXCPU, -signal.SIGKILL}:
+            return Outcome(mutant, killed=True, by=f"still running after {TIMEOUT} s of the processor")
         seed = said.strip()
         return Outcome(mutant, killed=seed.isdigit(), by=f"{mutant.simulator}, seed {seed}" if seed else "survived")
 
@@ -171,7 +177,7 @@ def _run(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
     return _python(source, ["-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", *arguments])
 
 
-def _python(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
+def _python(source: Path, arguments: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(source),
@@ -187,7 +193,7 @@ def _python(source: Path, arguments: Sequence[str]) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
     return done.returncode, done.stdout + done.stderr
 
