@@ -127,7 +127,8 @@ def test_a_killed_receiver_and_the_next(url: str) -> None:
         for number in range(100):
             assert sender.send("a", ["second", number])
         assert second.line() == "first"
-        sender.close(BOUND)
+        until(lambda: (sender.flush(), not sender.stats().open)[1])
+        sender.close()
         delivered, lost, before_join, sent = account(second)
     stats = sender.stats()
     assert stats.offered == 202

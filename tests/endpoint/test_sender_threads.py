@@ -207,7 +207,7 @@ def test_a_finalizer_may_send(tape: Tape, make: Make) -> None:
 
 
 ALARMED = """
-import itertools, json, signal, sys
+import itertools, json, signal, sys, time
 import atmost
 sender = atmost.Sender(sys.argv[1], linger=float(sys.argv[2]))
 counter, alarms = itertools.count(), 0
@@ -223,7 +223,10 @@ while alarms < 500 or number < 5000:
     number += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
 alarms = next(counter)
-sender.close(30)
+while sender.stats().open:
+    time.sleep(0.001)
+    sender.flush()
+sender.close()
 stats = sender.stats()
 numbered = stats.handed_over + sum(stats.refused.values())
 print(json.dumps([number, alarms, stats.offered, stats.open, numbered, sum(stats.dropped.values())]))
