@@ -343,7 +343,7 @@ static PyMethodDef methods[] = {
 };
 
 /* What the Python half expects of this one: raise it, there and here, with every change of the names and arguments between the two. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 static int
 execute(PyObject *module)

@@ -26,6 +26,7 @@
 #define HEADER 48
 #define ARRAY 3
 #define TAG 16
+#define PADDED 2 /* FLAG_PADDED of core/datagram.py */
 #define OVERHEAD (HEADER + ARRAY + TAG)
 #define MAX_COUNT ((LARGEST - OVERHEAD) / 4)
 #define MAX_MESSAGES (1ULL << 53)
@@ -37,10 +38,11 @@
     slot(Life, beacon_at) slot(Life, capacity) slot(Life, closed) slot(Life, finished) slot(Life, flight)              \
     slot(Life, immediate_at) slot(Life, left) slot(Life, max_message) slot(Life, open) slot(Life, open_since)          \
     slot(Life, options) slot(Life, outlet) slot(Life, room) slot(Life, size) slot(Life, tickets)                       \
-    slot(Life, wanted_key) slot(SenderSession, identity) slot(SenderSession, interval) slot(SenderSession, key_id)     \
+    slot(Life, together) slot(Life, wanted_key) slot(SenderSession, identity) slot(SenderSession, interval) slot(SenderSession, key_id)     \
     slot(SenderSession, load_until) slot(SenderSession, max_sent_us) slot(SenderSession, over)                         \
     slot(SenderSession, prior) slot(SenderSession, seal) slot(SenderSession, sequence) slot(Seal, _seed)               \
-    slot(Background, comes_at) slot(Options, max_bytes_per_second)
+    slot(Background, comes_at) slot(Options, max_buffer)                                  \
+    slot(Options, max_bytes_per_second)
 #define SENDING_TYPES(type) type(Sender) type(Life) type(SenderSession) type(Seal) type(Background) type(Options) type(Outlet)
 #define RECEIVING_SLOTS(slot)                                                                                          \
     slot(ReceiverCore, _books) slot(ReceiverCore, _keys) slot(ReceiverCore, _mask) slot(ReceiverCore, _max_age_us)     \

@@ -3,6 +3,10 @@
 #define ATMOST_PACK_H
 
 #include <errno.h>
+#include <netinet/in.h>
+#ifdef __linux__
+#include <netinet/udp.h>
+#endif
 #include <sys/socket.h>
 
 #include "clocks.h"
@@ -76,12 +80,109 @@ more_refused(State *state, PyObject *refused, int error, Py_ssize_t count)
     return result;
 }
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 /* linux/udp.h */
+#endif
+#define TOGETHER 16     /* datagrams in one system call, at most: those of 8 full ones, if all are half empty */
+#define QUICKLY 0.0001  /* a sender that fills a datagram within this time has the next one full soon, seconds */
+#define NOT_LONG 0.01   /* a full datagram never waits longer than this, however long the linger, seconds */
+
+/* A datagram's share of the open messages; `length` is their bytes. */
+typedef struct {
+    Py_ssize_t first, count, length;
+} Share;
+
+/* Divides the open messages among datagrams, at most `most` of them; returns how many, or 0 when that is unusual.
+ *
+ * Those that are padded to `room` need two bytes for the length of the padding: a message that would leave one goes to the next datagram.
+ */
+static int
+divide(PyObject *open, Py_ssize_t room, int most, int is_padded, Share *shares)
+{
+    Py_ssize_t count = PyList_GET_SIZE(open), at = 0;
+    int many = 0;
+    while (at < count) {
+        if (many == most)
+            return 0;
+        Share *share = &shares[many++];
+        Py_ssize_t last = 0;
+        *share = (Share){at, 0, 0};
+        for (; at < count && share->count < MAX_COUNT; at++) {
+            PyObject *item = PyList_GET_ITEM(open, at);
+            if (!PyBytes_CheckExact(item))
+                return 0;
+            if (share->count && share->length + PyBytes_GET_SIZE(item) > room)
+                break;
+            last = PyBytes_GET_SIZE(item);
+            share->length += last;
+            share->count++;
+        }
+        if (is_padded && at < count && room - share->length == 1) {
+            if (share->count == 1)
+                return 0;
+            share->length -= last;
+            share->count--;
+            at--;
+        }
+        if (share->length > LARGEST - OVERHEAD || (share->length > room && count > share->count))
+            return 0;
+    }
+    return many;
+}
+
+/* Whether all datagrams but the last are equally long, and the last one no longer. */
+static int
+are_equal(const Share *shares, int many)
+{
+    for (int at = 1; at < many; at++)
+        if (at < many - 1 ? shares[at].length != shares[0].length : shares[at].length > shares[0].length)
+            return 0;
+    return 1;
+}
+
+/* Hands datagrams to the kernel, all or none of them: each has `size` bytes, but for the last, which may be shorter. Returns the errno. */
+static int
+transmit(int descriptor, uint8_t *datagrams, size_t length, size_t size)
+{
+    ssize_t sent;
+    if (length <= size) {
+        do
+            sent = send(descriptor, datagrams, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (sent < 0 && errno == EINTR);
+        return sent < 0 ? errno : 0;
+    }
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+    } control = {.bytes = {0}};
+    struct iovec place = {datagrams, length};
+    struct msghdr message = {
+        .msg_iov = &place, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.bytes};
+    uint16_t each = (uint16_t)size;
+    control.head.cmsg_level = IPPROTO_UDP;
+    control.head.cmsg_type = UDP_SEGMENT;
+    control.head.cmsg_len = CMSG_LEN(sizeof each);
+    memcpy(CMSG_DATA(&control.head), &each, sizeof each);
+    do
+        sent = sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? errno : 0;
+}
+
+/* Whether an errno says that the system cannot divide what it is given into datagrams; nothing was transmitted then. */
+static int
+cannot_segment(int error)
+{
+    return error == EINVAL || error == EIO || error == EMSGSIZE || error == EOPNOTSUPP || error == ENOPROTOOPT;
+}
+
 enum { FAILED = -1, UNUSUAL = 0, DONE = 1, PYTHON_RAN = 2 };
 
-/* Hands over the open datagram, whole, as `Sender._hand_over` does with `flush`, when that is one datagram of messages and nothing else is due.
+/* Hands over what is open, all of it, as `Sender._hand_over` does with `flush`, when that is one datagram, or a few that the kernel takes at
+ * once, and nothing else is due.
  *
- * The datagram is numbered and booked in one step with the system call. If the socket cannot take it now, nothing has happened yet, and the
- * readable Python takes the same step again: a datagram that was certainly not taken may be offered again (R6).
+ * All are numbered and booked in one step with one system call, which takes all or none of them. If the socket cannot take them now, nothing
+ * has happened yet, and the readable Python takes the same step again: a datagram that was certainly not taken may be offered again (R6).
  */
 static int
 hand_over(State *state, PyObject *sender, PyObject *core, double now)
@@ -128,17 +229,22 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
         until = now + state->beacon_under_load;
     else if (!is_float(load_until, &until))
         return UNUSUAL;
-    Py_ssize_t count = PyList_GET_SIZE(open), body = 0;
-    if (!count || count > MAX_COUNT || prior > MAX_MESSAGES || handed > MAX_MESSAGES || sequence > MAX_MESSAGES)
+    Py_ssize_t count = PyList_GET_SIZE(open), together;
+    if (!count || prior > MAX_MESSAGES || handed > MAX_MESSAGES || sequence > MAX_MESSAGES
+        || !is_size(AT(state, core, Life_together), &together))
         return UNUSUAL;
-    for (Py_ssize_t at = 0; at < count; at++) {
-        PyObject *item = PyList_GET_ITEM(open, at);
-        if (!PyBytes_CheckExact(item))
-            return UNUSUAL;
-        body += PyBytes_GET_SIZE(item);
-        if (body > LARGEST - OVERHEAD || (body > room && count > 1))
-            return UNUSUAL;
+    Share shares[TOGETHER];
+    int most = together > 1 ? TOGETHER : 1, is_padded = 0;
+    int many = divide(open, room, most, 0, shares);
+    if (many > 1 && !are_equal(shares, many)) {
+        is_padded = 1;
+        many = divide(open, room, most, 1, shares);
     }
+    if (!many)
+        return UNUSUAL;
+    size_t size = OVERHEAD + (size_t)(is_padded ? room : shares[0].length);
+    if (size * (size_t)(many - 1) + OVERHEAD + (size_t)shares[many - 1].length > LARGEST)
+        return UNUSUAL;
     PyObject *outlet = AT(state, core, Life_outlet);
     int descriptor = outlet != NULL && has_wall_clock(state, outlet) ? plain_descriptor(state, outlet) : -1;
     if (descriptor < 0)
@@ -146,31 +252,43 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
     if (sent_us < wall)
         sent_us = wall;
 
-    uint8_t *datagram = state->datagram, *at = datagram + HEADER + ARRAY;
-    datagram[0] = 0xA5;
-    datagram[1] = 0x11; /* version 1, DATA */
-    write_big(datagram + 2, key_id, 2);
-    write_big(datagram + 4, start_us, 8);
-    write_big(datagram + 12, random64, 8);
-    write_big(datagram + 20, sequence, 8);
-    write_big(datagram + 28, prior, 8);
-    write_big(datagram + 36, sent_us, 8);
-    write_big(datagram + 44, (uint64_t)count, 2);
-    write_big(datagram + 46, 0, 2);
-    datagram[48] = 0xDC;
-    write_big(datagram + 49, (uint64_t)count, 2);
-    for (Py_ssize_t number = 0; number < count; number++) {
-        PyObject *item = PyList_GET_ITEM(open, number);
-        memcpy(at, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
-        at += PyBytes_GET_SIZE(item);
+    size_t length = 0; /* of all of them */
+    uint64_t before = prior;
+    for (int number = 0; number < many; number++) {
+        const Share *share = &shares[number];
+        uint8_t *datagram = state->datagram + length, *at = datagram + HEADER + ARRAY;
+        int pads = is_padded && number < many - 1 && share->length < room;
+        datagram[0] = 0xA5;
+        datagram[1] = 0x11; /* version 1, DATA */
+        write_big(datagram + 2, key_id, 2);
+        write_big(datagram + 4, start_us, 8);
+        write_big(datagram + 12, random64, 8);
+        write_big(datagram + 20, sequence + (uint64_t)number, 8);
+        write_big(datagram + 28, before, 8);
+        write_big(datagram + 36, sent_us, 8);
+        write_big(datagram + 44, (uint64_t)share->count, 2);
+        write_big(datagram + 46, pads ? PADDED : 0, 2);
+        datagram[48] = 0xDC;
+        write_big(datagram + 49, (uint64_t)share->count, 2);
+        for (Py_ssize_t place = share->first; place < share->first + share->count; place++) {
+            PyObject *item = PyList_GET_ITEM(open, place);
+            memcpy(at, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
+            at += PyBytes_GET_SIZE(item);
+        }
+        if (pads) {
+            size_t padding = (size_t)(room - share->length);
+            memset(at, 0, padding);
+            at += padding;
+            write_big(at - 2, padding, 2);
+        }
+        xxh3_tag(datagram, (size_t)(at - datagram), seed, at);
+        length += (size_t)(at - datagram) + TAG;
+        before += (uint64_t)share->count;
     }
-    size_t length = (size_t)(at - datagram);
-    xxh3_tag(datagram, length, seed, at);
-    length += TAG;
 
     /* What is assigned afterwards is made now, because an allocation can fail. */
     double beacon = now + state->beacon_after_data;
-    PyObject *new_sequence = PyLong_FromUnsignedLongLong(sequence + 1);
+    PyObject *new_sequence = PyLong_FromUnsignedLongLong(sequence + (uint64_t)many);
     PyObject *new_prior = PyLong_FromUnsignedLongLong(prior + (uint64_t)count);
     PyObject *new_sent = PyLong_FromUnsignedLongLong(sent_us);
     PyObject *new_handed = PyLong_FromUnsignedLongLong(handed + (uint64_t)count);
@@ -181,9 +299,11 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
         || new_immediate == NULL || new_until == NULL || new_beacon == NULL)
         error = EAGAIN; /* nothing has happened: let the readable Python say it */
     else
-        do
-            error = send(descriptor, datagram, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno : 0;
-        while (error == EINTR);
+        error = transmit(descriptor, state->datagram, length, many > 1 ? size : length);
+    if (many > 1 && cannot_segment(error)) { /* from now on one by one */
+        put(&AT(state, core, Life_together), Py_NewRef(state->one));
+        error = EAGAIN;
+    }
     if (error == EAGAIN || error == EWOULDBLOCK) {
         Py_XDECREF(new_sequence);
         Py_XDECREF(new_prior);
@@ -305,14 +425,46 @@ append(State *state, PyObject *core, PyObject *item, Py_ssize_t size)
     return 1;
 }
 
+/* Whether a datagram that is full waits for others, to leave by one system call with them.
+ *
+ * It does where datagrams fill quickly and the thread in the background comes soon: that one hands over what is full, and what has lingered.
+ */
+static int
+waits_for_others(State *state, PyObject *core, Py_ssize_t before, Py_ssize_t size)
+{
+    PyObject *options = AT(state, core, Life_options);
+    Py_ssize_t together, room, buffer;
+    double since, comes_at, now;
+    if (!is_size(AT(state, core, Life_together), &together) || together < 2 || !is_size(AT(state, core, Life_room), &room)
+        || size > together * room || AT(state, core, Life_armed) != Py_True || AT(state, core, Life_closed) != Py_False
+        || AT(state, core, Life_flight) != Py_None || options == NULL || Py_TYPE(options) != state->Options
+        || AT(state, options, Options_max_bytes_per_second) != Py_None
+        || !is_size(AT(state, options, Options_max_buffer), &buffer) || size > buffer || size - before > room)
+        return 0;
+    if (before > room)
+        return 1;
+    PyObject *background = AT(state, core, Life_background);
+    if (background == NULL || Py_TYPE(background) != state->Background
+        || !is_float(AT(state, background, Background_comes_at), &comes_at)
+        || !is_float(AT(state, core, Life_open_since), &since))
+        return 0;
+    now = monotonic();
+    return now - since < QUICKLY && comes_at <= now + NOT_LONG;
+}
+
 /* A message that does not fit the open datagram, as `Sender._send_the_long_way` has it. */
 static PyObject *
 send_full(State *state, PyObject *sender, PyObject *core, PyObject *item, Py_ssize_t size)
 {
     PyObject *open = AT(state, core, Life_open);
     Py_ssize_t length = PyBytes_GET_SIZE(item), longest, room;
-    double now = monotonic();
     int done = UNUSUAL;
+    if (waits_for_others(state, core, size - length, size)) {
+        if (!append(state, core, item, size))
+            return NULL;
+        Py_RETURN_TRUE;
+    }
+    double now = monotonic();
     if (is_size(AT(state, core, Life_max_message), &longest) && length <= longest && PyList_GET_SIZE(open)
         && is_size(AT(state, core, Life_room), &room) && size > room)
         done = hand_over(state, sender, core, now);

@@ -229,12 +229,18 @@ take(State *state, PyObject *core, const uint8_t *datagram, Py_ssize_t length, P
     Look look;
     put(&AT(state, core, ReceiverCore_in_hand), Py_NewRef(state->nothing)); /* first, because its last reference may be here */
     if (length <= OVERHEAD || length > LARGEST || datagram[0] != 0xA5 || datagram[1] != 0x11 || datagram[46]
-        || datagram[47] || datagram[48] != 0xDC || memcmp(datagram + 44, datagram + 49, 2)
+        || (datagram[47] & ~PADDED) || datagram[48] != 0xDC || memcmp(datagram + 44, datagram + 49, 2)
         || !is_unsigned(wall, &wall_us))
         return NULL;
     Py_ssize_t count = (Py_ssize_t)read_big(datagram + 44, 2);
     if (!count || count > MAX_COUNT)
         return NULL;
+    if (datagram[47]) { /* the last two bytes of the body are the length of its padding, theirs included */
+        Py_ssize_t padding = (Py_ssize_t)read_big(datagram + HEADER + body - 2, 2);
+        if (padding < 2 || padding > body - ARRAY)
+            return NULL;
+        body -= padding;
+    }
     PyObject *key = PyBytes_FromStringAndSize((const char *)datagram + 2, 18);
     PyObject *text = NULL, *messages = NULL, *sequence = NULL, *sent = NULL, *arrival = NULL, *result = NULL;
     if (key == NULL || !look_up(state, core, key, datagram, wall_us, &look))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from atmost.atomic import LOCK_FREE
 from atmost.lifecycle import HERE
 
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 """Raised, here and in native/hot.c, with every change of the names and arguments between the two."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atmost.core.datagram import (
+    FLAG_PADDED,
     HEADER_LAYOUT,
     BeaconBody,
     Kind,
@@ -14,6 +15,7 @@ from atmost.core.datagram import (
     pack_beacon,
     pack_messages,
     read_header,
+    strip_padding,
     unpack_beacon,
     unpack_messages,
 )
@@ -104,6 +106,9 @@ def read(sealed: bytes) -> Seen:
     header = read_header(sealed)
     assert body is not None
     assert header is not None
+    if header[9] & FLAG_PADDED:
+        body = strip_padding(body)
+        assert body is not None
     kind, count = Kind(header[1] & 15), header[8]
     found = unpack_messages(body, count) if kind is Kind.DATA else []
     assert found is not None

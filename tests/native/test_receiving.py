@@ -91,6 +91,12 @@ def datagrams(number: int, bodies: list[list[Any]], audience: str = "") -> list[
     return [*made, last.data]
 
 
+def padded(datagram: bytes, size: int, said: int | None = None) -> bytes:
+    """Return a datagram with so many bytes of padding, or with what else its padding says of itself."""
+    head, body = datagram[:46] + (2).to_bytes(2), datagram[48:-16]
+    return with_tag(head + body + bytes(size - 2) + (size if said is None else said).to_bytes(2) + bytes(16))
+
+
 class Pair:
     """Two cores, one for each way; whatever is done to both must come out the same."""
 
@@ -125,11 +131,13 @@ def arrivals(draw: st.DrawFn) -> list[tuple[bytes, int]]:
     while any(waiting):
         tape = draw(st.sampled_from([each for each in waiting if each]))
         one = tape.pop(0)
-        fate = draw(st.sampled_from(["arrives"] * 12 + ["lost", "twice", "late", "flipped", "mended", "cut"]))
+        fate = draw(st.sampled_from(["arrives"] * 12 + ["lost", "twice", "late", "padded", "flipped", "mended", "cut"]))
         step = draw(st.sampled_from([0, 1000, 30_000, 30_000, -2000]))
         if fate == "late" and tape:
             tape.insert(draw(st.integers(1, len(tape))), one)
             continue
+        if fate == "padded":
+            one = padded(one, draw(st.integers(2, 40)), draw(st.none() | st.sampled_from([0, 1, 2, 60_000])))
         if fate in {"flipped", "mended"}:
             at = draw(st.integers(0, len(one) - 1))
             one = one[:at] + bytes([one[at] ^ draw(st.integers(1, 255))]) + one[at + 1 :]
@@ -177,6 +185,22 @@ def test_the_next_number_takes_the_compiled_way(monkeypatch: pytest.MonkeyPatch)
     assert usual(pair, monkeypatch, data[5])
     assert not usual(pair, monkeypatch, goodbye)
     assert pair.cores[0].ledger(2.0).delivered == 6
+
+
+def test_padding_is_taken_off_the_compiled_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As datagrams that leave together have it; one that says something wrong of itself is refused by the readable Python."""
+    pair = Pair()
+    beacon, *data, _ = datagrams(1, [["x", "y"]] * 12)
+    data = [one for one in data if one[1] & 15 == 1]
+    assert not usual(pair, monkeypatch, beacon)
+    assert [usual(pair, monkeypatch, padded(one, size)) for one, size in zip(data, (2, 3, 40, 1300), strict=False)] == [
+        True
+    ] * 4
+    for wrong in (0, 1, 60_000, len(data[4]) - 64 + 3):
+        assert not usual(pair, monkeypatch, padded(data[4], 3, wrong))
+    assert usual(pair, monkeypatch, data[4])
+    ledger = pair.cores[0].ledger(2.0)
+    assert (ledger.delivered, ledger.refused["malformed"]) == (10, 4)
 
 
 def test_what_only_the_readable_python_knows_goes_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,7 @@ def test_datagrams_leave_the_compiled_way(busy: None, monkeypatch: pytest.Monkey
         core.beacon_at = core._session.load_until = 1e18  # type: ignore[union-attr]
         core.background.stop()
         core.background.comes_at = 0.0  # as when its thread is at work: nobody need wake it
+        core.together = 1
         sender.send("a.b", "armed")
         turns.clear()
         for number in range(200):

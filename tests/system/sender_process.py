@@ -52,6 +52,7 @@ class Run:
         self._plan = plan
         self._log = log
         self.sender = Sender(plan["url"], name=plan["label"], **plan["options"])
+        self.sender._core.together = 1  # the counters of the network take what leaves together for one packet
         self.stopped = False
         self.done = threading.Event()
         self._accepted = 0

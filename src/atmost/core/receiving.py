@@ -248,10 +248,11 @@ class ReceiverCore:
                 and sequence < state.gaps_leave_at
                 and prior == account.end
                 and prior + count <= MAX_MESSAGES
-                and flags == seal.flags
+                and (flags == seal.flags or flags == seal.flags | FLAG_PADDED)
                 and self._keys.get(key_id) is state.factory
                 and (self._max_age_us is None or sent_us >= wall_us - self._max_age_us)
                 and (body := seal.open(datagram)) is not None
+                and (not flags & FLAG_PADDED or (body := strip_padding(body)) is not None)
                 and (messages := unpack_messages(body, count)) is not None
             ):
                 arrival = Arrival(state.session, sequence, sent_us, wall_us)

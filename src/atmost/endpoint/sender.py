@@ -66,6 +66,10 @@ _ALL: Final = 1 << 20
 """The turns that `flush`, `rotate_key` and `close` may take."""
 _DATAGRAMS_A_TURN: Final = 64
 """One `send()` never hands over more than this for other threads."""
+_TOGETHER: Final = 8
+"""Full datagrams that wait for each other where they fill quickly. More cost less each, and a crash loses them all."""
+_TOGETHER_BYTES: Final = 40_000
+"""As large as they may be together: the system takes 64 KiB at once, and there are more of them when none is quite full."""
 _BREATH: Final = 0.001
 """A background thread that cannot keep up pauses for this long, so that sending threads hand over themselves, seconds."""
 _ABANDONED: Final = 0.1
@@ -77,7 +81,18 @@ _TURN_PATIENCE: Final = 0.2
 class _Life(SenderCore):
     """A sender in one process: replaced whole in a forked child."""
 
-    __slots__ = ("armed", "background", "ended", "left", "outlet", "pid", "ticked_at", "tickets", "wanted_key")
+    __slots__ = (
+        "armed",
+        "background",
+        "ended",
+        "left",
+        "outlet",
+        "pid",
+        "ticked_at",
+        "tickets",
+        "together",
+        "wanted_key",
+    )
 
     def __init__(self, sender: Sender, outlet: Outlet, options: SenderOptions, key: tuple[int, SealFactory]) -> None:
         """Begins empty; no thread is started before the first message."""
@@ -103,6 +118,10 @@ class _Life(SenderCore):
         """Numbers spent at the background thread's last turn."""
         self.wanted_key: tuple[int, SealFactory] | None = None
         """A key that waits for the next turn."""
+        self.together = (
+            max(1, min(_TOGETHER, _TOGETHER_BYTES // (self.room + OVERHEAD))) if isinstance(outlet, UdpOutlet) else 1
+        )
+        """Full datagrams that may leave by one system call; the compiled half alone does that, and puts 1 where the system cannot."""
         self.left = False
         """Whether a close that got no turn left the end to the caller that has it."""
         self.ended = False
