@@ -43,5 +43,5 @@ def test_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [7, b"name", Path("name")], ids=repr)
 def test_what_is_no_text_is_the_callers_mistake(name: Any) -> None:
     """It raises, before an address is opened."""
-    with pytest.raises(OptionError, match=r"^name=.*: expected text"):
+    with pytest.raises(OptionError, match=r"^name=.*: expected a string"):
         find_name(name)

@@ -130,10 +130,10 @@ def test_what_becomes_of_a_payload_after_send_changes_nothing(sender: Sender, re
         ("x" * 256, "is 256 bytes long, at most 255 are allowed"),
         ("é" * 128, "is 256 bytes long"),
         ("caf\udce9", "white space or control characters"),
-        (None, "must be text, not NoneType"),
-        (b"orders", "must be text, not bytes"),
-        (7, "must be text, not int"),
-        (["orders"], "must be text, not list"),
+        (None, "must be a string, not NoneType"),
+        (b"orders", "must be a string, not bytes"),
+        (7, "must be a string, not int"),
+        (["orders"], "must be a string, not list"),
     ],
 )
 def test_a_malformed_subject_is_the_callers_mistake(subject: Any, problem: str, sender: Sender) -> None:

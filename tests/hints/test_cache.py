@@ -183,7 +183,7 @@ def test_keys_that_are_not_text_are_refused(key):
     """Everywhere, with what to do."""
     cache = Scene().cache
     for call in (cache.get, cache.filling, cache.discard, cache.touch, lambda key: cache.get_or_load(key, int)):
-        with pytest.raises(HintError, match="must be text"):
+        with pytest.raises(HintError, match="must be a string"):
             call(key)
 
 

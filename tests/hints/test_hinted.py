@@ -77,7 +77,7 @@ def test_a_function_may_make_the_key(cache):
     assert load.cache_info().hits == 1
     load({"id": "a"})
     assert load.cache_info().misses == 2
-    with pytest.raises(HintError, match="must be text"):
+    with pytest.raises(HintError, match="must be a string"):
         load({"id": 5})
 
 

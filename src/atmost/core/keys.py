@@ -90,7 +90,7 @@ def parse_key(text: str) -> Key:
         InvalidKey: the text is not a key; the error's message never contains the text.
     """
     if not isinstance(text, str):
-        raise InvalidKey(f"a key is text, not {type(text).__name__}: {_FORM}")
+        raise InvalidKey(f"a key must be a string, not {type(text).__name__}: {_FORM}")
     body, _, check = text.strip().rpartition(":")
     fields = body.split(":")
     if len(fields) != 4 or fields[0] != _PREFIX or fields[1] not in set(KeyMode) or not fields[2].isdecimal():

@@ -108,7 +108,7 @@ def harmless(text: str) -> str:
 
 def _check_tokens(subject: object) -> str:
     if not isinstance(subject, str):
-        raise SubjectError(subject, f"must be text, not {type(subject).__name__}")
+        raise SubjectError(subject, f"must be a string, not {type(subject).__name__}")
     if not subject:
         raise SubjectError(subject, "must not be empty")
     if found := _REFUSED.search(subject):

@@ -82,7 +82,7 @@ class AtLeastOnce:
                 f"with ack_timeout at most the stream's duplicate_window ({stream.duplicate_window:g} s)",
             )
         if not isinstance(name, str):
-            raise OptionError("name", name, "text")
+            raise OptionError("name", name, "a string")
         self._stream = stream
         self._counts = Counts()
         self._engine = Engine(url, stream, name, connect or {}, self._counts)

@@ -137,7 +137,7 @@ def check_audience(audience: object) -> None:
     """
     try:
         if not isinstance(audience, str):
-            raise OptionError("audience", audience, "text")
+            raise OptionError("audience", audience, "a string")
         audience.encode()
     except UnicodeEncodeError:
         raise OptionError("audience", audience, "a string without lone surrogates") from None
@@ -207,5 +207,5 @@ def find_name(name: str | None) -> str:
         OptionError: it is not a string.
     """
     if not isinstance(name, str | None):
-        raise OptionError("name", name, "text")
+        raise OptionError("name", name, "a string")
     return legible(name if name is not None else os.environ.get("ATMOST_NAME") or this_program())

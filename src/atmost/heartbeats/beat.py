@@ -90,7 +90,7 @@ def subject_of(prefix: str, name: object) -> str:
         SubjectError: the first tokens cannot be used, or the name cannot be part of a subject.
     """
     if not isinstance(name, str):
-        raise OptionError("name", name, "text")
+        raise OptionError("name", name, "a string")
     return check_subject(f"{check_subject(prefix)}.{name}")
 
 

@@ -1,4 +1,4 @@
-"""`LogHandler`: the standard library's logging over a sender; a lost record is a counted hole, in its place.
+"""`LogHandler`: the standard library's logging over a sender; a lost record leaves a gap in its place.
 
 `emit` never raises, never waits and never resolves a name, from any thread or signal handler. What a record says is
 made text in the call, so that objects changed later change nothing.

@@ -243,7 +243,7 @@ def _check(rule: _Rule) -> None:
         ValueError: it does not.
     """
     if rule.action != "drop" and not rule.name:
-        raise ValueError("name: it is missing")
+        raise ValueError("name: missing")
     for label in rule.labels:
         if not _LABEL.fullmatch(label):
             raise ValueError(f"labels: {label!r} is not a label's name")
@@ -256,7 +256,7 @@ def _check_glob(rule: _Rule) -> None:
     for text in (rule.name, *map(str, rule.labels.values())):
         for place in _PLACE.findall(text):
             if not 1 <= int(place) <= stars:
-                raise ValueError(f"name: ${place} stands for nothing, because {rule.match!r} has {stars} stars")
+                raise ValueError(f"name: ${place} refers to nothing, because {rule.match!r} has {stars} stars")
 
 
 def _pattern_of(rule: _Rule) -> Pattern | None:
@@ -272,7 +272,7 @@ def _pattern_of(rule: _Rule) -> Pattern | None:
         raise ValueError(f"match_type: {rule.match[:60]!r}: {error}; {hint}") from None
     for text in (rule.name, *map(str, rule.labels.values())):
         if (reference := pattern.unknown_group(text)) is not None:
-            raise ValueError(f"name: {reference} stands for nothing, because {rule.match[:60]!r} has no such group")
+            raise ValueError(f"name: {reference} refers to nothing, because {rule.match[:60]!r} has no such group")
     return pattern
 
 

@@ -287,7 +287,7 @@ class _Receiving:
             logger.warning("%s: %s", self._address.url, warning)
         self.presence.warnings.clear()
         if now >= self._deaf_at():
-            raise DialError(f"nothing comes back for {_DEAF * self._address.lease:g} s")
+            raise DialError(f"nothing has come back for {_DEAF * self._address.lease:g} s")
         return self._publish(said)
 
     def _deaf_at(self) -> float:
