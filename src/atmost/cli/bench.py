@@ -70,7 +70,10 @@ def bench(
     if not results.tables:
         raise click.ClickException(
             "nothing was measured: "
-            + ("; ".join(f"{name}: {reason}" for name, reason in results.missing.items()) or "no name contains that text")
+            + (
+                "; ".join(f"{name}: {reason}" for name, reason in results.missing.items())
+                or "no name contains that text"
+            )
         )
     click.echo(json.dumps(results.as_json()) if as_json else as_text(results))
     if plot is not None:

@@ -48,7 +48,7 @@ class HeartbeatVerdictKind(StrEnum):
     SILENT = "silent"
     """Nothing was heard for the time given."""
     STALLED = "stalled"
-    """Its session lives, but what beats does not."""
+    """Its session is alive, but no beat comes."""
     LOSSY = "lossy"
     """So many of its beats are lost that this silence proves nothing."""
     OBSERVER_LATE = "observer_late"

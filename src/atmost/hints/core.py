@@ -94,7 +94,7 @@ class CacheStats:
     removed: int
     """Entries that a hint for their key removed."""
     kept: int
-    """Entries that a hint left, because its digest is theirs."""
+    """Entries that a hint did not remove, because its digest is theirs."""
     repeated: int
     """Hints that arrived twice, or after they were given up: nothing to do."""
     malformed: int

@@ -98,7 +98,9 @@ def check_text(what: str, text: object) -> str:
     """
     if not isinstance(text, str):
         raise HintError(
-            what, text, f"must be a string, not {type(text).__name__}: write the number or tuple out, as in f'user:{{id}}'"
+            what,
+            text,
+            f"must be a string, not {type(text).__name__}: write the number or tuple out, as in f'user:{{id}}'",
         )
     try:
         size = len(text.encode())

@@ -21,11 +21,11 @@ class LogGapReason(StrEnum):
     DROPPED = "dropped"
     """The sender had no room, or was closed: they never left."""
     PARTLY_DROPPED = "partly_dropped"
-    """Some of both; `dropped` says how many."""
+    """Both: some were lost, and `dropped` of them dropped."""
     UNATTRIBUTED = "unattributed"
     """Messages of a sender whose log messages carry no counts: they may have been of any use."""
     OVERFLOW = "overflow"
-    """The same, and they arrived: the receiver's queue was full."""
+    """Messages of such a sender that arrived and found the receiver's queue full."""
 
 
 class LogRecord(msgspec.Struct, kw_only=True, eq=False):
@@ -40,7 +40,7 @@ class LogRecord(msgspec.Struct, kw_only=True, eq=False):
     subject: str
     logger: str
     level: str | None
-    """None where the sender did not say."""
+    """None if the sender gave none."""
     message: str
     exception: str = ""
     """The traceback, and the stack where one was asked for."""
@@ -49,13 +49,13 @@ class LogRecord(msgspec.Struct, kw_only=True, eq=False):
     thread: str = ""
     process: int = 0
     error: str = ""
-    """What went wrong in making this record of what was logged."""
+    """The error that occurred while this record was made."""
     late: bool = False
     """It came after it had been reported missing: it belongs before what was yielded already, by `number`."""
     truncated: bool = False
-    """Of its texts only head and tail, or of its fields only some, are here."""
+    """Whether its texts were cut to head and tail, or some fields left out."""
     original_bytes: int = 0
-    """Of texts and fields, where it is truncated."""
+    """Size of texts and fields before they were cut (bytes)."""
     hole: tuple[int, ...] = ()
     """Parts of it that were lost, from 0; the texts say so where they are missing."""
     parts: int = 1
@@ -82,12 +82,12 @@ class LogGap:
     first: int
     """The first missing number; for plain log messages the first missing datagram's."""
     last: int
-    """The last one. What came of the numbers between them is not in `lost`."""
+    """The last missing number. Records between the two that did arrive are not in `lost`."""
     lost: int
     """Records; for plain log messages messages of any use."""
     reason: LogGapReason
     by_level: Mapping[str, int] | None
-    """`lost` divided; every level of which this life had logged anything is there. None for plain log messages."""
+    """`lost` by level, with every level that this life has used. None for plain log messages."""
     dropped: int
     """Of `lost`, those that never left the sender."""
     late: int
@@ -120,7 +120,7 @@ class LogSource:
     holes: int
     """Records with a hole."""
     dropped: int
-    """Records dropped at the sender, as it says."""
+    """Records dropped at the sender, as it reports."""
     tail_lost: int
     """Messages of its session that are missing after the last one heard of it: perhaps records, perhaps not."""
     closed: bool

@@ -153,7 +153,7 @@ class MetricWindow:
     last: float | None = None
     """The latest value of a gauge within the window."""
     increase: float | None = None
-    """Of a counter, or of a histogram's observations, in what was received: a gap is caught up by the next reading."""
+    """The increase of a counter, or of a histogram's observations; the next reading makes up for a gap."""
     buckets: Buckets = field(default_factory=Buckets)
     """Of a histogram."""
 

@@ -52,7 +52,7 @@ class MetricRule:
     below: float | None = None
     """Fires below this value."""
     window: float = 60.0
-    """Seconds; longer windows are calmer and later."""
+    """Seconds; a longer window reacts less to single values, and later."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Only series with these values."""
     sender: str | None = None

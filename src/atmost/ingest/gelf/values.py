@@ -102,9 +102,9 @@ class GelfNote(StrEnum):
     """What a message did not say as the format has it, and what became of that."""
 
     NO_HOST = "no_host"
-    """The peer's address stands for it."""
+    """The peer's address is used instead."""
     NO_TIME = "no_time"
-    """The moment of arrival stands for it."""
+    """The time of arrival is used instead."""
     NO_LEVEL = "no_level"
     """The severity is None; the format's default would be an alert."""
     NOT_UNICODE = "not_unicode"

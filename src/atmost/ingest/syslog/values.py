@@ -44,7 +44,7 @@ class SyslogHost(StrEnum):
     FIELD = "field"
     """The host, which stands in that place (RFC 3164, 4.1.2)."""
     PEER = "peer"
-    """The first word of the text; the peer's address stands for the host."""
+    """The first word of the text; the peer's address is used as the host."""
 
 
 class SyslogForm(StrEnum):
@@ -61,17 +61,17 @@ class SyslogNote(StrEnum):
     """What a message left out, and what is used instead."""
 
     NO_PRIORITY = "no_priority"
-    """Missing or out of range: 13 stands for it, and an impossible one stays in the text."""
+    """Missing or out of range: 13 is used instead, and an impossible one stays in the text."""
     NO_TIME = "no_time"
-    """The moment of arrival stands for it."""
+    """The time of arrival is used instead."""
     NO_YEAR = "no_year"
     """The last such day, tomorrow included."""
     NO_ZONE = "no_zone"
     """The zone given to `parse`."""
     NO_HOST = "no_host"
-    """The peer's address stands for it."""
+    """The peer's address is used instead."""
     UNQUOTED_DATA = "unquoted_data"
-    """Values of structured data stand without their quotes, as VMware writes them."""
+    """Values of structured data have no quotes, as VMware writes them."""
     NOT_UTF8 = "not_utf8"
     """Bytes that are not UTF-8 stand in the text as `\\xNN`."""
 
