@@ -30,9 +30,11 @@ from atmost.ingest.statsd.values import (
 
 _PLAIN: Final = re.compile(
     rf"({NAME}{{1,{MAX_NAME}}}):(-?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\|(c|g|ms|h|d)"
-    r"(?:\|@(0\.[0-9]{1,6}))?(?:\|#([^|]+))?"
+    r"(?:\|@(0\.[0-9]{1,6}))?(?:\|#([^|\x00]+))?"
 )
 """A name, a number, a type, and possibly a rate and tags: nothing in it can be out of range."""
+_MARK: Final = "\ufeff"
+"""UTF-8's byte order mark, which some clients write before a text; and C's clients write a NUL behind it."""
 _TELEMETRY: Final = TELEMETRY.encode()
 
 
@@ -114,13 +116,16 @@ def _one_by_one(datagram: bytes, into: StatsdDatagram) -> Iterator[str]:
 def _read(line: str, into: StatsdDatagram, gauges: StatsdGauges) -> None:
     """Reads a line that is not plain."""
     line = line.removesuffix("\r")
+    if not line:
+        return
+    line = line.removeprefix(_MARK).rstrip("\0") or line
     notes = dict(into.notes)
     try:
         if line.startswith("_e{"):
             read_event(line, into)
         elif line.startswith("_sc|"):
             read_check(line, into)
-        elif line:
+        else:
             read_metric(line, into, gauges)
     except StatsdRefusal as refusal:
         into.notes = notes  # nothing was left out of a line that is refused

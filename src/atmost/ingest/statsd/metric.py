@@ -32,8 +32,8 @@ from atmost.ingest.statsd.values import (
 )
 
 KINDS: Final = {str(kind): kind for kind in StatsdKind}
-NAME: Final = r"[^:|,;#\[\]\x00-\x1f\x7f-\x9f]"
-"""A character of a name."""
+NAME: Final = r"[^:|,;#\[\]\x00-\x1f\x7f-\x9f\ufeff]"
+"""A character of a name; UTF-8's mark is none."""
 _NAME: Final = re.compile(NAME + "*")
 _SECOND_STYLE: Final = re.compile(r"[#;][^,=#;]+=")
 """Tags of another style among those between commas."""
@@ -160,7 +160,7 @@ def _metric(
     name: str, tags: Tags, head: str, fields: list[str], into: StatsdDatagram, gauges: StatsdGauges
 ) -> StatsdMetric:
     """The measurement of one value or a pack of them."""
-    kind = KINDS.get(fields[0])
+    kind = KINDS.get(fields[0]) or KINDS.get(fields[0].strip(" \t"))  # StatsD trims it too
     if kind is None:
         packed_twice = ":" in fields[0]
         raise StatsdRefusal(StatsdReason.INVALID_PACKING if packed_twice else StatsdReason.MALFORMED_COMPONENT)

@@ -5,6 +5,7 @@ the grammar behind a timestamp (RFC 3164, 4.1.2 and 4.1.3):
 
     header  = [host SP] [tag] text            host = an address, or a name of letters, digits, `.`, `_` and `-`
     tag     = word "[" process "]" [":"]      always a tag, whatever follows the bracket: a colon, a blank or both
+            / word "[]:"                      a process that its program does not know
             / word ":" (SP / end)             the usual form
             / word ":"                        with no blank behind it: only before what cannot be `::`, `://`, a time or a port
     word    = characters that tags have; JSON, key=value and quoted text have others
@@ -27,7 +28,7 @@ from atmost.ingest.syslog.values import SyslogHost, SyslogNote
 _WORD: Final = r"([A-Za-z0-9_%/(.+-][A-Za-z0-9_./%@#+()$~&!*-]{0,127})"
 """A name as tags have it: with the paths, brackets and marks that are found there, and nothing that JSON or key=value has."""
 _TAG: Final = re.compile(
-    _WORD + r"(?:\[([^\]\s\x00-\x1f\x7f-\x9f]{1,128})\](?:: ?| |\Z)|:(?: |\Z|(?=[^\s\d:/\\])))",
+    _WORD + r"(?:\[([^\]\s\x00-\x1f\x7f-\x9f]{1,128})\](?:: ?| |\Z)|\[\]: ?|:(?: |\Z|(?=[^\s\d:/\\])))",
 )
 _TAG_WITH_PROCESS: Final = re.compile(_WORD + r"\[([^\]\s\x00-\x1f\x7f-\x9f]{1,128})\]: ?")
 """Without a timestamp before it only this is a tag for certain: `error: no such file` may be the text."""
@@ -56,9 +57,11 @@ def read_legacy(text: str, now: float, zone: tzinfo, host: SyslogHost) -> Legacy
         host: how an ambiguous word behind the timestamp is read.
     """
     notes: tuple[SyslogNote, ...]
+    if text[:1] == " " and traditional_time(text[1:], now, zone):  # some devices write a blank behind the priority
+        text = text[1:]
     if traditional := traditional_time(text, now, zone):
-        t, end, dated = traditional
-        notes = (SyslogNote.NO_ZONE,) if dated else (SyslogNote.NO_YEAR, SyslogNote.NO_ZONE)
+        t, end, dated, zoned = traditional
+        notes = (() if dated else (SyslogNote.NO_YEAR,)) + (() if zoned else (SyslogNote.NO_ZONE,))
     elif iso := iso_time(text, zone):
         t, end, zoned = iso
         notes = () if zoned else (SyslogNote.NO_ZONE,)
@@ -72,6 +75,8 @@ def read_legacy(text: str, now: float, zone: tzinfo, host: SyslogHost) -> Legacy
     known = Legacy(rest, t, notes=notes)
     word = _HOST.match(rest)
     address = word is not None and _is_address(word[1])
+    if word is not None and word[1][-1:] == ":" and _is_address(word[1][:-1]):  # an address is never a tag
+        return known._replace(host=word[1][:-1], message=rest[word.end() :])
     if not address and _TAG.match(rest):
         return _tagged(rest, _TAG, known)
     if word is None or not (address or _NAME.fullmatch(word[1])):

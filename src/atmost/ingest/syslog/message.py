@@ -84,6 +84,8 @@ def _split_counted(datagram: bytes) -> list[bytes]:
             return []
         at = found.end() + int(found[1])
         frames.append(datagram[found.end() : at])
+        while at < end and datagram[at : at + 1] in (b"\n", b"\r", b"\0"):  # ends of lines that were not counted
+            at += 1
     return frames if len(frames) > 1 else []
 
 
@@ -122,6 +124,8 @@ def _read(body: bytes, peer: str, now: float, zone: tzinfo, host: SyslogHost) ->
     except UnicodeDecodeError:
         text = body.decode(errors="backslashreplace")
         notes.append(SyslogNote.NOT_UTF8)
+    if text[:1] == _MARK:  # some clients write it before the priority
+        text = text[1:]
     found = _PRIORITY.match(text)
     if found is not None and int(found[1]) < 192:
         priority, at = int(found[1]), found.end()

@@ -9,9 +9,13 @@ from typing import Final
 _ISO: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
+_ZONES: Final = "[ECMP][SD]T|AK[SD]T|HST|WES?T|CES?T|EES?T|BST|MSK|IST|JST|KST|A[CEW][SD]T|NZ[SD]T"
+"""Names of zones that are found behind a timestamp. They are not unique, so they say where the host stands and not when it is."""
 _TRADITIONAL: Final = re.compile(
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([ 0-3]?[0-9])(?: ([0-9]{4}))? "
-    r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?(?: (UTC|GMT|"
+    + _ZONES
+    + r")(?=[ :]|\Z))?(?: ((?:19[7-9]|20[0-9])[0-9])(?=[ :]|\Z))?"
 )
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _DAY: Final = 86_400.0
@@ -33,8 +37,10 @@ def iso_time(text: str, zone: tzinfo) -> tuple[float, int, bool] | None:
     return None if found is None or seconds is None else (seconds, found.end(), found[8] is not None)
 
 
-def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, bool] | None:
-    """Unix seconds of the timestamp of RFC 3164 a text begins with, where it ends, and whether it names its year; or None.
+def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, bool, bool] | None:
+    """Unix seconds of the timestamp of RFC 3164 a text begins with, where it ends, whether it names its year and UTC; or None.
+
+    Its year and its zone may stand behind it, as in RFC 3164's own examples of what is found (5.4).
 
     A date without a year is the last such day up to a day ahead of `now`, for a clock that is ahead or in another zone: a
     message was written before it arrived, so it is never taken for one of the weeks to come.
@@ -45,9 +51,12 @@ def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, b
     month = _MONTHS.index(found[1]) // 3 + 1
     fields = (month, int(found[2]), int(found[4]), int(found[5]), int(found[6]))
     fraction = _fraction(found[7])
-    if found[3] is not None:
-        seconds = _seconds(int(found[3]), fields, fraction, zone)
-        return None if seconds is None else (seconds, found.end(), True)
+    zoned = found[8] in ("UTC", "GMT")
+    if zoned:
+        zone = UTC
+    if (dated := found[3] or found[9]) is not None:
+        seconds = _seconds(int(dated), fields, fraction, zone)
+        return None if seconds is None else (seconds, found.end(), True, zoned)
     year = (_EPOCH + timedelta(seconds=min(max(now, 0.0), 250e9))).year
     for reach in (1, 8):  # within nine years there is a 29th of February, even around 2100, which has none
         possible = [
@@ -57,7 +66,7 @@ def traditional_time(text: str, now: float, zone: tzinfo) -> tuple[float, int, b
         ]
         past = [seconds for seconds in possible if seconds <= now + _DAY]
         if past:
-            return max(past), found.end(), False
+            return max(past), found.end(), False, zoned
     return None
 
 
