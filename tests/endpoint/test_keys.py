@@ -193,4 +193,4 @@ def test_a_key_for_a_closed_sender_ends_at_once() -> None:
     key = text()
     with At(1000, lambda: pytest.fail("it goes on and on"), places="lines") as at:
         sender.rotate_key(key)
-    assert at.seen > 0
+    assert at.passed
