@@ -10,6 +10,7 @@ from atmost import LogReader, OptionError, Receiver
 from atmost.integrations.structlog import AtmostProcessor
 from atmost.logs import LogGap, LogRecord
 from tests.logs.scene import FakeSender, deliver
+from tests.real import raw_receiver, url_of, waiting
 
 
 @pytest.fixture(autouse=True)
@@ -125,17 +126,25 @@ def test_odd_events_harm_nobody():
 
 def test_losses_are_counted_as_everywhere():
     """By level and in place, over a real sender that is closed by the processor."""
-    with Receiver("memory://structlog") as receiver:
+    with raw_receiver() as road, raw_receiver() as onward, Receiver("udp://127.0.0.1:0", clock_guard=0) as receiver:
         reader = LogReader(now=time.monotonic(), grace=0.0)
-        processor = AtmostProcessor("memory://structlog", mark_interval=60)
+        processor = AtmostProcessor(url_of(road), mark_interval=60)
         structlog.configure(processors=[processor])
         log = structlog.get_logger()
+
+        host, port = receiver.url.removeprefix("udp://").split(":")
+
+        def travels():
+            for datagram in waiting(road):
+                onward.sendto(datagram, (host, int(port)))
+
         log.info("0")
-        closed, processor.writer._sender = processor.writer._sender, FakeSender()
+        travels()
         log.warning("1")
-        processor.writer._sender = closed
+        assert waiting(road)  # and gone
         log.info("2")
         processor.close()
+        travels()
         found = []
         while (event := receiver.next_event(0.05)) is not None:
             found += reader.feed(event, time.monotonic())

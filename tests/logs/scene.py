@@ -1,6 +1,7 @@
 """Handlers and readers without a network between them: what is sent is kept, and delivered as the test wants."""
 
 import logging
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from atmost.core.datagram import encode_message
 from atmost.core.events import Arrival, Message, Session
 from atmost.errors import PayloadTooLarge
 from atmost.logs import LogGap, LogHandler, LogReader, LogRecord
+from atmost.logs.writer import LogOptions, LogWriter, Marker
 
 START_US = 1_767_225_600_000_000
 
@@ -61,11 +63,19 @@ class FakeSender(Sender):
         return sent
 
 
+class ByHand(Marker):
+    """No thread: the test sends the marks."""
+
+    def wake_at(self, when: float) -> bool:
+        return True
+
+
 def make(name: str = "web-1", **options: Any) -> tuple[logging.Logger, LogHandler, FakeSender]:
     """A logger of its own with a handler over a sender that keeps what it is given."""
     sender = FakeSender(name, options.pop("max_message", 1432 - 67))
     handler = LogHandler(sender, **options)
-    handler.writer._wake_at = lambda _when: True  # type: ignore[method-assign]  no thread: the test sends the marks
+    given = {name: options[name] for name in options.keys() & {field.name for field in fields(LogOptions)}}
+    handler.writer = LogWriter(sender, LogOptions(**given), marker=ByHand())
     logger = logging.Logger("app.db", level=1)  # noqa: LOG001  of this test alone
     logger.addHandler(handler)
     return logger, handler, sender

@@ -11,7 +11,7 @@ from atmost.core.receiving import ReceiverCore, ReceiverOptions
 from atmost.lab.faults import FaultRules, LinkFaults
 from atmost.lab.world import EPOCH_US, Agenda, Path, VirtualSender, wall_us
 from atmost.logs import LogGap, LogHandler, LogRecord, LogWriter
-from tests.logs.scene import FakeSender
+from tests.logs.scene import ByHand, FakeSender
 
 
 class World(FakeSender):
@@ -37,8 +37,7 @@ class World(FakeSender):
     def begin(self) -> tuple[LogHandler, logging.Logger]:
         """A handler of its own life, in virtual time."""
         handler = LogHandler(self)
-        handler.writer = LogWriter(self, wall_clock=lambda: wall_us(self.now) / 1e6)
-        handler.writer._wake_at = lambda _when: True  # type: ignore[method-assign]  no thread: the test sends the marks
+        handler.writer = LogWriter(self, wall_clock=lambda: wall_us(self.now) / 1e6, marker=ByHand())
         logger = logging.Logger("app", level=1)  # noqa: LOG001  of this test alone
         logger.addHandler(handler)
         return handler, logger

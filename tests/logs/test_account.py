@@ -17,7 +17,7 @@ from atmost.core.events import Loss, Place, SessionClosed, SessionOpened
 from atmost.lab.faults import LinkFaults
 from atmost.logs import LogGap, LogGapReason, LogRecord, read, read_async
 from atmost.logs.writer import LogWriter
-from tests.logs.scene import ONE, START_US, FakeSender, deliver, make, message, session, shown
+from tests.logs.scene import ONE, START_US, ByHand, FakeSender, deliver, make, message, session, shown
 from tests.logs.simulation import World
 from tests.real import BOUND, environment, run, until
 
@@ -45,8 +45,7 @@ def test_an_old_handler_that_has_logged_nothing_is_heard_from_its_first_record()
     """A service configures its logging long before it logs, and the reader comes in between: the life begins with a record."""
     logger, handler, sender = make()
     wall = [1000.0]
-    handler.writer = writer = LogWriter(sender, wall_clock=lambda: wall[0])
-    writer._wake_at = lambda _when: True
+    handler.writer = LogWriter(sender, wall_clock=lambda: wall[0], marker=ByHand())
     wall[0] = 2000.0  # the reader begins at 1500
     logger.info("lost")
     logger.info("came")

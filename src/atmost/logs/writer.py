@@ -319,6 +319,7 @@ class LogWriter:
         options: LogOptions | None = None,
         *,
         wall_clock: Callable[[], float] = time.time,
+        marker: Marker = _marker,
     ) -> None:
         """Prepares to write; no thread is started, and nothing sent, before the first record.
 
@@ -326,6 +327,7 @@ class LogWriter:
             sender: as `LogHandler` has it.
             options: None takes the defaults.
             wall_clock: seconds since 1970, for tests in virtual time.
+            marker: takes this writer's turns; the one of the process, but in tests in virtual time.
 
         Raises:
             SubjectError: the subject cannot be used.
@@ -341,7 +343,8 @@ class LogWriter:
         self._pid = os.getpid()
         self._first: dict[str, _Life] = {}
         self._life: _Life | None = None
-        _marker.watch(self)
+        self._marker = marker
+        marker.watch(self)
         register(self, Floor.USE)
 
     @property
@@ -585,16 +588,13 @@ class LogWriter:
             if not self._mark(life, final=True):
                 break
             self._sender.flush()
-        yield from _marker.rest(deadline + timeout)
+        yield from self._marker.rest(deadline + timeout)
         if goodbye:
             yield from self._sender.last_words(time.monotonic() + timeout)
-
-    def _wake_at(self, when: float) -> bool:
-        return _marker.wake_at(when)
 
     def _arm(self, life: _Life, after: float) -> None:
         """Sees that a turn of the background thread comes."""
         now = time.monotonic()
         if not life.armed:
             life.mark_at = now + self._options.mark_interval
-        life.armed = self._wake_at(now + after)
+        life.armed = self._marker.wake_at(now + after)
