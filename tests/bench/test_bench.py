@@ -2,18 +2,22 @@
 
 import json
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from atmost.bench import collecting
 from atmost.bench import run as bench_run
+from atmost.bench.collecting import DATAGRAM, TRAFFIC, Collecting, cpu, find_statsd, packed, statsd_lines
 from atmost.bench.limit import build, limit
 from atmost.bench.presets import Preset
 from atmost.bench.receiving import Receiving
 from atmost.bench.report import as_svg, as_text
 from atmost.bench.results import Results
 from atmost.bench.run import measure
-from atmost.bench.systems import LOOPBACK, RAW, SYSTEMS, ZMQ, System, TurnFailed
+from atmost.bench.systems import CARRIER, LOOPBACK, RAW, SYSTEMS, ZMQ, System, TurnFailed
+from atmost.bench.turns import throughput
 from tests.cli.commands import commands as commands  # noqa: PLC0414  a fixture
 
 TINY = Preset(seconds=0.05, repetitions=2, full=False, sessions=3, remembered=5)
@@ -165,6 +169,83 @@ def test_bars_that_cannot_be_drawn_are_refused_at_once(commands, tmp_path):
     assert (ended.status, "throughput" in ended.err) == (2, True)
     ended = commands("bench", "--plot", str(tmp_path / "none" / "bars.svg"))
     assert (ended.status, "no folder" in ended.err) == (2, True)
+
+
+def test_lines_are_packed_as_a_client_does():
+    """As many as fit a datagram, each line whole and in order; their numbers are right."""
+    lines = statsd_lines()
+    datagrams = packed(lines)
+    together = [line for data, _ in datagrams for line in data.split(b"\n")]
+    assert together == lines[: len(together)]
+    assert [data.count(b"\n") + 1 for data, _ in datagrams] == [count for _, count in datagrams]
+    assert all(DATAGRAM - 64 < len(data) <= DATAGRAM for data, _ in datagrams)
+
+
+def test_npms_statsd_is_found_in_a_folder_above(tmp_path, monkeypatch):
+    """As node itself finds packages; without node there is nothing to run it."""
+    package = tmp_path / "node_modules" / "statsd"
+    package.mkdir(parents=True)
+    (package / "stats.js").touch()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    monkeypatch.setattr(collecting.shutil, "which", lambda name: "/usr/bin/node" if name == "node" else None)
+    assert find_statsd() == package
+    monkeypatch.setattr(collecting.shutil, "which", lambda _name: None)
+    assert find_statsd() is None
+
+
+def test_a_collector_that_cannot_be_started_costs_its_own_rows_alone(monkeypatch):
+    """They are named with the reason."""
+
+    def refuse(*_all):
+        raise TurnFailed("the collector does not listen")
+
+    monkeypatch.setattr(bench_run, "Collecting", refuse)
+    results = measure(TINY, tables=["collecting", "one process"], only=["readings of ours", "inc() of atmost"])
+    assert results.missing == {"readings of ours": "the collector does not listen"}
+    assert list(results.tables) == ["one process"]
+
+
+def test_settings_that_all_rows_share_are_said_once():
+    """And those of one row with its name."""
+    results = _results(pyzmq=[100.0], atmost=[300.0])
+    for name in ("readings of ours", "records of ours"):
+        results.row("collecting", name, "a rate").add({"collector_us": 2.0})
+    text = as_text(results)
+    assert text.count("a rate") == 1
+    assert "readings of ours: a rate" not in text
+
+
+def test_the_carrier_is_compared_with_its_peer():
+    """Through a server of the same kind: one line says the ratio."""
+    results = _results(**{"nats-py": [100.0, 50.0], "atmost over NATS": [800.0, 400.0]})
+    assert f"{CARRIER} delivered 8 times what nats-py did" in as_text(results)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processor time of threads is read from /proc")
+def test_a_real_collector_is_measured(tmp_path):
+    """It works for each traffic, and is gone afterwards."""
+    one = Collecting(tmp_path, 0.2)
+    try:
+        turns = one.turns()
+        assert tuple(turns) == TRAFFIC
+        before = cpu(one.pid)
+        for name in ("StatsD lines, packed", "syslog lines", "records of ours"):
+            assert "collector_us" in turns[name]()
+        assert cpu(one.pid) > before
+    finally:
+        one.close()
+    assert not Path(f"/proc/{one.pid}").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("nats-server")
+def test_the_nats_carrier_is_measured():
+    """Through a server of its own, which ends with it."""
+    figures = throughput(CARRIER, 0.1)
+    assert 0 <= figures["share"] <= 1
+    assert figures["flat_ns"] > 0
 
 
 def test_a_name_that_nothing_has_is_said(commands):

@@ -8,8 +8,9 @@ from typing import Final
 THROUGHPUT: Final = "throughput"
 LATENCY: Final = "latency"
 RECEIVING: Final = "receiving"
+COLLECTING: Final = "collecting"
 SMALL: Final = "one process"
-TABLES: Final = (THROUGHPUT, LATENCY, RECEIVING, SMALL)
+TABLES: Final = (THROUGHPUT, LATENCY, RECEIVING, COLLECTING, SMALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,5 +29,5 @@ class Preset:
 
 
 QUICK: Final = Preset(seconds=0.3, repetitions=2, full=False, sessions=100, remembered=2_000)
-"""Meant to take about a minute on two idle cores."""
+"""Meant to take one to two minutes on two idle cores."""
 FULL: Final = Preset(seconds=2.0, repetitions=7, full=True, sessions=1_000, remembered=100_000)

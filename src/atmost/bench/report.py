@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.sax.saxutils import escape
 
-from atmost.bench.presets import THROUGHPUT
+from atmost.bench.presets import COLLECTING, THROUGHPUT
 from atmost.bench.results import Results, Row, figures
-from atmost.bench.systems import ZMQ
+from atmost.bench.systems import CARRIER, NATS, ZMQ
 
 _TITLES: Final = {
     "delivered": "delivered/s",
@@ -20,6 +20,9 @@ _TITLES: Final = {
     "bare_us": "bare recv, µs",
     "receiver_us": "receiver, µs a datagram",
     "share_of_bare": "× bare",
+    "collector_us": "collector, µs a line",
+    "statsd_us": "npm's statsd, µs a line",
+    "share_of_statsd": "× statsd",
     "ms": "ms",
     "ns": "ns",
     "bytes": "bytes",
@@ -54,9 +57,15 @@ def _lines(results: Results) -> Iterator[str]:
         if table == THROUGHPUT:
             yield ""
             yield from _bars(rows, "delivered")
-            settings = [f"{row.name}: {row.settings}" for row in rows.values() if row.settings]
+            over_nats = results.ratios(table, "delivered", NATS).get(CARRIER)
             yield ""
-            yield from settings
+            if over_nats is not None:
+                yield f"{CARRIER} delivered {_number(over_nats)} times what {NATS} did, through a server of the same kind"
+        settings = dict.fromkeys(row.settings for row in rows.values() if row.settings)
+        if settings:
+            yield ""
+            shared = table == COLLECTING
+            yield from settings if shared else (f"{row.name}: {row.settings}" for row in rows.values() if row.settings)
     yield ""
     if results.missing:
         yield "Not measured: " + "; ".join(f"{name} ({reason})" for name, reason in results.missing.items())

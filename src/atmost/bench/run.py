@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from atmost.bench.collecting import SETTINGS, TRAFFIC, Collecting
 from atmost.bench.limit import build, limit
-from atmost.bench.presets import LATENCY, RECEIVING, SMALL, TABLES, THROUGHPUT, Preset
+from atmost.bench.presets import COLLECTING, LATENCY, RECEIVING, SMALL, TABLES, THROUGHPUT, Preset
 from atmost.bench.receiving import Receiving
 from atmost.bench.results import Results
 from atmost.bench.small import STARTS, increments, session_memory, start
@@ -28,7 +29,10 @@ _TIMELY: Final = (LOOPBACK, RAW, ZMQ)
 """The systems whose latency is measured: those that hand over at once, as they are set up here."""
 _COPIES: Final = "a sender and a receiver that only copy and count"
 _LIMITS: Final = {"C limit 61,440 B": 61_440, "C limit 1432 B": 1432}
-_PACKAGES: Final = ("pyzmq", "statsd", "datadog", "redis", "nats-py", "prometheus-client", "msgspec", "xxhash")
+_NPM: Final = "npm's statsd"
+_PACKAGES: Final = (
+    "pyzmq", "statsd", "datadog", "redis", "nats-py", "eclipse-zenoh", "paho-mqtt", "prometheus-client", "msgspec", "xxhash",
+)  # fmt: skip
 
 
 def measure(
@@ -90,7 +94,10 @@ def _run(
         results.steal.append(stolen(before))
         results.row(table, name, settings).add(figures)
 
-    with _receivers(results, preset if RECEIVING in tables else None, folder, wanted) as receivers:
+    with (
+        _receivers(results, preset if RECEIVING in tables else None, folder, wanted) as receivers,
+        _collectors(results, preset if COLLECTING in tables else None, folder, wanted) as collecting,
+    ):
         small = _small(preset, wanted) if SMALL in tables else {}
         for _ in range(preset.repetitions):
             if THROUGHPUT in tables:
@@ -105,6 +112,8 @@ def _run(
                         turn(LATENCY, system.name, partial(latency, system.name, seconds), system.settings)
             for name, receiver in receivers.items():
                 turn(RECEIVING, name, receiver.figures)
+            for name, take in collecting.items():
+                turn(COLLECTING, name, take, SETTINGS)
             for name, take in small.items():
                 turn(SMALL, name, take)
         name = f"memory a session, {preset.remembered:,} of them"
@@ -157,6 +166,28 @@ def _receivers(
     finally:
         for receiver in receivers.values():
             receiver.close()
+
+
+@contextmanager
+def _collectors(
+    results: Results, preset: Preset | None, folder: Path, wanted: Callable[[str], bool]
+) -> Iterator[dict[str, Callable[[], dict[str, float]]]]:
+    """What is measured of a collector, which runs meanwhile; without a preset nothing."""
+    if preset is None or not any(map(wanted, TRAFFIC)):
+        yield {}
+        return
+    try:
+        collecting = Collecting(folder, preset.seconds)
+    except (TurnFailed, OSError) as error:
+        results.missing.update({name: str(error) for name in TRAFFIC if wanted(name)})
+        yield {}
+        return
+    if collecting.without_peer:
+        results.missing[_NPM] = collecting.without_peer
+    try:
+        yield {name: take for name, take in collecting.turns().items() if wanted(name)}
+    finally:
+        collecting.close()
 
 
 def _machine() -> dict[str, Any]:

@@ -37,6 +37,9 @@ _READ: Final = 65_536
 _SLICE: Final = 0.1
 """How often a consumer looks whether it shall stop, seconds."""
 _HIGH_WATER: Final = 100_000
+_CONNECTING: Final = 0.5
+"""Time for a connection or a subscription to be known, seconds."""
+_LEASE: Final = 0.3
 _NATS_TURN: Final = 50
 """Messages that a program publishes in one turn of its loop."""
 
@@ -85,6 +88,7 @@ def server(name: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = {
+        "mosquitto": ["-p", str(port)],
         "nats-server": ["-a", "127.0.0.1", "-p", str(port)],
         "redis-server": ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"],
     }[name]
@@ -140,6 +144,16 @@ def _close_later(stop: Stop, close: Callable[[], None]) -> None:
     while not stop():
         time.sleep(_SLICE)
     close()
+
+
+def _over_nats(address: str) -> tuple[Send, Callable[[], Any]]:
+    made = _ours(None)(f"nats://{address}/bench")
+    time.sleep(_CONNECTING)
+    return made
+
+
+def _take_over_nats(address: str, ready: Ready, stop: Stop, handle: Handler) -> None:
+    _take_ours(f"nats://{address}/bench?lease={_LEASE}", lambda _url: ready(address), stop, handle)
 
 
 # Raw sockets and what sends over them.
@@ -237,7 +251,7 @@ def _zmq(address: str) -> tuple[Send, Callable[[], Any]]:
     sock = context.socket(zmq.PUB)
     sock.set_hwm(_HIGH_WATER)
     sock.connect(address)
-    time.sleep(0.5)  # until the subscription is known
+    time.sleep(_CONNECTING)
 
     def close() -> None:
         sock.close(linger=3000)
@@ -342,8 +356,86 @@ def _take_redis(address: str, ready: Ready, stop: Stop, handle: Handler) -> None
             handle(message["data"])
 
 
+def _zenoh_session(**options: str) -> Any:
+    import zenoh
+
+    config = zenoh.Config()
+    settings = {"mode": '"peer"', "scouting/multicast/enabled": "false", **options}
+    for name, value in settings.items():
+        config.insert_json5(name, value)
+    return zenoh.open(config)
+
+
+def _zenoh(address: str) -> tuple[Send, Callable[[], Any]]:
+    import zenoh
+
+    session = _zenoh_session(**{"connect/endpoints": f'["tcp/{address}"]', "listen/endpoints": "[]"})
+    best_effort = {
+        "congestion_control": zenoh.CongestionControl.DROP,
+        "reliability": zenoh.Reliability.BEST_EFFORT,
+    }
+    publisher = session.declare_publisher("bench/message", **best_effort)
+    time.sleep(_CONNECTING)
+    return publisher.put, session.close
+
+
+def _take_zenoh(_address: str, ready: Ready, stop: Stop, handle: Handler) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    session = _zenoh_session(**{"listen/endpoints": f'["tcp/{place}"]'})
+    session.declare_subscriber("bench/message", lambda sample: handle(sample.payload.to_bytes()))
+    ready(place)
+    while not stop():
+        time.sleep(_SLICE)
+    session.close()
+
+
+def _paho_client(address: str) -> Any:
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.max_queued_messages_set(0)
+    client.connect(*_place(address))
+    return client
+
+
+def _paho(address: str) -> tuple[Send, Callable[[], Any]]:
+    client = _paho_client(address)
+    client.loop_start()
+    time.sleep(_CONNECTING)
+
+    def close() -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while client.want_write() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client.disconnect()
+        client.loop_stop()
+
+    return (lambda payload: client.publish("bench/message", payload, qos=0)), close
+
+
+def _take_paho(address: str, ready: Ready, stop: Stop, handle: Handler) -> None:
+    client = _paho_client(address)
+    known = threading.Event()
+    client.on_message = lambda _client, _data, message: handle(message.payload)
+    client.on_subscribe = lambda *_all: known.set()
+    client.on_connect = lambda *_all: client.subscribe("bench/message", qos=0)
+    client.loop_start()
+    if not known.wait(_PATIENCE):
+        raise TurnFailed("the server did not answer")
+    ready(address)
+    while not stop():
+        time.sleep(_SLICE)
+    client.disconnect()
+    client.loop_stop()
+
+
 LOOPBACK: Final = "atmost loopback"
 NETWORK: Final = "atmost 1432 B"
+CARRIER: Final = "atmost over NATS"
+NATS: Final = "nats-py"
 ZMQ: Final = "pyzmq"
 RAW: Final = "raw UDP socket"
 
@@ -365,13 +457,28 @@ SYSTEMS: Final = (
         server="redis-server",
     ),
     System(
-        "nats-py",
+        CARRIER,
+        "datagrams as large as the server takes, never replayed; every rule on",
+        _over_nats,
+        _take_over_nats,
+        server="nats-server",
+    ),
+    System(
+        NATS,
         f"core publish, {_NATS_TURN} in a turn of the loop",
         _nats,
         _take_nats,
         needs="nats",
         server="nats-server",
     ),
+    System(
+        "zenoh",
+        "best effort and dropped when congested, peer to peer over tcp",
+        _zenoh,
+        _take_zenoh,
+        needs="zenoh",
+    ),
+    System("paho-mqtt", "QoS 0 through mosquitto", _paho, _take_paho, needs="paho", server="mosquitto"),
     System(
         "SysLogHandler",
         "the standard library's, over UDP",

@@ -16,7 +16,7 @@ _INTERRUPTED = 130
 
 
 @click.command(short_help="Measure this machine, beside the peers that are installed.")
-@click.option("--full", is_flag=True, help="Longer, oftener, and the slow peers too: about twenty minutes.")
+@click.option("--full", is_flag=True, help="Longer, oftener, and the slow peers too: about twenty-five minutes.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Measure only what has this in its name; may be repeated.")
 @click.option(
     "--table", "tables", multiple=True, type=click.Choice(TABLES), help="Measure only this table; may be repeated."
