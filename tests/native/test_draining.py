@@ -105,7 +105,7 @@ def storm(random: Random, many: int) -> list[bytes]:
     late: list[bytes] = []
     while len(came) < many:
         session = random.choice(sessions)
-        one = session.next(random.choice([0, 1, 1, 1, 2, 5, 40]), random.choice([0, 0, 10, 400]))
+        one = session.next(random.choice([0, 1, 1, 1, 2, 5, 40]), random.choice([0, 0, 10, 200]))
         fate = random.choice(["arrives"] * 10 + ["lost", "twice", "late", "flipped", "mended", "cut", "foreign"])
         at = random.randrange(len(one))
         if fate == "late":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ from atmost.core.keys import KeyMode, new_key
 from atmost.core.limits import OVERHEAD
 from atmost.endpoint import sender as endpoint
 from atmost.endpoint.background import Background
-from atmost.transport.udp import UdpOutlet
+from atmost.transport import udp
+from atmost.transport.udp import UdpOutlet, divides_datagrams
 from tests.core.by_hand import read
 from tests.real import header, raw_receiver, until, url_of, waiting
 
@@ -67,6 +70,14 @@ def payloads_of(kind: str, random: Random, size: int) -> Iterator[Any]:
         }[kind]
 
 
+def waiting_now(sock: socket.socket) -> list[bytes]:
+    """Return what has arrived so far: more than a small buffer holds is sent."""
+    datagrams = []
+    while select.select([sock], [], [], 0)[0]:
+        datagrams.append(sock.recv(1 << 16))
+    return datagrams
+
+
 def data_of(sock: socket.socket) -> list[bytes]:
     """Return the datagrams with messages that have arrived."""
     return [one for one in waiting(sock) if header(one).kind == 1]
@@ -80,11 +91,12 @@ def test_the_messages_arrive_in_order_in_datagrams_of_their_own(kind: str, size:
     payloads = payloads_of(kind, random, size)
     sent = ["first"]
     with raw_receiver() as sock, hurried(url_of(sock), size) as sender:
-        core = sender._core
+        core, data = sender._core, []
         several = 0
         for payload in payloads:
             before = core.datagrams
             assert send_quickly(sender, payload)
+            data += waiting_now(sock)
             sent.append(payload)
             several += core.datagrams - before > 1
             assert sum(map(len, core.open)) <= core.together * core.room
@@ -92,7 +104,7 @@ def test_the_messages_arrive_in_order_in_datagrams_of_their_own(kind: str, size:
                 break
         assert several > 3
         sender.flush()
-        data = data_of(sock)
+        data = [one for one in data if header(one).kind == 1] + data_of(sock)
         assert sender.stats() == SenderStats(len(sent), {}, 0, len(sent), {})
     seen = [read(one) for one in data]
     assert [payload for one in seen for payload in one.payloads] == sent
@@ -112,10 +124,12 @@ def test_a_receiver_takes_all_of_them(kind: str, pure: bool, flat_out: None) -> 
         if pure:
             receiver._intake._descriptor = None
         sent = ["first"] + [next(payloads) for _ in range(600)]
+        got = []
         for payload in sent[1:]:
             send_quickly(sender, payload)
+            if (message := receiver.receive(0)) is not None:
+                got.append(message.payload)
         sender.flush()
-        got = []
         while len(got) < len(sent) and (message := receiver.receive(30)) is not None:
             got.append(message.payload)
         assert got == sent
@@ -202,6 +216,26 @@ def test_where_the_system_cannot_divide_them_they_leave_one_by_one(flat_out: Non
         assert sender.stats() == SenderStats(1001, {}, 0, 1001, {})
         data = data_of(sock)
     assert [payload for one in data for payload in read(one).payloads] == ["first", *range(1000)]
+
+
+def test_where_the_system_does_not_know_how_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take several for one, which nobody could read."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
+    class Old(socket.socket):
+        getsockopt = refuse  # type: ignore[assignment]
+
+    with raw_receiver() as sock:
+        assert Sender(url_of(sock), max_datagram=508)._core.together > 1
+        divides_datagrams.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(udp.socket, "socket", Old)
+            assert not divides_datagrams()
+        with Sender(url_of(sock), max_datagram=508) as sender:
+            assert sender._core.together == 1
+    divides_datagrams.cache_clear()
 
 
 def test_a_small_buffer_is_not_outgrown(flat_out: None) -> None:

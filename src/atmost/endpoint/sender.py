@@ -58,7 +58,7 @@ from atmost.endpoint.must_deliver import declare_from_environment, on_declaratio
 from atmost.errors import OptionError, PayloadTooLarge
 from atmost.lifecycle import HERE, LONGEST_CLOSE, Floor, living, notice_fork, register, run, run_async, unregister
 from atmost.transport.base import FORKED, Outlet, wall_clock
-from atmost.transport.udp import UdpOutlet
+from atmost.transport.udp import UdpOutlet, divides_datagrams
 from atmost.transport.url import DEFAULT_URL, open_outlet
 
 _SUBJECTS_KEPT: Final = 4096
@@ -118,10 +118,10 @@ class _Life(SenderCore):
         """Numbers spent at the background thread's last turn."""
         self.wanted_key: tuple[int, SealFactory] | None = None
         """A key that waits for the next turn."""
-        self.together = (
-            max(1, min(_TOGETHER, _TOGETHER_BYTES // (self.room + OVERHEAD))) if isinstance(outlet, UdpOutlet) else 1
-        )
-        """Full datagrams that may leave by one system call; the compiled half alone does that, and puts 1 where the system cannot."""
+        # Compiled code alone does it, where the system divides them again.
+        several = native is not None and isinstance(outlet, UdpOutlet) and divides_datagrams()
+        self.together = max(1, min(_TOGETHER, _TOGETHER_BYTES // (self.room + OVERHEAD))) if several else 1
+        """Full datagrams that may leave by one system call; 1 from the first time on that the system refuses to divide them."""
         self.left = False
         """Whether a close that got no turn left the end to the caller that has it."""
         self.ended = False

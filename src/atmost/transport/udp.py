@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atmost.core.limits import MAX_DATAGRAM
@@ -36,12 +37,13 @@ from atmost.transport.sockets import IS_BEACON, SocketInlet, errno_name, identit
 if TYPE_CHECKING:
     import logging
 
-# From linux/in.h and linux/in6.h; the socket module lacks some of them.
+# From linux/in.h, linux/in6.h and linux/udp.h; the socket module lacks some of them.
 _IP_MTU_DISCOVER: Final = 10
 _IP_MTU: Final = 14
 _IPV6_MTU_DISCOVER: Final = 23
 _IPV6_MTU: Final = 24
 _PMTUDISC_DO: Final = 2
+_UDP_SEGMENT: Final = 103
 _HEADERS: Final[dict[int, int]] = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _LOOPBACK_MTU: Final = 65_535  # an interface of 65,536, as the socket reports it
 _Target = tuple[int, Any]
@@ -64,6 +66,22 @@ _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 _RESOLVER_ERRORS: Final = {value: name for name, value in vars(socket).items() if name.startswith("EAI_")}
 _FOR_GROUPS: Final = "interface and ttl are for multicast groups"
 _OTHER_LOCAL: Final = 8_192  # macOS refuses more than net.inet.udp.maxdgram, 9,216 by default
+
+
+@cache
+def divides_datagrams() -> bool:
+    """Whether the system divides what it is given at once into datagrams (`UDP_SEGMENT`, Linux 4.18).
+
+    One that does not know the option would ignore it, and send a single datagram that nobody can read.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
 
 
 class UdpOutlet:
