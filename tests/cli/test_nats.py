@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("nats-server")
 def url(tmp_path):
     """A channel of one server of this test."""
     with running([NatsServer(tmp_path)]) as [server]:
-        yield server.url("cli", "lease=0.45&shards=2")
+        yield server.url("cli", "lease=3&shards=2")
 
 
 def test_a_message_from_one_command_to_two_others(start, run, url):

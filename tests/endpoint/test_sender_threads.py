@@ -251,3 +251,34 @@ def test_a_signal_handler_may_send(linger: float) -> None:
     assert waiting == 0
     assert len(set(arrived)) == len(arrived)
     assert set(arrived) <= {("main", n) for n in range(number)} | {("alarm", n) for n in range(alarms)}
+
+
+def test_a_close_hands_over_all_that_another_thread_left(tape: Tape, make: Make) -> None:
+    """R21: while one thread stands in the transport, more waits than one turn hands over; the close that comes then drops nothing."""
+    go_on, closing = threading.Event(), threading.Event()
+    tape.answer = lambda _datagram: go_on.wait(BOUND) and None
+    sender = make(linger=60, max_buffer=1 << 20)
+
+    def stands() -> None:
+        while not tape.attempts:
+            sender.send("a", "x" * 100)
+
+    def lets_go() -> None:
+        closing.wait(BOUND)
+        until(lambda: sender._core.closed)
+        go_on.set()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (stands, lets_go)]
+    for thread in threads:
+        thread.start()
+    until(lambda: tape.attempts)
+    for number in range(5000):
+        sender.send("a", [number, "x" * 100])
+    closing.set()
+    sender.close(0)
+    for thread in threads:
+        thread.join(BOUND)
+    stats = sender.stats()
+    assert stats.dropped == {}
+    assert (stats.open, stats.handed_over) == (0, stats.offered)
+    assert tape.payloads()[-1][0] == 4999

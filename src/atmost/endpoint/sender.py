@@ -610,7 +610,10 @@ class Sender:
 
     def _part(self, core: _Life, now: float) -> None:
         """Ends the session for its receivers; the caller has the turn."""
-        self._transmit(core, now, flush=True)
+        for _ in range(1 + len(core.open) // _DATAGRAMS_A_TURN):  # a datagram has a message at least
+            self._transmit(core, now, flush=True)
+            if not core.open:
+                break
         if core.closed:
             core.finish(now)  # nothing is numbered after the goodbye: it is exact (R21)
         outgoing = core.goodbye(now, core.outlet.clock())
