@@ -111,6 +111,7 @@ class Receiving:
         return [each for each in self._listening if isinstance(each, OurListener)]
 
     def _run(self) -> None:
+        self._spare_the_state()  # with it all that was loaded, which is most of what there is at first
         with selectors.DefaultSelector() as selector, selectors.DefaultSelector() as urgent:
             for one in (selector, urgent):
                 one.register(self._waker.reader, selectors.EVENT_READ, None)
@@ -165,7 +166,10 @@ class Receiving:
 
     def _turn(self, each: Listening) -> bool:
         try:
-            return each.turn(self._now(), time.monotonic())
+            more = each.turn(self._now(), time.monotonic())
+            if self._state.series_kept >= self._spared + _GROWTH:
+                self._spare_the_state()
+            return more
         except Exception:  # noqa: BLE001  an internal error must not end the collector; it is logged and counted
             self._defect()
             return False
@@ -173,19 +177,17 @@ class Receiving:
     def _tick(self) -> None:
         with self._state.lock:
             self._state.tick(self._now(), time.monotonic())
-        self._spare_the_state()
 
     def _spare_the_state(self) -> None:
         """Takes the state out of the garbage collector's sight when it has grown, because a look at all of it stops every thread.
 
         Series hold no cycles: what is forgotten is freed at once. Of everything else, which comes and goes, only what lives at that
-        moment is taken along, and a state stops growing.
+        moment is taken along, and a state stops growing. At the end of the turn in which it grew, because a quarter of a second later
+        there may be thousands of series to look at.
         """
-        series = self._state.series_kept
-        if series >= self._spared + _GROWTH:
-            self._spared = series
-            gc.collect(1)
-            gc.freeze()
+        self._spared = self._state.series_kept
+        gc.collect(1)
+        gc.freeze()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
