@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from atmost.core.limits import GRACE, MAX_QUEUE, MAX_SESSIONS
-from atmost.endpoint.checking import read_secret
+from atmost.endpoint.checking import read_file, read_secret
 from atmost.errors import ConfigError
 from atmost.ingest.statsd import StatsdMapping, read_mapping
 from atmost.metrics.state import most_plain
 from atmost.transport.base import without_credentials
 
 MEBIBYTE: Final = 1 << 20
+_MAX_FILE: Final = MEBIBYTE
+"""Bytes of a configuration or of a mapping file; each is read again at every SIGHUP."""
 CHOICES: Final = {
     "log_format": ("keyvalue", "json"),
     "statsd_gauges": ("statsd", "dogstatsd"),
@@ -449,10 +451,9 @@ def load_mapping(options: CollectorOptions) -> StatsdMapping | None:
         return None
     path = Path(options.statsd_mapping)
     try:
-        return read_mapping(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise ConfigError("statsd_mapping", f"{path}: {reason}") from None
+        return read_mapping(read_file(path, _MAX_FILE)[0])
+    except ValueError as error:
+        raise ConfigError("statsd_mapping", f"{path}: {error}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -463,10 +464,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as opened:
-            document = tomllib.load(opened)
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror or error}") from None
+        content, _ = read_file(path, _MAX_FILE)
+    except ValueError as error:
+        raise ConfigError(str(path), str(error)) from None
+    try:
+        document = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # including a number of thousands of digits, or nesting as deep
         raise ConfigError(str(path), f"is not TOML: {error}") from None
     found = {}

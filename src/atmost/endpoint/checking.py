@@ -143,25 +143,39 @@ def check_audience(audience: object) -> None:
         raise OptionError("audience", audience, "a string without lone surrogates") from None
 
 
+def read_file(path: Path, most: int) -> tuple[bytes, int]:
+    """The content of a regular file and its mode; never waits, and never reads more than it may.
+
+    Raises:
+        ValueError: it cannot be read, is not a regular file, or is larger than `most` bytes.
+    """
+    try:
+        # A FIFO would block until somebody writes to it, and a device may never end.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor has no path
+            mode = os.fstat(descriptor).st_mode
+            content = file.read(most + 1) if stat.S_ISREG(mode) else b""
+    except (OSError, ValueError) as error:  # a path with a NUL
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise ValueError(f"cannot be read: {reason}") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError("cannot be read: it is not a regular file")
+    if len(content) > most:
+        raise ValueError(f"is larger than {most:,} bytes")
+    return content, mode
+
+
 def read_secret(path: Path) -> str:
     """The text of a file that only its owner can read; never waits, whatever kind of file the path names.
 
     Raises:
         ValueError: it cannot be read, is not a regular file, is too large for a secret, or others can read it.
     """
+    content, mode = read_file(path, _MAX_SECRET)
     try:
-        # A FIFO would block until somebody writes to it, and a device may never end.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-        with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123  a descriptor has no path
-            mode = os.fstat(descriptor).st_mode
-            text = file.read(_MAX_SECRET + 1) if stat.S_ISREG(mode) else ""
-    except (OSError, ValueError) as error:  # a path with a NUL, or bytes that are not UTF-8
-        reason = error.strerror if isinstance(error, OSError) else f"not text ({error})"
-        raise ValueError(f"cannot be read: {reason}") from None
-    if not stat.S_ISREG(mode):
-        raise ValueError("cannot be read: it is not a regular file")
-    if len(text) > _MAX_SECRET:
-        raise ValueError(f"is larger than {_MAX_SECRET:,} characters")
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("cannot be read: not text (it is not UTF-8)") from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ValueError(f"can be read by others: chmod 600 {path}")
     return text

@@ -1,11 +1,12 @@
 """File < environment < settings and flags; what is not known or wrong is told with what would be right."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from atmost import ConfigError, InvalidKey
-from atmost.collector.options import CollectorOptions, load_options, parse_place, read_token
+from atmost.collector.options import CollectorOptions, load_mapping, load_options, parse_place, read_token
 from atmost.endpoint.checking import find_keys
 
 
@@ -154,3 +155,23 @@ def test_a_path_that_is_none_is_told():
         find_keys(None, "a\0b")
     with pytest.raises(ConfigError, match="expected HOST:PORT"):
         parse_place("127.0.0.1:" + "9" * 5000, "http")
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "folder", "large"])
+@pytest.mark.parametrize("option", ["config", "statsd_mapping"])
+def test_a_file_that_is_none_is_refused_at_once(tmp_path, option, what):
+    """A FIFO would wait for its writer and a device never end, at the start and at each SIGHUP."""
+    path = tmp_path / "file"
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "device":
+        path = Path("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"#" * ((1 << 20) + 1))
+    said = {"large": "is larger than 1,048,576 bytes", "folder": "cannot be read: Is a directory"}
+    expected = said.get(what, "cannot be read: it is not a regular file")
+    given = CollectorOptions(statsd_mapping=str(path))
+    with pytest.raises(ConfigError, match=expected):
+        load_options(str(path), {}) if option == "config" else load_mapping(given)
