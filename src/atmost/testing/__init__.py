@@ -1,4 +1,4 @@
-"""Tests of programs that send: captures their messages, metrics and log records in this process, without waiting.
+"""Helps to test programs that send: captures their messages, metrics and log records in this process, without waiting.
 
     with atmost.testing.Capture() as capture:
         shop = Shop(atmost.Metrics(capture.sender))
