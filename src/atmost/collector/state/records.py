@@ -135,10 +135,15 @@ def plain_fields(given: Mapping[Any, Any]) -> tuple[dict[str, Any], bool]:
         if len(fields) == MAX_FIELDS or room <= 0:
             left_out = True
             break
-        shown = _shown(value)
-        left_out = left_out or (isinstance(shown, str) and len(shown) > _MAX_VALUE)
-        fields[clean(str(key))[:_MAX_KEY]] = shown = shown[:_MAX_VALUE] if isinstance(shown, str) else shown
-        room -= len(shown) if isinstance(shown, str) else 8
+        kind = value.__class__
+        shown = value if kind is float or kind is bool else _shown(value)
+        if shown.__class__ is str:
+            left_out = left_out or len(shown) > _MAX_VALUE
+            shown = shown[:_MAX_VALUE]
+            room -= len(shown)
+        else:
+            room -= 8
+        fields[clean(str(key))[:_MAX_KEY]] = shown
     return fields, left_out
 
 
@@ -148,12 +153,12 @@ def value_text(value: Any) -> str:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(2**53) <= value <= 2**53 else str(value)  # JavaScript's numbers are exact up to here
-    if isinstance(value, str):
-        return clean(value)
     try:
         return clean(_encode(value).decode())
     except Exception:  # noqa: BLE001  a value of a stranger that cannot be encoded is shown by its type
