@@ -85,7 +85,7 @@ more_refused(State *state, PyObject *refused, int error, Py_ssize_t count)
 #endif
 #define TOGETHER 16     /* datagrams in one system call, at most: those of 8 full ones, if all are half empty */
 #define QUICKLY 0.0001  /* a sender that fills a datagram within this time has the next one full soon, seconds */
-#define NOT_LONG 0.01   /* a full datagram never waits longer than this, however long the linger, seconds */
+#define NOT_LONG 0.01   /* with a longer linger no full datagram waits, seconds */
 
 /* A datagram's share of the open messages; `length` is their bytes. */
 typedef struct {
@@ -169,7 +169,7 @@ transmit(int descriptor, uint8_t *datagrams, size_t length, size_t size)
     return sent < 0 ? errno : 0;
 }
 
-/* Whether an errno says that the system cannot divide what it is given into datagrams; nothing was transmitted then. */
+/* Whether an errno says that the system cannot divide this into datagrams; nothing was transmitted then. */
 static int
 cannot_segment(int error)
 {
@@ -300,8 +300,9 @@ hand_over(State *state, PyObject *sender, PyObject *core, double now)
         error = EAGAIN; /* nothing has happened: let the readable Python say it */
     else
         error = transmit(descriptor, state->datagram, length, many > 1 ? size : length);
-    if (many > 1 && cannot_segment(error)) { /* from now on one by one */
-        put(&AT(state, core, Life_together), Py_NewRef(state->one));
+    if (many > 1 && cannot_segment(error)) {
+        if (error != EMSGSIZE) /* from now on one by one; datagrams that are too large become smaller */
+            put(&AT(state, core, Life_together), Py_NewRef(state->one));
         error = EAGAIN;
     }
     if (error == EAGAIN || error == EWOULDBLOCK) {
@@ -430,11 +431,11 @@ append(State *state, PyObject *core, PyObject *item, Py_ssize_t size)
  * It does where datagrams fill quickly and the thread in the background comes soon: that one hands over what is full, and what has lingered.
  */
 static int
-waits_for_others(State *state, PyObject *core, Py_ssize_t before, Py_ssize_t size)
+waits_for_others(State *state, PyObject *sender, PyObject *core, Py_ssize_t before, Py_ssize_t size)
 {
     PyObject *options = AT(state, core, Life_options);
     Py_ssize_t together, room, buffer;
-    double since, comes_at, now;
+    double since, comes_at, linger, now;
     if (!is_size(AT(state, core, Life_together), &together) || together < 2 || !is_size(AT(state, core, Life_room), &room)
         || size > together * room || AT(state, core, Life_armed) != Py_True || AT(state, core, Life_closed) != Py_False
         || AT(state, core, Life_flight) != Py_None || options == NULL || Py_TYPE(options) != state->Options
@@ -446,6 +447,7 @@ waits_for_others(State *state, PyObject *core, Py_ssize_t before, Py_ssize_t siz
     PyObject *background = AT(state, core, Life_background);
     if (background == NULL || Py_TYPE(background) != state->Background
         || !is_float(AT(state, background, Background_comes_at), &comes_at)
+        || !is_float(AT(state, sender, Sender__linger), &linger) || linger > NOT_LONG
         || !is_float(AT(state, core, Life_open_since), &since))
         return 0;
     now = monotonic();
@@ -459,7 +461,7 @@ send_full(State *state, PyObject *sender, PyObject *core, PyObject *item, Py_ssi
     PyObject *open = AT(state, core, Life_open);
     Py_ssize_t length = PyBytes_GET_SIZE(item), longest, room;
     int done = UNUSUAL;
-    if (waits_for_others(state, core, size - length, size)) {
+    if (waits_for_others(state, sender, core, size - length, size)) {
         if (!append(state, core, item, size))
             return NULL;
         Py_RETURN_TRUE;

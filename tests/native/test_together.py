@@ -24,6 +24,8 @@ from atmost.transport.udp import UdpOutlet, divides_datagrams
 from tests.core.by_hand import read
 from tests.real import header, raw_receiver, until, url_of, waiting
 
+_IPV6_MTU = 24
+"""linux/in6.h: what larger datagrams of a socket are refused."""
 _SO_NO_CHECK = 11
 """asm-generic/socket.h: without checksums the system refuses to divide what it is given into datagrams."""
 
@@ -40,9 +42,9 @@ def flat_out(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def hurried(url: str, size: int, **options: Any) -> Iterator[Sender]:
+def hurried(url: str, size: int, linger: float = 0.01, **options: Any) -> Iterator[Sender]:
     """Open a sender that has said its first words, and whose thread seems to be at work."""
-    sender = Sender(url, name="n", linger=60, max_datagram=size, **options)
+    sender = Sender(url, name="n", linger=linger, max_datagram=size, **options)
     sender.send("a.b", "first")
     sender._core.background.comes_at = 0.0
     yield sender
@@ -137,11 +139,12 @@ def test_a_receiver_takes_all_of_them(kind: str, pure: bool, flat_out: None) -> 
         assert receiver.ledger().balanced()
 
 
-def test_none_waits_where_nobody_comes_soon(flat_out: None) -> None:
-    """Of a sender with a long linger every full datagram leaves at once (R4)."""
-    with raw_receiver() as sock, hurried(url_of(sock), 508) as sender:
+@pytest.mark.parametrize(("linger", "comes_in"), [(0.01, 30), (60, 0)])
+def test_none_waits_where_nobody_comes_soon(linger: float, comes_in: float, flat_out: None) -> None:
+    """Of a sender with a long linger, or whose thread is far, every full datagram leaves at once (R4)."""
+    with raw_receiver() as sock, hurried(url_of(sock), 508, linger) as sender:
         core = sender._core
-        core.background.comes_at = time.monotonic() + 30
+        core.background.comes_at = time.monotonic() + comes_in
         for _ in range(200):
             send_quickly(sender, "x" * 40)
             assert sum(map(len, core.open)) <= core.room
@@ -216,6 +219,34 @@ def test_where_the_system_cannot_divide_them_they_leave_one_by_one(flat_out: Non
         assert sender.stats() == SenderStats(1001, {}, 0, 1001, {})
         data = data_of(sock)
     assert [payload for one in data for payload in read(one).payloads] == ["first", *range(1000)]
+
+
+@pytest.mark.needs("ipv6", "linux")
+def test_where_they_are_too_large_they_become_smaller_and_leave_together(flat_out: None) -> None:
+    """One of them finds that out, as one alone does (R2)."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        with hurried(f"udp://[::1]:{sock.getsockname()[1]}", 1432) as sender:
+            core = sender._core
+            assert isinstance(core.outlet, UdpOutlet)
+            assert core.outlet._open is not None
+            core.outlet._open[0].setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, 1280)
+            core.outlet.path_datagram = lambda: 1280 - 48  # type: ignore[method-assign]
+            several = 0
+            for number in range(1000):
+                before = core.datagrams
+                send_quickly(sender, [number, "x" * 40])
+                several += core.datagrams - before > 1 and core.room == 1280 - 48 - OVERHEAD
+            assert several > 1
+            sender.flush()
+            stats = sender.stats()
+            data = data_of(sock)
+    assert stats.refused.keys() == {"EMSGSIZE"}
+    assert stats.offered == 1001 == stats.handed_over + stats.refused["EMSGSIZE"]
+    assert max(map(len, data)) <= 1280 - 48
+    seen = [read(one) for one in data]
+    assert sum(len(one.payloads) for one in seen) == stats.handed_over
+    assert seen[-1].prior + len(seen[-1].payloads) == 1001
 
 
 def test_where_the_system_does_not_know_how_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
