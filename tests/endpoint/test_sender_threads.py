@@ -224,7 +224,7 @@ while alarms < 500 or number < 5000:
 signal.setitimer(signal.ITIMER_REAL, 0)
 alarms = next(counter)
 while sender.stats().open:
-    time.sleep(0.001)
+    time.sleep(0.02)
     sender.flush()
 sender.close()
 stats = sender.stats()
