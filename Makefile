@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 DEMO_SECONDS ?= 20
-# The tests wait more than they compute: three processes need half the time of one, on two cores too. 0 runs them in one, as --pdb needs.
-TEST_PROCESSES ?= 3
+# The tests wait a third of their time, so four processes keep two cores busy. 0 runs them in one, as --pdb needs.
+TEST_PROCESSES ?= 4
 FUZZ_RUNS ?= 10000000
 ARGS ?=
 # What is pure, without what searches for long: simulations, the larger models, real processes.
