@@ -148,6 +148,12 @@ def test_interrupted_where_the_queue_is_full_nothing_overflows_twice(way: str) -
     assert sampled((way, WAYS[way], EXCEPTION, raises), "lines", 1, within="ReceiverCore.overflowed") > 4
 
 
+@pytest.mark.parametrize("within", ["AsyncReceiver.ready", "_Watch.start"])
+def test_closed_while_the_loop_is_told_of_the_socket_it_is_closed(within: str) -> None:
+    """By a signal handler in the first await: nothing raises, and the loop watches nothing that is closed."""
+    assert sampled(("await receive", AWAITED["receive"], CLOSE, closes), "signals", 1, within=within) > 1
+
+
 GROUPS = [(WAYS, name, action) for name, action in (EVERYWHERE | NESTED).items()] + [
     ({f"await {way}": take for way, take in AWAITED.items()}, name, action) for name, action in EVERYWHERE.items()
 ]
@@ -235,6 +241,13 @@ def test_h2_forked_here_and_there_the_child_processes_nothing(way: str, places: 
 
 STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["run"], "AsyncReceiver.run")]
 """Where handlers are started."""
+
+
+@can_fork
+@pytest.mark.parametrize("within", ["AsyncReceiver.ready", "_Watch.start"])
+def test_h2_forked_while_the_loop_is_told_of_the_socket_the_child_has_none(within: str) -> None:
+    """The child is closed, and its parent's loop goes on."""
+    assert forks("await receive", AWAITED["receive"], "signals", 1, past_the_hook=False, within=within) > 1
 
 
 @can_fork

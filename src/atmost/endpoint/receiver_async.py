@@ -59,7 +59,13 @@ class AsyncReceiver:
         if self._is_ready or self.closed:
             return self
         if self._watch.loop is None:
-            self._watch.start(self._intake.inlet.fileno(), weakref.WeakMethod(self._on_readable))
+            try:
+                self._watch.start(self._intake.inlet.fileno(), weakref.WeakMethod(self._on_readable))
+            except OSError:  # a signal handler has closed it, or forked, in the middle of this
+                if not HERE[0]:
+                    notice_fork()
+                if not self.closed:
+                    raise
         while wait := self._intake.boot_wait():  # noqa: ASYNC110  it waits for the clock, not for a task
             await asyncio.sleep(wait)
         self._is_ready = True  # only now: a wait that was cancelled has yet to be finished
@@ -206,10 +212,14 @@ class _Watch:
         self._fileno = -1
 
     def start(self, fileno: int, then: weakref.WeakMethod[Callable[[], None]]) -> None:
-        """Calls `then` in the running loop whenever the socket is readable."""
-        self.loop = asyncio.get_running_loop()
+        """Calls `then` in the running loop whenever the socket is readable; does nothing with one that is closed."""
+        if fileno < 0:
+            return
+        self.loop = loop = asyncio.get_running_loop()
         self._fileno = fileno
-        self.loop.add_reader(fileno, lambda: (method := then()) is not None and method())
+        loop.add_reader(fileno, lambda: (method := then()) is not None and method())
+        if self._fileno != fileno:  # a signal handler has closed it in the middle of this
+            loop.remove_reader(fileno)
 
     def stop(self) -> None:
         """Takes the socket out of the loop by the number it has there, which another file may get once the socket is closed."""
