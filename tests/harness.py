@@ -59,6 +59,8 @@ class Interruption:
         self._files = tuple(str(SOURCES / file) for file in files)
         self._known: dict[str, bool] = {}
         self._turns = 0
+        self.waits = False
+        """Whether nothing is counted yet."""
         self.passed: list[Where] = []
         """The lines that were come to before."""
         self.where: str | None = None
@@ -103,7 +105,7 @@ class Interruption:
         return self._line
 
     def _line(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if event == "line" and self.where is None and self._is_there(where(frame, frame.f_lineno)):
+        if event == "line" and self.where is None and not self.waits and self._is_there(where(frame, frame.f_lineno)):
             self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({frame.f_code.co_name})"
             tracer = sys.gettrace()
             sys.settrace(None)

@@ -271,14 +271,16 @@ class Link:
         while not self._stopped:
             servers = self._known
             server = servers[turn % len(servers)]
-            turn += 1
             try:
                 connection = self._dial(server)
+                turn += 1
                 if connection is not None:
                     self._serve(connection)
                     turn = 0
             except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: as any other trouble
                 self._complain(f"interrupted by {error!r}")
+                self._pause(self._outages.pause())
+                continue  # it says nothing of the servers: they are not called unreachable
             if turn % len(servers) == 0 and not self._stopped:
                 if self.refusal == NOT_NOW:
                     self.refusal = NOT_CONNECTED
