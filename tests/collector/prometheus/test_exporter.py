@@ -216,6 +216,29 @@ def test_a_series_that_is_not_shown_has_a_sample():
     ]
 
 
+@pytest.mark.parametrize("escaping", ["underscores", "dots", "values", "allow-utf-8"])
+def test_no_label_is_one_of_prometheus_own(escaping):
+    """However the answer escapes names: those that begin with two underscores are Prometheus' own."""
+    asked = Asked()
+    feed_statsd(asked.state, "a:1|g|#__name__:up,_x:1,_:2,__:3")
+    found = scrape(asked, f"text/plain; version=1.0.0; escaping={escaping}")
+    [labels] = [dict(labels) for name, labels in found if name == "a"]
+    assert "up" in labels.values()
+    assert not any(label.startswith("__") for label in labels)
+
+
+def test_samples_of_what_is_not_shown_are_bounded():
+    """However long a name becomes that shows what nobody sees, and however many there are."""
+    asked = Asked(max_rejected=20)
+    name = "\u202e" * 190
+    for number in range(30):
+        feed_statsd(asked.state, f"{name}{number}:1|c\n{name}{number}:1|g")
+    scrape(asked)
+    told = asked.json("/api/v1/rejected")["rejected"]
+    assert 0 < len(told) <= 20
+    assert all(len(each["sample"]) <= 201 and each["sample"].isprintable() for each in told)
+
+
 def test_refused_senders_are_counted_by_reason():
     """Hosts, not datagrams; until an hour after their last refusal."""
     asked = Asked()

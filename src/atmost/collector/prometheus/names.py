@@ -72,8 +72,9 @@ def label_names(names: Iterable[str], escaping: str = UNDERSCORES) -> list[str]:
     result = []
     for name in names:
         text = _underscored(name or "_") if escaping == UNDERSCORES else visible(name) or "_"
-        while text.startswith("__"):
-            text = text[1:]
+        # The scheme `dots` doubles each underscore.
+        while text.startswith("__") or escape_label_name(text, escaping).startswith("__"):
+            text = text[1:] or "label"
         text = f"exported_{text}" if text in _RESERVED else text
         result.append(shown.setdefault(escape_label_name(text, escaping), text))
     return result

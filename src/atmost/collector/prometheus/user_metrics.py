@@ -25,7 +25,7 @@ from atmost.collector.state.listing import COMPLETENESS_OF
 from atmost.collector.state.rejected import Sample
 from atmost.collector.state.series import Snapshot, grouped, incomplete, retired_of, snapshot
 from atmost.collector.state.statsd import SCALE
-from atmost.core.names import harmless
+from atmost.ingest.rejected import escaped
 from atmost.metrics.buckets import Buckets, default_bounds
 from atmost.metrics.query import Found, completeness, gauge_value
 
@@ -78,8 +78,8 @@ class UserMetrics:
         """Series not shown in the last scrape because another one has their name and labels."""
         self.beyond = 0
         """Series not shown in the last scrape because there were `max_exported` already."""
-        self._told: set[str] = set()
-        """Collisions of which there is a sample."""
+        self._told: set[int] = set()
+        """Hashes of the collisions of which there is a sample."""
 
     def families(self, taken: set[str], escaping: str = UNDERSCORES) -> Iterator[Family]:
         """Yields every family once.
@@ -119,16 +119,16 @@ class UserMetrics:
             text = f"{about}: its name is that of a {family.type}"
         else:
             text = f"{about}: another series has its name and labels"
-        if (key := f"{sender} {text}") in self._told or len(self._told) >= _MAX_TOLD:
+        if (key := hash((sender, text))) in self._told or len(self._told) >= _MAX_TOLD:
             return
         self._told.add(key)
         row = Sample(
             t=now,
             listener="export",
             address="/metrics",
-            peer=harmless(sender) if sender else "statsd",
+            peer=escaped(sender) if sender else "statsd",
             reason="collision",
-            sample=harmless(text),
+            sample=escaped(text),
         )
         with self._views.state.lock:
             self._views.state.rejected.append(row)

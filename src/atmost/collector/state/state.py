@@ -324,7 +324,7 @@ class CollectorState:
     def _malformed(self, use: str, message: Message, now: float) -> None:
         """Keeps a sample of a message that is not what its use sends; the use's reader counts it."""
         session = message.session
-        peer, sample = harmless(session.name or session.id), f"{message.subject}: {_shown(message.payload)}"
+        peer, sample = escaped(session.name or session.id), f"{message.subject}: {_shown(message.payload)}"
         self.rejected.append(
             Sample(t=now, listener="atmost", address=use, peer=peer, reason=_MALFORMED, sample=escaped(sample))
         )
