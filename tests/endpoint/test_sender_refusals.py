@@ -28,7 +28,9 @@ def test_a_refusal_is_one_attempt_and_is_counted(error: str, tape: Tape, make: M
     assert all(sender.send("a", number) for number in range(5))
     assert tape.payloads() == [0, 2, 4]
     assert len(data(tape.attempts)) == 5
-    assert [header(datagram).sequence for datagram in data(tape.taken)] == [1, 3, 5]
+    # One after the other; on a busy machine a beacon may come in between, and spends a number too.
+    assert [header(datagram).sequence for datagram in tape.attempts] == list(range(len(tape.attempts)))
+    assert len(tape.attempts) - len(tape.taken) == len(refusing)
     assert sender.stats() == SenderStats(5, {}, 0, 3, {error: 2})
 
 
