@@ -244,10 +244,11 @@ STARTS = [("run", WAYS["run"], "Intake.handle_current"), ("await run", AWAITED["
 
 
 @can_fork
+@pytest.mark.parametrize("past_the_hook", [False, True], ids=["by Python", "by C"])
 @pytest.mark.parametrize("within", ["AsyncReceiver.ready", "_Watch.start"])
-def test_h2_forked_while_the_loop_is_told_of_the_socket_the_child_has_none(within: str) -> None:
-    """The child is closed, and its parent's loop goes on."""
-    assert forks("await receive", AWAITED["receive"], "signals", 1, past_the_hook=False, within=within) > 1
+def test_h2_forked_while_the_loop_is_told_of_the_socket_the_child_has_none(within: str, past_the_hook: bool) -> None:
+    """The child is closed, and its parent's loop goes on, whose list of sockets the child shares."""
+    assert forks("await receive", AWAITED["receive"], "signals", 1, past_the_hook=past_the_hook, within=within) > 1
 
 
 @can_fork

@@ -59,11 +59,11 @@ class AsyncReceiver:
         if self._is_ready or self.closed:
             return self
         if self._watch.loop is None:
+            if not HERE[0]:
+                notice_fork()
             try:
                 self._watch.start(self._intake.inlet.fileno(), weakref.WeakMethod(self._on_readable))
             except OSError:  # a signal handler has closed it, or forked, in the middle of this
-                if not HERE[0]:
-                    notice_fork()
                 if not self.closed:
                     raise
         while wait := self._intake.boot_wait():  # noqa: ASYNC110  it waits for the clock, not for a task
@@ -213,11 +213,18 @@ class _Watch:
 
     def start(self, fileno: int, then: weakref.WeakMethod[Callable[[], None]]) -> None:
         """Calls `then` in the running loop whenever the socket is readable; does nothing with one that is closed."""
+        here = HERE[0]
         if fileno < 0:
             return
         self.loop = loop = asyncio.get_running_loop()
         self._fileno = fileno
-        loop.add_reader(fileno, lambda: (method := then()) is not None and method())
+        on_readable: Callable[[], object] = lambda: (method := then()) is not None and method()  # noqa: E731
+        if (
+            not here or HERE[0] != here
+        ):  # in a forked child, whose loop would add the socket to the list of its parent's
+            notice_fork()
+            return
+        loop.add_reader(fileno, on_readable)
         if self._fileno != fileno:  # a signal handler has closed it in the middle of this
             loop.remove_reader(fileno)
 
