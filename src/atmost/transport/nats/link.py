@@ -97,6 +97,7 @@ class _Alone:
         """Args: tickets: of those who write or wait. patience: the longest wait (seconds)."""
         self._tickets = tickets
         self._until = time.monotonic() + patience
+        self.thread = threading.get_ident()
 
     def __enter__(self) -> bool:
         tickets = self._tickets
@@ -258,8 +259,15 @@ class Link:
         else:
             self._begin()
 
+    def _give_turns_back(self) -> None:
+        """Gives back the turns that an exception from outside, right before their end, has left to this thread; it is in none now."""
+        for ticket in [*self._tickets]:
+            if isinstance(ticket, _Alone) and ticket.thread == threading.get_ident():
+                self._tickets.pop(ticket, None)
+
     def _leave(self) -> None:
         """Lets go of what an exception from outside has left."""
+        self._give_turns_back()
         connection, self._connection = self._connection, None
         if connection is not None:
             with self._alone():
@@ -333,6 +341,7 @@ class Link:
             self.losses += 1
             self._connection = None
             self._outages.disconnected(time.monotonic())
+            self._give_turns_back()
             with self._alone():
                 connection.close()
             self._ends.disconnected()
