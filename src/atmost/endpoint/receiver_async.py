@@ -219,13 +219,11 @@ class _Watch:
         self.loop = loop = asyncio.get_running_loop()
         self._fileno = fileno
         on_readable: Callable[[], object] = lambda: (method := then()) is not None and method()  # noqa: E731
-        if (
-            not here or HERE[0] != here
-        ):  # in a forked child, whose loop would add the socket to the list of its parent's
+        # One line: nothing forks between the look and the call. A forked child shares the list of sockets with its parent's loop.
+        told = HERE[0] == here != 0 and (loop.add_reader(fileno, on_readable), True)[1]
+        if not told and not HERE[0]:
             notice_fork()
-            return
-        loop.add_reader(fileno, on_readable)
-        if self._fileno != fileno:  # a signal handler has closed it in the middle of this
+        if told and self._fileno != fileno:  # a signal handler has closed it in the middle of this
             loop.remove_reader(fileno)
 
     def stop(self) -> None:
