@@ -275,20 +275,22 @@ class Link:
             self._ends.disconnected()
 
     def _keep_connected(self) -> None:
-        turn = 0
+        turn = faults = 0
         while not self._stopped:
             servers = self._known
             server = servers[turn % len(servers)]
+            turn += 1
             try:
                 connection = self._dial(server)
-                turn += 1
                 if connection is not None:
                     self._serve(connection)
                     turn = 0
+                faults = 0
             except Exception as error:  # noqa: BLE001  memory ran out, or another thread raised it here: as any other trouble
                 self._complain(f"interrupted by {error!r}")
-                self._pause(self._outages.pause())
-                continue  # it says nothing of the servers: they are not called unreachable
+                faults += 1
+                if faults == 1:
+                    continue  # one by itself says nothing of the servers: they are not called unreachable
             if turn % len(servers) == 0 and not self._stopped:
                 if self.refusal == NOT_NOW:
                     self.refusal = NOT_CONNECTED
