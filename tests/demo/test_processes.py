@@ -10,8 +10,8 @@ from atmost.demo.processes import Child, ChildError
 from tests.real import until
 
 ECHO = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: (print('{"told": "to end"}', flush=True), sys.exit(0)))
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'{"told": "to end"}\\n'), sys.exit(0)))  # print may be under way
 print('{"argument": "%s"}' % sys.argv[1], flush=True)
 sys.stdin.read()
 """
