@@ -6,12 +6,14 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from atmost import Receiver, Sender, SenderStats
+from atmost.endpoint import sender as module
 from tests.endpoint.conftest import Make
 from tests.endpoint.tape import Tape
 from tests.real import BOUND, run, until
@@ -139,6 +141,35 @@ def test_a_transport_may_send_in_its_turn(tape: Tape, make: Make) -> None:
     sender.send("a", 0)
     sender.flush()
     assert sorted(tape.payloads()) == list(range(10))
+
+
+def test_a_turn_that_takes_long_is_not_looked_at_by_every_caller(
+    tape: Tape, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at another thread's stack costs more than a message, and would keep the turn waiting even longer."""
+    begun, over, looks = threading.Event(), threading.Event(), []
+
+    def answer(_datagram: bytes) -> None:
+        begun.set()
+        over.wait(BOUND)
+
+    is_on_stack = module._is_on_stack
+    monkeypatch.setattr(module, "_is_on_stack", lambda *call: (looks.append(call), is_on_stack(*call))[1])
+    tape.answer = answer
+    sender = make(linger=0)
+    slow = threading.Thread(target=sender.send, args=("a", "slow"))
+    slow.start()
+    assert begun.wait(BOUND)
+    until(lambda: (sender.send("a", "other"), looks)[1])  # from here on the turn might be abandoned
+    before = time.monotonic()
+    for number in range(300):
+        sender.send("a", number)
+    many, took = len(looks), time.monotonic() - before
+    over.set()
+    slow.join(BOUND)
+    assert many <= 2 + took / module._ABANDONED
+    sender.close(1)
+    assert tape.payloads()[-300:] == list(range(300))
 
 
 def test_a_payload_may_send_while_it_is_encoded(tape: Tape, make: Make) -> None:

@@ -86,6 +86,7 @@ class _Life(SenderCore):
         "background",
         "ended",
         "left",
+        "looked_at",
         "outlet",
         "pid",
         "ticked_at",
@@ -111,6 +112,8 @@ class _Life(SenderCore):
         self.outlet = outlet
         self.tickets: dict[object, tuple[int, float]] = {}
         """The callers that want a turn, in order, each with its thread and time (monotonic, seconds); the first has it."""
+        self.looked_at = 0.0
+        """When a caller last looked whether the turn is abandoned, monotonic, seconds."""
         self.background = Background(sender, Sender._tick, "atmost-flusher")  # noqa: SLF001  one component
         self.armed = False
         """Whether the open messages will leave by themselves. Counting `open` would not do: two that come at once both look like the second."""
@@ -638,9 +641,14 @@ def _take_over(core: _Life, mine: object, now: float) -> bool:
     while (first := [*core.tickets][0]) is not mine:  # noqa: RUF015  see `Sender._hand_over`
         thread, since = core.tickets.get(first, (0, now))
         # Another green thread of this thread is on no stack that can be seen; but no turn takes as long as `_ABANDONED`.
-        sure = thread == threading.get_ident() and "greenlet" not in sys.modules
-        if not (sure or now - since > _ABANDONED) or _is_on_stack(first, thread):
+        if thread != threading.get_ident() or "greenlet" in sys.modules:
+            # A look costs more than a message. If every caller looked while a busy machine keeps the turn waiting, it would wait even longer.
+            if now - max(since, core.looked_at) <= _ABANDONED:
+                return False
+            core.looked_at = now
+        if _is_on_stack(first, thread):
             return False
+        core.looked_at = 0.0
         core.tickets.pop(first, None)
     return True
 
