@@ -236,4 +236,5 @@ def test_a_thread_that_is_ended_before_its_first_step_is_replaced(clockwork: Clo
         threading.settrace(None)  # type: ignore[arg-type]
     until(lambda: clockwork.turns)
     assert ended
+    ended[0].join(BOUND)  # the other one may begin before it is quite gone
     assert not ended[0].is_alive()
