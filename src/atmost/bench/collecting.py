@@ -215,7 +215,7 @@ class Measured:
         return max(0.0, spent) / lines * 1e6
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process, by force where asking does not do."""
         self._child.terminate()
         try:
             self._child.wait(_PATIENCE)
@@ -337,7 +337,7 @@ class Collecting:
         return dict(zip(TRAFFIC, takes, strict=True))
 
     def close(self) -> None:
-        """Ends both."""
+        """Ends the collector, and the peer where there is one."""
         for each in self._measured():
             each.close()
 
